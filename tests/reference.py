@@ -1,0 +1,378 @@
+"""Slow, obvious oracles: what the losses are, to 50 digits, and in plain NumPy.
+
+The first part works on one row (or one binary logit) with mpmath. Inputs are taken exactly as the
+floats they are, so what comes out is the true value for those floats. The second part repeats the
+three public functions on predictions, one row at a time, in float64.
+"""
+
+import mpmath
+import numpy as np
+
+mp = mpmath.MPContext()  # a context of our own: nobody else's precision, and nobody else gets ours
+mp.dps = 50
+
+BUDGET_IN_EPS = 8  # what the library promises for every loss and every gradient entry
+
+
+def exact(x):
+    """The number that a float16, float32, float64 or int is, without rounding."""
+    return mp.mpf(float(x))
+
+
+# --- Comparing with an oracle ---------------------------------------------------------------------
+
+
+def error_in_eps(got, want_mp, dtype, scale=None):
+    """Return the largest ``|got - want| / scale`` in units of eps of `dtype`.
+
+    `scale` defaults to ``|want|``. An error of at most two spacings of the subnormal numbers counts
+    as 0. Where an infinity or nan is wanted or found, the two must be the same, else the error is
+    inf. A wrong shape or dtype raises, because no number could describe it.
+    """
+    got = np.asarray(got)
+    want = np.asarray(want_mp, dtype=object)
+    if got.dtype != np.dtype(dtype):
+        raise ValueError(f"expected dtype {np.dtype(dtype)}, got {got.dtype}")
+    if got.shape != want.shape:
+        raise ValueError(f"expected shape {want.shape}, got {got.shape}")
+    scale = want if scale is None else np.broadcast_to(np.asarray(scale, dtype=object), want.shape)
+    eps = exact(np.finfo(dtype).eps)
+    spacing = exact(np.finfo(dtype).tiny) * eps
+    worst = mp.zero
+    for g, w, s in zip(got.ravel(), want.ravel(), scale.ravel(), strict=True):
+        g = exact(g)
+        if mp.isnan(w):
+            error = mp.zero if mp.isnan(g) else mp.inf
+        elif mp.isfinite(g) and mp.isfinite(w):
+            error = abs(g - w)
+            if error <= 2 * spacing:
+                error = mp.zero
+            else:
+                error = error / (abs(s) * eps) if s != 0 else mp.inf
+        else:  # also a nan that is not wanted: it equals nothing
+            error = mp.zero if g == w else mp.inf
+        worst = max(worst, error)
+    return float(worst)
+
+
+def assert_accurate(got, want_mp, dtype, scale=None, limit=BUDGET_IN_EPS):
+    """Raise AssertionError unless `got` is right to `limit` eps; see `error_in_eps`."""
+    error = error_in_eps(got, want_mp, dtype, scale)
+    assert error <= limit, f"error of {error:.3g} eps of {np.dtype(dtype)}, allowed {limit}"
+
+
+# --- Softmax losses of one row, 50 digits ---------------------------------------------------------
+
+
+class SoftmaxRow:
+    """``p``, ``1 - p`` and ``-log p`` of the softmax of one row of logits, none by cancellation.
+
+    A row with a nan, or whose largest logit is infinite, has no softmax: all three are nan.
+    """
+
+    def __init__(self, logits):
+        z = [exact(x) for x in logits]
+        self.n_classes = len(z)
+        if any(mp.isnan(x) for x in z) or not mp.isfinite(max(z)):
+            self.p = self.one_minus_p = self.cost = [mp.nan] * self.n_classes
+            return
+        top = z.index(max(z))
+        e = [mp.exp(x - z[top]) for x in z]
+        rest = mp.fsum(e[:top] + e[top + 1 :])  # the sum is 1 + rest; rest may be far below eps
+        total = 1 + rest
+        self.p = [x / total for x in e]
+        self.one_minus_p = [(total - x) / total for x in e]
+        self.one_minus_p[top] = rest / total
+        self.cost = [z[top] - x + mp.log1p(rest) for x in z]
+
+
+def softmax_target(y, n_classes, label_smoothing=0.0):
+    """Target row of a class index or of a row of target probabilities, after smoothing."""
+    if np.ndim(y) == 0:
+        target = [mp.mpf(k == int(y)) for k in range(n_classes)]
+    else:
+        target = [exact(t) for t in y]
+    smoothing = exact(label_smoothing)
+    return [(1 - smoothing) * t + smoothing / n_classes for t in target]
+
+
+def softmax_loss(row, y, label_smoothing=0.0):
+    """``sum_k t_k (-log p_k)``; a target of 0 costs 0, whatever its logit."""
+    target = softmax_target(y, row.n_classes, label_smoothing)
+    if mp.isnan(row.p[0]):
+        return mp.nan
+    return mp.fsum(t * c for t, c in zip(target, row.cost, strict=True) if t != 0)
+
+
+def softmax_gradient(row, y, label_smoothing=0.0):
+    """Gradient ``(sum_k t_k) p - t``, and the scale its errors are relative to.
+
+    For a class index without smoothing the scale is the entry itself, for all else max(p, t).
+    """
+    target = softmax_target(y, row.n_classes, label_smoothing)
+    if np.ndim(y) == 0 and label_smoothing == 0:
+        gradient = list(row.p)
+        gradient[int(y)] = -row.one_minus_p[int(y)]
+        return gradient, [abs(g) for g in gradient]
+    mass = mp.fsum(target)
+    gradient = [mass * p - t for p, t in zip(row.p, target, strict=True)]
+    return gradient, [max(p, t) for p, t in zip(row.p, target, strict=True)]
+
+
+def softmax_hessian_product(row, direction, smallest=0):
+    """``p_j (v_j - sum_k p_k v_k)``; scale ``max(p_j, smallest) (|v_j| + sum_k p_k |v_k|)``.
+
+    `smallest` is the smallest normal number of the dtype: the rounding of a p_j below it is not
+    relative to p_j, and v magnifies it.
+    """
+    v = [exact(x) for x in direction]
+    mean = mp.fsum(p * x for p, x in zip(row.p, v, strict=True))
+    mean_abs = mp.fsum(p * abs(x) for p, x in zip(row.p, v, strict=True))
+    product = [p * (x - mean) for p, x in zip(row.p, v, strict=True)]
+    smallest = exact(smallest)
+    scale = [max(p, smallest) * (abs(x) + mean_abs) for p, x in zip(row.p, v, strict=True)]
+    return product, scale
+
+
+def softmax_hessian_diagonal(row):
+    """``p (1 - p)``."""
+    return [p * q for p, q in zip(row.p, row.one_minus_p, strict=True)]
+
+
+def softmax_log_proba(row):
+    """``log p``."""
+    return [-c for c in row.cost]
+
+
+# --- Binary loss of one logit, 50 digits ----------------------------------------------------------
+
+
+class BinaryLogit:
+    """``p``, ``1 - p``, ``-log p`` and ``-log(1 - p)`` of the sigmoid of one logit."""
+
+    def __init__(self, logit):
+        z = exact(logit)
+        up, down = mp.exp(z), mp.exp(-z)
+        self.p, self.one_minus_p = 1 / (1 + down), 1 / (1 + up)
+        self.cost_of_1, self.cost_of_0 = mp.log1p(down), mp.log1p(up)
+
+
+def binary_target(y, label_smoothing=0.0, pos_weight=1.0):
+    """Weights of the costs of 1 and of 0: ``w t`` and ``1 - t`` with t the smoothed target."""
+    smoothing = exact(label_smoothing)
+    target = (1 - smoothing) * exact(y) + smoothing / 2
+    return exact(pos_weight) * target, 1 - target
+
+
+def binary_loss(unit, y, label_smoothing=0.0, pos_weight=1.0):
+    """``-w t log p - (1 - t) log(1 - p)``; a term of weight 0 costs 0; a missing y (nan) too."""
+    if np.isnan(y):
+        return mp.zero
+    ones, zeros = binary_target(y, label_smoothing, pos_weight)
+    loss = ones * unit.cost_of_1 if ones != 0 else mp.zero
+    return loss + (zeros * unit.cost_of_0 if zeros != 0 else mp.zero)
+
+
+def binary_gradient(unit, y, label_smoothing=0.0, pos_weight=1.0):
+    """Derivative ``(1 - t) p - w t (1 - p)``, and the scale its errors are relative to.
+
+    Of a 0 or 1 without smoothing there is one term, and the scale is the entry itself. Otherwise it
+    is the larger term of ``(1 - t + w t) p - w t``, which without `pos_weight` is max(p, t).
+    """
+    if np.isnan(y):
+        return mp.zero, mp.zero
+    ones, zeros = binary_target(y, label_smoothing, pos_weight)
+    gradient = zeros * unit.p - ones * unit.one_minus_p
+    if label_smoothing == 0 and y in (0, 1):
+        return gradient, abs(gradient)
+    return gradient, max((ones + zeros) * unit.p, ones)
+
+
+def binary_hessian(unit, y, label_smoothing=0.0, pos_weight=1.0):
+    """Second derivative ``(1 - t + w t) p (1 - p)``."""
+    if np.isnan(y):
+        return mp.zero
+    ones, zeros = binary_target(y, label_smoothing, pos_weight)
+    return (ones + zeros) * unit.p * unit.one_minus_p
+
+
+# --- The public functions on predictions, plain NumPy in float64 ----------------------------------
+
+
+def sparse_categorical_crossentropy(
+    y_true,
+    y_pred,
+    *,
+    from_logits=False,
+    ignore_class=None,
+    label_smoothing=0.0,
+    class_weight=None,
+    sample_weight=None,
+    axis=-1,
+    reduction="none",
+):
+    """Oracle of the public function of this name, for valid input."""
+    y_pred = np.moveaxis(np.asarray(y_pred, dtype=np.float64), axis, -1)
+    labels = np.asarray(y_true).reshape(y_pred.shape[:-1])
+    counts = np.ones(labels.shape, dtype=bool)
+    targets = np.zeros(y_pred.shape)
+    for i in np.ndindex(labels.shape):
+        if ignore_class is not None and labels[i] == ignore_class:
+            counts[i] = False
+        else:
+            targets[i][int(labels[i])] = 1.0
+    return _categorical_rows(
+        targets,
+        y_pred,
+        counts,
+        from_logits,
+        label_smoothing,
+        class_weight,
+        sample_weight,
+        reduction,
+    )
+
+
+def categorical_crossentropy(
+    y_true,
+    y_pred,
+    *,
+    from_logits=False,
+    label_smoothing=0.0,
+    class_weight=None,
+    sample_weight=None,
+    axis=-1,
+    reduction="none",
+):
+    """Oracle of the public function of this name, for valid input."""
+    y_pred = np.moveaxis(np.asarray(y_pred, dtype=np.float64), axis, -1)
+    targets = np.moveaxis(np.asarray(y_true, dtype=np.float64), axis, -1)
+    counts = np.ones(y_pred.shape[:-1], dtype=bool)
+    return _categorical_rows(
+        targets,
+        y_pred,
+        counts,
+        from_logits,
+        label_smoothing,
+        class_weight,
+        sample_weight,
+        reduction,
+    )
+
+
+def binary_crossentropy(
+    y_true,
+    y_pred,
+    *,
+    from_logits=False,
+    label_smoothing=0.0,
+    pos_weight=None,
+    sample_weight=None,
+    reduction="none",
+):
+    """Oracle of the public function of this name, for valid input."""
+    y_true = np.asarray(y_true, dtype=np.float64)
+    y_pred = np.asarray(y_pred, dtype=np.float64)
+    of_elements = np.shape(sample_weight) == y_pred.shape
+    if y_pred.ndim == 1:  # n rows of one output each
+        y_true, y_pred = y_true[:, None], y_pred[:, None]
+    rows, n_labels = y_pred.shape[:-1], y_pred.shape[-1]
+    pos_weights = np.broadcast_to(1.0 if pos_weight is None else pos_weight, n_labels)
+    if sample_weight is None:
+        weights = np.ones(y_pred.shape)
+    elif of_elements:
+        weights = np.reshape(sample_weight, y_pred.shape)
+    else:
+        weights = np.broadcast_to(np.reshape(sample_weight, (*rows, 1)), y_pred.shape)
+
+    loss = np.zeros(rows)
+    counts = np.zeros(rows, dtype=bool)
+    sum_of_elements = sum_of_element_weights = sum_of_row_weights = 0.0
+    for i in np.ndindex(rows):
+        total, n_present = 0.0, 0
+        for k in range(n_labels):
+            if np.isnan(y_true[i][k]):
+                continue  # a missing label
+            target = (1 - label_smoothing) * y_true[i][k] + label_smoothing / 2
+            cost_of_1, cost_of_0 = _binary_costs(y_pred[i][k], from_logits)
+            element = 0.0
+            if target * pos_weights[k] != 0:
+                element += pos_weights[k] * target * cost_of_1
+            if target != 1:
+                element += (1 - target) * cost_of_0
+            total += weights[i][k] * element
+            sum_of_element_weights += weights[i][k]
+            n_present += 1
+        if n_present:
+            counts[i] = True
+            loss[i] = total / n_present
+            sum_of_elements += total
+            sum_of_row_weights += weights[i][0]
+    if reduction == "weighted_mean" and of_elements:
+        return _divide(sum_of_elements, sum_of_element_weights)
+    return _reduce(loss, counts, sum_of_row_weights, reduction)
+
+
+def softmax(logits):
+    """Probabilities of a float64 array of finite logits, classes on the last axis."""
+    e = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
+    return e / np.sum(e, axis=-1, keepdims=True)
+
+
+def sigmoid(logits):
+    """Probabilities of 1 of a float64 array of logits of moderate size."""
+    return 1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64)))
+
+
+def _categorical_rows(
+    targets, y_pred, counts, from_logits, label_smoothing, class_weight, sample_weight, reduction
+):
+    n_classes = y_pred.shape[-1]
+    if class_weight is None:
+        class_weight = np.ones(n_classes)
+    elif isinstance(class_weight, dict):
+        class_weight = [class_weight.get(k, 1.0) for k in range(n_classes)]
+    loss = np.zeros(counts.shape)
+    sum_of_weights = 0.0
+    for i in np.ndindex(counts.shape):
+        if not counts[i]:
+            continue
+        weight = 1.0 if sample_weight is None else float(np.asarray(sample_weight)[i])
+        weight *= sum(t * w for t, w in zip(targets[i], class_weight, strict=True))
+        smoothed = (1 - label_smoothing) * targets[i] + label_smoothing / n_classes
+        costs = _categorical_costs(y_pred[i], from_logits)
+        loss[i] = weight * sum(t * c for t, c in zip(smoothed, costs, strict=True) if t != 0)
+        sum_of_weights += weight
+    return _reduce(loss, counts, sum_of_weights, reduction)
+
+
+def _categorical_costs(row, from_logits):
+    with np.errstate(divide="ignore"):
+        if not from_logits:
+            return -np.log(row)
+        if np.isnan(row).any() or np.isinf(row.max()):
+            return np.full(row.shape, np.nan)
+        top = np.argmax(row)
+        rest = np.exp(np.delete(row, top) - row[top]).sum()
+        return row[top] - row + np.log1p(rest)
+
+
+def _binary_costs(prediction, from_logits):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if from_logits:
+            return np.logaddexp(0, -prediction), np.logaddexp(0, prediction)
+        return -np.log(prediction), -np.log1p(-prediction)
+
+
+def _reduce(loss, counts, sum_of_weights, reduction):
+    if reduction == "none":
+        return loss
+    if reduction == "sum":
+        return loss.sum()
+    if reduction == "mean":
+        return _divide(loss.sum(), counts.sum())
+    return _divide(loss.sum(), sum_of_weights)
+
+
+def _divide(total, by):
+    return np.nan if by == 0 else total / by

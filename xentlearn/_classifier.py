@@ -1,0 +1,512 @@
+"""SoftmaxClassifier: parameters, validation, encoding; calls a solver and stores its result."""
+
+import numbers
+import warnings
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._linear import DesignMatrix
+from ._loss import proba
+from ._objective import LinearObjective
+from ._solvers import SOLVERS
+from ._targets import encode_for_score, encode_y, resolve_loss
+from ._threads import effective_n_threads
+from ._validation import check_weights
+from .losses import BinaryCrossentropy
+
+# A fit of at most so many multiply-adds per pass is over in milliseconds whatever is asked for: it
+# is solved in float64 and polished until rounding stops it, so that results do not depend on how a
+# problem is put (a weight of 2, or the row twice).
+SMALL_WORK = 4_000_000
+
+
+class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
+    """Linear classifier trained by cross-entropy: softmax, binary, multi-label, soft labels.
+
+    Minimises, with s_i the sample weight times the class weight of row i and S their sum,
+
+        (1/S) sum_i s_i loss(y_i, W x_i + b)
+            + (1/(C S)) * ((1 - l1_ratio)/2 ||W||_2^2 + l1_ratio ||W||_1)
+
+    The intercept b is not penalised. With the default loss this is the objective of scikit-learn's
+    ``LogisticRegression``, divided by C S: the same ``C`` gives the same coefficients.
+
+    Parameters
+    ----------
+    loss : str or loss setting, default="auto"
+        "auto" (or "log_loss") goes by y: binary cross-entropy for two classes and for multi-label
+        y, sparse categorical cross-entropy for more classes, categorical cross-entropy for soft
+        rows. Otherwise the Keras name of a loss ("sparse_categorical_crossentropy",
+        "categorical_crossentropy", "binary_crossentropy") or a setting from ``xentlearn.losses``,
+        whose parameters a grid search reaches as ``loss__label_smoothing`` and so on.
+    C : float, default=1.0
+        Inverse of the strength of the penalty, > 0; ``inf`` means no penalty.
+    l1_ratio : float, default=0.0
+        Share of the L1 penalty, in [0, 1]. Only 0 is implemented.
+    fit_intercept : bool, default=True
+        Whether to fit the intercept b.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes by label. "balanced" gives every class the same total weight. Not for
+        multi-label y; see ``pos_weight`` of ``BinaryCrossentropy``.
+    solver : {"auto", "lbfgs"}, default="auto"
+        "auto" takes what is fastest for the data, at present always "lbfgs".
+    max_iter : int, default=1000
+        Most iterations of the solver, >= 1.
+    tol : float, default=1e-4
+        Stop at this relative optimality gap, by the solver's estimate: (objective - minimum) over
+        the larger of the objective and 1e-6 of the objective at zero coefficients. >= 0.
+        Small problems are always solved to machine precision.
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the coefficients of the previous fit.
+    random_state : int, RandomState instance or None, default=None
+        For solvers that draw random numbers; "lbfgs" draws none.
+    verbose : int, default=0
+        If > 0, print a line per iteration.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels; 0..L-1 for multi-label and soft y.
+    coef_ : ndarray of shape (1, n_features) or (n_outputs, n_features)
+        W: one row for two classes, else one per class or label. float64 for float64 X, else
+        float32.
+    intercept_ : ndarray of shape (1,) or (n_outputs,)
+        b; softmax intercepts sum to 0. A label that is constant in training has +-inf, a class
+        without weight -inf.
+    n_iter_ : ndarray of shape (1,)
+        Iterations of the solver.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X had names that are all strings.
+    loss_ : loss setting
+        The loss that was minimised.
+    solver_ : str
+        The solver that was used.
+    objective_ : float
+        The objective above, at the stored coefficients.
+    optimality_gap_ : float
+        A certified upper bound of (objective_ - minimum) / minimum; inf where none can be given
+        (``C=inf``).
+    history_ : dict
+        Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
+        the start included.
+
+    Raises
+    ------
+    ValueError
+        In ``fit``, for parameters out of range, a y that does not fit the loss, or bad X or weights.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the solver stopped before ``tol`` was reached.
+
+    Notes
+    -----
+    With L labels, the losses of a row are added: a multi-label fit equals L separate ones.
+
+    Results have the same bits on every run and for any number of threads (of OpenMP; limited by
+    ``OMP_NUM_THREADS``, threadpoolctl and joblib).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from xentlearn import SoftmaxClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SoftmaxClassifier().fit(X, y)
+    >>> clf.predict_proba(X[:1]).round(3)
+    array([[0.982, 0.018, 0.   ]])
+    >>> round(clf.score(X, y), 3)
+    0.973
+    >>> clf.optimality_gap_ < 1e-8
+    True
+    """
+
+    def __init__(
+        self,
+        loss="auto",
+        *,
+        C=1.0,
+        l1_ratio=0.0,
+        fit_intercept=True,
+        class_weight=None,
+        solver="auto",
+        max_iter=1000,
+        tol=1e-4,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.loss = loss
+        self.C = C
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def set_params(self, **params):
+        """Set parameters, those of the loss setting included (``loss__label_smoothing=0.1``).
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name.
+
+        Returns
+        -------
+        self : SoftmaxClassifier
+        """
+        nested = [name for name in params if name.startswith("loss__")]
+        loss = params.get("loss", self.loss)
+        if nested and isinstance(loss, str):
+            raise ValueError(
+                f"{nested[0]!r} needs a loss setting, but 'loss' is the string {loss!r}; pass a "
+                "setting object, for example loss=SparseCategoricalCrossentropy()."
+            )
+        return super().set_params(**params)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        # decided by the parameter alone and without complaint: a bad loss is fit's to report
+        multilabel = isinstance(self.loss, BinaryCrossentropy) or (
+            isinstance(self.loss, str)
+            and self.loss in ("auto", "log_loss", BinaryCrossentropy.keras_name)
+        )
+        tags.classifier_tags.multi_label = multilabel
+        tags.target_tags.multi_output = multilabel
+        return tags
+
+    # ---- Fitting -------------------------------------------------------------------------------
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data. float32 and float64 are used in place, whatever their strides; other
+            dtypes are converted.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
+            Integers or strings, one per row; or columns: a multi-label indicator of 0, 1 and (where
+            missing) nan, or one-hot or soft rows for a categorical loss.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+            Weights >= 0 of the rows; for multi-label y also of single labels. Integer weights give
+            the same result as repeated rows.
+
+        Returns
+        -------
+        self : SoftmaxClassifier
+            The fitted estimator.
+        """
+        self._check_parameters()
+        X = self._validate_X(X, reset=True)
+        y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
+        mass = y.mass()
+        outputs = self._fitted_outputs(y, mass)
+        start = self._warm_start_coef(y, X.shape[1])
+        coef_dtype = np.float64 if self._X_dtype == np.float64 else np.float32
+
+        small = X.shape[0] * X.shape[1] * y.n_outputs <= SMALL_WORK
+        data = X.astype(np.float64) if small and X.dtype != np.float64 else X
+        total_weight = y.total_weight
+        n_threads = effective_n_threads()
+        objective = None
+        if len(outputs):
+            objective = LinearObjective(
+                DesignMatrix(data), data, y.kernel_target(data.dtype, outputs), mass[outputs],
+                y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1),
+                total_weight, 1.0 / (self.C * total_weight), bool(self.fit_intercept), n_threads,
+            )
+        self._solve(objective, y, outputs, start, small, coef_dtype)
+        return self
+
+    def _check_parameters(self):
+        """Ranges of the parameters, each with a message of its own."""
+
+        def require(condition, name, rule):
+            if not condition:
+                raise ValueError(f"'{name}' must be {rule}, got {getattr(self, name)!r}.")
+
+        def is_number(value):
+            return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+
+        def is_integer(value):
+            return isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_))
+
+        resolve_loss(self.loss)
+        require(is_number(self.C) and self.C > 0, "C", "a number > 0 (inf: no penalty)")
+        require(
+            is_number(self.l1_ratio) and 0 <= self.l1_ratio <= 1, "l1_ratio", "a number in [0, 1]"
+        )
+        require(
+            self.l1_ratio == 0, "l1_ratio",
+            "0 for now: no solver here handles the L1 penalty yet (LogisticRegression's saga does)",
+        )
+        require(
+            isinstance(self.fit_intercept, (bool, np.bool_)), "fit_intercept", "True or False"
+        )
+        solvers = ["auto", *SOLVERS]
+        require(
+            isinstance(self.solver, str) and self.solver in solvers, "solver",
+            f"one of {solvers} ('auto' takes what is fastest)",
+        )
+        require(is_integer(self.max_iter) and self.max_iter >= 1, "max_iter", "an integer >= 1")
+        require(is_number(self.tol) and 0 <= self.tol < np.inf, "tol", "a finite number >= 0")
+        require(
+            isinstance(self.warm_start, (bool, np.bool_)), "warm_start", "True or False"
+        )
+
+    def _validate_X(self, X, reset):
+        """X as an array or CSR of float32 or float64; remembers the dtype it came in."""
+        X = validate_data(
+            self,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            accept_large_sparse=True,
+            dtype=None if _is_real_number_array(X) else "numeric",
+        )
+        if reset:
+            self._X_dtype = X.dtype
+        if X.dtype.kind == "c":
+            raise ValueError("Complex data not supported: 'X' must hold real numbers.")
+        if X.dtype == np.float16 or X.dtype in (np.uint8, np.int8):
+            return X.astype(np.float32)
+        if X.dtype not in (np.float32, np.float64) or not X.dtype.isnative:
+            return X.astype(np.float64)
+        return X
+
+    def _fitted_outputs(self, y, mass):
+        """Outputs that have something to fit; warns of those that have not."""
+        if mass.ndim == 1:
+            varies = mass > 0
+            what = "have no weight in the training data and get probability 0"
+            names = "Classes"
+        else:
+            varies = (mass > 0).all(axis=1)
+            what = "do not vary in the training data and are predicted as the constant they are"
+            names = "Classes" if y.kind == "one_vs_rest" else "Labels"
+        if not varies.all():
+            warnings.warn(f"{names} {y.classes[~varies].tolist()} {what}.", UserWarning, stacklevel=3)
+        self._constant = np.full(y.n_outputs, -np.inf)
+        if mass.ndim == 2:
+            self._constant[(mass[:, 1] > 0) & (mass[:, 0] == 0)] = np.inf
+        return np.flatnonzero(varies)
+
+    def _warm_start_coef(self, y, n_features):
+        """(coef, intercept) of the last fit, or None."""
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return None
+        if self.coef_.shape != (y.n_outputs, n_features) or not np.array_equal(
+            self.classes_, y.classes
+        ):
+            raise ValueError(
+                "'warm_start' continues a fit with the same classes and features; the last fit has "
+                f"coefficients of shape {self.coef_.shape}, this one needs "
+                f"{(y.n_outputs, n_features)} (or the classes differ). Set warm_start=False."
+            )
+        return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
+
+    def _solve(self, objective, y, outputs, start, small, coef_dtype):
+        """Run the solver and store what it found, also if it was interrupted."""
+        n_features = self.n_features_in_
+        coef = np.zeros((y.n_outputs, n_features), dtype=coef_dtype)
+        intercept = self._constant.astype(coef_dtype)
+        solver = "lbfgs" if self.solver == "auto" else self.solver
+        result = None
+        self.objective_ = self.optimality_gap_ = 0.0
+        if objective is not None:
+            first = objective.start()
+            if start is not None:
+                known = np.nan_to_num(start[1][outputs], posinf=0.0, neginf=0.0)
+                first = objective.pack(start[0][outputs], known)
+            result = SOLVERS[solver](
+                objective,
+                first,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                polish=small,
+                callback=_print_progress if self.verbose > 0 else None,
+            )
+            fitted_coef, fitted_intercept = objective.unpack(result.vector)
+            if not self.fit_intercept:
+                fitted_intercept = np.zeros(len(outputs))
+            elif y.loss.proba_kind == "softmax":
+                fitted_intercept -= fitted_intercept.mean()
+            coef[outputs], intercept[outputs] = fitted_coef, fitted_intercept
+            self.objective_, self.optimality_gap_ = objective.optimality_gap(
+                objective.pack(
+                    coef[outputs].astype(np.float64), intercept[outputs].astype(np.float64)
+                )
+            )
+        self._kind = y.kind
+        self.classes_ = y.classes
+        self.coef_, self.intercept_ = coef, intercept
+        self.loss_ = y.loss
+        self.solver_ = solver
+        self.n_iter_ = np.array([0 if result is None else result.n_iter], dtype=np.int32)
+        self.history_ = {
+            name: np.array([] if result is None else result.history[name])
+            for name in ("objective", "gap", "seconds")
+        }
+        if result is not None and result.interrupted:
+            raise KeyboardInterrupt
+        if result is not None and not result.converged:
+            warnings.warn(
+                f"{solver} stopped after {result.n_iter} iterations ({result.message}): estimated "
+                f"relative optimality gap {result.gap:.2g}, wanted {self.tol:.2g}. Increase "
+                "'max_iter' or 'tol', or lower 'C'.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    # ---- Predicting ----------------------------------------------------------------------------
+
+    def _scores(self, X, kind):
+        """(n_samples, n_outputs) scores of one kind; see DesignMatrix.scores."""
+        check_is_fitted(self)
+        X = self._validate_X(X, reset=False)
+        scores = np.empty((X.shape[0], len(self.intercept_)), dtype=X.dtype)
+        DesignMatrix(X).scores(
+            self.coef_.T, self.intercept_, scores, kind, effective_n_threads()
+        )
+        return scores
+
+    def decision_function(self, X):
+        """Logits; for two classes their difference, positive where the second class is likelier.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) for two classes, else (n_samples, n_outputs)
+        """
+        logits = self._scores(X, "logits")
+        if self._kind == "binary":
+            return logits[:, 0]
+        if self._kind == "two_logits":
+            return logits[:, 1] - logits[:, 0]
+        return logits
+
+    def predict(self, X):
+        """Likeliest class of each row; for multi-label y the indicator.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), of the labels' dtype; multi-label (n_samples, n_labels), int
+        """
+        scores = self.decision_function(X)
+        if self._kind == "multilabel":
+            return (scores > 0).astype(np.int64)
+        indices = scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(np.intp)
+        return self.classes_[indices]
+
+    def predict_proba(self, X):
+        """Probabilities of the classes; for multi-label y of each label being 1.
+
+        One-vs-rest probabilities are divided by their sum.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples, n_labels)
+        """
+        return self._probabilities(X, logarithm=False)
+
+    def predict_log_proba(self, X):
+        """Logarithms of ``predict_proba``, exact also where a probability underflows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples, n_labels)
+        """
+        return self._probabilities(X, logarithm=True)
+
+    def _probabilities(self, X, logarithm):
+        check_is_fitted(self)
+        prefix = "log_" if logarithm else ""
+        if self._kind == "binary":
+            logits = self._scores(X, "logits")
+            both = np.concatenate([-logits, logits], axis=1)
+            result = np.empty_like(both)
+            proba("sigmoid", both, result, logarithm, effective_n_threads())
+            return result
+        if self._kind == "one_vs_rest":
+            # dividing p_k by their sum is the softmax of log p_k, and cannot be 0 / 0
+            logs = self._scores(X, "log_sigmoid")
+            result = np.empty_like(logs)
+            proba("softmax", logs, result, logarithm, effective_n_threads())
+            return result
+        return self._scores(X, prefix + self.loss_.proba_kind)
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy: the share of rows that are predicted right.
+
+        Soft rows are right where their argmax is predicted. A multi-label row is right if all its
+        labels that are not missing are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
+            True labels, as in ``fit``.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+        """
+        predicted = self.predict(X)
+        y = encode_for_score(y, self._kind, len(self.intercept_))
+        if self._kind != "multilabel":
+            return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+        if len(y) != len(predicted):
+            raise ValueError(
+                f"'X' and 'y' must have the same number of rows, got {len(predicted)} and {len(y)}."
+            )
+        right = ((predicted == y) | np.isnan(y)).all(axis=1)
+        weight = check_weights(sample_weight, "sample_weight", (len(y),))
+        return float(np.average(right, weights=weight))
+
+
+def _is_real_number_array(X):
+    """Whether X has a dtype that is kept (or converted here) rather than made numeric."""
+    dtype = getattr(X, "dtype", None)
+    return isinstance(dtype, np.dtype) and dtype.kind in "fiub" and (
+        isinstance(X, np.ndarray) or sparse.issparse(X)
+    )
+
+
+def _print_progress(n_iter, objective, gap):
+    print(f"iteration {n_iter:4d}   objective {objective:.8f}   estimated gap {gap:.1e}", flush=True)

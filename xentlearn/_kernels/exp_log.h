@@ -1,0 +1,147 @@
+/* exp and log1p of vectors.
+ *
+ * Both reduce the argument and evaluate one polynomial. The polynomials are weighted minimax fits
+ * (Remez, computed with 60 digits); `doc/accuracy.md` states the errors and tests/test_kernels.py
+ * holds every target to them:
+ *
+ *   exp    at most 1 ulp (2 spacings among subnormals), any argument
+ *   log1p  at most 2 ulp for arguments >= 0
+ */
+
+#if IS_FLOAT
+#define MANTISSA_BITS 23
+#define EXPONENT_BIAS 127
+#define ROUND_MAGIC 0x1.8p23f   /* adding it rounds to an integer, kept in the low bits */
+#define LOG2_E 0x1.715476p+0f
+#define LN2_HIGH 0x1.62e4p-1f   /* 15 bits: its product with an exponent is exact */
+#define LN2_LOW 0x1.7f7d1cp-20f
+#define EXP_LOWEST -110.0f      /* exp is 0 below -103.98 */
+#define EXP_HIGHEST 89.0f       /* and inf above 88.73 */
+#define EXP_SHIFT 64            /* below 1, exponents of exp reach -159: no less than -95 shifted */
+#define UNSHIFT 0x1p-64f
+#define SQRT_HALF_BITS 0x3f3504f3
+#define LARGEST 0x1.fffffep+127f
+#define NUMBER(x) x##f
+#else
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+#define ROUND_MAGIC 0x1.8p52
+#define LOG2_E 0x1.71547652b82fep+0
+#define LN2_HIGH 0x1.62e42fefa3p-1 /* 41 bits */
+#define LN2_LOW 0x1.3de6af278ece6p-42
+#define EXP_LOWEST -750.0       /* exp is 0 below -745.13 */
+#define EXP_HIGHEST 710.0       /* and inf above 709.78 */
+#define EXP_SHIFT 960           /* below 1, exponents of exp reach -1082: no less than -122 */
+#define UNSHIFT 0x1p-960
+#define SQRT_HALF_BITS 0x3fe6a09e667f3bcd
+#define LARGEST 0x1.fffffffffffffp+1023
+#define NUMBER(x) x
+#endif
+
+/* exp(x + low) = p 2^n with p near 1, where low is the rounding error of x (|low| <= ulp(x)/2):
+ * without it, the relative error of exp would grow with |x|. x = n ln2 + r, |r| <= ln2/2; p =
+ * exp(r) = 1 + r + r^2 P(r). */
+XENT_INLINE V NAME(exp_parts)(V x, V low, VI *n)
+{
+    /* not (x > lowest) would also catch nan, which must pass */
+    low = SELECT(MASK(x > EXP_LOWEST), low, SPLAT(0));
+    x = SELECT(MASK(x < EXP_LOWEST), SPLAT(EXP_LOWEST), x);
+    V shifted = x * LOG2_E + ROUND_MAGIC;
+    *n = AS_INT(shifted) - AS_INT(SPLAT(ROUND_MAGIC));
+    V n_real = shifted - ROUND_MAGIC;
+    V r = ((x - n_real * LN2_HIGH) - n_real * LN2_LOW) + low;
+#if IS_FLOAT
+    V p = SPLAT(0x1.6a2352p-10f);
+    p = p * r + 0x1.123a6cp-7f;
+    p = p * r + 0x1.5558f4p-5f;
+    p = p * r + 0x1.555490p-3f;
+    p = p * r + 0x1.fffffcp-2f;
+#else
+    V p = SPLAT(0x1.ad7f02ab63935p-26);
+    p = p * r + 0x1.28adce7339679p-22;
+    p = p * r + 0x1.71df262c451e1p-19;
+    p = p * r + 0x1.a01999adcb23bp-16;
+    p = p * r + 0x1.a01a0129b4612p-13;
+    p = p * r + 0x1.6c16c1844b01cp-10;
+    p = p * r + 0x1.1111111127e83p-7;
+    p = p * r + 0x1.55555555507f1p-5;
+    p = p * r + 0x1.55555555554f9p-3;
+    p = p * r + 0x1.000000000000ap-1;
+#endif
+    return (p * (r * r) + r) + NUMBER(1.0);
+}
+
+XENT_INLINE V NAME(power_of_two)(VI n)
+{
+    return AS_REAL((n + EXPONENT_BIAS) << MANTISSA_BITS);
+}
+
+/* exp(x): 2^n is applied in two halves, so that subnormal results and the overflow to inf come out
+ * right. */
+XENT_INLINE V NAME(exp)(V x)
+{
+    VI n;
+    x = SELECT(MASK(x > EXP_HIGHEST), SPLAT(EXP_HIGHEST), x);
+    V p = NAME(exp_parts)(x, SPLAT(0), &n);
+    return p * NAME(power_of_two)(n >> 1) * NAME(power_of_two)(n - (n >> 1));
+}
+#define EXP NAME(exp)
+
+/* exp(a - b) * 2^EXP_SHIFT for a <= b, with the rounding error of the difference put back (Knuth's
+ * two-sum). The factor keeps results normal where exp itself would be subnormal, so that a sum of
+ * many of them is rounded to the spacing of the subnormals once, not term by term. */
+XENT_INLINE V NAME(exp_difference)(V a, V b)
+{
+    V d = a - b;
+    V back = d - a;
+    V low = (a - (d - back)) - (b + back);
+    VI n;
+    V p = NAME(exp_parts)(d, low, &n);
+    return p * NAME(power_of_two)(n + EXP_SHIFT);
+}
+#define EXP_DIFFERENCE NAME(exp_difference)
+
+/* log(1 + u) for u >= 0. w = 1 + u rounds; what is lost is put back, so that a tiny u comes
+ * through unharmed. w = 2^k f with f in [sqrt(1/2), sqrt(2)); x = f - 1 plus the lost part;
+ * log = k ln2 + log1p(x). For k = 0, x is u itself. */
+XENT_INLINE V NAME(log1p)(V u)
+{
+    V w = u + NUMBER(1.0);
+    V back = w - u;
+    V lost = (u - (w - back)) + (NUMBER(1.0) - back);
+    VI bits = AS_INT(w);
+    VI k = (bits - SQRT_HALF_BITS) >> MANTISSA_BITS;
+    V x = (AS_REAL(bits - (k << MANTISSA_BITS)) - NUMBER(1.0)) +
+          lost * AS_REAL((EXPONENT_BIAS - k) << MANTISSA_BITS);
+    V k_real = AS_REAL(k + AS_INT(SPLAT(ROUND_MAGIC))) - ROUND_MAGIC;
+#if IS_FLOAT
+    V q = SPLAT(-0x1.38b46cp-4f);
+    q = q * x + 0x1.056f9cp-3f;
+    q = q * x - 0x1.0d8eccp-3f;
+    q = q * x + 0x1.22d812p-3f;
+    q = q * x - 0x1.547128p-3f;
+    q = q * x + 0x1.99a014p-3f;
+    q = q * x - 0x1.00022ap-2f;
+    q = q * x + 0x1.555554p-2f;
+    /* log1p(x) = x - x^2/2 + x^3 Q(x) */
+    V r = (k_real * LN2_LOW + x * x * (x * q - 0.5f) + x) + k_real * LN2_HIGH;
+#else
+    /* log1p(x) = 2 atanh(s), s = x / (2 + x); 2 s = x - s x, and s^2 Q(s^2) is the rest of the
+     * series over s, as in fdlibm's log: x - (x^2/2 - s (x^2/2 + Q)) has the smallest rounding */
+    V s = x / (x + 2.0);
+    V z = s * s;
+    V q = SPLAT(0x1.2f0d8ef234f70p-3);
+    q = q * z + 0x1.39a0f4f5f828fp-3;
+    q = q * z + 0x1.7466462d33713p-3;
+    q = q * z + 0x1.c71c51e7f3125p-3;
+    q = q * z + 0x1.2492494217a8bp-2;
+    q = q * z + 0x1.999999997fb31p-2;
+    q = q * z + 0x1.5555555555593p-1;
+    V half_square = 0.5 * x * x;
+    V r = k_real * LN2_HIGH -
+          ((half_square - (s * (half_square + q * z) + k_real * LN2_LOW)) - x);
+#endif
+    /* inf and nan come out as they went in */
+    return SELECT(MASK(u <= LARGEST), r, u);
+}
+#define LOG1P NAME(log1p)

@@ -1,0 +1,64 @@
+/* What the row primitives of rows_body.h look like from outside: a block of rows, and one table
+ * of functions per dtype and CPU target. */
+#ifndef XENT_ROWS_H
+#define XENT_ROWS_H
+
+#include <stddef.h>
+
+/* Layout of n_rows x n_classes numbers.
+ *
+ * across = 0: a row is contiguous, vectors run along its classes; row i begins at i * stride.
+ * across = 1: a class is contiguous, vectors run across the rows; class k begins at k * stride.
+ *             This is for few classes. Buffers have room for n_rows rounded up to whole vectors.
+ *
+ * Every n_rows x n_classes argument of a call has this layout; every per-row argument has n_rows
+ * numbers (and room for whole vectors). */
+typedef struct {
+    ptrdiff_t n_rows, n_classes, stride;
+    int across;
+} xent_block;
+
+/* Most lanes a vector has on any target: what "room for whole vectors" means. */
+#define XENT_MAX_LANES 16
+
+/* "number" below is float or double, by the table: one type of table serves both. */
+typedef struct {
+    int lanes;
+    /* e = exp(z - max), s = (sum of e) - 1 without cancellation; e may be NULL */
+    void (*softmax)(xent_block, const void *z, void *e, void *max, void *s);
+    /* cross = sum_k t (max - z) and total = sum_k t, with t = scale * values + shift
+       (values NULL: t = shift); 0 * inf counts as 0 */
+    void (*cross)(xent_block, const void *z, const void *max, const void *values, double scale,
+                  double shift, void *cross, void *total);
+    /* out = e * factor - (scale * values + shift) * weight; values may be NULL, out may be e */
+    void (*residual)(xent_block, const void *e, const void *factor, const void *values,
+                     double scale, double shift, const void *weight, void *out);
+    /* out = weight p (direction - sum_k p direction), p = e * inverse; out may be e */
+    void (*hessian_product)(xent_block, const void *e, const void *inverse, const void *direction,
+                            const void *weight, void *out);
+    /* out = weight p (1 - p); out may be e */
+    void (*hessian_diagonal)(xent_block, const void *e, const void *s, const void *inverse,
+                             const void *weight, void *out);
+    /* out = (z - max) - log_sum; out may be z */
+    void (*log_proba)(xent_block, const void *z, const void *max, const void *log_sum, void *out);
+
+    /* The next ones take `count` contiguous numbers. */
+    void (*log1p)(ptrdiff_t count, const void *u, void *out);
+    void (*exp)(ptrdiff_t count, const void *x, void *out);
+    /* binary cross-entropy of logits z, targets y in [0, 1] or nan (missing: 0), t = scale * y +
+       shift; positive and weight may be NULL (1); loss or gradient may be NULL */
+    void (*binary)(ptrdiff_t count, const void *z, const void *y, double scale, double shift,
+                   const void *positive, const void *weight, void *loss, void *gradient);
+    /* its second derivative in z, times direction (NULL: 1) */
+    void (*binary_curvature)(ptrdiff_t count, const void *z, const void *y, double scale,
+                             double shift, const void *positive, const void *weight,
+                             const void *direction, void *out);
+    /* 1 / (1 + exp(-z)), or its logarithm */
+    void (*sigmoid)(ptrdiff_t count, const void *z, int logarithm, void *out);
+} xent_rows;
+
+/* Tables for a target of targets.h, or NULL where this build has none of it. */
+const xent_rows *xent_rows_f32(int target);
+const xent_rows *xent_rows_f64(int target);
+
+#endif

@@ -1,0 +1,466 @@
+/* Row primitives on one target, in one dtype: the body behind the tables of rows.h.
+ *
+ * Two layouts, one loop: a "group" is LANES rows side by side (across) or one row (along), and a
+ * group is walked in steps of one vector. What a row owns (its maximum, its sum) is a vector that
+ * holds either one number per row or the same number in every lane. `across` is a constant in each
+ * of the two copies that the compiler makes of a body, so it costs nothing.
+ *
+ * Sums add at most SUM_STEPS vectors in the dtype itself, then continue in float64 (for float64:
+ * compensated), so the error does not grow with the number of classes.
+ */
+#include "exp_log.h"
+
+#define SUM_STEPS 8
+#define ONE NUMBER(1.0)
+
+typedef struct {
+    V part;
+    VD high, low;
+} NAME(sum);
+#define SUM NAME(sum)
+
+XENT_INLINE void NAME(sum_flush)(SUM *sum)
+{
+    VD part = WIDEN(sum->part);
+#if IS_FLOAT
+    sum->high += part; /* 29 spare bits */
+#else
+    VD next = sum->high + part;
+    VD back = next - sum->high;
+    sum->low += (sum->high - (next - back)) + (part - back);
+    sum->high = next;
+#endif
+    sum->part = SPLAT(0);
+}
+#define SUM_FLUSH NAME(sum_flush)
+
+XENT_INLINE V NAME(sum_total)(const int across, SUM *sum)
+{
+    SUM_FLUSH(sum);
+#if IS_FLOAT
+    VD total = sum->high;
+#else
+    /* where the sum is inf, what was lost on the way is nan */
+    VD total = sum->high + SELECT(MASK(sum->high <= LARGEST), sum->low, SPLAT(0));
+#endif
+    return across ? NARROW(total) : SPLAT((REAL)LANE_SUM(&total));
+}
+#define SUM_TOTAL NAME(sum_total)
+
+/* The walk over a group: full steps, then (along a row only) the lanes that are left. */
+#define GROUPS(block, g) \
+    for (ptrdiff_t g = 0; g < (block).n_rows; g += across ? LANES : 1)
+#define GROUP_BEGIN(block, g) ((g) * (across ? 1 : (block).stride))
+#define STEP(block) (across ? (block).stride : LANES)
+#define FULL_STEPS(block) (across ? (block).n_classes : (block).n_classes / LANES)
+#define REST(block) (across ? 0 : (block).n_classes % LANES)
+#define ROW_LOAD(from, g) (across ? LOAD((from) + (g)) : SPLAT((from)[g]))
+#define ROW_STORE(to, g, x) \
+    do {                    \
+        if (across)         \
+            STORE((to) + (g), x); \
+        else                \
+            STORE_PART((to) + (g), x, 1); \
+    } while (0)
+
+/* Two copies of a body, one per layout. */
+#define BOTH_LAYOUTS(call_across, call_along) \
+    do {                                      \
+        if (block.across)                     \
+            call_across;                      \
+        else                                  \
+            call_along;                       \
+    } while (0)
+
+/* ---- softmax: maximum, exponentials, their sum -------------------------------------------- */
+
+/* The largest entry has e = 1 exactly; s sums all e but one such entry, so 1 + s is the sum of
+ * the softmax, and s itself keeps its digits where it is tiny: log1p(s) and s / (1 + s) are then
+ * right where log(1 + s) and 1 - 1 / (1 + s) would have cancelled. */
+XENT_INLINE V NAME(softmax_step)(V z, V max, SUM *sum, V *n_largest)
+{
+    V e = EXP_DIFFERENCE(z, max);
+    VI largest = MASK(z == max);
+    *n_largest += SELECT(largest, SPLAT(ONE), SPLAT(0));
+    sum->part += SELECT(largest, SPLAT(0), e);
+    return SELECT(largest, SPLAT(ONE), e * UNSHIFT);
+}
+
+XENT_INLINE void NAME(softmax_body)(const int across, xent_block block, const REAL *z, REAL *e,
+                                    REAL *max_out, REAL *s_out)
+{
+    const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    GROUPS(block, g)
+    {
+        const REAL *zg = z + GROUP_BEGIN(block, g);
+        REAL *eg = e ? e + GROUP_BEGIN(block, g) : NULL;
+        V max = SPLAT(-INFINITY);
+        for (ptrdiff_t j = 0; j < steps; j++) {
+            V x = LOAD(zg + j * step);
+            max = SELECT(MASK(x > max), x, max);
+        }
+        if (rest) {
+            V x = LOAD_PART(zg + steps * step, rest, -INFINITY);
+            max = SELECT(MASK(x > max), x, max);
+        }
+        if (!across)
+            max = SPLAT(LANE_MAX(max));
+
+        SUM sum = {0};
+        V n_largest = SPLAT(0);
+        for (ptrdiff_t begin = 0; begin < steps; begin += SUM_STEPS) {
+            const ptrdiff_t end = begin + SUM_STEPS < steps ? begin + SUM_STEPS : steps;
+            for (ptrdiff_t j = begin; j < end; j++) {
+                V x = NAME(softmax_step)(LOAD(zg + j * step), max, &sum, &n_largest);
+                if (eg)
+                    STORE(eg + j * step, x);
+            }
+            SUM_FLUSH(&sum);
+        }
+        if (rest) {
+            V x = NAME(softmax_step)(LOAD_PART(zg + steps * step, rest, -INFINITY), max, &sum,
+                                     &n_largest);
+            if (eg)
+                STORE_PART(eg + steps * step, x, rest);
+        }
+        V s = SUM_TOTAL(across, &sum) * UNSHIFT;
+        VD counts = WIDEN(n_largest);
+        s += (across ? n_largest : SPLAT((REAL)LANE_SUM(&counts))) - ONE;
+        /* a row whose largest logit is infinite (or nan) has no softmax: max - max is nan there */
+        s += max - max;
+        ROW_STORE(max_out, g, max);
+        ROW_STORE(s_out, g, s);
+    }
+}
+
+static void NAME(softmax)(xent_block block, const void *z, void *e, void *max, void *s)
+{
+    BOTH_LAYOUTS(NAME(softmax_body)(1, block, z, e, max, s),
+                 NAME(softmax_body)(0, block, z, e, max, s));
+}
+
+/* ---- cross term of soft targets: sum_k t (max - z), all terms >= 0 -------------------------- */
+
+XENT_INLINE void NAME(cross_step)(V z, V max, V t, SUM *cross, SUM *total)
+{
+    cross->part += SELECT(MASK(t == 0), SPLAT(0), t * (max - z));
+    total->part += t;
+}
+
+XENT_INLINE void NAME(cross_body)(const int across, xent_block block, const REAL *z,
+                                  const REAL *max, const REAL *values, REAL scale, REAL shift,
+                                  REAL *cross_out, REAL *total_out)
+{
+    const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    GROUPS(block, g)
+    {
+        const ptrdiff_t at = GROUP_BEGIN(block, g);
+        const V m = ROW_LOAD(max, g);
+        SUM cross = {0}, total = {0};
+        for (ptrdiff_t begin = 0; begin < steps; begin += SUM_STEPS) {
+            const ptrdiff_t end = begin + SUM_STEPS < steps ? begin + SUM_STEPS : steps;
+            for (ptrdiff_t j = begin; j < end; j++) {
+                V t = SPLAT(shift);
+                if (values)
+                    t += scale * LOAD(values + at + j * step);
+                NAME(cross_step)(LOAD(z + at + j * step), m, t, &cross, &total);
+            }
+            SUM_FLUSH(&cross);
+            SUM_FLUSH(&total);
+        }
+        if (rest) {
+            const ptrdiff_t tail = at + steps * step;
+            REAL shifts[LANES];
+            for (int lane = 0; lane < LANES; lane++)
+                shifts[lane] = lane < rest ? shift : 0;
+            V t = LOAD(shifts);
+            if (values)
+                t += scale * LOAD_PART(values + tail, rest, 0);
+            NAME(cross_step)(LOAD_PART(z + tail, rest, 0), m, t, &cross, &total);
+        }
+        ROW_STORE(cross_out, g, SUM_TOTAL(across, &cross));
+        ROW_STORE(total_out, g, SUM_TOTAL(across, &total));
+    }
+}
+
+static void NAME(cross)(xent_block block, const void *z, const void *max, const void *values,
+                        double scale, double shift, void *cross, void *total)
+{
+    BOTH_LAYOUTS(NAME(cross_body)(1, block, z, max, values, scale, shift, cross, total),
+                 NAME(cross_body)(0, block, z, max, values, scale, shift, cross, total));
+}
+
+/* ---- p - t ---------------------------------------------------------------------------------- */
+
+XENT_INLINE void NAME(residual_body)(const int across, xent_block block, const REAL *e,
+                                     const REAL *factor, const REAL *values, REAL scale,
+                                     REAL shift, const REAL *weight, REAL *out)
+{
+    const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    GROUPS(block, g)
+    {
+        const ptrdiff_t at = GROUP_BEGIN(block, g);
+        const V f = ROW_LOAD(factor, g), w = ROW_LOAD(weight, g), constant = shift * w;
+        const V slope = scale * w;
+        for (ptrdiff_t j = 0; j < steps; j++) {
+            V x = LOAD(e + at + j * step) * f - constant;
+            if (values)
+                x -= LOAD(values + at + j * step) * slope;
+            STORE(out + at + j * step, x);
+        }
+        if (rest) {
+            const ptrdiff_t tail = at + steps * step;
+            V x = LOAD_PART(e + tail, rest, 0) * f - constant;
+            if (values)
+                x -= LOAD_PART(values + tail, rest, 0) * slope;
+            STORE_PART(out + tail, x, rest);
+        }
+    }
+}
+
+static void NAME(residual)(xent_block block, const void *e, const void *factor, const void *values,
+                           double scale, double shift, const void *weight, void *out)
+{
+    BOTH_LAYOUTS(NAME(residual_body)(1, block, e, factor, values, scale, shift, weight, out),
+                 NAME(residual_body)(0, block, e, factor, values, scale, shift, weight, out));
+}
+
+/* ---- curvature of the softmax: diag(p) - p p^T ---------------------------------------------- */
+
+XENT_INLINE void NAME(hessian_product_body)(const int across, xent_block block, const REAL *e,
+                                            const REAL *inverse, const REAL *direction,
+                                            const REAL *weight, REAL *out)
+{
+    const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    GROUPS(block, g)
+    {
+        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + steps * step;
+        const V inv = ROW_LOAD(inverse, g);
+        SUM sum = {0};
+        for (ptrdiff_t begin = 0; begin < steps; begin += SUM_STEPS) {
+            const ptrdiff_t end = begin + SUM_STEPS < steps ? begin + SUM_STEPS : steps;
+            for (ptrdiff_t j = begin; j < end; j++)
+                sum.part += LOAD(e + at + j * step) * LOAD(direction + at + j * step);
+            SUM_FLUSH(&sum);
+        }
+        if (rest)
+            sum.part += LOAD_PART(e + tail, rest, 0) * LOAD_PART(direction + tail, rest, 0);
+        const V mean = SUM_TOTAL(across, &sum) * inv;
+        const V factor = ROW_LOAD(weight, g) * inv;
+        for (ptrdiff_t j = 0; j < steps; j++) {
+            V d = LOAD(direction + at + j * step);
+            STORE(out + at + j * step, LOAD(e + at + j * step) * factor * (d - mean));
+        }
+        if (rest) {
+            V d = LOAD_PART(direction + tail, rest, 0);
+            STORE_PART(out + tail, LOAD_PART(e + tail, rest, 0) * factor * (d - mean), rest);
+        }
+    }
+}
+
+static void NAME(hessian_product)(xent_block block, const void *e, const void *inverse,
+                                  const void *direction, const void *weight, void *out)
+{
+    BOTH_LAYOUTS(NAME(hessian_product_body)(1, block, e, inverse, direction, weight, out),
+                 NAME(hessian_product_body)(0, block, e, inverse, direction, weight, out));
+}
+
+/* 1 - p of one class is (the sum of all the others) / (the sum): s + (1 - e), which cannot cancel:
+ * where e is near 1 but not 1, s has it as a term. */
+XENT_INLINE void NAME(hessian_diagonal_body)(const int across, xent_block block, const REAL *e,
+                                             const REAL *s, const REAL *inverse,
+                                             const REAL *weight, REAL *out)
+{
+    const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    GROUPS(block, g)
+    {
+        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + steps * step;
+        const V inv = ROW_LOAD(inverse, g), others = ROW_LOAD(s, g);
+        const V factor = ROW_LOAD(weight, g) * inv;
+        for (ptrdiff_t j = 0; j < steps; j++) {
+            V x = LOAD(e + at + j * step);
+            STORE(out + at + j * step, (x * factor) * ((others + (ONE - x)) * inv));
+        }
+        if (rest) {
+            V x = LOAD_PART(e + tail, rest, 0);
+            STORE_PART(out + tail, (x * factor) * ((others + (ONE - x)) * inv), rest);
+        }
+    }
+}
+
+static void NAME(hessian_diagonal)(xent_block block, const void *e, const void *s,
+                                   const void *inverse, const void *weight, void *out)
+{
+    BOTH_LAYOUTS(NAME(hessian_diagonal_body)(1, block, e, s, inverse, weight, out),
+                 NAME(hessian_diagonal_body)(0, block, e, s, inverse, weight, out));
+}
+
+/* ---- log-probabilities: minus a sum of two terms >= 0 --------------------------------------- */
+
+XENT_INLINE void NAME(log_proba_body)(const int across, xent_block block, const REAL *z,
+                                      const REAL *max, const REAL *log_sum, REAL *out)
+{
+    const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    GROUPS(block, g)
+    {
+        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + steps * step;
+        const V m = ROW_LOAD(max, g), l = ROW_LOAD(log_sum, g);
+        for (ptrdiff_t j = 0; j < steps; j++)
+            STORE(out + at + j * step, (LOAD(z + at + j * step) - m) - l);
+        if (rest)
+            STORE_PART(out + tail, (LOAD_PART(z + tail, rest, 0) - m) - l, rest);
+    }
+}
+
+static void NAME(log_proba)(xent_block block, const void *z, const void *max, const void *log_sum,
+                            void *out)
+{
+    BOTH_LAYOUTS(NAME(log_proba_body)(1, block, z, max, log_sum, out),
+                 NAME(log_proba_body)(0, block, z, max, log_sum, out));
+}
+
+/* ---- `count` contiguous numbers -------------------------------------------------------------- */
+
+/* Full vectors first, then the numbers that are left: `part` is how many lanes count. A body reads
+ * with READ and writes with WRITE, which see to both. */
+#define ELEMENTWISE(count, ...)                                     \
+    do {                                                            \
+        ptrdiff_t at = 0;                                           \
+        for (; at + LANES <= (count); at += LANES) {                \
+            const int part = 0;                                     \
+            __VA_ARGS__;                                            \
+        }                                                           \
+        if (at < (count)) {                                         \
+            const ptrdiff_t part = (count) - at;                    \
+            __VA_ARGS__;                                            \
+        }                                                           \
+    } while (0)
+#define READ(from) \
+    (part ? LOAD_PART((const REAL *)(from) + at, part, 0) : LOAD((const REAL *)(from) + at))
+#define READ_OR_ONE(from) ((from) ? READ(from) : SPLAT(ONE))
+#define WRITE(to, x)                                      \
+    do {                                                  \
+        if (part)                                         \
+            STORE_PART((REAL *)(to) + at, x, part);       \
+        else                                              \
+            STORE((REAL *)(to) + at, x);                  \
+    } while (0)
+
+static void NAME(log1p_all)(ptrdiff_t count, const void *u, void *out)
+{
+    ELEMENTWISE(count, WRITE(out, LOG1P(READ(u))));
+}
+
+static void NAME(exp_all)(ptrdiff_t count, const void *x, void *out)
+{
+    ELEMENTWISE(count, WRITE(out, EXP(READ(x))));
+}
+
+/* sigma(z), sigma(-z), each with all its digits (1 - sigma(z) would cancel), and exp(-|z|). */
+XENT_INLINE void NAME(sigmoids)(V z, V *sigmoid, V *reverse, V *e)
+{
+    const VI negative = MASK(z < 0);
+    *e = EXP(SELECT(negative, z, -z));
+    V large = ONE / (ONE + *e), small = *e * large;
+    *sigmoid = SELECT(negative, small, large);
+    *reverse = SELECT(negative, large, small);
+}
+
+/* With a = positive * t and c = 1 - t: loss = a softplus(-z) + c softplus(z), where softplus(z) =
+ * max(z, 0) + log1p(exp(-|z|)): terms >= 0 only. Its gradient is c sigma(z) - a sigma(-z). A term
+ * with a = 0 or c = 0 is 0, also at an infinite logit. 1 - t is scale * (1 - y) + shift, which
+ * keeps its digits where y is 1. */
+XENT_INLINE void NAME(binary_body)(const int want_loss, const int want_gradient, ptrdiff_t count,
+                                   const REAL *z_in, const REAL *y_in, REAL scale, REAL shift,
+                                   const REAL *positive, const REAL *weight, REAL *loss,
+                                   REAL *gradient)
+{
+    ELEMENTWISE(count, {
+        const V z = READ(z_in), y = READ(y_in), w = READ_OR_ONE(weight);
+        const V a = (scale * y + shift) * READ_OR_ONE(positive), c = scale * (ONE - y) + shift;
+        const VI missing = MASK(y != y);
+        V sigmoid, reverse, e;
+        NAME(sigmoids)(z, &sigmoid, &reverse, &e);
+        if (want_loss) {
+            const V zero = SPLAT(0);
+            const V towards_0 = SELECT(MASK(z > 0) & ~MASK(c == 0), c * z, zero);
+            const V towards_1 = SELECT(MASK(z < 0) & ~MASK(a == 0), a * -z, zero);
+            const V x = w * ((a + c) * LOG1P(e) + (towards_0 + towards_1));
+            WRITE(loss, SELECT(missing, zero, x));
+        }
+        if (want_gradient)
+            WRITE(gradient, SELECT(missing, SPLAT(0), w * (c * sigmoid - a * reverse)));
+    });
+}
+
+static void NAME(binary)(ptrdiff_t count, const void *z, const void *y, double scale, double shift,
+                         const void *positive, const void *weight, void *loss, void *gradient)
+{
+    if (loss && gradient)
+        NAME(binary_body)(1, 1, count, z, y, scale, shift, positive, weight, loss, gradient);
+    else if (loss)
+        NAME(binary_body)(1, 0, count, z, y, scale, shift, positive, weight, loss, gradient);
+    else
+        NAME(binary_body)(0, 1, count, z, y, scale, shift, positive, weight, loss, gradient);
+}
+
+static void NAME(binary_curvature)(ptrdiff_t count, const void *z_in, const void *y_in,
+                                   double scale_in, double shift_in, const void *positive,
+                                   const void *weight, const void *direction, void *out)
+{
+    const REAL scale = (REAL)scale_in, shift = (REAL)shift_in;
+    ELEMENTWISE(count, {
+        const V z = READ(z_in), y = READ(y_in);
+        const V a = (scale * y + shift) * READ_OR_ONE(positive), c = scale * (ONE - y) + shift;
+        V sigmoid, reverse, e;
+        NAME(sigmoids)(z, &sigmoid, &reverse, &e);
+        const V curvature = (READ_OR_ONE(weight) * (a + c)) * (sigmoid * reverse);
+        WRITE(out, SELECT(MASK(y != y), SPLAT(0), curvature * READ_OR_ONE(direction)));
+    });
+}
+
+static void NAME(sigmoid)(ptrdiff_t count, const void *z_in, int logarithm, void *out)
+{
+    ELEMENTWISE(count, {
+        const V z = READ(z_in);
+        V sigmoid, reverse, e;
+        NAME(sigmoids)(z, &sigmoid, &reverse, &e);
+        if (logarithm)
+            WRITE(out, SELECT(MASK(z < 0), z, SPLAT(0)) - LOG1P(e));
+        else
+            WRITE(out, sigmoid);
+    });
+}
+
+static const xent_rows NAME(rows) = {
+    LANES,
+    NAME(softmax),
+    NAME(cross),
+    NAME(residual),
+    NAME(hessian_product),
+    NAME(hessian_diagonal),
+    NAME(log_proba),
+    NAME(log1p_all),
+    NAME(exp_all),
+    NAME(binary),
+    NAME(binary_curvature),
+    NAME(sigmoid),
+};
+
+#undef SUM_STEPS
+#undef ONE
+#undef SUM
+#undef SUM_FLUSH
+#undef SUM_TOTAL
+#undef GROUPS
+#undef GROUP_BEGIN
+#undef STEP
+#undef FULL_STEPS
+#undef REST
+#undef ROW_LOAD
+#undef ROW_STORE
+#undef BOTH_LAYOUTS
+#undef ELEMENTWISE
+#undef READ
+#undef READ_OR_ONE
+#undef WRITE

@@ -1,0 +1,66 @@
+/* CPU targets: which ones this compiler can build, and which one this machine runs.
+ *
+ * "scalar"   plain C, one number at a time: the reference, always built, and all that MSVC gets
+ * "baseline" 16-byte vectors: SSE2 on x86-64, NEON on Arm, whatever the compiler makes of them elsewhere
+ * "avx2"     32-byte vectors with FMA
+ * "avx512"   64-byte vectors
+ *
+ * Wider targets are switched on by function attributes (see each_target.h), so no file needs a
+ * flag of its own and one binary serves every machine. Vectors are those of GCC and Clang
+ * (vector_size), which need no intrinsics: one body of code serves every target.
+ */
+#ifndef XENT_TARGETS_H
+#define XENT_TARGETS_H
+
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)
+#define XENT_VECTORS 1
+#else
+#define XENT_VECTORS 0
+#endif
+
+#if XENT_VECTORS && defined(__x86_64__)
+#define XENT_X86 1
+#else
+#define XENT_X86 0
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define XENT_INLINE static inline __attribute__((always_inline, unused))
+#define XENT_MAYBE_UNUSED __attribute__((unused))
+#elif defined(_MSC_VER)
+#define XENT_INLINE static __forceinline
+#define XENT_MAYBE_UNUSED
+#else
+#define XENT_INLINE static inline
+#define XENT_MAYBE_UNUSED
+#endif
+
+/* Unroll a loop of constant length completely: its body indexes registers. */
+#if defined(__clang__)
+#define XENT_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define XENT_UNROLL _Pragma("GCC unroll 16")
+#else
+#define XENT_UNROLL
+#endif
+
+enum xent_target { XENT_SCALAR, XENT_BASELINE, XENT_AVX2, XENT_AVX512, XENT_N_TARGETS };
+
+static const char *const xent_target_names[XENT_N_TARGETS] XENT_MAYBE_UNUSED = {
+    "scalar", "baseline", "avx2", "avx512"};
+
+/* The widest target that both the build and the machine (processor and operating system) have. */
+static inline int xent_best_target(void)
+{
+#if XENT_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+        return XENT_AVX512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return XENT_AVX2;
+#endif
+    return XENT_VECTORS ? XENT_BASELINE : XENT_SCALAR;
+}
+
+#endif

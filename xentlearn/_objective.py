@@ -1,0 +1,235 @@
+"""The penalised training objective of a linear classifier.
+
+    (1/S) sum_i s_i loss(y_i, W x_i + b)  +  (l2_reg / 2) ||W||^2,        l2_reg = 1 / (C S)
+
+with s_i the weights of the rows and S their sum; the intercept b is not penalised.
+"""
+
+import numpy as np
+
+from ._preconditioner import Preconditioner, weighted_moments
+
+
+class LinearObjective:
+    """X, targets, loss, penalty and scaling as one function of one vector (``_solvers/_base.py``).
+
+    The vector is an (n_features + fit_intercept, n_outputs) matrix in C order, always float64. Its
+    first rows are W^T in the units of X. With an intercept its last row is b + W mean, the logits
+    at the mean of X, rather than b: X is thereby centred without being touched, offsets of features
+    do not couple W with the intercept, and the penalty on W is the original one.
+
+    Parameters
+    ----------
+    design : DesignMatrix
+        X as the fused pass reads it.
+    X : ndarray or CSR of shape (n_samples, n_features)
+        The same X, for its moments.
+    target : EncodedTarget
+        Targets and weights, in the dtype of X.
+    mass : ndarray of shape (n_outputs,) or (n_outputs, 2)
+        Sum of weights times targets by class; for binary outputs of the 0s and of the 1s.
+    row_weight : ndarray of shape (n_samples,)
+        Weights of the rows, for the moments of X.
+    total_weight : float
+        S above.
+    l2_reg : float
+        At least 0.
+    fit_intercept : bool
+    n_threads : int
+    """
+
+    def __init__(
+        self, design, X, target, mass, row_weight, total_weight, l2_reg, fit_intercept, n_threads
+    ):
+        self.design = design
+        self.target = target
+        self.mass = mass / total_weight
+        self.total_weight = total_weight
+        self.l2_reg = l2_reg
+        self.fit_intercept = fit_intercept
+        self.n_threads = n_threads
+        self.n_features = design.n_features
+        self.n_outputs = target.n_outputs
+        self.shape = (self.n_features + fit_intercept, self.n_outputs)
+        self.size = self.shape[0] * self.shape[1]
+        # a sum of n rounding errors of random sign; float32 rows are rounded one by one
+        eps = np.finfo(design.dtype).eps
+        self.rounding = max(8 * np.finfo(np.float64).eps, eps / np.sqrt(max(1, design.n_rows)))
+        # objective at zero coefficients: log K per row, or log 2 per entry
+        n_alternatives = 2 if mass.ndim == 2 else self.n_outputs
+        self.value_scale = 1e-6 * self.mass.sum() * np.log(n_alternatives)
+
+        mean, variance = weighted_moments(X, row_weight)
+        self.mean = mean if fit_intercept else np.zeros(self.n_features)
+        centre = self.mean if isinstance(X, np.ndarray) else np.zeros(self.n_features)
+        if not fit_intercept and isinstance(X, np.ndarray):
+            variance = variance + mean**2
+        self.preconditioner = Preconditioner(
+            X, row_weight, centre, variance, self._typical_curvature(), l2_reg
+        )
+
+    def _typical_curvature(self):
+        """Mean of p (1 - p) over the outputs, were every row predicted by the class shares."""
+        if self.mass.ndim == 2:
+            total = self.mass.sum(axis=1)
+            return np.mean(self.mass.prod(axis=1) / np.maximum(total, np.finfo(float).tiny))
+        share = self.mass / self.mass.sum()
+        return self.mass.sum() * np.mean(share * (1 - share))
+
+    # ---- One vector and its parts ------------------------------------------------------------
+
+    def pack(self, coef, intercept):
+        """Vector from coef (n_outputs, n_features) and intercept (n_outputs,)."""
+        matrix = np.empty(self.shape)
+        matrix[: self.n_features] = coef.T
+        if self.fit_intercept:
+            matrix[-1] = intercept + coef @ self.mean
+        return matrix.ravel()
+
+    def unpack(self, vector):
+        """(coef (n_outputs, n_features), intercept (n_outputs,)) of a vector."""
+        coef, intercept = self._packed(vector)
+        return coef.T.copy(), intercept.copy()
+
+    def _packed(self, vector):
+        """(W^T (n_features, n_outputs), b) of a vector."""
+        matrix = vector.reshape(self.shape)
+        if not self.fit_intercept:
+            return matrix, np.zeros(self.n_outputs)
+        return matrix[:-1], matrix[-1] - self.mean @ matrix[:-1]
+
+    def start(self):
+        """W = 0 and the intercept that is best for it: the logs of the class shares."""
+        matrix = np.zeros(self.shape)
+        if self.fit_intercept:
+            logs = np.log(self.mass)
+            matrix[-1] = logs[:, 1] - logs[:, 0] if self.mass.ndim == 2 else logs - logs.mean()
+        return matrix.ravel()
+
+    # ---- What solvers use --------------------------------------------------------------------
+
+    def value_gradient(self, vector):
+        """Value and gradient at a vector."""
+        coef, intercept = self._packed(vector)
+        loss, coef_gradient, intercept_gradient = self.design.loss_gradient(
+            self.target, coef, intercept, self.n_threads
+        )
+        gradient = self._centred(coef_gradient, intercept_gradient)
+        gradient[: self.n_features] += self.l2_reg * coef
+        value = loss / self.total_weight + 0.5 * self.l2_reg * np.vdot(coef, coef)
+        return value, gradient.ravel()
+
+    def hessian_product(self, vector, direction):
+        """Hessian at ``vector`` times ``direction``."""
+        coef_direction, intercept_direction = self._packed(direction)
+        product = self._centred(
+            *self.design.hessian_product(
+                self.target,
+                *self._packed(vector),
+                coef_direction,
+                intercept_direction,
+                self.n_threads,
+            )
+        )
+        product[: self.n_features] += self.l2_reg * coef_direction
+        return product.ravel()
+
+    def _centred(self, coef_gradient, intercept_gradient):
+        """Gradient of the mean loss in the vector's coordinates, where b = last row - W mean."""
+        gradient = np.empty(self.shape)
+        gradient[: self.n_features] = coef_gradient
+        if self.fit_intercept:
+            gradient[: self.n_features] -= np.outer(self.mean, intercept_gradient)
+            gradient[-1] = intercept_gradient
+        gradient /= self.total_weight
+        return gradient
+
+    def precondition(self, gradient):
+        """Approximate inverse Hessian times a gradient."""
+        return self.preconditioner.apply(
+            gradient.reshape(self.shape), self.fit_intercept
+        ).ravel()
+
+    # ---- How far from the optimum ------------------------------------------------------------
+
+    def optimality_gap(self, vector):
+        """Certified upper bound of (objective - minimum) / minimum at a vector, with its objective.
+
+        The residuals p_i - t_i are a point of the dual problem once their weighted sum is 0 (the
+        intercept is free). Mixing p with one constant distribution r, in the share epsilon, makes
+        it 0: (1 - epsilon) mean(p) + epsilon r = mean(t), with epsilon as small as keeps r >= 0.
+        The entropy of the mixture is bounded by convexity. Written so that only small terms are
+        left, with g the gradient of the mean loss, G that of the constant prediction r, E the
+        mean of sum_k p_k log p_k = <g, theta> - mean loss, and R the same of r, the gap between
+        the objective and the dual is at most
+
+            <g_b, b> + epsilon (R - E - <W, G - g>) + ||dW + epsilon (G - g)||^2 / (2 l2_reg)
+
+        where dW is the gradient of the objective in W. See Shalev-Shwartz and Zhang, JMLR 14
+        (2013), for the dual. inf where there is no penalty, or the bound exceeds the objective.
+
+        Returns
+        -------
+        objective, gap : float
+        """
+        value, gradient = self.value_gradient(vector)
+        if self.l2_reg == 0:
+            return value, np.inf
+        matrix, gradient = vector.reshape(self.shape), gradient.reshape(self.shape)
+        W, dW = matrix[: self.n_features], gradient[: self.n_features]
+        bound = np.vdot(dW, dW) / (2 * self.l2_reg)
+        if self.fit_intercept:
+            bound = self._gap_with_intercept(value, matrix, gradient)
+        return value, bound / (value - bound) if 0 <= bound < value else np.inf
+
+    def _gap_with_intercept(self, value, matrix, gradient):
+        W, dW, b, g_b = matrix[:-1], gradient[:-1], matrix[-1], gradient[-1]
+        mass = self.mass if self.mass.ndim == 2 else self.mass[:, np.newaxis]
+        total = self.mass.sum(axis=-1)  # per output if binary, else of all
+        # shares of what is wanted, mean(t), and of what is predicted, mean(p); columns are the
+        # alternatives: the classes, or 0 and 1 of each output
+        if self.mass.ndim == 2:
+            wanted = mass / total[:, np.newaxis]
+            excess = np.stack([-g_b, g_b], axis=1) / total[:, np.newaxis]
+        else:
+            wanted = mass.T / total
+            excess = g_b[np.newaxis] / total
+        predicted = wanted + excess
+        epsilon = max(0.0, float(np.max(1 - wanted / predicted)))
+        # not (epsilon < 1) catches nan too
+        if not epsilon < 1:
+            return np.inf
+        g = dW - self.l2_reg * W
+        bound = g_b @ b
+        step = 0.0
+        if epsilon > 0:
+            r = np.clip((wanted - (1 - epsilon) * predicted) / epsilon, 0, 1)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                entropy = np.where(r > 0, r * np.log(r), 0.0).sum(axis=1)
+            R = np.sum(total * entropy)
+            mean_loss = value - 0.5 * self.l2_reg * np.vdot(W, W)
+            E = np.vdot(g, W) + g_b @ b - mean_loss
+            step = epsilon * (self._constant_gradient(r) - g)
+            bound += epsilon * (R - E) - np.vdot(W, step)
+        change = dW + step
+        # rounding may leave a tiny negative number where the bound is 0
+        return max(0.0, bound + np.vdot(change, change) / (2 * self.l2_reg))
+
+    def _constant_gradient(self, r):
+        """Gradient in W of the mean loss where every row is predicted by the shares ``r``.
+
+        It is linear in r; about the mean of X and with equal weights it does not depend on r at
+        all, but weights that differ between outputs have means of their own.
+        """
+        matrix = np.zeros(self.shape)
+        matrix[-1] = self.start().reshape(self.shape)[-1]
+        at_shares = self.value_gradient(matrix.ravel())[1].reshape(self.shape)[:-1]
+        if self.mass.ndim == 1:
+            return at_shares
+        shares = self.mass[:, 1] / self.mass.sum(axis=1)
+        matrix[-1] += 1.0
+        shifted = 1 / (1 + np.exp(-matrix[-1]))
+        slope = (
+            self.value_gradient(matrix.ravel())[1].reshape(self.shape)[:-1] - at_shares
+        ) / (shifted - shares)
+        return at_shares + slope * (r[:, 1] - shares)

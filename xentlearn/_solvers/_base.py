@@ -1,0 +1,71 @@
+"""The contract between an objective and a solver.
+
+A solver is a function ``solver(objective, start, *, tol, max_iter, polish, callback) -> Result`` that
+minimises a smooth convex function of one flat float64 vector. It sees no data, no loss and no
+penalty, only these members of the objective (a solver names those it needs in ``REQUIRES``):
+
+size : int
+    Length of the vector.
+value_scale : float
+    What a tolerance is relative to, where the value itself is smaller: for data that can be
+    separated without a penalty the minimum is 0.
+rounding : float
+    Relative rounding error of a value.
+value_gradient(vector) -> (float, ndarray)
+    Value and gradient.
+hessian_product(vector, direction) -> ndarray
+    Hessian at ``vector`` times ``direction``.
+precondition(gradient) -> ndarray
+    An approximate inverse Hessian, positive definite and linear, times ``gradient``.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Result:
+    """What every solver returns.
+
+    Attributes
+    ----------
+    vector : ndarray of shape (size,)
+        The best point found.
+    objective : float
+        Value there.
+    gradient_norm : float
+        Largest absolute entry of the gradient there.
+    gap : float
+        The solver's estimate of (objective - minimum) / max(objective, value_scale).
+    n_iter : int
+        Iterations done.
+    converged : bool
+        Whether ``gap`` reached ``tol``, or rounding left nothing to gain.
+    message : str
+        Why the solver stopped.
+    interrupted : bool
+        Whether a KeyboardInterrupt stopped it; ``vector`` is then the best point so far.
+    history : dict
+        Lists "objective", "gap" and "seconds", one entry per iteration, the start included.
+    """
+
+    vector: np.ndarray
+    objective: float
+    gradient_norm: float = np.inf
+    gap: float = np.inf
+    n_iter: int = 0
+    converged: bool = False
+    message: str = ""
+    interrupted: bool = False
+    history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
+
+
+def require(objective, solver, names):
+    """Raise a TypeError that names what ``objective`` lacks for ``solver``."""
+    missing = [name for name in names if not hasattr(objective, name)]
+    if missing:
+        raise TypeError(
+            f"Solver {solver!r} needs an objective with {', '.join(names)}; "
+            f"{type(objective).__name__} lacks {', '.join(missing)}."
+        )

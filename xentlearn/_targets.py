@@ -1,0 +1,404 @@
+"""y in all its kinds -> one encoded target: kind, loss, classes, labels or values, weights."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length
+
+from ._validation import check_label_smoothing, check_positive_weight, check_soft_rows, check_weights
+from .losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    LossSetting,
+    SparseCategoricalCrossentropy,
+    known_names,
+)
+
+AUTO_NAMES = ("auto", "log_loss")
+
+
+def resolve_loss(loss):
+    """A loss setting for ``SoftmaxClassifier(loss=...)``; None where y decides ("auto")."""
+    if isinstance(loss, LossSetting):
+        return loss
+    if isinstance(loss, str):
+        if loss in AUTO_NAMES:
+            return None
+        settings = known_names()
+        if loss in settings:
+            return settings[loss]()
+    raise ValueError(
+        f"'loss' must be one of {[*AUTO_NAMES, *known_names()]} or a setting from xentlearn.losses, "
+        f"such as SparseCategoricalCrossentropy(label_smoothing=0.1); got {loss!r}."
+    )
+
+
+@dataclass
+class EncodedY:
+    """What a fit needs to know of y.
+
+    Attributes
+    ----------
+    kind : {"binary", "multiclass", "two_logits", "one_vs_rest", "multilabel", "soft"}
+    loss : loss setting
+        The resolved one.
+    classes : ndarray of shape (n_classes,)
+        Original labels; 0..K-1 for "soft" and "multilabel".
+    n_outputs : int
+        Logits per row.
+    labels : ndarray of shape (n_samples,), int32, or None
+        Index into ``classes``, -1 where the row is ignored.
+    values : ndarray of shape (n_samples, n_outputs), float64, or None
+        Soft rows, or binary entries with nan where missing.
+    weight : ndarray of shape (n_samples,), float64
+        Sample weight times class weight; 0 for an ignored row.
+    entry_weight : ndarray of shape (n_samples, n_outputs), float64, or None
+        Sample weights of single labels.
+    """
+
+    kind: str
+    loss: object
+    classes: np.ndarray
+    n_outputs: int
+    labels: np.ndarray | None
+    values: np.ndarray | None
+    weight: np.ndarray
+    entry_weight: np.ndarray | None = None
+
+    @property
+    def total_weight(self):
+        """S of the objective: the sum of the weights of the rows."""
+        if self.entry_weight is not None:
+            return self.entry_weight.mean(axis=1).sum()
+        return self.weight.sum()
+
+    def mass(self):
+        """Sums of weights times smoothed targets.
+
+        Returns
+        -------
+        ndarray of shape (n_outputs,), by class; of shape (n_outputs, 2) for a binary loss: of the
+        0s and of the 1s of each output, ``pos_weight`` included.
+        """
+        smoothing = check_label_smoothing(self.loss.label_smoothing)
+        if not isinstance(self.loss, BinaryCrossentropy):
+            if self.labels is None:
+                mass = self.weight @ self.values
+            else:
+                counted = self.labels >= 0
+                mass = np.bincount(
+                    self.labels[counted], self.weight[counted], minlength=self.n_outputs
+                )
+            return (1 - smoothing) * mass + smoothing * mass.sum() / self.n_outputs
+        if self.labels is not None:  # one-vs-rest
+            counted = self.labels >= 0
+            ones = np.bincount(
+                self.labels[counted], self.weight[counted], minlength=self.n_outputs
+            )
+            zeros = ones.sum() - ones
+        else:
+            weight = self.weight[:, np.newaxis] if self.entry_weight is None else self.entry_weight
+            ones = (weight * np.nan_to_num(self.values)).sum(axis=0)
+            zeros = (weight * np.nan_to_num(1 - self.values)).sum(axis=0)
+        mass = np.stack([zeros, ones], axis=1)
+        mass = (1 - smoothing) * mass + smoothing / 2 * mass.sum(axis=1, keepdims=True)
+        positive = check_positive_weight(self.loss.pos_weight, self.n_outputs, np.float64)
+        if positive is not None:
+            mass[:, 1] *= positive
+        return mass
+
+    def kernel_target(self, dtype, outputs):
+        """Targets of the chosen outputs, ready for the kernels.
+
+        Parameters
+        ----------
+        dtype : dtype
+            float32 or float64.
+        outputs : ndarray of int
+            The outputs that are fitted.
+
+        Returns
+        -------
+        EncodedTarget
+        """
+        n_samples = len(self.weight)
+        labels = values = entry_weight = None
+        if self.labels is not None:
+            # a class that is not fitted has no weight: its rows do not count
+            new = np.full(self.n_outputs + 1, -1, dtype=np.int32)
+            new[outputs] = np.arange(len(outputs), dtype=np.int32)
+            labels = new[self.labels]
+        else:
+            values = np.ascontiguousarray(self.values[:, outputs], dtype=dtype)
+        if self.entry_weight is not None:
+            entry_weight = np.ascontiguousarray(self.entry_weight[:, outputs], dtype=dtype)
+        return self.loss.kernel_target(
+            (n_samples, len(outputs)),
+            dtype,
+            outputs=outputs,
+            n_outputs=self.n_outputs,
+            labels=labels,
+            values=values,
+            weight=self.weight if (self.weight != 1).any() else None,
+            entry_weight=entry_weight,
+        )
+
+
+def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
+    """Encode y for training.
+
+    Parameters
+    ----------
+    y : array-like or sparse matrix
+        As ``SoftmaxClassifier.fit`` takes it.
+    n_samples : int
+        Rows of X.
+    loss : str or loss setting
+        As ``SoftmaxClassifier(loss=...)`` takes it.
+    class_weight : dict, "balanced" or None, default=None
+    sample_weight : array-like, number or None, default=None
+
+    Returns
+    -------
+    EncodedY
+
+    Raises
+    ------
+    ValueError
+        If y is not a target, does not fit the loss, or the weights do not fit y.
+    """
+    setting = resolve_loss(loss)
+    y = _as_array(y)
+    check_consistent_length_with(y, n_samples)
+    if np.ndim(sample_weight) == 0 and sample_weight is not None:
+        sample_weight = np.full(n_samples, sample_weight)
+    weight = check_weights(
+        sample_weight, "sample_weight", (n_samples,), *([y.shape] if y.ndim == 2 else [])
+    )
+    if weight is not None and not weight.any():
+        raise ValueError(
+            "'sample_weight' must leave at least two classes with a positive weight; "
+            "all weights are 0."
+        )
+    if y.ndim == 1:
+        return _encode_labels(y, setting, class_weight, weight)
+    return _encode_rows(y, setting, class_weight, weight)
+
+
+def _as_array(y):
+    """y as an array of 1 or 2 dimensions without nan where nan has no meaning."""
+    if y is None:
+        raise ValueError(
+            "This SoftmaxClassifier estimator requires y to be passed, but the target y is None."
+        )
+    if sparse.issparse(y):
+        y = y.toarray()
+    y = np.asarray(y)
+    if y.ndim not in (1, 2):
+        raise ValueError(
+            "'y' must have shape (n_samples,) or (n_samples, n_outputs), got "
+            f"{y.shape}; bad input shape."
+        )
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    if y.ndim == 1:
+        if y.dtype.kind == "O":
+            missing = [value is None or value != value for value in y]
+            if any(missing):
+                raise ValueError(
+                    f"Input y contains NaN or None, first at row {missing.index(True)}; drop these "
+                    "rows, or give them a label of their own and name it by 'ignore_class'."
+                )
+        else:
+            check_array(y, dtype=None, ensure_2d=False, ensure_min_samples=0, input_name="y")
+    return y
+
+
+def check_consistent_length_with(y, n_samples):
+    """Raise scikit-learn's error if y has not one row per row of X."""
+    check_consistent_length(np.empty((n_samples, 0)), y)
+
+
+# ---- One label per row -------------------------------------------------------------------------
+
+
+def _encode_labels(y, setting, class_weight, weight):
+    check_classification_targets(y)
+    ignore_class = getattr(setting, "ignore_class", None)
+    counted = np.ones(len(y), dtype=bool)
+    if ignore_class is not None:
+        counted = np.asarray(y != ignore_class)
+        if counted.shape != y.shape:  # a string against numbers: nothing is equal
+            counted = np.ones(len(y), dtype=bool)
+    try:
+        classes, inverse = np.unique(y[counted], return_inverse=True)
+    except TypeError:
+        raise ValueError(
+            "'y' must hold labels of one kind; it mixes types that cannot be sorted. "
+            "Convert all of them to strings."
+        ) from None
+    labels = np.full(len(y), -1, dtype=np.int32)
+    labels[counted] = inverse
+    weight = np.ones(len(y)) if weight is None else weight.copy()
+    weight[~counted] = 0.0
+    mass = np.bincount(inverse, weight[counted], minlength=len(classes))
+    if np.count_nonzero(mass) < 2:
+        what = "class" if len(classes) == 1 else "classes"
+        raise ValueError(
+            f"'y' must have at least 2 classes whose rows count; got {len(classes)} {what}"
+            + (f" ({classes[0]!r})" if len(classes) == 1 else "")
+            + (", of which fewer than 2 have a positive weight" if len(classes) > 1 else "")
+            + ". A constant needs no classifier."
+        )
+    if class_weight is not None:
+        weight[counted] *= _class_weights(class_weight, classes, mass)[inverse]
+
+    n_classes = len(classes)
+    if setting is None:
+        setting = BinaryCrossentropy() if n_classes == 2 else SparseCategoricalCrossentropy()
+    if not isinstance(setting, BinaryCrossentropy):
+        kind = "two_logits" if n_classes == 2 else "multiclass"
+        return EncodedY(kind, setting, classes, n_classes, labels, None, weight)
+    if n_classes > 2:
+        return EncodedY("one_vs_rest", setting, classes, n_classes, labels, None, weight)
+    # the rows that are left out have weight 0: what they hold does not matter
+    values = (labels == 1).astype(np.float64)[:, np.newaxis]
+    return EncodedY("binary", setting, classes, 1, None, values, weight)
+
+
+def _class_weights(class_weight, classes, mass):
+    """Weight of each class; "balanced" makes their masses equal."""
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(
+                "'class_weight' must be a dict by class label, 'balanced' or None, got "
+                f"{class_weight!r}."
+            )
+        seen = mass > 0
+        balanced = np.ones(len(classes))
+        balanced[seen] = mass.sum() / (np.count_nonzero(seen) * mass[seen])
+        return balanced
+    if not isinstance(class_weight, dict):
+        raise ValueError(
+            "'class_weight' must be a dict by class label, 'balanced' or None, got "
+            f"{type(class_weight).__name__}."
+        )
+    weights = compute_class_weight(class_weight, classes=classes, y=classes)
+    return check_weights(weights, "class_weight", (len(classes),))
+
+
+# ---- Several columns ---------------------------------------------------------------------------
+
+
+def _encode_rows(y, setting, class_weight, weight):
+    y = _numbers(y)
+    with np.errstate(invalid="ignore"):
+        indicator = bool(np.all((y == 0) | (y == 1) | np.isnan(y)))
+        within = bool(np.all((y >= 0) & (y <= 1)))
+    if setting is None:
+        if indicator:
+            setting = BinaryCrossentropy()
+            if len(y) and (np.sum(y, axis=1) == 1).all() and not np.isnan(y).any():
+                warnings.warn(
+                    "Every row of y has exactly one 1, and is taken as multi-label; if these are "
+                    'one-hot rows, pass loss="categorical_crossentropy".',
+                    UserWarning,
+                    stacklevel=4,
+                )
+        elif within:
+            setting = CategoricalCrossentropy()
+        else:
+            raise ValueError(_rule_for_columns(y))
+    if isinstance(setting, BinaryCrossentropy):
+        if not indicator:
+            raise ValueError(_rule_for_columns(y) + " BinaryCrossentropy takes the first of these.")
+        return _encode_indicator(y, setting, class_weight, weight)
+    if isinstance(setting, SparseCategoricalCrossentropy):
+        raise ValueError(
+            f"{type(setting).__name__} takes one integer or string label per row, y of shape "
+            f"(n_samples,); got shape {y.shape}. For one-hot or soft rows pass "
+            'loss="categorical_crossentropy", or y.argmax(axis=1) as y.'
+        )
+    y = check_soft_rows(y, "y", y.shape, np.float64)
+    if weight is not None and weight.ndim == 2:
+        raise ValueError(
+            f"'sample_weight' must have shape {(len(y),)} for soft rows, got {weight.shape}."
+        )
+    weight = np.ones(len(y)) if weight is None else weight.copy()
+    classes = np.arange(y.shape[1])
+    mass = weight @ y
+    if np.count_nonzero(mass) < 2:
+        raise ValueError(
+            "'y' must have at least 2 classes (columns) with a positive mass; got "
+            f"{np.count_nonzero(mass)}. A constant needs no classifier."
+        )
+    if class_weight is not None:
+        weight *= y @ _class_weights(class_weight, classes, mass)
+    return EncodedY("soft", setting, classes, y.shape[1], None, y, weight)
+
+
+def _encode_indicator(y, setting, class_weight, weight):
+    if class_weight is not None:
+        raise ValueError(
+            "'class_weight' does not apply to multi-label y; weigh the positives of each label by "
+            "loss=BinaryCrossentropy(pos_weight=[...]), or entries by a 2-D 'sample_weight'."
+        )
+    entry_weight = None
+    if weight is not None and weight.ndim == 2:
+        entry_weight, weight = weight, None
+    weight = np.ones(len(y)) if weight is None else weight.copy()
+    return EncodedY(
+        "multilabel", setting, np.arange(y.shape[1]), y.shape[1], None, y, weight, entry_weight
+    )
+
+
+def _numbers(y):
+    """2-D y as float64."""
+    if y.dtype.kind not in "biuf":
+        try:
+            y = y.astype(np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"'y' of shape {y.shape} must hold numbers, got dtype {y.dtype}; lists of label "
+                "names become an indicator by sklearn.preprocessing.MultiLabelBinarizer."
+            ) from None
+    return y.astype(np.float64, copy=False)
+
+
+def _rule_for_columns(y):
+    with np.errstate(invalid="ignore"):
+        bad = ~((y >= 0) & (y <= 1)) & ~np.isnan(y)
+    got = y[bad][0] if bad.any() else y[np.isnan(y)][0] if np.isnan(y).any() else "soft rows"
+    return (
+        "A y with several columns must hold 0, 1 and (where missing) nan: multi-label; or "
+        f"probabilities that sum to 1 in each row: soft labels. Got {got}; a missing label is nan, "
+        "not -1."
+    )
+
+
+# ---- Judging -----------------------------------------------------------------------------------
+
+
+def encode_for_score(y, kind, n_outputs):
+    """y as ``score`` compares it with ``predict``: labels, or an indicator with nan.
+
+    Soft rows become their argmax.
+    """
+    y = _as_array(y)
+    if kind == "multilabel":
+        y = _numbers(y.reshape(len(y), -1))
+        if y.shape[1] != n_outputs:
+            raise ValueError(f"'y' must have {n_outputs} columns, got {y.shape[1]}.")
+        return y
+    if kind == "soft" and y.ndim == 2:
+        return _numbers(y).argmax(axis=1)
+    if y.ndim == 2:
+        raise ValueError(
+            f"'y' must have shape (n_samples,) as in fit, got {y.shape}: bad input shape."
+        )
+    return y

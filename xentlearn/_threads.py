@@ -1,0 +1,139 @@
+"""How many threads to use, which CPU target runs, and a report of both."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+
+import joblib
+from threadpoolctl import threadpool_info
+
+from . import _linear, _loss, _openmp
+
+_CPU_TARGET_VARIABLE = "XENTLEARN_CPU_TARGET"
+
+# GNU's OpenMP runtime cannot start threads in a process that was forked after threads had run in
+# the parent: the child would wait for ever. Forked children therefore use one thread; joblib's
+# default workers are not forked and use as many as they are given.
+_forked = False
+
+
+def _after_fork():
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def effective_n_threads(n_threads=None):
+    """Number of OpenMP threads for a call.
+
+    Parameters
+    ----------
+    n_threads : int or None, default=None
+        A positive number is taken as it is. None means as many as ``OMP_NUM_THREADS`` or
+        threadpoolctl allow, and no more than there are physical cores, or than joblib leaves to
+        each of its workers.
+
+    Returns
+    -------
+    int
+        At least 1; always 1 in a build without OpenMP and in a forked process.
+
+    Raises
+    ------
+    ValueError
+        If ``n_threads`` is not a positive integer.
+    """
+    if n_threads is not None:
+        if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__") or n_threads < 1:
+            raise ValueError(
+                f"'n_threads' must be a positive integer or None, got {n_threads!r}; "
+                "None takes as many threads as OpenMP allows."
+            )
+    if _forked or _openmp.version() == 0:
+        return 1
+    if n_threads is not None:
+        return int(n_threads)
+    allowed = _openmp.max_threads()
+    if os.environ.get("OMP_NUM_THREADS"):
+        return allowed
+    return max(1, min(allowed, joblib.cpu_count(only_physical_cores=True)))
+
+
+def use_cpu_target(name=None):
+    """Choose the instruction set of the kernels, for tests and bug reports.
+
+    Parameters
+    ----------
+    name : {"scalar", "baseline", "avx2", "avx512"} or None, default=None
+        None takes the widest that this machine runs.
+
+    Raises
+    ------
+    ValueError
+        If this build or this machine does not have the target.
+    """
+    available = _loss.available_targets()
+    name = available[-1] if name is None else name
+    if name not in available:
+        raise ValueError(
+            f"The CPU target must be one of {available} on this machine, got {name!r}; "
+            f"unset {_CPU_TARGET_VARIABLE} to take the widest."
+        )
+    _loss.use_target(name)
+    _linear.use_target(name)
+
+
+if os.environ.get(_CPU_TARGET_VARIABLE):
+    use_cpu_target(os.environ[_CPU_TARGET_VARIABLE])
+
+
+def _versions():
+    """(name, version) of this package and of what it runs on; None where not installed."""
+    for name in ("xentlearn", "scikit-learn", "numpy", "scipy", "joblib", "threadpoolctl"):
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield name, None
+
+
+def show_versions():
+    """Print what was built and what it runs on, for bug reports.
+
+    Versions, CPU targets, threads, and the OpenMP and BLAS libraries that are loaded.
+
+    Examples
+    --------
+    >>> import xentlearn
+    >>> xentlearn.show_versions()  # doctest: +ELLIPSIS
+    System
+        python: ...
+    """
+    openmp = _openmp.version()
+    sections = {
+        "System": [
+            ("python", sys.version.replace("\n", " ")),
+            ("machine", platform.platform()),
+        ],
+        "Packages": list(_versions()),
+        "Build": [
+            ("OpenMP", f"yes, specification of {openmp}" if openmp else "no (one thread)"),
+            ("CPU targets", ", ".join(_loss.available_targets())),
+            ("CPU target in use", _loss.current_target()),
+            ("threads", effective_n_threads()),
+        ],
+        "Thread pools": [
+            (
+                f"{pool['user_api']} {pool['internal_api']}",
+                f"{pool['num_threads']} threads, version {pool['version']}, {pool['filepath']}",
+            )
+            for pool in threadpool_info()
+        ],
+    }
+    for title, rows in sections.items():
+        print(title)
+        for name, value in rows:
+            print(f"    {name}: {value}")

@@ -1,0 +1,266 @@
+"""Checks shared by the loss functions, the loss settings and the estimator.
+
+Each returns its argument as the array that the kernels want, or raises an error that says the
+rule, what came, and a way out.
+"""
+
+import numbers
+
+import numpy as np
+
+from . import _proba_loss
+
+# A row of probabilities sums to 1 within this much, by its dtype as given.
+_SUM_TOLERANCE = {np.dtype(np.float16): 5e-3}
+_DEFAULT_SUM_TOLERANCE = 1e-4
+
+
+def as_floating(array, name):
+    """Array of float32 or float64, and how far its rows' sums may be from 1.
+
+    float32 and float64 stay; float16 becomes float32; integers and booleans become float64.
+    """
+    array = np.asarray(array)
+    tolerance = _SUM_TOLERANCE.get(array.dtype, _DEFAULT_SUM_TOLERANCE)
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"'{name}' must hold numbers, got objects: {error}.") from None
+    if array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"'{name}' must hold real numbers, got dtype {array.dtype}; convert it to float first."
+        )
+    if array.ndim == 0:
+        raise ValueError(
+            f"'{name}' must have at least 1 dimension, got the single number {array}; "
+            "put it into a list."
+        )
+    if array.dtype == np.float16:
+        return array.astype(np.float32), tolerance
+    if array.dtype not in (np.float32, np.float64):
+        return array.astype(np.float64), tolerance
+    # kernels count strides in numbers, in the machine's byte order
+    if not array.dtype.isnative or not array.flags.aligned or any(
+        stride % array.itemsize for stride in array.strides
+    ):
+        array = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
+    return array, tolerance
+
+
+def check_logits(logits, binary=False):
+    """Logits of shape (n_samples, n_outputs) in float32 or float64; binary: also (n_samples,)."""
+    logits, _ = as_floating(logits, "logits")
+    if logits.ndim != 2 and not (binary and logits.ndim == 1):
+        shapes = "(n_samples, n_outputs)" + (" or (n_samples,)" if binary else "")
+        raise ValueError(f"'logits' must have shape {shapes}, got {logits.shape}.")
+    if 0 in logits.shape[1:]:
+        raise ValueError(f"'logits' must have at least 1 output, got shape {logits.shape}.")
+    return logits
+
+
+def as_integers(y, name="y_true"):
+    """Integer array; floats are taken if they are whole numbers."""
+    y = np.asarray(y)
+    if y.ndim == 0:
+        raise ValueError(
+            f"'{name}' must have at least 1 dimension, got the single label {y}; "
+            "put it into a list."
+        )
+    if y.dtype.kind in "iub":
+        return y
+    if y.dtype.kind != "f":
+        if y.size == 0:
+            return y.astype(np.int64)
+        raise ValueError(
+            f"'{name}' must hold integer class indices, got dtype {y.dtype}; encode labels "
+            "first, for example with sklearn.preprocessing.LabelEncoder."
+        )
+    fractional = ~(y == np.floor(y)) | np.isinf(y)
+    if fractional.any():
+        at = np.unravel_index(np.argmax(fractional), y.shape)
+        raise ValueError(
+            f"'{name}' must hold integer class indices, got {y[at]} at index {_index(at)}; "
+            "for soft targets use a categorical loss, with one column per class."
+        )
+    return y.astype(np.int64) if y.size == 0 or np.abs(y).max() < 2**62 else y
+
+
+def check_labels(y_true, shape, n_classes, ignore_class=None):
+    """Class indices as int32 of shape ``shape``; -1 stands for an ignored row."""
+    y = as_integers(y_true)
+    if y.shape == (*shape, 1):
+        y = y.reshape(shape)
+    if y.shape != shape:
+        raise ValueError(
+            f"'y_true' must have one integer label per row, shape {shape}, got {y.shape}."
+            + (
+                " One-hot or soft rows belong to the categorical loss."
+                if y.shape == (*shape, n_classes)
+                else ""
+            )
+        )
+    ignored = None
+    if ignore_class is not None:
+        check_integer(ignore_class, "ignore_class")
+        ignored = y == ignore_class
+    bad = (y < 0) | (y >= n_classes)
+    if ignored is not None:
+        bad &= ~ignored
+    if bad.any():
+        at = np.unravel_index(np.argmax(bad), y.shape)
+        raise ValueError(
+            f"'y_true' must hold labels from 0 to {n_classes - 1} (there are {n_classes} classes), "
+            f"got {y[at]} at index {_index(at)}; rows to leave out can be named by 'ignore_class'."
+        )
+    labels = np.ascontiguousarray(y, dtype=np.int32)
+    if ignored is not None:
+        labels = np.where(ignored, np.int32(-1), labels)
+    return labels
+
+
+def check_soft_rows(values, name, shape, dtype, n_threads=1):
+    """Rows of probabilities, one per row of the logits, in ``dtype`` and C order."""
+    values, tolerance = as_floating(values, name)
+    if values.shape != shape:
+        raise ValueError(
+            f"'{name}' must have the shape of the predictions, {shape}, got {values.shape}."
+            + (
+                " Integer labels belong to the sparse categorical loss."
+                if values.shape == shape[:-1]
+                else ""
+            )
+        )
+    values = np.ascontiguousarray(values, dtype=dtype)
+    require_distributions(values.reshape(-1, shape[-1]), None, name, tolerance, shape, n_threads)
+    return values
+
+
+def require_distributions(rows, labels, name, tolerance, shape, n_threads):
+    """Raise if a row has an entry outside [0, 1] or does not sum to 1 within ``tolerance``."""
+    bad = _proba_loss.first_bad_row(rows, labels, tolerance, n_threads)
+    if bad >= 0:
+        row = rows[bad]
+        at = _index(np.unravel_index(bad, shape[:-1])) if len(shape) > 2 else bad
+        what = (
+            f"sums to {row.sum(dtype=np.float64):.6g}"
+            if ((row >= 0) & (row <= 1)).all()
+            else f"holds {row[~((row >= 0) & (row <= 1))][0]}"
+        )
+        remedy = "divide each row by its sum"
+        if name == "y_pred":
+            remedy = "pass logits with from_logits=True, or " + remedy
+        raise ValueError(
+            f"Rows of '{name}' must be probabilities: entries in [0, 1] and a sum of 1 "
+            f"(within {tolerance:g}); row {at} {what}; {remedy}."
+        )
+
+
+def check_binary_targets(y_true, shape, dtype):
+    """Entries in [0, 1] or nan (missing), in ``dtype`` and C order."""
+    y, _ = as_floating(y_true, "y_true")
+    if y.shape != shape:
+        raise ValueError(
+            f"'y_true' must have the shape of the predictions, {shape}, got {y.shape}; "
+            "reshape one of them."
+        )
+    bad = (y < 0) | (y > 1)
+    if bad.any():
+        at = np.unravel_index(np.argmax(bad), y.shape)
+        raise ValueError(
+            "'y_true' must hold binary targets in [0, 1], or nan where missing, got "
+            f"{y[at]} at index {_index(at)}; labels of -1 and 1 become (y + 1) / 2."
+        )
+    return np.ascontiguousarray(y, dtype=dtype)
+
+
+def check_weights(weight, name, *shapes):
+    """Weights >= 0 as float64 in C order, of one of the shapes; None stays None."""
+    if weight is None:
+        return None
+    weight = np.asarray(weight)
+    if weight.dtype.kind == "c":
+        raise ValueError(f"'{name}' must hold real numbers, got dtype {weight.dtype}.")
+    try:
+        weight = np.ascontiguousarray(weight, dtype=np.float64).reshape(weight.shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"'{name}' must hold numbers, got dtype {weight.dtype}.") from None
+    if weight.shape not in shapes:
+        raise ValueError(
+            f"'{name}' must have shape {' or '.join(str(shape) for shape in shapes)}, "
+            f"got {weight.shape}."
+        )
+    bad = ~((weight >= 0) & (weight < np.inf))
+    if bad.any():
+        at = np.unravel_index(np.argmax(bad), weight.shape)
+        raise ValueError(
+            f"'{name}' must be finite and at least 0, got {weight[at]} at index {_index(at)}; "
+            "leave rows out by a weight of 0."
+        )
+    return weight
+
+
+def check_class_weight(class_weight, n_classes):
+    """Weights of the classes 0..n_classes-1 from a sequence, or a dict by class index."""
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str):
+        raise ValueError(
+            "'class_weight' must be a sequence of weights or a dict by class index, got "
+            f"{class_weight!r}; sklearn.utils.class_weight.compute_class_weight gives such weights."
+        )
+    if isinstance(class_weight, dict):
+        weights = np.ones(n_classes)
+        for label, weight in class_weight.items():
+            if not (isinstance(label, numbers.Integral) and 0 <= label < n_classes):
+                raise ValueError(
+                    f"Keys of 'class_weight' must be class indices from 0 to {n_classes - 1}, "
+                    f"got {label!r}."
+                )
+            weights[label] = weight
+        class_weight = weights
+    return check_weights(class_weight, "class_weight", (n_classes,))
+
+
+def check_positive_weight(pos_weight, n_outputs, dtype):
+    """Weights of the positives, shape (n_outputs,), from a number or a sequence."""
+    if pos_weight is None:
+        return None
+    weight = np.asarray(pos_weight)
+    if weight.ndim == 0:
+        weight = np.full(n_outputs, weight)
+    return check_weights(weight, "pos_weight", (n_outputs,)).astype(dtype)
+
+
+def check_label_smoothing(label_smoothing):
+    """A number in [0, 1]."""
+    valid = isinstance(label_smoothing, numbers.Real) and not isinstance(label_smoothing, bool)
+    if not (valid and 0 <= label_smoothing <= 1):
+        raise ValueError(
+            "'label_smoothing' must be a number in [0, 1], the share of the target that is spread "
+            f"evenly; got {label_smoothing!r}."
+        )
+    return float(label_smoothing)
+
+
+def check_integer(value, name):
+    if not isinstance(value, numbers.Integral) or isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"'{name}' must be an integer class index or None, got {value!r}.")
+    return int(value)
+
+
+def check_out(out, name, shape, dtype):
+    """The given buffer if it fits, a new array if it is None."""
+    if out is None:
+        return np.empty(shape, dtype=dtype)
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+        got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"'{name}' must be an array of {dtype} {shape}, got {got}.")
+    if not out.flags.writeable:
+        raise ValueError(f"'{name}' must be writeable, got a read-only array.")
+    return out
+
+
+def _index(at):
+    """An index as a person writes it: 3 or (3, 1)."""
+    return int(at[0]) if len(at) == 1 else tuple(int(i) for i in at)
