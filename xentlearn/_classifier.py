@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 from scipy import sparse
@@ -9,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 
 from ._linear import DesignMatrix
 from ._loss import proba
@@ -332,14 +334,19 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             if start is not None:
                 known = np.nan_to_num(start[1][outputs], posinf=0.0, neginf=0.0)
                 first = objective.pack(start[0][outputs], known)
-            result = SOLVERS[solver](
-                objective,
-                first,
-                tol=self.tol,
-                max_iter=self.max_iter,
-                polish=small,
-                callback=_print_progress if self.verbose > 0 else None,
-            )
+            # Between two passes BLAS only multiplies by small matrices. Its threads would keep
+            # spinning into the pass and take the cores from OpenMP's; a small fit has no use for
+            # them, and for the milliseconds that asking costs.
+            quiet = nullcontext() if small else threadpool_limits(limits=1, user_api="blas")
+            with quiet:
+                result = SOLVERS[solver](
+                    objective,
+                    first,
+                    tol=self.tol,
+                    max_iter=self.max_iter,
+                    polish=small,
+                    callback=_print_progress if self.verbose > 0 else None,
+                )
             fitted_coef, fitted_intercept = objective.unpack(result.vector)
             if not self.fit_intercept:
                 fitted_intercept = np.zeros(len(outputs))
@@ -363,7 +370,15 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         }
         if result is not None and result.interrupted:
             raise KeyboardInterrupt
-        if result is not None and not result.converged:
+        if result is not None and self.C == np.inf and result.objective < objective.value_scale:
+            warnings.warn(
+                "The classes are separable and nothing is penalised (C=inf): the objective goes to 0 "
+                f"as the coefficients grow without bound. {solver} stopped at objective "
+                f"{result.objective:.2g}; choose a finite 'C' for a minimum that exists.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        elif result is not None and not result.converged:
             warnings.warn(
                 f"{solver} stopped after {result.n_iter} iterations ({result.message}): estimated "
                 f"relative optimality gap {result.gap:.2g}, wanted {self.tol:.2g}. Increase "

@@ -155,65 +155,79 @@ class LinearObjective:
     def optimality_gap(self, vector):
         """Certified upper bound of (objective - minimum) / minimum at a vector, with its objective.
 
-        The residuals p_i - t_i are a point of the dual problem once their weighted sum is 0 (the
-        intercept is free). Mixing p with one constant distribution r, in the share epsilon, makes
-        it 0: (1 - epsilon) mean(p) + epsilon r = mean(t), with epsilon as small as keeps r >= 0.
-        The entropy of the mixture is bounded by convexity. Written so that only small terms are
-        left, with g the gradient of the mean loss, G that of the constant prediction r, E the
-        mean of sum_k p_k log p_k = <g, theta> - mean loss, and R the same of r, the gap between
-        the objective and the dual is at most
+        The minimum is at least the value of the dual problem at any of its points (Shalev-Shwartz
+        and Zhang, JMLR 14, 2013). With a free intercept, alpha_i = q_i - t_i is such a point if its
+        weighted sum is 0; the dual's value is -mean(sum_k q_k log q_k) - ||mean(alpha x)||^2 /
+        (2 l2_reg). Here
 
-            <g_b, b> + epsilon (R - E - <W, G - g>) + ||dW + epsilon (G - g)||^2 / (2 l2_reg)
+            q = (1 - tau) t + tau ((1 - epsilon) p + epsilon r)
 
-        where dW is the gradient of the objective in W. See Shalev-Shwartz and Zhang, JMLR 14
-        (2013), for the dual. inf where there is no penalty, or the bound exceeds the objective.
+        mixes three predictions: p itself; one constant distribution r, with epsilon just large
+        enough for the sum to become 0; and t, which shortens alpha. Negative entropies of mixtures
+        are bounded by convexity, that of t by 0. Near the optimum tau is 1; further away a smaller
+        one keeps the bound useful.
 
         Returns
         -------
         objective, gap : float
+            The gap is inf without a penalty, or where the bound says nothing.
         """
         value, gradient = self.value_gradient(vector)
-        if self.l2_reg == 0:
+        if self.l2_reg == 0 or not np.isfinite(value):
             return value, np.inf
         matrix, gradient = vector.reshape(self.shape), gradient.reshape(self.shape)
         W, dW = matrix[: self.n_features], gradient[: self.n_features]
-        bound = np.vdot(dW, dW) / (2 * self.l2_reg)
-        if self.fit_intercept:
-            bound = self._gap_with_intercept(value, matrix, gradient)
-        return value, bound / (value - bound) if 0 <= bound < value else np.inf
+        b, g_b = matrix[self.n_features :], gradient[self.n_features :]
+        g = dW - self.l2_reg * W  # gradient of the mean loss alone
+        mean_loss = value - 0.5 * self.l2_reg * np.vdot(W, W)
+        # mean of sum_k p_k log p_k: the loss is -sum_k t_k log p_k
+        negative_entropy = np.vdot(g, W) + np.vdot(g_b, b) - mean_loss
 
-    def _gap_with_intercept(self, value, matrix, gradient):
-        W, dW, b, g_b = matrix[:-1], gradient[:-1], matrix[-1], gradient[-1]
-        mass = self.mass if self.mass.ndim == 2 else self.mass[:, np.newaxis]
-        total = self.mass.sum(axis=-1)  # per output if binary, else of all
-        # shares of what is wanted, mean(t), and of what is predicted, mean(p); columns are the
-        # alternatives: the classes, or 0 and 1 of each output
+        shift, excess = np.zeros_like(W), 0.0
+        if self.fit_intercept:
+            epsilon, r = self._constant_share(g_b[0])
+            if r is None:
+                return value, np.inf
+            if epsilon > 0:
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    terms = np.where(r > 0, r * np.log(r), 0.0).sum(axis=1)
+                of_r = np.sum(self.mass.sum(axis=-1) * terms)
+                shift = epsilon * (self._constant_gradient(r) - g)
+                excess = epsilon * (of_r - negative_entropy)
+
+        # tau = 1, written so that only terms are left which vanish at the optimum
+        change = dW + shift
+        gap = np.vdot(g_b, b) + excess - np.vdot(W, shift) + np.vdot(change, change) / (
+            2 * self.l2_reg
+        )
+        # the best tau; -tau entropy - tau^2 square is the dual's value
+        entropy = negative_entropy + excess
+        square = np.vdot(g + shift, g + shift) / (2 * self.l2_reg)
+        if square > 0 and -entropy < 2 * square:
+            gap = min(gap, value - max(0.0, -entropy) ** 2 / (4 * square))
+        gap = max(0.0, gap)  # rounding may leave a tiny negative number
+        return value, gap / (value - gap) if gap < value else np.inf
+
+    def _constant_share(self, g_b):
+        """(epsilon, r) with (1 - epsilon) mean(p) + epsilon r = mean(t), epsilon as small as can be.
+
+        ``g_b`` is the gradient in the intercept, mean(p) - mean(t). r has one row per
+        distribution: one for the softmax, one per output (0 or 1) if binary. (None, None) where
+        there is no such r.
+        """
         if self.mass.ndim == 2:
-            wanted = mass / total[:, np.newaxis]
-            excess = np.stack([-g_b, g_b], axis=1) / total[:, np.newaxis]
+            total = self.mass.sum(axis=1, keepdims=True)
+            wanted = self.mass / total
+            predicted = wanted + np.stack([-g_b, g_b], axis=1) / total
         else:
-            wanted = mass.T / total
-            excess = g_b[np.newaxis] / total
-        predicted = wanted + excess
+            wanted = self.mass[np.newaxis] / self.mass.sum()
+            predicted = wanted + g_b / self.mass.sum()
         epsilon = max(0.0, float(np.max(1 - wanted / predicted)))
-        # not (epsilon < 1) catches nan too
-        if not epsilon < 1:
-            return np.inf
-        g = dW - self.l2_reg * W
-        bound = g_b @ b
-        step = 0.0
-        if epsilon > 0:
-            r = np.clip((wanted - (1 - epsilon) * predicted) / epsilon, 0, 1)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                entropy = np.where(r > 0, r * np.log(r), 0.0).sum(axis=1)
-            R = np.sum(total * entropy)
-            mean_loss = value - 0.5 * self.l2_reg * np.vdot(W, W)
-            E = np.vdot(g, W) + g_b @ b - mean_loss
-            step = epsilon * (self._constant_gradient(r) - g)
-            bound += epsilon * (R - E) - np.vdot(W, step)
-        change = dW + step
-        # rounding may leave a tiny negative number where the bound is 0
-        return max(0.0, bound + np.vdot(change, change) / (2 * self.l2_reg))
+        if not epsilon < 1:  # nan too
+            return None, None
+        if epsilon == 0:
+            return 0.0, wanted
+        return epsilon, np.clip((wanted - (1 - epsilon) * predicted) / epsilon, 0.0, 1.0)
 
     def _constant_gradient(self, r):
         """Gradient in W of the mean loss where every row is predicted by the shares ``r``.

@@ -1,5 +1,6 @@
 """y in all its kinds -> one encoded target: kind, loss, classes, labels or values, weights."""
 
+import numbers
 import warnings
 from dataclasses import dataclass
 
@@ -175,15 +176,15 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
     setting = resolve_loss(loss)
     y = _as_array(y)
     check_consistent_length_with(y, n_samples)
-    if np.ndim(sample_weight) == 0 and sample_weight is not None:
+    if isinstance(sample_weight, numbers.Real):
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_weights(
         sample_weight, "sample_weight", (n_samples,), *([y.shape] if y.ndim == 2 else [])
     )
     if weight is not None and not weight.any():
         raise ValueError(
-            "'sample_weight' must leave at least two classes with a positive weight; "
-            "all weights are 0."
+            "'sample_weight' must leave at least two classes with a positive weight; all weights "
+            "are zero."
         )
     if y.ndim == 1:
         return _encode_labels(y, setting, class_weight, weight)
@@ -320,9 +321,14 @@ def _encode_rows(y, setting, class_weight, weight):
         return _encode_indicator(y, setting, class_weight, weight)
     if isinstance(setting, SparseCategoricalCrossentropy):
         raise ValueError(
-            f"{type(setting).__name__} takes one integer or string label per row, y of shape "
-            f"(n_samples,); got shape {y.shape}. For one-hot or soft rows pass "
-            'loss="categorical_crossentropy", or y.argmax(axis=1) as y.'
+            f"{type(setting).__name__} takes a 1-D y, one integer or string label per row; got "
+            f"shape {y.shape}. For several labels per row pass loss=\"binary_crossentropy\", for one-hot or "
+            'soft rows loss="categorical_crossentropy", or y.argmax(axis=1) as y.'
+        )
+    if np.isnan(y).any():
+        raise ValueError(
+            f"{type(setting).__name__} takes rows of probabilities without nan; missing labels (nan) "
+            "belong to a multi-label y and loss=\"binary_crossentropy\"."
         )
     y = check_soft_rows(y, "y", y.shape, np.float64)
     if weight is not None and weight.ndim == 2:
