@@ -68,7 +68,11 @@ def openmp_flags(compiler_type):
     candidates = [(["-fopenmp"], ["-fopenmp"])]
     if sys.platform == "darwin":
         # Apple's clang has the front end only; the library is Homebrew's or conda's
-        prefixes = [os.environ.get("CONDA_PREFIX"), "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"]
+        prefixes = [
+            os.environ.get("CONDA_PREFIX"),
+            "/opt/homebrew/opt/libomp",
+            "/usr/local/opt/libomp",
+        ]
         candidates.insert(0, (["-Xpreprocessor", "-fopenmp"], ["-lomp"]))
         candidates += [
             (

@@ -1919,7 +1919,7 @@ def test_unknown_solver_names_auto(solver):
 @pytest.mark.parametrize("loss", ["hinge", "crossentropy", "SparseCategoricalCrossentropy"])
 def test_unknown_loss_lists_the_known_ones(loss):
     X, y = multiclass_data()
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="'loss'") as error:
         fit_default(X, y, loss=loss)
     for text in (loss, "auto", *LOSS_NAMES):
         assert text in str(error.value)

@@ -102,7 +102,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        In ``fit``, for parameters out of range, a y that does not fit the loss, or bad X or weights.
+        In ``fit``: parameters out of range, a y that does not fit the loss, bad X or weights.
 
     Warns
     -----
@@ -227,9 +227,15 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         objective = None
         if len(outputs):
             objective = LinearObjective(
-                DesignMatrix(data), data, y.kernel_target(data.dtype, outputs), mass[outputs],
+                DesignMatrix(data),
+                data,
+                y.kernel_target(data.dtype, outputs),
+                mass[outputs],
                 y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1),
-                total_weight, 1.0 / (self.C * total_weight), bool(self.fit_intercept), n_threads,
+                total_weight,
+                1.0 / (self.C * total_weight),
+                bool(self.fit_intercept),
+                n_threads,
             )
         self._solve(objective, y, outputs, start, small, coef_dtype)
         return self
@@ -253,22 +259,20 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             is_number(self.l1_ratio) and 0 <= self.l1_ratio <= 1, "l1_ratio", "a number in [0, 1]"
         )
         require(
-            self.l1_ratio == 0, "l1_ratio",
+            self.l1_ratio == 0,
+            "l1_ratio",
             "0 for now: no solver here handles the L1 penalty yet (LogisticRegression's saga does)",
         )
-        require(
-            isinstance(self.fit_intercept, (bool, np.bool_)), "fit_intercept", "True or False"
-        )
+        require(isinstance(self.fit_intercept, (bool, np.bool_)), "fit_intercept", "True or False")
         solvers = ["auto", *SOLVERS]
         require(
-            isinstance(self.solver, str) and self.solver in solvers, "solver",
+            isinstance(self.solver, str) and self.solver in solvers,
+            "solver",
             f"one of {solvers} ('auto' takes what is fastest)",
         )
         require(is_integer(self.max_iter) and self.max_iter >= 1, "max_iter", "an integer >= 1")
         require(is_number(self.tol) and 0 <= self.tol < np.inf, "tol", "a finite number >= 0")
-        require(
-            isinstance(self.warm_start, (bool, np.bool_)), "warm_start", "True or False"
-        )
+        require(isinstance(self.warm_start, (bool, np.bool_)), "warm_start", "True or False")
 
     def _validate_X(self, X, reset):
         """X as an array or CSR of float32 or float64; remembers the dtype it came in."""
@@ -301,7 +305,9 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             what = "do not vary in the training data and are predicted as the constant they are"
             names = "Classes" if y.kind == "one_vs_rest" else "Labels"
         if not varies.all():
-            warnings.warn(f"{names} {y.classes[~varies].tolist()} {what}.", UserWarning, stacklevel=3)
+            warnings.warn(
+                f"{names} {y.classes[~varies].tolist()} {what}.", UserWarning, stacklevel=3
+            )
         self._constant = np.full(y.n_outputs, -np.inf)
         if mass.ndim == 2:
             self._constant[(mass[:, 1] > 0) & (mass[:, 0] == 0)] = np.inf
@@ -372,8 +378,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             raise KeyboardInterrupt
         if result is not None and self.C == np.inf and result.objective < objective.value_scale:
             warnings.warn(
-                "The classes are separable and nothing is penalised (C=inf): the objective goes to 0 "
-                f"as the coefficients grow without bound. {solver} stopped at objective "
+                "The classes are separable and nothing is penalised (C=inf): the objective goes to "
+                f"0 as the coefficients grow without bound. {solver} stopped at objective "
                 f"{result.objective:.2g}; choose a finite 'C' for a minimum that exists.",
                 ConvergenceWarning,
                 stacklevel=3,
@@ -394,9 +400,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = self._validate_X(X, reset=False)
         scores = np.empty((X.shape[0], len(self.intercept_)), dtype=X.dtype)
-        DesignMatrix(X).scores(
-            self.coef_.T, self.intercept_, scores, kind, effective_n_threads()
-        )
+        DesignMatrix(X).scores(self.coef_.T, self.intercept_, scores, kind, effective_n_threads())
         return scores
 
     def decision_function(self, X):
@@ -518,10 +522,14 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 def _is_real_number_array(X):
     """Whether X has a dtype that is kept (or converted here) rather than made numeric."""
     dtype = getattr(X, "dtype", None)
-    return isinstance(dtype, np.dtype) and dtype.kind in "fiub" and (
-        isinstance(X, np.ndarray) or sparse.issparse(X)
+    return (
+        isinstance(dtype, np.dtype)
+        and dtype.kind in "fiub"
+        and (isinstance(X, np.ndarray) or sparse.issparse(X))
     )
 
 
 def _print_progress(n_iter, objective, gap):
-    print(f"iteration {n_iter:4d}   objective {objective:.8f}   estimated gap {gap:.1e}", flush=True)
+    print(
+        f"iteration {n_iter:4d}   objective {objective:.8f}   estimated gap {gap:.1e}", flush=True
+    )

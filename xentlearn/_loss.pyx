@@ -603,7 +603,8 @@ def proba(
     memset(&target, 0, sizeof(target))
     target.kind = {"softmax": SPARSE_CATEGORICAL, "sigmoid": BINARY}[kind]
     target.n_outputs = logits.shape[1]
-    run[floating](&target, LOG_PROBA if logarithm else PROBA, logits, None, None, proba_out, n_threads)
+    run[floating](
+        &target, LOG_PROBA if logarithm else PROBA, logits, None, None, proba_out, n_threads)
 
 
 cdef run(

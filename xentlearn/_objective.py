@@ -146,9 +146,7 @@ class LinearObjective:
 
     def precondition(self, gradient):
         """Approximate inverse Hessian times a gradient."""
-        return self.preconditioner.apply(
-            gradient.reshape(self.shape), self.fit_intercept
-        ).ravel()
+        return self.preconditioner.apply(gradient.reshape(self.shape), self.fit_intercept).ravel()
 
     # ---- How far from the optimum ------------------------------------------------------------
 
@@ -197,8 +195,11 @@ class LinearObjective:
 
         # tau = 1, written so that only terms are left which vanish at the optimum
         change = dW + shift
-        gap = np.vdot(g_b, b) + excess - np.vdot(W, shift) + np.vdot(change, change) / (
-            2 * self.l2_reg
+        gap = (
+            np.vdot(g_b, b)
+            + excess
+            - np.vdot(W, shift)
+            + np.vdot(change, change) / (2 * self.l2_reg)
         )
         # the best tau; -tau entropy - tau^2 square is the dual's value
         entropy = negative_entropy + excess
@@ -209,7 +210,7 @@ class LinearObjective:
         return value, gap / (value - gap) if gap < value else np.inf
 
     def _constant_share(self, g_b):
-        """(epsilon, r) with (1 - epsilon) mean(p) + epsilon r = mean(t), epsilon as small as can be.
+        """(epsilon, r) with (1 - epsilon) mean(p) + epsilon r = mean(t), epsilon the smallest.
 
         ``g_b`` is the gradient in the intercept, mean(p) - mean(t). r has one row per
         distribution: one for the softmax, one per output (0 or 1) if binary. (None, None) where
@@ -243,7 +244,7 @@ class LinearObjective:
         shares = self.mass[:, 1] / self.mass.sum(axis=1)
         matrix[-1] += 1.0
         shifted = 1 / (1 + np.exp(-matrix[-1]))
-        slope = (
-            self.value_gradient(matrix.ravel())[1].reshape(self.shape)[:-1] - at_shares
-        ) / (shifted - shares)
+        slope = (self.value_gradient(matrix.ravel())[1].reshape(self.shape)[:-1] - at_shares) / (
+            shifted - shares
+        )
         return at_shares + slope * (r[:, 1] - shares)

@@ -107,8 +107,8 @@ class Preconditioner:
             matrix.flat[:: len(matrix) + 1] += l2_reg * self.scale**2
             # duplicated or constant features, and the subset's rounding, must not break it
             matrix.flat[:: len(matrix) + 1] += 8 * len(matrix) * np.finfo(X.dtype).eps
-            # Applied as L^-T (L^-1 g), two matrix products: positive definite whatever the rounding,
-            # and several times faster for a few columns than two triangular solves.
+            # Applied as L^-T (L^-1 g), two matrix products: positive definite whatever the
+            # rounding, and several times faster for a few columns than two triangular solves.
             factor = linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
             self.inverse_factor = linalg.solve_triangular(
                 factor, np.eye(len(factor)), lower=True, overwrite_b=True, check_finite=False

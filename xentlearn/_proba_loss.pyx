@@ -62,7 +62,7 @@ def first_bad_row(
     ``labels`` may be None.
     """
     cdef:
-        Py_ssize_t i, begin, c, n_rows = proba.shape[0], first = n_rows
+        Py_ssize_t i, c, n_rows = proba.shape[0]
         Py_ssize_t n_chunks = (n_rows + CHUNK - 1) // CHUNK
         bint labelled = labels is not None
         unsigned char[::1] bad = bytearray(max(1, n_chunks))

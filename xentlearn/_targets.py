@@ -11,7 +11,12 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 
-from ._validation import check_label_smoothing, check_positive_weight, check_soft_rows, check_weights
+from ._validation import (
+    check_label_smoothing,
+    check_positive_weight,
+    check_soft_rows,
+    check_weights,
+)
 from .losses import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -34,8 +39,8 @@ def resolve_loss(loss):
         if loss in settings:
             return settings[loss]()
     raise ValueError(
-        f"'loss' must be one of {[*AUTO_NAMES, *known_names()]} or a setting from xentlearn.losses, "
-        f"such as SparseCategoricalCrossentropy(label_smoothing=0.1); got {loss!r}."
+        f"'loss' must be one of {[*AUTO_NAMES, *known_names()]} or a setting from "
+        f"xentlearn.losses, such as SparseCategoricalCrossentropy(label_smoothing=0.1); got {loss!r}."
     )
 
 
@@ -98,9 +103,7 @@ class EncodedY:
             return (1 - smoothing) * mass + smoothing * mass.sum() / self.n_outputs
         if self.labels is not None:  # one-vs-rest
             counted = self.labels >= 0
-            ones = np.bincount(
-                self.labels[counted], self.weight[counted], minlength=self.n_outputs
-            )
+            ones = np.bincount(self.labels[counted], self.weight[counted], minlength=self.n_outputs)
             zeros = ones.sum() - ones
         else:
             weight = self.weight[:, np.newaxis] if self.entry_weight is None else self.entry_weight
@@ -322,13 +325,13 @@ def _encode_rows(y, setting, class_weight, weight):
     if isinstance(setting, SparseCategoricalCrossentropy):
         raise ValueError(
             f"{type(setting).__name__} takes a 1-D y, one integer or string label per row; got "
-            f"shape {y.shape}. For several labels per row pass loss=\"binary_crossentropy\", for one-hot or "
-            'soft rows loss="categorical_crossentropy", or y.argmax(axis=1) as y.'
+            f'shape {y.shape}. For several labels per row pass loss="binary_crossentropy", for '
+            'one-hot or soft rows loss="categorical_crossentropy", or y.argmax(axis=1) as y.'
         )
     if np.isnan(y).any():
         raise ValueError(
-            f"{type(setting).__name__} takes rows of probabilities without nan; missing labels (nan) "
-            "belong to a multi-label y and loss=\"binary_crossentropy\"."
+            f"{type(setting).__name__} takes rows of probabilities; missing labels (nan) "
+            'belong to a multi-label y and loss="binary_crossentropy".'
         )
     y = check_soft_rows(y, "y", y.shape, np.float64)
     if weight is not None and weight.ndim == 2:

@@ -41,8 +41,10 @@ def as_floating(array, name):
     if array.dtype not in (np.float32, np.float64):
         return array.astype(np.float64), tolerance
     # kernels count strides in numbers, in the machine's byte order
-    if not array.dtype.isnative or not array.flags.aligned or any(
-        stride % array.itemsize for stride in array.strides
+    if (
+        not array.dtype.isnative
+        or not array.flags.aligned
+        or any(stride % array.itemsize for stride in array.strides)
     ):
         array = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
     return array, tolerance

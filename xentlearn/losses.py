@@ -346,7 +346,11 @@ def binary_crossentropy(
     entries = np.empty(rows.shape, dtype=rows.dtype)
     if from_logits:
         target = EncodedTarget(
-            "binary", *rows.shape, rows.dtype, values=values, positive=positive,
+            "binary",
+            *rows.shape,
+            rows.dtype,
+            values=values,
+            positive=positive,
             label_smoothing=smoothing,
         )
         target.entry_loss(rows, entries, n_threads)
@@ -461,8 +465,16 @@ class LossSetting(BaseEstimator):
             )
 
     def kernel_target(
-        self, shape, dtype, *, labels=None, values=None, weight=None, entry_weight=None,
-        outputs=slice(None), n_outputs=None,
+        self,
+        shape,
+        dtype,
+        *,
+        labels=None,
+        values=None,
+        weight=None,
+        entry_weight=None,
+        outputs=slice(None),
+        n_outputs=None,
     ):
         """Checked targets, handed to the kernels with the parameters of the loss.
 
@@ -490,8 +502,13 @@ class LossSetting(BaseEstimator):
         EncodedTarget
         """
         return EncodedTarget(
-            self._kind(labels), *shape, dtype,
-            labels=labels, values=values, weight=weight, entry_weight=entry_weight,
+            self._kind(labels),
+            *shape,
+            dtype,
+            labels=labels,
+            values=values,
+            weight=weight,
+            entry_weight=entry_weight,
             label_smoothing=check_label_smoothing(self.label_smoothing),
         )
 
@@ -683,8 +700,10 @@ class SparseCategoricalCrossentropy(LossSetting):
     >>> import numpy as np
     >>> from xentlearn.losses import SparseCategoricalCrossentropy
     >>> loss = SparseCategoricalCrossentropy()
-    >>> loss.loss_gradient([0], np.array([[20.0, 0.0]], dtype=np.float32))
-    (array([2.0611537e-09], dtype=float32), array([[-2.0611537e-09,  2.0611537e-09]], dtype=float32))
+    >>> loss.loss([0], np.array([[20.0, 0.0]], dtype=np.float32))
+    array([2.0611537e-09], dtype=float32)
+    >>> loss.gradient([0], np.array([[20.0, 0.0]], dtype=np.float32))
+    array([[-2.0611537e-09,  2.0611537e-09]], dtype=float32)
     """
 
     keras_name = "sparse_categorical_crossentropy"
@@ -797,13 +816,26 @@ class BinaryCrossentropy(LossSetting):
         self._refuse(unknown)
 
     def kernel_target(
-        self, shape, dtype, *, labels=None, values=None, weight=None, entry_weight=None,
-        outputs=slice(None), n_outputs=None,
+        self,
+        shape,
+        dtype,
+        *,
+        labels=None,
+        values=None,
+        weight=None,
+        entry_weight=None,
+        outputs=slice(None),
+        n_outputs=None,
     ):
         positive = check_positive_weight(self.pos_weight, n_outputs or shape[1], dtype)
         return EncodedTarget(
-            "binary", *shape, dtype,
-            labels=labels, values=values, weight=weight, entry_weight=entry_weight,
+            "binary",
+            *shape,
+            dtype,
+            labels=labels,
+            values=values,
+            weight=weight,
+            entry_weight=entry_weight,
             positive=None if positive is None else np.ascontiguousarray(positive[outputs]),
             label_smoothing=check_label_smoothing(self.label_smoothing),
         )

@@ -1,7 +1,7 @@
 """The contract between an objective and a solver.
 
-A solver is a function ``solver(objective, start, *, tol, max_iter, polish, callback) -> Result`` that
-minimises a smooth convex function of one flat float64 vector. It sees no data, no loss and no
+A solver is a function ``solver(objective, start, *, tol, max_iter, polish, callback) -> Result``
+that minimises a smooth convex function of one flat float64 vector. It sees no data, no loss and no
 penalty, only these members of the objective (a solver names those it needs in ``REQUIRES``):
 
 size : int

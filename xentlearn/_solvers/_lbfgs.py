@@ -178,10 +178,7 @@ def _line_search(objective, x, value, slope, direction):
         finite = np.isfinite(new_value) and np.isfinite(new_slope)
         decreased = finite and (
             new_value <= value + SUFFICIENT_DECREASE * step * slope
-            or (
-                new_value <= value + noise
-                and new_slope <= (2 * SUFFICIENT_DECREASE - 1) * slope
-            )
+            or (new_value <= value + noise and new_slope <= (2 * SUFFICIENT_DECREASE - 1) * slope)
         )
         if decreased and new_slope >= CURVATURE * slope:
             return point, new_value, new_gradient
