@@ -112,6 +112,18 @@ cdef inline const xent_rows* primitives(const floating* dtype) noexcept nogil:
     return _rows_f32 if floating is float else _rows_f64
 
 
+def vector_function(str name, const floating[::1] x):
+    """"exp" or "log1p" of contiguous numbers on the CPU target in use, to test their errors."""
+    out = np.empty(x.shape[0], dtype=np.float32 if floating is float else np.float64)
+    cdef floating[::1] values = out
+    if x.shape[0]:
+        if name == "exp":
+            primitives(&x[0]).exp(x.shape[0], &x[0], &values[0])
+        else:
+            primitives(&x[0]).log1p(x.shape[0], &x[0], &values[0])
+    return out
+
+
 # ---- Blocks and scratch memory ---------------------------------------------------------------
 
 # At most so many rows, or so many numbers, are worked on at a time: each of the few matrices of a

@@ -40,7 +40,8 @@ def resolve_loss(loss):
             return settings[loss]()
     raise ValueError(
         f"'loss' must be one of {[*AUTO_NAMES, *known_names()]} or a setting from "
-        f"xentlearn.losses, such as SparseCategoricalCrossentropy(label_smoothing=0.1); got {loss!r}."
+        "xentlearn.losses, such as SparseCategoricalCrossentropy(label_smoothing=0.1); "
+        f"got {loss!r}."
     )
 
 
