@@ -2,7 +2,6 @@
 
 import numbers
 import warnings
-from contextlib import nullcontext
 
 import numpy as np
 from scipy import sparse
@@ -10,14 +9,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
 
 from ._linear import DesignMatrix
 from ._loss import proba
 from ._objective import LinearObjective
 from ._solvers import SOLVERS
 from ._targets import encode_for_score, encode_y, resolve_loss
-from ._threads import effective_n_threads
+from ._threads import effective_n_threads, sequential_blas
 from ._validation import check_weights
 from .losses import BinaryCrossentropy
 
@@ -224,20 +222,21 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         data = X.astype(np.float64) if small and X.dtype != np.float64 else X
         total_weight = y.total_weight
         n_threads = effective_n_threads()
-        objective = None
-        if len(outputs):
-            objective = LinearObjective(
-                DesignMatrix(data),
-                data,
-                y.kernel_target(data.dtype, outputs),
-                mass[outputs],
-                y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1),
-                total_weight,
-                1.0 / (self.C * total_weight),
-                bool(self.fit_intercept),
-                n_threads,
-            )
-        self._solve(objective, y, outputs, start, small, coef_dtype)
+        with sequential_blas:
+            objective = None
+            if len(outputs):
+                objective = LinearObjective(
+                    DesignMatrix(data),
+                    data,
+                    y.kernel_target(data.dtype, outputs),
+                    mass[outputs],
+                    y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1),
+                    total_weight,
+                    1.0 / (self.C * total_weight),
+                    bool(self.fit_intercept),
+                    n_threads,
+                )
+            self._solve(objective, y, outputs, start, small, coef_dtype)
         return self
 
     def _check_parameters(self):
@@ -340,19 +339,14 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             if start is not None:
                 known = np.nan_to_num(start[1][outputs], posinf=0.0, neginf=0.0)
                 first = objective.pack(start[0][outputs], known)
-            # Between two passes BLAS only multiplies by small matrices. Its threads would keep
-            # spinning into the pass and take the cores from OpenMP's; a small fit has no use for
-            # them, and for the milliseconds that asking costs.
-            quiet = nullcontext() if small else threadpool_limits(limits=1, user_api="blas")
-            with quiet:
-                result = SOLVERS[solver](
-                    objective,
-                    first,
-                    tol=self.tol,
-                    max_iter=self.max_iter,
-                    polish=small,
-                    callback=_print_progress if self.verbose > 0 else None,
-                )
+            result = SOLVERS[solver](
+                objective,
+                first,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                polish=small,
+                callback=_print_progress if self.verbose > 0 else None,
+            )
             fitted_coef, fitted_intercept = objective.unpack(result.vector)
             if not self.fit_intercept:
                 fitted_intercept = np.zeros(len(outputs))

@@ -4,9 +4,10 @@ import importlib.metadata
 import os
 import platform
 import sys
+import threading
 
 import joblib
-from threadpoolctl import threadpool_info
+from threadpoolctl import ThreadpoolController, threadpool_info
 
 from . import _linear, _loss, _openmp
 
@@ -61,6 +62,39 @@ def effective_n_threads(n_threads=None):
     if os.environ.get("OMP_NUM_THREADS"):
         return allowed
     return max(1, min(allowed, joblib.cpu_count(only_physical_cores=True)))
+
+
+class _SequentialBlas:
+    """Context in which BLAS uses one thread, for matrix work beside the fused pass.
+
+    How BLAS splits a product depends on its number of threads, and with it the last bits of the
+    result; and its threads would keep spinning into the next pass and take the cores from OpenMP's.
+    The setting is one for the whole process, so the first context in changes it and the last one
+    out restores it, whatever other threads do in between.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._controller = self._limiter = None
+
+    def __enter__(self):
+        with self._lock:
+            if self._depth == 0:
+                # finding the libraries takes milliseconds, setting a number microseconds
+                self._controller = self._controller or ThreadpoolController()
+                self._limiter = self._controller.limit(limits=1, user_api="blas")
+                self._limiter.__enter__()
+            self._depth += 1
+
+    def __exit__(self, *exception):
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._limiter.__exit__(*exception)
+
+
+sequential_blas = _SequentialBlas()
 
 
 def use_cpu_target(name=None):
