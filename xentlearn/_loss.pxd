@@ -32,6 +32,7 @@ cdef struct TargetRows:
     const void* positive        # binary: (n_outputs,) weights of the positives, or NULL
     double scale                # smoothed target = scale * target + shift
     double shift
+    bint weighted               # whether some row's weight is not 1 (0: ignored)
 
 
 # Where the numbers of a matrix are, counted in numbers.

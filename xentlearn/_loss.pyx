@@ -28,7 +28,7 @@ from cython cimport floating
 from cython.parallel cimport prange, threadid
 
 from libc.stdint cimport int32_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -65,6 +65,15 @@ cdef extern from "_kernels/rows.h" nogil:
         void (*log_proba)(
             xent_block, const void* z, const void* max, const void* log_sum,
             void* out) noexcept nogil
+        void (*turn)(xent_block, const void* rows, void* across) noexcept nogil
+        void (*turn_back)(xent_block, const void* across, void* rows) noexcept nogil
+        void (*row_terms)(
+            Py_ssize_t, const void* s, const void* weight, const void* total,
+            const void* distance, const void* cross, double scale, void* loss, void* factor
+        ) noexcept nogil
+        void (*label_gradient)(
+            Py_ssize_t, const void* s, const void* e, const void* factor, const void* weight,
+            double scale, double shift, void* out) noexcept nogil
         void (*log1p)(Py_ssize_t, const void* u, void* out) noexcept nogil
         void (*exp)(Py_ssize_t, const void* x, void* out) noexcept nogil
         void (*binary)(
@@ -142,10 +151,15 @@ cdef Py_ssize_t block_rows(Py_ssize_t n_outputs) noexcept nogil:
     return max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // n_outputs))
 
 
+cdef inline Py_ssize_t matrix_numbers(Py_ssize_t n_outputs) noexcept nogil:
+    """Room for one matrix of a block, and for a whole vector beyond its end."""
+    return block_rows(n_outputs) * n_outputs + XENT_MAX_LANES
+
+
 cdef Py_ssize_t scratch_bytes(Py_ssize_t n_outputs, Py_ssize_t itemsize) noexcept nogil:
     """Scratch memory that process_rows needs, per thread."""
     return itemsize * (
-        N_MATRICES * block_rows(n_outputs) * n_outputs + N_ROW_VECTORS * BLOCK_ROWS
+        N_MATRICES * matrix_numbers(n_outputs) + N_ROW_VECTORS * BLOCK_ROWS
     )
 
 
@@ -154,6 +168,14 @@ cdef void copy_block(
     const floating* source, Strides source_strides, floating* to, Strides to_strides,
 ) noexcept nogil:
     cdef Py_ssize_t i, k
+    if source_strides.column == 1 and to_strides.column == 1:
+        if source_strides.row == n_columns and to_strides.row == n_columns:
+            memcpy(to, source, n_rows * n_columns * sizeof(floating))
+            return
+        for i in range(n_rows):
+            memcpy(to + i * to_strides.row, source + i * source_strides.row,
+                   n_columns * sizeof(floating))
+        return
     for i in range(n_rows):
         for k in range(n_columns):
             to[i * to_strides.row + k * to_strides.column] = (
@@ -170,15 +192,27 @@ cdef inline double row_weight(const TargetRows* target, Py_ssize_t row) noexcept
     return target.weight[row] if target.weight != NULL else 1.0
 
 
+cdef const floating* row_weights(
+    const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, floating* weight,
+) noexcept nogil:
+    """Fill the weights of a block's rows; NULL where all are 1."""
+    cdef Py_ssize_t i
+    if not target.weighted:
+        return NULL
+    for i in range(n_rows):
+        weight[i] = <floating> row_weight(target, first + i)
+    return weight
+
+
 cdef void clear_weightless_rows(
-    const TargetRows* target, Py_ssize_t first, xent_block block, floating* out,
+    const floating* weight, xent_block block, floating* out,
 ) noexcept nogil:
     """Rows that do not count give zeros, whatever their logits are (nan included)."""
     cdef Py_ssize_t i, k
-    if target.weight == NULL and target.labels == NULL:
+    if weight == NULL:
         return
     for i in range(block.n_rows):
-        if row_weight(target, first + i) == 0.0:
+        if weight[i] == 0:
             for k in range(block.n_classes):
                 out[i + k * block.stride if block.across else i * block.stride + k] = 0
 
@@ -192,55 +226,37 @@ cdef void sparse_categorical_block(
         const xent_rows* rows = primitives(z)
         floating* m = vectors
         floating* s = vectors + BLOCK_ROWS
-        floating* log_sum = vectors + 2 * BLOCK_ROWS
+        floating* distance = vectors + 2 * BLOCK_ROWS   # of the label's logit from the largest
         floating* cross = vectors + 3 * BLOCK_ROWS
-        floating* factor = vectors + 4 * BLOCK_ROWS
-        floating* weight = vectors + 5 * BLOCK_ROWS
-        floating* at_label = vectors + 6 * BLOCK_ROWS
+        floating* at_label = vectors + 4 * BLOCK_ROWS
+        floating* factor = vectors + 5 * BLOCK_ROWS
+        const floating* weight = row_weights(
+            target, first, block.n_rows, vectors + 6 * BLOCK_ROWS)
         bint smoothed = target.shift != 0.0
-        Py_ssize_t i, at
-        double w, e_label, total, distance
+        Py_ssize_t between_rows = 1 if block.across else block.stride
+        Py_ssize_t between_classes = block.stride if block.across else 1
+        Py_ssize_t i, label
 
     rows.softmax(block, z, out, m, s)
-    if loss != NULL:
-        rows.log1p(block.n_rows, s, log_sum)
-        if smoothed:
-            rows.cross(block, z, m, NULL, 0.0, target.shift, cross, at_label)
-
+    if loss != NULL and smoothed:
+        rows.cross(block, z, m, NULL, 0.0, target.shift, cross, distance)
     for i in range(block.n_rows):
-        w = row_weight(target, first + i)
-        weight[i] = <floating> w
-        factor[i] = 0
-        if w == 0.0:
-            if loss != NULL:
-                loss[i] = 0
-            continue
-        at = target.labels[first + i]
-        at = i + at * block.stride if block.across else i * block.stride + at
-        total = 1.0 + s[i]
-        factor[i] = <floating> (w / total)
-        if loss != NULL:
-            distance = <double> m[i] - <double> z[at]
-            # full smoothing leaves nothing of the label's own term, not even 0 * inf
-            loss[i] = <floating> (w * (
-                (target.scale * distance if target.scale != 0.0 else 0.0)
-                + log_sum[i] + (cross[i] if smoothed else 0.0)
-            ))
+        label = max(0, target.labels[first + i])
+        distance[i] = m[i] - z[i * between_rows + label * between_classes]
         if out != NULL:
-            e_label = out[at]
-            if smoothed:
-                at_label[i] = <floating> (
-                    w * (e_label / total - (target.scale + target.shift)))
-            else:
-                at_label[i] = <floating> (-w * ((s[i] + (1.0 - e_label)) / total))
-
-    if out != NULL:
-        rows.residual(block, out, factor, NULL, 0.0, target.shift, weight, out)
-        for i in range(block.n_rows):
-            at = target.labels[first + i]
-            if at >= 0:
-                out[i + at * block.stride if block.across else i * block.stride + at] = at_label[i]
-        clear_weightless_rows(target, first, block, out)
+            at_label[i] = out[i * between_rows + label * between_classes]
+    rows.row_terms(
+        block.n_rows, s, weight, NULL, distance, cross if smoothed else NULL, target.scale,
+        loss, factor)
+    if out == NULL:
+        return
+    rows.label_gradient(
+        block.n_rows, s, at_label, factor, weight, target.scale, target.shift, at_label)
+    rows.residual(block, out, factor, NULL, 0.0, target.shift, weight, out)
+    for i in range(block.n_rows):
+        label = max(0, target.labels[first + i])
+        out[i * between_rows + label * between_classes] = at_label[i]
+    clear_weightless_rows(weight, block, out)
 
 
 cdef void categorical_block(
@@ -252,29 +268,19 @@ cdef void categorical_block(
         const xent_rows* rows = primitives(z)
         floating* m = vectors
         floating* s = vectors + BLOCK_ROWS
-        floating* log_sum = vectors + 2 * BLOCK_ROWS
-        floating* cross = vectors + 3 * BLOCK_ROWS
-        floating* total = vectors + 4 * BLOCK_ROWS
-        floating* weight = vectors + 5 * BLOCK_ROWS
-        floating* factor = vectors + 6 * BLOCK_ROWS
-        Py_ssize_t i
-        double w
+        floating* cross = vectors + 2 * BLOCK_ROWS
+        floating* total = vectors + 3 * BLOCK_ROWS
+        floating* factor = vectors + 4 * BLOCK_ROWS
+        const floating* weight = row_weights(
+            target, first, block.n_rows, vectors + 5 * BLOCK_ROWS)
 
     rows.softmax(block, z, out, m, s)
     rows.cross(block, z, m, values, target.scale, target.shift, cross, total)
-    if loss != NULL:
-        rows.log1p(block.n_rows, s, log_sum)
-    for i in range(block.n_rows):
-        w = row_weight(target, first + i)
-        weight[i] = <floating> w
-        factor[i] = <floating> (w * total[i] / (1.0 + s[i]))
-        if loss != NULL:
-            loss[i] = <floating> (
-                w * (cross[i] + <double> total[i] * log_sum[i]) if w != 0.0 else 0.0)
+    rows.row_terms(block.n_rows, s, weight, total, NULL, cross, 1.0, loss, factor)
     if out != NULL:
         rows.residual(
             block, out, factor, values, target.scale, target.shift, weight, out)
-        clear_weightless_rows(target, first, block, out)
+        clear_weightless_rows(weight, block, out)
 
 
 cdef void softmax_curvature_block(
@@ -290,21 +296,24 @@ cdef void softmax_curvature_block(
         floating* inverse = vectors + 2 * BLOCK_ROWS
         floating* cross = vectors + 3 * BLOCK_ROWS
         floating* total = vectors + 4 * BLOCK_ROWS
-        floating* weight = vectors + 5 * BLOCK_ROWS
+        const floating* weight = row_weights(
+            target, first, block.n_rows, vectors + 5 * BLOCK_ROWS)
         Py_ssize_t i
 
     rows.softmax(block, z, out, m, s)
+    rows.row_terms(block.n_rows, s, NULL, NULL, NULL, NULL, 0.0, NULL, inverse)
+    for i in range(block.n_rows):
+        total[i] = 1
     if values != NULL:
         rows.cross(block, z, m, values, target.scale, target.shift, cross, total)
-    for i in range(block.n_rows):
-        inverse[i] = <floating> (1.0 / (1.0 + s[i]))
-        weight[i] = <floating> (
-            row_weight(target, first + i) * (total[i] if values != NULL else 1.0))
+    if weight != NULL:
+        for i in range(block.n_rows):
+            total[i] *= weight[i]
     if product == HESSIAN_PRODUCT:
-        rows.hessian_product(block, out, inverse, direction, weight, out)
+        rows.hessian_product(block, out, inverse, direction, total, out)
     else:
-        rows.hessian_diagonal(block, out, s, inverse, weight, out)
-    clear_weightless_rows(target, first, block, out)
+        rows.hessian_diagonal(block, out, s, inverse, total, out)
+    clear_weightless_rows(weight, block, out)
 
 
 cdef void softmax_proba_block(
@@ -315,16 +324,14 @@ cdef void softmax_proba_block(
         floating* m = vectors
         floating* s = vectors + BLOCK_ROWS
         floating* other = vectors + 2 * BLOCK_ROWS
-        Py_ssize_t i
 
     rows.softmax(block, z, NULL if logarithm else out, m, s)
     if logarithm:
         rows.log1p(block.n_rows, s, other)
         rows.log_proba(block, z, m, other, out)
     else:
-        for i in range(block.n_rows):
-            other[i] = <floating> (1.0 / (1.0 + s[i]))
-        rows.residual(block, out, other, NULL, 0.0, 0.0, other, out)
+        rows.row_terms(block.n_rows, s, NULL, NULL, NULL, NULL, 0.0, NULL, other)
+        rows.residual(block, out, other, NULL, 0.0, 0.0, NULL, out)
 
 
 # ---- Binary loss -----------------------------------------------------------------------------
@@ -347,7 +354,6 @@ cdef void binary_block(
         const floating* positives = NULL
         Py_ssize_t i, k, at = 0
         double w, total, lost, new_total
-        bint weighted = target.weight != NULL or target.labels != NULL
 
     if target.labels != NULL:
         for i in range(n):
@@ -359,7 +365,7 @@ cdef void binary_block(
             for k in range(n_outputs):
                 positive[i * n_outputs + k] = (<const floating*> target.positive)[k]
         positives = positive
-    if weighted or target.entry_weight != NULL:
+    if target.weighted or target.entry_weight != NULL:
         for i in range(n):
             w = row_weight(target, first + i)
             for k in range(n_outputs):
@@ -380,8 +386,8 @@ cdef void binary_block(
     else:
         rows.binary(
             count, z, y, target.scale, target.shift, positives, entry_weight,
-            entries if loss != NULL else NULL, out)
-    if product == LOSS_GRADIENT and loss != NULL:
+            NULL if loss == NULL else loss if n_outputs == 1 else entries, out)
+    if product == LOSS_GRADIENT and loss != NULL and n_outputs > 1:
         for i in range(n):
             total = lost = 0.0      # compensated (Neumaier): a row may have many labels
             for k in range(n_outputs):
@@ -395,10 +401,13 @@ cdef void binary_block(
                     total = new_total
             # of an infinite total, what was lost is nan
             loss[i] = <floating> (total + lost if lost == lost else total)
-    if out != NULL and entry_weight != NULL:
+    if entry_weight != NULL:
         for at in range(count):
             if entry_weight[at] == 0:   # 0 * inf and 0 * nan count for nothing
-                out[at] = 0
+                if out != NULL:
+                    out[at] = 0
+                if loss != NULL and n_outputs == 1:
+                    loss[at] = 0
 
 
 # ---- Any rows, any strides -------------------------------------------------------------------
@@ -406,6 +415,25 @@ cdef void binary_block(
 cdef inline bint lies_as(Strides strides, Py_ssize_t stride, Py_ssize_t n_rows) noexcept nogil:
     """Whether rows are contiguous and ``stride`` apart (one row has no distance to another)."""
     return strides.column == 1 and (strides.row == stride or n_rows == 1)
+
+
+cdef inline bint may_spill(Strides strides, xent_block block, bint last) noexcept nogil:
+    """Whether rows are compact and a vector that begins in one may end in the rows behind them."""
+    return not last and strides.column == 1 and strides.row == block.n_classes
+
+
+cdef void bring_block(
+    xent_block block, const floating* source, Strides strides, Strides compact, bint last,
+    floating* to, floating* on_the_way,
+) noexcept nogil:
+    """Copy rows from where they lie into the layout of the block."""
+    if block.across and may_spill(strides, block, last):
+        primitives(source).turn(block, source, to)
+    elif block.across:
+        copy_block(block.n_rows, block.n_classes, source, strides, on_the_way, compact)
+        primitives(source).turn(block, on_the_way, to)
+    else:
+        copy_block(block.n_rows, block.n_classes, source, strides, to, compact)
 
 
 cdef void process_rows(
@@ -427,28 +455,27 @@ cdef void process_rows(
         bint binary = target.kind == BINARY
         bint logarithm = product == LOG_PROBA
         xent_block block
-        Strides layout
+        Strides compact
         Py_ssize_t b, begin, n, i
-        bint in_place
+        bint in_place, last
         const floating* z
+        floating* loss_block
         const floating* v
         const floating* values
         floating* o
-        Py_ssize_t size = n_at_once * n_outputs
+        Py_ssize_t size = matrix_numbers(n_outputs)
         floating* z_scratch = <floating*> scratch
         floating* v_scratch = z_scratch + size
         floating* out_scratch = z_scratch + 2 * size
         floating* values_scratch = z_scratch + 3 * size
-        floating* entries_scratch = z_scratch + 4 * size
+        floating* entries_scratch = z_scratch + 4 * size    # softmax: rows on their way
         floating* positive_scratch = z_scratch + 5 * size
         floating* weight_scratch = z_scratch + 6 * size
         floating* vectors = z_scratch + N_MATRICES * size
         floating* loss_scratch = vectors + 7 * BLOCK_ROWS
-        Strides values_strides
 
-    layout = logits_strides
-    values_strides.row = n_outputs
-    values_strides.column = 1
+    compact.row = n_outputs
+    compact.column = 1
     block.n_classes = n_outputs
     block.across = not binary and n_outputs <= primitives(logits).lanes
     if n_outputs == 1:      # the distance between columns means nothing
@@ -457,7 +484,11 @@ cdef void process_rows(
     for b in range((n_rows + n_at_once - 1) // n_at_once):
         begin = b * n_at_once
         n = min(n_at_once, n_rows - begin)
+        # whole blocks alone: more rows of this call follow, as many as a vector can reach into
+        last = begin + 2 * n_at_once > n_rows
         block.n_rows = n
+        loss_block = NULL if loss == NULL else (
+            loss + begin if loss_stride == 1 else loss_scratch)
         z = logits + begin * logits_strides.row
         v = direction + begin * direction_strides.row if direction != NULL else NULL
         o = out + begin * out_strides.row if out != NULL else NULL
@@ -475,15 +506,16 @@ cdef void process_rows(
         )
         if not in_place:
             block.stride = BLOCK_ROWS if block.across else n_outputs
-            layout.row = 1 if block.across else block.stride
-            layout.column = block.stride if block.across else 1
-            copy_block(n, n_outputs, z, logits_strides, z_scratch, layout)
+            bring_block(
+                block, z, logits_strides, compact, last, z_scratch, entries_scratch)
             z = z_scratch
             if v != NULL:
-                copy_block(n, n_outputs, v, direction_strides, v_scratch, layout)
+                bring_block(
+                    block, v, direction_strides, compact, last, v_scratch, entries_scratch)
                 v = v_scratch
             if values != NULL and block.across:
-                copy_block(n, n_outputs, values, values_strides, values_scratch, layout)
+                bring_block(
+                    block, values, compact, compact, last, values_scratch, entries_scratch)
                 values = values_scratch
             if o != NULL:
                 o = out_scratch
@@ -496,26 +528,28 @@ cdef void process_rows(
         elif binary:
             binary_block(
                 target, product, first + begin, block, z, v,
-                loss_scratch if loss != NULL else NULL, o,
-                entries_scratch, values_scratch, positive_scratch, weight_scratch)
+                loss_block, o, entries_scratch, values_scratch, positive_scratch, weight_scratch)
         elif product != LOSS_GRADIENT:
             softmax_curvature_block(
                 target, product, first + begin, block, z, values, v, o, vectors)
         elif target.kind == SPARSE_CATEGORICAL:
             sparse_categorical_block(
-                target, first + begin, block, z, loss_scratch if loss != NULL else NULL, o,
-                vectors)
+                target, first + begin, block, z, loss_block, o, vectors)
         else:
             categorical_block(
-                target, first + begin, block, z, values,
-                loss_scratch if loss != NULL else NULL, o, vectors)
+                target, first + begin, block, z, values, loss_block, o, vectors)
 
-        if loss != NULL:
+        if loss != NULL and loss_stride != 1:
             for i in range(n):
                 loss[(begin + i) * loss_stride] = loss_scratch[i]
-        if o != NULL and not in_place:
+        if o != NULL and block.across and may_spill(out_strides, block, last):
+            primitives(o).turn_back(block, o, out + begin * out_strides.row)
+        elif o != NULL and not in_place:
+            if block.across:
+                primitives(o).turn_back(block, o, entries_scratch)
+                o = entries_scratch
             copy_block(
-                n, n_outputs, o, layout,
+                n, n_outputs, o, compact,
                 out + begin * out_strides.row, out_strides)
 
 
@@ -577,6 +611,8 @@ cdef class EncodedTarget:
         self.rows.weight = <const double*> address(weight)
         self.rows.entry_weight = address(entry_weight)
         self.rows.positive = address(positive)
+        self.rows.weighted = weight is not None or (
+            labels is not None and bool((labels < 0).any()))
         self.rows.scale = 1.0 - label_smoothing
         self.rows.shift = label_smoothing / (2 if kind == "binary" else n_outputs)
 

@@ -30,7 +30,8 @@ typedef struct {
        (values NULL: t = shift); 0 * inf counts as 0 */
     void (*cross)(xent_block, const void *z, const void *max, const void *values, double scale,
                   double shift, void *cross, void *total);
-    /* out = e * factor - (scale * values + shift) * weight; values may be NULL, out may be e */
+    /* out = e * factor - (scale * values + shift) * weight; values may be NULL (shift alone is
+       the target), weight too (1), out may be e */
     void (*residual)(xent_block, const void *e, const void *factor, const void *values,
                      double scale, double shift, const void *weight, void *out);
     /* out = weight p (direction - sum_k p direction), p = e * inverse; out may be e */
@@ -42,7 +43,22 @@ typedef struct {
     /* out = (z - max) - log_sum; out may be z */
     void (*log_proba)(xent_block, const void *z, const void *max, const void *log_sum, void *out);
 
+    /* rows (n_rows, n_classes) in C order <-> the layout across; only where n_classes <= lanes.
+       The C-ordered side has room for one whole vector beyond n_rows rounded up to whole vectors */
+    void (*turn)(xent_block, const void *rows, void *across);
+    void (*turn_back)(xent_block, const void *across, void *rows);
+
     /* The next ones take `count` contiguous numbers. */
+    /* What rows owe: factor = weight total / (1 + s) and, unless loss is NULL,
+       loss = weight (scale distance + cross + total log1p(s)). weight and total may be NULL (1),
+       distance and cross too (0); a weight or a scale of 0 leaves nothing of what it multiplies */
+    void (*row_terms)(ptrdiff_t count, const void *s, const void *weight, const void *total,
+                      const void *distance, const void *cross, double scale, void *loss,
+                      void *factor);
+    /* The gradient at the labels, from e there: -(s + (1 - e)) factor, minus the sum of the
+       others; with shift != 0 e factor - (scale + shift) weight. weight may be NULL (1) */
+    void (*label_gradient)(ptrdiff_t count, const void *s, const void *e, const void *factor,
+                           const void *weight, double scale, double shift, void *out);
     void (*log1p)(ptrdiff_t count, const void *u, void *out);
     void (*exp)(ptrdiff_t count, const void *x, void *out);
     /* binary cross-entropy of logits z, targets y in [0, 1] or nan (missing: 0), t = scale * y +

@@ -43,25 +43,45 @@ XENT_INLINE V NAME(sum_total)(const int across, SUM *sum)
     /* where the sum is inf, what was lost on the way is nan */
     VD total = sum->high + SELECT(MASK(sum->high <= LARGEST), sum->low, SPLAT(0));
 #endif
-    return across ? NARROW(total) : SPLAT((REAL)LANE_SUM(&total));
+    return across ? NARROW(total) : LANE_SUM(&total);
 }
 #define SUM_TOTAL NAME(sum_total)
 
-/* The walk over a group: full steps, then (along a row only) the lanes that are left. */
+/* The walk over a group: full steps, then (along a row only) the REST of the row. Rows that are
+ * walked along have more than LANES classes, so the rest is read as the row's last full vector, of
+ * which only the `fresh` lanes are new; the others have been seen and are masked out. */
 #define GROUPS(block, g) \
     for (ptrdiff_t g = 0; g < (block).n_rows; g += across ? LANES : 1)
 #define GROUP_BEGIN(block, g) ((g) * (across ? 1 : (block).stride))
 #define STEP(block) (across ? (block).stride : LANES)
 #define FULL_STEPS(block) (across ? (block).n_classes : (block).n_classes / LANES)
 #define REST(block) (across ? 0 : (block).n_classes % LANES)
+#define TAIL(block) ((block).n_classes - LANES)
+#define LOAD_TAIL(from, fill) SELECT(fresh, LOAD(from), SPLAT(fill))
+#define STORE_TAIL(to, x) STORE(to, SELECT(fresh, x, LOAD(to)))
 #define ROW_LOAD(from, g) (across ? LOAD((from) + (g)) : SPLAT((from)[g]))
 #define ROW_STORE(to, g, x) \
     do {                    \
         if (across)         \
             STORE((to) + (g), x); \
         else                \
-            STORE_PART((to) + (g), x, 1); \
+            (to)[g] = FIRST_LANE(x); \
     } while (0)
+
+/* Lanes from LANES - rest on. */
+XENT_INLINE VI NAME(fresh_lanes)(ptrdiff_t rest)
+{
+#if VECTOR_BYTES
+    INT lanes[LANES];
+    VI mask;
+    for (int lane = 0; lane < LANES; lane++)
+        lanes[lane] = lane >= LANES - rest ? -1 : 0;
+    memcpy(&mask, lanes, sizeof mask);
+    return mask;
+#else
+    return -(INT)(rest > 0);
+#endif
+}
 
 /* Two copies of a body, one per layout. */
 #define BOTH_LAYOUTS(call_across, call_along) \
@@ -90,6 +110,7 @@ XENT_INLINE void NAME(softmax_body)(const int across, xent_block block, const RE
                                     REAL *max_out, REAL *s_out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    const VI fresh = NAME(fresh_lanes)(rest);
     GROUPS(block, g)
     {
         const REAL *zg = z + GROUP_BEGIN(block, g);
@@ -100,11 +121,11 @@ XENT_INLINE void NAME(softmax_body)(const int across, xent_block block, const RE
             max = SELECT(MASK(x > max), x, max);
         }
         if (rest) {
-            V x = LOAD_PART(zg + steps * step, rest, -INFINITY);
+            V x = LOAD(zg + TAIL(block));
             max = SELECT(MASK(x > max), x, max);
         }
         if (!across)
-            max = SPLAT(LANE_MAX(max));
+            max = LANE_MAX(max);
 
         SUM sum = {0};
         V n_largest = SPLAT(0);
@@ -118,14 +139,14 @@ XENT_INLINE void NAME(softmax_body)(const int across, xent_block block, const RE
             SUM_FLUSH(&sum);
         }
         if (rest) {
-            V x = NAME(softmax_step)(LOAD_PART(zg + steps * step, rest, -INFINITY), max, &sum,
+            V x = NAME(softmax_step)(LOAD_TAIL(zg + TAIL(block), -INFINITY), max, &sum,
                                      &n_largest);
             if (eg)
-                STORE_PART(eg + steps * step, x, rest);
+                STORE_TAIL(eg + TAIL(block), x);
         }
         V s = SUM_TOTAL(across, &sum) * UNSHIFT;
         VD counts = WIDEN(n_largest);
-        s += (across ? n_largest : SPLAT((REAL)LANE_SUM(&counts))) - ONE;
+        s += (across ? n_largest : LANE_SUM(&counts)) - ONE;
         /* a row whose largest logit is infinite (or nan) has no softmax: max - max is nan there */
         s += max - max;
         ROW_STORE(max_out, g, max);
@@ -152,6 +173,7 @@ XENT_INLINE void NAME(cross_body)(const int across, xent_block block, const REAL
                                   REAL *cross_out, REAL *total_out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    const VI fresh = NAME(fresh_lanes)(rest);
     GROUPS(block, g)
     {
         const ptrdiff_t at = GROUP_BEGIN(block, g);
@@ -169,14 +191,12 @@ XENT_INLINE void NAME(cross_body)(const int across, xent_block block, const REAL
             SUM_FLUSH(&total);
         }
         if (rest) {
-            const ptrdiff_t tail = at + steps * step;
-            REAL shifts[LANES];
-            for (int lane = 0; lane < LANES; lane++)
-                shifts[lane] = lane < rest ? shift : 0;
-            V t = LOAD(shifts);
+            const ptrdiff_t tail = at + TAIL(block);
+            V t = SPLAT(shift);
             if (values)
-                t += scale * LOAD_PART(values + tail, rest, 0);
-            NAME(cross_step)(LOAD_PART(z + tail, rest, 0), m, t, &cross, &total);
+                t += scale * LOAD(values + tail);
+            t = SELECT(fresh, t, SPLAT(0));
+            NAME(cross_step)(LOAD(z + tail), m, t, &cross, &total);
         }
         ROW_STORE(cross_out, g, SUM_TOTAL(across, &cross));
         ROW_STORE(total_out, g, SUM_TOTAL(across, &total));
@@ -197,11 +217,12 @@ XENT_INLINE void NAME(residual_body)(const int across, xent_block block, const R
                                      REAL shift, const REAL *weight, REAL *out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    const VI fresh = NAME(fresh_lanes)(rest);
     GROUPS(block, g)
     {
         const ptrdiff_t at = GROUP_BEGIN(block, g);
-        const V f = ROW_LOAD(factor, g), w = ROW_LOAD(weight, g), constant = shift * w;
-        const V slope = scale * w;
+        const V f = ROW_LOAD(factor, g), w = weight ? ROW_LOAD(weight, g) : SPLAT(ONE);
+        const V constant = shift * w, slope = scale * w;
         for (ptrdiff_t j = 0; j < steps; j++) {
             V x = LOAD(e + at + j * step) * f - constant;
             if (values)
@@ -209,11 +230,11 @@ XENT_INLINE void NAME(residual_body)(const int across, xent_block block, const R
             STORE(out + at + j * step, x);
         }
         if (rest) {
-            const ptrdiff_t tail = at + steps * step;
-            V x = LOAD_PART(e + tail, rest, 0) * f - constant;
+            const ptrdiff_t tail = at + TAIL(block);
+            V x = LOAD(e + tail) * f - constant;
             if (values)
-                x -= LOAD_PART(values + tail, rest, 0) * slope;
-            STORE_PART(out + tail, x, rest);
+                x -= LOAD(values + tail) * slope;
+            STORE_TAIL(out + tail, x);
         }
     }
 }
@@ -232,9 +253,10 @@ XENT_INLINE void NAME(hessian_product_body)(const int across, xent_block block, 
                                             const REAL *weight, REAL *out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    const VI fresh = NAME(fresh_lanes)(rest);
     GROUPS(block, g)
     {
-        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + steps * step;
+        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + TAIL(block);
         const V inv = ROW_LOAD(inverse, g);
         SUM sum = {0};
         for (ptrdiff_t begin = 0; begin < steps; begin += SUM_STEPS) {
@@ -244,7 +266,7 @@ XENT_INLINE void NAME(hessian_product_body)(const int across, xent_block block, 
             SUM_FLUSH(&sum);
         }
         if (rest)
-            sum.part += LOAD_PART(e + tail, rest, 0) * LOAD_PART(direction + tail, rest, 0);
+            sum.part += LOAD_TAIL(e + tail, 0) * LOAD_TAIL(direction + tail, 0);
         const V mean = SUM_TOTAL(across, &sum) * inv;
         const V factor = ROW_LOAD(weight, g) * inv;
         for (ptrdiff_t j = 0; j < steps; j++) {
@@ -252,8 +274,8 @@ XENT_INLINE void NAME(hessian_product_body)(const int across, xent_block block, 
             STORE(out + at + j * step, LOAD(e + at + j * step) * factor * (d - mean));
         }
         if (rest) {
-            V d = LOAD_PART(direction + tail, rest, 0);
-            STORE_PART(out + tail, LOAD_PART(e + tail, rest, 0) * factor * (d - mean), rest);
+            V d = LOAD(direction + tail);
+            STORE_TAIL(out + tail, LOAD(e + tail) * factor * (d - mean));
         }
     }
 }
@@ -272,9 +294,10 @@ XENT_INLINE void NAME(hessian_diagonal_body)(const int across, xent_block block,
                                              const REAL *weight, REAL *out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    const VI fresh = NAME(fresh_lanes)(rest);
     GROUPS(block, g)
     {
-        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + steps * step;
+        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + TAIL(block);
         const V inv = ROW_LOAD(inverse, g), others = ROW_LOAD(s, g);
         const V factor = ROW_LOAD(weight, g) * inv;
         for (ptrdiff_t j = 0; j < steps; j++) {
@@ -282,8 +305,8 @@ XENT_INLINE void NAME(hessian_diagonal_body)(const int across, xent_block block,
             STORE(out + at + j * step, (x * factor) * ((others + (ONE - x)) * inv));
         }
         if (rest) {
-            V x = LOAD_PART(e + tail, rest, 0);
-            STORE_PART(out + tail, (x * factor) * ((others + (ONE - x)) * inv), rest);
+            V x = LOAD(e + tail);
+            STORE_TAIL(out + tail, (x * factor) * ((others + (ONE - x)) * inv));
         }
     }
 }
@@ -301,14 +324,15 @@ XENT_INLINE void NAME(log_proba_body)(const int across, xent_block block, const 
                                       const REAL *max, const REAL *log_sum, REAL *out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    const VI fresh = NAME(fresh_lanes)(rest);
     GROUPS(block, g)
     {
-        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + steps * step;
+        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + TAIL(block);
         const V m = ROW_LOAD(max, g), l = ROW_LOAD(log_sum, g);
         for (ptrdiff_t j = 0; j < steps; j++)
             STORE(out + at + j * step, (LOAD(z + at + j * step) - m) - l);
         if (rest)
-            STORE_PART(out + tail, (LOAD_PART(z + tail, rest, 0) - m) - l, rest);
+            STORE_TAIL(out + tail, (LOAD(z + tail) - m) - l);
     }
 }
 
@@ -317,6 +341,102 @@ static void NAME(log_proba)(xent_block block, const void *z, const void *max, co
 {
     BOTH_LAYOUTS(NAME(log_proba_body)(1, block, z, max, log_sum, out),
                  NAME(log_proba_body)(0, block, z, max, log_sum, out));
+}
+
+/* ---- Turning a block ------------------------------------------------------------------------ */
+
+/* LANES x LANES numbers, transposed: each stage is a perfect shuffle of registers and lanes, which
+ * moves one bit of the lane number into the register number; after log2(LANES) stages the two have
+ * changed places. */
+XENT_INLINE void NAME(transpose)(V square[LANES])
+{
+#if VECTOR_BYTES
+#define ZIP_LOW(a, b) XENT_SHUFFLE(VI, a, b, XENT_PASTE2(XENT_ZIP_LOW_, LANE_COUNT))
+#define ZIP_HIGH(a, b) XENT_SHUFFLE(VI, a, b, XENT_PASTE2(XENT_ZIP_HIGH_, LANE_COUNT))
+    V next[LANES];
+    XENT_UNROLL
+    for (int stage = 0; stage < (LANES == 16 ? 4 : LANES == 8 ? 3 : LANES == 4 ? 2 : 1); stage++) {
+        XENT_UNROLL
+        for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = ZIP_LOW(square[i], square[i + LANES / 2]);
+            next[2 * i + 1] = ZIP_HIGH(square[i], square[i + LANES / 2]);
+        }
+        XENT_UNROLL
+        for (int i = 0; i < LANES; i++)
+            square[i] = next[i];
+    }
+#undef ZIP_LOW
+#undef ZIP_HIGH
+#else
+    (void)square;
+#endif
+}
+
+/* Where the number of classes is a constant, what is not asked for is not computed. */
+XENT_INLINE void NAME(turn_body)(const ptrdiff_t n_classes, xent_block block, const REAL *rows,
+                                 REAL *across)
+{
+    for (ptrdiff_t g = 0; g < block.n_rows; g += LANES) {
+        V square[LANES];
+        XENT_UNROLL
+        for (int i = 0; i < LANES; i++)
+            square[i] = LOAD(rows + (g + i) * n_classes);
+        NAME(transpose)(square);
+        XENT_UNROLL
+        for (int k = 0; k < LANES; k++)
+            if (k < n_classes)
+                STORE(across + k * block.stride + g, square[k]);
+    }
+}
+
+static void NAME(turn)(xent_block block, const void *rows, void *across)
+{
+    if (block.n_classes == 2 && LANES >= 2)
+        NAME(turn_body)(2, block, rows, across);
+    else if (block.n_classes == 3 && LANES >= 3)
+        NAME(turn_body)(3, block, rows, across);
+    else if (block.n_classes == 4 && LANES >= 4)
+        NAME(turn_body)(4, block, rows, across);
+    else
+        NAME(turn_body)(block.n_classes, block, rows, across);
+}
+
+/* Number by number, for so few classes that a square would be mostly padding. */
+XENT_INLINE void NAME(turn_back_few)(const ptrdiff_t n_classes, xent_block block,
+                                     const REAL *across, REAL *rows)
+{
+    for (ptrdiff_t i = 0; i < block.n_rows; i++)
+        for (ptrdiff_t k = 0; k < n_classes; k++)
+            rows[i * n_classes + k] = across[k * block.stride + i];
+}
+
+/* Rows are written in order, each with garbage behind it that the next one replaces. */
+static void NAME(turn_back)(xent_block block, const void *across_in, void *rows_in)
+{
+    const REAL *across = across_in;
+    REAL *rows = rows_in;
+    if (block.n_classes == 1) {
+        NAME(turn_back_few)(1, block, across, rows);
+        return;
+    }
+    if (block.n_classes == 2) {
+        NAME(turn_back_few)(2, block, across, rows);
+        return;
+    }
+    if (block.n_classes == 3) {
+        NAME(turn_back_few)(3, block, across, rows);
+        return;
+    }
+    for (ptrdiff_t g = 0; g < block.n_rows; g += LANES) {
+        V square[LANES];
+        XENT_UNROLL
+        for (int k = 0; k < LANES; k++)
+            square[k] = k < block.n_classes ? LOAD(across + k * block.stride + g) : SPLAT(0);
+        NAME(transpose)(square);
+        XENT_UNROLL
+        for (int i = 0; i < LANES; i++)
+            STORE(rows + (g + i) * block.n_classes, square[i]);
+    }
 }
 
 /* ---- `count` contiguous numbers -------------------------------------------------------------- */
@@ -345,6 +465,40 @@ static void NAME(log_proba)(xent_block block, const void *z, const void *max, co
         else                                              \
             STORE((REAL *)(to) + at, x);                  \
     } while (0)
+
+static void NAME(row_terms)(ptrdiff_t count, const void *s_in, const void *weight,
+                            const void *total_in, const void *distance, const void *cross,
+                            double scale_in, void *loss, void *factor)
+{
+    const REAL scale = (REAL)scale_in;
+    ELEMENTWISE(count, {
+        const V s = READ(s_in), w = READ_OR_ONE(weight), total = READ_OR_ONE(total_in);
+        const VI none = MASK(w == 0);
+        WRITE(factor, SELECT(none, w, w * total / (ONE + s)));
+        if (loss) {
+            V x = total * LOG1P(s);
+            if (distance && scale != 0)
+                x += scale * READ(distance);
+            if (cross)
+                x += READ(cross);
+            WRITE(loss, SELECT(none, w, w * x));
+        }
+    });
+}
+
+static void NAME(label_gradient)(ptrdiff_t count, const void *s_in, const void *e_in,
+                                 const void *factor, const void *weight, double scale,
+                                 double shift, void *out)
+{
+    const REAL target = (REAL)(scale + shift);
+    ELEMENTWISE(count, {
+        const V s = READ(s_in), e = READ(e_in), f = READ(factor);
+        if (shift != 0)
+            WRITE(out, e * f - target * READ_OR_ONE(weight));
+        else
+            WRITE(out, -((s + (ONE - e)) * f));
+    });
+}
 
 static void NAME(log1p_all)(ptrdiff_t count, const void *u, void *out)
 {
@@ -440,6 +594,10 @@ static const xent_rows NAME(rows) = {
     NAME(hessian_product),
     NAME(hessian_diagonal),
     NAME(log_proba),
+    NAME(turn),
+    NAME(turn_back),
+    NAME(row_terms),
+    NAME(label_gradient),
     NAME(log1p_all),
     NAME(exp_all),
     NAME(binary),
@@ -457,6 +615,9 @@ static const xent_rows NAME(rows) = {
 #undef STEP
 #undef FULL_STEPS
 #undef REST
+#undef TAIL
+#undef LOAD_TAIL
+#undef STORE_TAIL
 #undef ROW_LOAD
 #undef ROW_STORE
 #undef BOTH_LAYOUTS

@@ -13,9 +13,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "shuffle.h"
+
 #ifndef NAME
 #define XENT_PASTE_(a, b, c) a##_##b##_##c
 #define XENT_PASTE(a, b, c) XENT_PASTE_(a, b, c)
+#define XENT_PASTE2_(a, b) a##b
+#define XENT_PASTE2(a, b) XENT_PASTE2_(a, b)
 #define NAME(name) XENT_PASTE(name, DTYPE, TARGET)
 #endif
 
@@ -23,12 +27,33 @@
 #define VI NAME(vi)
 #define VD NAME(vd)
 
+/* LANE_COUNT is LANES as a plain number, for names; DOUBLE_COUNT that of a vector of doubles. */
+#if VECTOR_BYTES == 64
+#define DOUBLE_COUNT 8
+#elif VECTOR_BYTES == 32
+#define DOUBLE_COUNT 4
+#else
+#define DOUBLE_COUNT 2
+#endif
+#if !IS_FLOAT
+#define LANE_COUNT DOUBLE_COUNT
+#elif VECTOR_BYTES == 64
+#define LANE_COUNT 16
+#elif VECTOR_BYTES == 32
+#define LANE_COUNT 8
+#else
+#define LANE_COUNT 4
+#endif
+
 #if VECTOR_BYTES
 #define LANES (VECTOR_BYTES / (int)sizeof(REAL))
+typedef double NAME(d) __attribute__((vector_size(VECTOR_BYTES)));
+typedef int64_t NAME(di) __attribute__((vector_size(VECTOR_BYTES)));
 typedef REAL V __attribute__((vector_size(VECTOR_BYTES)));
 typedef INT VI __attribute__((vector_size(VECTOR_BYTES)));
 typedef double VD __attribute__((vector_size(VECTOR_BYTES / sizeof(REAL) * sizeof(double))));
 #define MASK(condition) (condition)
+#define FIRST_LANE(x) ((x)[0])
 #define WIDEN(x) __builtin_convertvector(x, VD)
 #define NARROW(x) __builtin_convertvector(x, V)
 #else
@@ -37,6 +62,7 @@ typedef REAL V;
 typedef INT VI;
 typedef double VD;
 #define MASK(condition) (-(INT)(condition))
+#define FIRST_LANE(x) (x)
 #define WIDEN(x) ((double)(x))
 #define NARROW(x) ((REAL)(x))
 #endif
@@ -55,7 +81,7 @@ XENT_INLINE void NAME(store)(REAL *to, V x)
 }
 #define STORE NAME(store)
 
-/* The first `count` lanes from memory, the others `fill`. */
+/* `count` numbers that do not fill a vector: the first lanes, the others `fill`. */
 XENT_INLINE V NAME(load_part)(const REAL *from, ptrdiff_t count, REAL fill)
 {
     REAL lanes[LANES];
@@ -110,26 +136,33 @@ XENT_INLINE V NAME(select)(VI mask, V yes, V no)
 }
 #define SELECT NAME(select)
 
-/* Largest of the lanes. */
-XENT_INLINE REAL NAME(lane_max)(V x)
+/* Largest of the lanes, in every lane; lanes must not be nan. */
+XENT_INLINE V NAME(lane_max)(V x)
 {
-    REAL lanes[LANES];
-    STORE(lanes, x);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; lane++)
-            lanes[lane] = lanes[lane] > lanes[lane + half] ? lanes[lane] : lanes[lane + half];
-    return lanes[0];
+#if VECTOR_BYTES
+#define LARGER(a, b) SELECT((a) > (b), a, b)
+    XENT_PASTE2(XENT_ALL_LANES_, LANE_COUNT)(VI, x, LARGER);
+#undef LARGER
+#endif
+    return x;
 }
 #define LANE_MAX NAME(lane_max)
 
-/* Sum of the lanes, halves onto halves: a fixed order. */
-XENT_INLINE double NAME(lane_sum)(const VD *x)
+/* Sum of the lanes, in every lane and rounded to REAL once. */
+XENT_INLINE V NAME(lane_sum)(const VD *x)
 {
-    double lanes[LANES];
-    memcpy(lanes, x, sizeof lanes);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; lane++)
-            lanes[lane] += lanes[lane + half];
-    return lanes[0];
+#if VECTOR_BYTES
+#define PLUS(a, b) ((a) + (b))
+    NAME(d) parts[sizeof(VD) / VECTOR_BYTES], sum;
+    memcpy(parts, x, sizeof parts);
+    sum = parts[0];
+    if (sizeof parts > VECTOR_BYTES)
+        sum += parts[sizeof(VD) / VECTOR_BYTES - 1];
+    XENT_PASTE2(XENT_ALL_LANES_, DOUBLE_COUNT)(NAME(di), sum, PLUS);
+#undef PLUS
+    return SPLAT((REAL)sum[0]);
+#else
+    return (REAL)*x;
+#endif
 }
 #define LANE_SUM NAME(lane_sum)

@@ -3,8 +3,11 @@
 #undef VI
 #undef VD
 #undef LANES
+#undef LANE_COUNT
+#undef DOUBLE_COUNT
 #undef MASK
 #undef WIDEN
+#undef FIRST_LANE
 #undef NARROW
 #undef LOAD
 #undef STORE

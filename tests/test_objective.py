@@ -1,0 +1,659 @@
+"""The training objective and its preconditioner against plain NumPy, differences and SciPy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from scipy import optimize, sparse
+
+from xentlearn import losses
+from xentlearn._linear import DesignMatrix
+from xentlearn._objective import LinearObjective
+from xentlearn._preconditioner import (
+    BLOCK_ROWS,
+    LEAST_ROWS,
+    MOST_FEATURES,
+    Preconditioner,
+    covariance,
+    weighted_moments,
+)
+from xentlearn._targets import encode_y
+
+N_SAMPLES, N_FEATURES, N_OUTPUTS = 60, 4, 3
+
+
+# --- Problems, and the formula --------------------------------------------------------------------
+
+
+@dataclass
+class Case:
+    """Data of one kind, and its targets in full: (n, K) numbers, nan where missing."""
+
+    X: np.ndarray
+    y: np.ndarray
+    loss: object
+    targets: np.ndarray
+    sample_weight: np.ndarray | None = None
+    smoothing: float = 0.0
+    pos_weight: object = 1.0
+
+    @property
+    def binary(self):
+        return isinstance(self.loss, losses.BinaryCrossentropy)
+
+    def objective(self, *, X=None, C=1.0, fit_intercept=True, n_threads=1):
+        """The objective as `SoftmaxClassifier.fit` builds it."""
+        X = self.X if X is None else X
+        y = encode_y(self.y, X.shape[0], self.loss, None, self.sample_weight)
+        assert y.n_outputs == self.targets.shape[1]
+        return LinearObjective(
+            DesignMatrix(X),
+            X,
+            y.kernel_target(X.dtype, np.arange(y.n_outputs)),
+            y.mass(),
+            y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1),
+            y.total_weight,
+            1 / (C * y.total_weight),
+            fit_intercept,
+            n_threads,
+        )
+
+    def weights(self):
+        """(weights of entries, S)."""
+        weight = np.ones(len(self.y)) if self.sample_weight is None else self.sample_weight
+        if weight.ndim == 2:
+            return weight, weight.mean(axis=1).sum()
+        counted = ~np.isnan(self.targets).all(axis=1) | self.binary
+        return weight[:, np.newaxis], weight[counted].sum()
+
+    def value(self, coef, intercept, C=1.0):
+        """The formula, for coef of shape (n_outputs, n_features)."""
+        logits = self.X.astype(np.float64) @ coef.T + intercept
+        weight, total = self.weights()
+        if self.binary:
+            t = (1 - self.smoothing) * self.targets + self.smoothing / 2
+            rows = self.pos_weight * t * np.logaddexp(0, -logits)
+            rows = rows + (1 - t) * np.logaddexp(0, logits)
+        else:
+            t = (1 - self.smoothing) * self.targets + self.smoothing / self.targets.shape[1]
+            largest = logits.max(axis=1, keepdims=True)
+            log_sum = largest + np.log(np.exp(logits - largest).sum(axis=1, keepdims=True))
+            rows = t * (log_sum - logits)
+        return np.nansum(weight * rows) / total + (coef**2).sum() / (2 * C * total)
+
+
+def make_case(name, rng, dtype=np.float64):
+    """One of CASES; features have offsets and different scales."""
+    n, k = N_SAMPLES, N_OUTPUTS
+    X = rng.normal(size=(n, N_FEATURES)) * [1.0, 3.0, 0.2, 1.0] + [0.0, 5.0, -1.0, 0.3]
+    X = X.astype(dtype)
+    scores = (X - X.mean(axis=0)) @ rng.normal(size=(N_FEATURES, k)) + rng.gumbel(size=(n, k))
+    labels = scores.argmax(axis=1)
+    ones = (scores > 0).astype(np.float64)
+    eye = np.eye(k)
+    soft = rng.dirichlet(np.ones(k), size=n)
+    missing = np.where(rng.random((n, k)) < 0.3, np.nan, ones)
+    missing[5] = np.nan
+    weight = np.where(np.arange(n) % 7 == 3, 0.0, rng.uniform(0.3, 3, n))
+    of_entries = rng.uniform(0.3, 3, (n, k))
+    of_entries[rng.random((n, k)) < 0.1] = 0
+    positive = np.array([0.5, 2.0, 7.0])
+    sparse_categorical = losses.SparseCategoricalCrossentropy
+    binary = losses.BinaryCrossentropy
+    ignored = np.where((np.arange(n) % 5 == 2)[:, np.newaxis], np.nan, eye[labels])
+    return {
+        "softmax": lambda: Case(X, labels, sparse_categorical(), eye[labels]),
+        "softmax, weights and smoothing": lambda: Case(
+            X, labels, sparse_categorical(0.2), eye[labels], weight, 0.2
+        ),
+        "softmax, ignored rows": lambda: Case(
+            X,
+            np.where(np.arange(n) % 5 == 2, 99, labels),
+            sparse_categorical(ignore_class=99),
+            ignored,
+            weight,
+        ),
+        "two logits": lambda: Case(
+            X, labels > 0, sparse_categorical(), np.eye(2)[(labels > 0).astype(int)]
+        ),
+        "soft": lambda: Case(X, soft, losses.CategoricalCrossentropy(), soft),
+        "soft, weights and smoothing": lambda: Case(
+            X, soft, losses.CategoricalCrossentropy(0.1), soft, weight, 0.1
+        ),
+        "binary": lambda: Case(X, ones[:, 0], binary(), ones[:, :1]),
+        "binary, weights and pos_weight": lambda: Case(
+            X, ones[:, 0], binary(0.1, pos_weight=4.0), ones[:, :1], weight, 0.1, 4.0
+        ),
+        "one-vs-rest": lambda: Case(X, labels, binary(), eye[labels]),
+        "multilabel": lambda: Case(X, ones, binary(), ones),
+        "multilabel, missing": lambda: Case(X, missing, binary(), missing),
+        "multilabel, missing and pos_weight": lambda: Case(
+            X, missing, binary(pos_weight=positive), missing, weight, 0.0, positive
+        ),
+        "multilabel, entry weights": lambda: Case(X, ones, binary(), ones, of_entries),
+        "multilabel, everything": lambda: Case(
+            X,
+            missing,
+            binary(0.1, pos_weight=positive),
+            missing,
+            of_entries,
+            0.1,
+            positive,
+        ),
+    }[name]()
+
+
+CASES = [
+    "softmax",
+    "softmax, weights and smoothing",
+    "softmax, ignored rows",
+    "two logits",
+    "soft",
+    "soft, weights and smoothing",
+    "binary",
+    "binary, weights and pos_weight",
+    "one-vs-rest",
+    "multilabel",
+    "multilabel, missing",
+    "multilabel, missing and pos_weight",
+    "multilabel, entry weights",
+    "multilabel, everything",
+]
+each_case = pytest.mark.parametrize("name", CASES)
+each_intercept = pytest.mark.parametrize("fit_intercept", [True, False])
+each_container = pytest.mark.parametrize("container", ["dense", "csr"])
+
+
+def contained(X, container):
+    return sparse.csr_matrix(X) if container == "csr" else X
+
+
+def differences(function, x, step):
+    """Fourth-order central difference quotients of a function along every axis of x."""
+    return np.array(
+        [
+            (8 * (function(x + h) - function(x - h)) - (function(x + 2 * h) - function(x - 2 * h)))
+            / (12 * step)
+            for h in step * np.eye(len(x))
+        ]
+    )
+
+
+# --- Value, gradient, Hessian product -------------------------------------------------------------
+
+
+@each_case
+@each_intercept
+@each_container
+def test_value_is_the_formula(name, fit_intercept, container, rng):
+    case = make_case(name, rng)
+    objective = case.objective(X=contained(case.X, container), C=0.7, fit_intercept=fit_intercept)
+    for scale in (0.0, 0.1, 1.0, 20.0):
+        vector = scale * rng.normal(size=objective.size)
+        coef, intercept = objective.unpack(vector)
+        value, _ = objective.value_gradient(vector)
+        np.testing.assert_allclose(value, case.value(coef, intercept, C=0.7), rtol=1e-12)
+
+
+@each_case
+def test_value_of_float32_is_the_formula(name, rng):
+    case = make_case(name, rng, dtype=np.float32)
+    objective = case.objective()
+    vector = rng.normal(size=objective.size)
+    value, gradient = objective.value_gradient(vector)
+    assert gradient.dtype == np.float64
+    np.testing.assert_allclose(value, case.value(*objective.unpack(vector)), rtol=1e-6)
+
+
+@each_case
+@each_intercept
+@each_container
+def test_gradient_by_differences(name, fit_intercept, container, rng):
+    case = make_case(name, rng)
+    objective = case.objective(X=contained(case.X, container), C=0.7, fit_intercept=fit_intercept)
+    vector = rng.normal(size=objective.size)
+    _, gradient = objective.value_gradient(vector)
+    assert gradient.shape == (objective.size,)
+
+    def value(x):
+        return case.value(*objective.unpack(x), C=0.7)
+
+    want = differences(value, vector, 1e-3)
+    np.testing.assert_allclose(gradient, want, rtol=1e-7, atol=1e-9 * np.abs(want).max())
+
+
+@each_case
+@each_intercept
+@each_container
+def test_hessian_product_by_differences(name, fit_intercept, container, rng):
+    case = make_case(name, rng)
+    objective = case.objective(X=contained(case.X, container), C=0.7, fit_intercept=fit_intercept)
+    vector = rng.normal(size=objective.size)
+    hessian = differences(lambda x: objective.value_gradient(x)[1], vector, 1e-3)
+    scale = np.abs(hessian).max()
+    np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=1e-8 * scale)
+    for _ in range(3):
+        direction = rng.normal(size=objective.size)
+        product = objective.hessian_product(vector, direction)
+        np.testing.assert_allclose(product, hessian @ direction, rtol=1e-6, atol=1e-8 * scale)
+
+
+@each_case
+def test_evaluations_leave_their_arguments_alone(name, rng):
+    objective = make_case(name, rng).objective()
+    vector, direction = rng.normal(size=(2, objective.size))
+    copies = vector.copy(), direction.copy()
+    first = objective.value_gradient(vector)
+    objective.hessian_product(vector, direction)
+    objective.precondition(direction)
+    objective.optimality_gap(vector)
+    again = objective.value_gradient(vector)
+    assert first[0] == again[0]
+    np.testing.assert_array_equal(first[1], again[1])
+    np.testing.assert_array_equal(vector, copies[0])
+    np.testing.assert_array_equal(direction, copies[1])
+
+
+@each_case
+@each_intercept
+def test_without_a_penalty(name, fit_intercept, rng):
+    case = make_case(name, rng)
+    objective = case.objective(C=np.inf, fit_intercept=fit_intercept)
+    vector = rng.normal(size=objective.size)
+    value, _ = objective.value_gradient(vector)
+    want = case.value(*objective.unpack(vector), C=np.inf)
+    np.testing.assert_allclose(value, want, rtol=1e-12)
+    assert objective.optimality_gap(vector) == (value, np.inf)
+
+
+# --- One vector and its parts ---------------------------------------------------------------------
+
+
+@each_case
+@each_intercept
+@each_container
+def test_pack_and_unpack(name, fit_intercept, container, rng):
+    case = make_case(name, rng)
+    objective = case.objective(X=contained(case.X, container), fit_intercept=fit_intercept)
+    n_outputs = case.targets.shape[1]
+    assert objective.size == (N_FEATURES + fit_intercept) * n_outputs
+    coef = rng.normal(size=(n_outputs, N_FEATURES))
+    intercept = fit_intercept * rng.normal(size=n_outputs)
+    vector = objective.pack(coef, intercept)
+    assert vector.shape == (objective.size,)
+    got_coef, got_intercept = objective.unpack(vector)
+    np.testing.assert_array_equal(got_coef, coef)
+    np.testing.assert_allclose(got_intercept, intercept, rtol=0, atol=1e-14 * 10)
+    np.testing.assert_allclose(objective.pack(got_coef, got_intercept), vector, atol=1e-13)
+    got_coef[:] = got_intercept[:] = np.nan  # they are copies
+    np.testing.assert_array_equal(vector, objective.pack(coef, intercept))
+    if fit_intercept:  # the last row are the logits at the mean of X, by the weights of the rows
+        weight = case.weights()[0].mean(axis=1)
+        weight = np.where(np.isnan(case.targets).all(axis=1) & ~np.array(case.binary), 0, weight)
+        mean = weight @ case.X / weight.sum()
+        np.testing.assert_allclose(vector[-n_outputs:], coef @ mean + intercept, rtol=1e-12)
+
+
+@each_case
+def test_start_is_the_best_constant(name, rng):
+    case = make_case(name, rng)
+    objective = case.objective()
+    start = objective.start()
+    coef, _ = objective.unpack(start)
+    np.testing.assert_array_equal(coef, 0.0)
+    _, gradient = objective.value_gradient(start)
+    np.testing.assert_allclose(gradient[-case.targets.shape[1] :], 0.0, rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(case.objective(fit_intercept=False).start(), 0.0)
+
+
+@each_case
+@each_intercept
+def test_value_scale_is_a_millionth_of_the_value_at_zero(name, fit_intercept, rng):
+    objective = make_case(name, rng).objective(fit_intercept=fit_intercept)
+    value, _ = objective.value_gradient(np.zeros(objective.size))
+    np.testing.assert_allclose(objective.value_scale, 1e-6 * value, rtol=1e-12)
+
+
+def test_rounding_covers_the_noise_of_float32(rng):
+    """Values of float32 data, moved by less than float32 resolves, scatter as `rounding` says."""
+    case = make_case("softmax", rng, dtype=np.float32)
+    objective = case.objective()
+    vector = rng.normal(size=objective.size)
+    exact = [
+        case.value(*objective.unpack(vector * (1 + 1e-5 * shift))) for shift in range(-20, 20)
+    ]
+    values = [objective.value_gradient(vector * (1 + 1e-5 * shift))[0] for shift in range(-20, 20)]
+    noise = np.std(np.array(values) - exact) / values[0]
+    assert noise / 10 < objective.rounding
+    assert objective.rounding < 100 * noise
+    assert case.objective(X=case.X.astype(np.float64)).rounding < 1e-14
+
+
+# --- Weights --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["softmax", "two logits", "soft", "binary", "one-vs-rest", "multilabel", "multilabel, missing"],
+)
+@each_intercept
+@each_container
+def test_weights_equal_repeated_rows(name, fit_intercept, container, rng):
+    case = make_case(name, rng)
+    counts = rng.integers(0, 4, size=N_SAMPLES)
+    order = np.repeat(np.arange(N_SAMPLES), counts)
+    weighted = Case(case.X, case.y, case.loss, case.targets, counts.astype(np.float64))
+    repeated = Case(case.X[order], case.y[order], case.loss, case.targets[order])
+    a = weighted.objective(X=contained(weighted.X, container), fit_intercept=fit_intercept)
+    b = repeated.objective(X=contained(repeated.X, container), fit_intercept=fit_intercept)
+    assert a.l2_reg == b.l2_reg
+    vector, direction = rng.normal(size=(2, a.size))
+    np.testing.assert_allclose(a.value_scale, b.value_scale, rtol=1e-13)
+    np.testing.assert_allclose(a.start(), b.start(), rtol=1e-12, atol=1e-14)
+    for evaluate in (
+        lambda objective: objective.value_gradient(vector)[0],
+        lambda objective: objective.value_gradient(vector)[1],
+        lambda objective: objective.hessian_product(vector, direction),
+        lambda objective: objective.precondition(direction),
+        lambda objective: objective.optimality_gap(vector),
+    ):
+        want = evaluate(b)
+        scale = np.abs(want).max()
+        np.testing.assert_allclose(evaluate(a), want, rtol=1e-10, atol=1e-11 * scale)
+
+
+def many_rows(n, dtype, rng):
+    X = rng.normal(size=(n, 3)) @ [[1.0, 0.4, 0.0], [0.0, 1.0, -2.0], [0.0, 0.0, 0.3]]
+    return (X + [100.0, -3.0, 0.0]).astype(dtype), rng.integers(0, 4, n).astype(np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 50, BLOCK_ROWS, 2 * BLOCK_ROWS + 1])
+def test_weighted_moments(n, dtype, rng):
+    X, weight = many_rows(n, dtype, rng)
+    weight[0] = 2.0
+    mean, variance = weighted_moments(X, weight)
+    X64 = X.astype(np.float64)
+    want = np.average(X64, axis=0, weights=weight)
+    np.testing.assert_allclose(mean, want, rtol=1e-12)
+    want_variance = np.average((X64 - want) ** 2, axis=0, weights=weight)
+    eps = np.finfo(dtype).eps
+    # the mean is rounded to the dtype before X is centred: a square of that remains
+    np.testing.assert_allclose(
+        variance, want_variance, rtol=32 * eps, atol=2 * (eps * np.abs(want).max()) ** 2
+    )
+    mean, square = weighted_moments(sparse.csr_matrix(X), weight)
+    rtol = 1e-12 if dtype is np.float64 else 1e-6
+    np.testing.assert_allclose(mean, want, rtol=rtol)
+    np.testing.assert_allclose(square, np.average(X64**2, axis=0, weights=weight), rtol=rtol)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 50, 2 * BLOCK_ROWS + 1])
+def test_covariance(n, dtype, rng):
+    X, weight = many_rows(n, dtype, rng)
+    weight[0] = 2.0
+    mean, variance = weighted_moments(X, weight)
+    centred = X.astype(np.float64) - mean
+    want = (centred.T * weight) @ centred / weight.sum()
+    got = covariance(X, weight, mean)
+    np.testing.assert_array_equal(got, got.T)
+    scale = np.sqrt(np.outer(want.diagonal(), want.diagonal()))
+    # offsets cost digits where X is centred in its own dtype
+    tolerance = 1e-12 if dtype is np.float64 else 1e-4
+    assert (np.abs(got - want) <= tolerance * scale + 1e-300).all()
+    np.testing.assert_allclose(got.diagonal(), variance, rtol=tolerance)
+
+
+def test_covariance_of_a_subset(rng):
+    n = 2 * LEAST_ROWS + 10_000
+    X, weight = many_rows(n, np.float64, rng)
+    mean, _ = weighted_moments(X, weight)
+    centred = X - mean
+    want = (centred.T * weight) @ centred / weight.sum()
+    got = covariance(X, weight, mean)
+    scale = np.sqrt(np.outer(want.diagonal(), want.diagonal()))
+    assert np.abs((got - want) / scale).max() < 0.05
+    assert (got != want).any()
+    order = np.repeat(np.arange(n), weight.astype(int))
+    repeated = covariance(X[order], np.ones(len(order)), mean)
+    np.testing.assert_allclose(got, repeated, rtol=1e-9, atol=1e-12)
+    X[weight == 0] = 1e9  # rows without weight are not looked at
+    np.testing.assert_array_equal(covariance(X, weight, mean), got)
+
+
+# --- Preconditioner -------------------------------------------------------------------------------
+
+
+def difficult_X(rng, n=200, dtype=np.float64):
+    """Columns from 1e-5 to 1e5, some constant, zero, duplicated or offset."""
+    scales = 10.0 ** rng.uniform(-5, 5, 8)
+    X = rng.normal(size=(n, 8)) * scales
+    constant = np.column_stack([np.ones(n), np.full(n, 1e5), np.zeros(n), np.full(n, 1e-5)])
+    duplicated = np.column_stack([X[:, 0], X[:, 0], 1e3 * X[:, 1], X[:, 2] + X[:, 3]])
+    offset = X[:, 4:5] + 1e3 * scales[4]
+    return np.column_stack([X, constant, duplicated, offset]).astype(dtype)
+
+
+def dense_preconditioner(objective):
+    """The matrix that `precondition` multiplies by."""
+    return np.column_stack([objective.precondition(unit) for unit in np.eye(objective.size)])
+
+
+def objective_of_difficult_X(name, dtype, container, fit_intercept, C, rng):
+    X = difficult_X(rng, dtype=dtype)
+    y = rng.integers(3, size=len(X))
+    if name == "binary":
+        y = y > 0
+    case = Case(X, y, "auto", np.zeros((len(X), 1 if name == "binary" else 3)))
+    return case.objective(X=contained(X, container), C=C, fit_intercept=fit_intercept)
+
+
+@pytest.mark.parametrize("name", ["softmax", "binary"])
+@pytest.mark.parametrize("C", [np.inf, 1.0, 1e-6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@each_container
+@each_intercept
+def test_precondition_is_linear_symmetric_and_positive(
+    name, C, dtype, container, fit_intercept, rng
+):
+    objective = objective_of_difficult_X(name, dtype, container, fit_intercept, C, rng)
+    matrix = dense_preconditioner(objective)
+    assert np.isfinite(matrix).all()
+    diagonal = matrix.diagonal()
+    assert (diagonal > 0).all()
+    scale = np.sqrt(diagonal)
+    unit = matrix / np.outer(scale, scale)
+    np.testing.assert_allclose(unit, unit.T, rtol=0, atol=1e-12)
+
+    # in units in which the diagonal is 1, gradients of all sizes and of all directions
+    eye = np.eye(objective.size)
+    pairs = [eye[i] + sign * eye[j] for i in range(len(eye)) for j in range(i) for sign in (-1, 1)]
+    gradients = np.array([*eye, *pairs, *rng.normal(size=(100, objective.size))])
+    for g in np.concatenate([gradients / scale, gradients * scale, gradients]):
+        product = objective.precondition(g)
+        assert g @ product > 0
+        bound = 1e-11 * (np.abs(matrix) @ np.abs(g))
+        assert (np.abs(product - matrix @ g) <= bound).all()
+        np.testing.assert_array_equal(objective.precondition(-4 * g), -4 * product)
+
+
+@pytest.mark.parametrize("C", [np.inf, 10.0])
+@each_intercept
+def test_precondition_inverts_curvature_times_covariance(C, fit_intercept, rng):
+    case = make_case("softmax, weights and smoothing", rng)
+    objective = case.objective(C=C, fit_intercept=fit_intercept)
+    weight = case.sample_weight / case.sample_weight.sum()
+    share = weight @ ((1 - case.smoothing) * case.targets + case.smoothing / N_OUTPUTS)
+    curvature = np.mean(share * (1 - share))
+    centred = case.X - (weight @ case.X if fit_intercept else 0)
+    hessian = curvature * (centred.T * weight) @ centred
+    hessian += np.eye(N_FEATURES) / (C * case.sample_weight.sum())
+    gradient = rng.normal(size=(N_FEATURES + fit_intercept, N_OUTPUTS))
+    got = objective.precondition(gradient.ravel()).reshape(gradient.shape)
+    np.testing.assert_allclose(got[:N_FEATURES], np.linalg.solve(hessian, gradient[:N_FEATURES]))
+    if fit_intercept:
+        np.testing.assert_allclose(got[-1], gradient[-1] / curvature)
+
+
+@pytest.mark.parametrize("name", ["binary, weights and pos_weight", "multilabel, missing"])
+def test_precondition_is_close_to_the_inverse_hessian_at_the_start(name, rng):
+    """Within a factor of 4 in every direction, in the metric of the Hessian."""
+    objective = make_case(name, rng).objective()
+    start = objective.start()
+    hessian = np.array([objective.hessian_product(start, unit) for unit in np.eye(objective.size)])
+    eigenvalues = np.linalg.eigvals(dense_preconditioner(objective) @ hessian)
+    assert np.abs(eigenvalues.imag).max() < 1e-9
+    assert eigenvalues.real.min() > 1 / 4
+    assert eigenvalues.real.max() < 4
+
+
+@each_container
+def test_precondition_is_blind_to_the_units_of_features(container, rng):
+    """Without a penalty: X S has the preconditioner S^-1 P S^-1."""
+    case = make_case("softmax", rng)
+    scales = 2.0 ** rng.integers(-17, 18, N_FEATURES)  # exact, so nothing else changes
+    plain = case.objective(X=contained(case.X, container), C=np.inf)
+    scaled = case.objective(X=contained(case.X * scales, container), C=np.inf)
+    factors = np.append(scales, 1.0)[:, np.newaxis]
+    gradient = rng.normal(size=plain.shape)
+    want = plain.precondition(gradient.ravel()).reshape(plain.shape) / factors
+    got = scaled.precondition((gradient * factors).ravel()).reshape(plain.shape)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_wide_X_gets_the_diagonal(rng):
+    n, n_features = 20, MOST_FEATURES + 1
+    X = rng.normal(size=(n, n_features))
+    mean, variance = weighted_moments(X, np.ones(n))
+    preconditioner = Preconditioner(X, np.ones(n), mean, variance, 0.2, 0.1)
+    gradient = rng.normal(size=(n_features + 1, 2))
+    want = gradient / np.append(0.2 * variance + 0.1, 0.2)[:, np.newaxis]
+    np.testing.assert_allclose(preconditioner.apply(gradient, True), want)
+    got = preconditioner.apply(gradient[:-1], False)
+    np.testing.assert_allclose(got, want[:-1])
+
+
+# --- Optimality gap -------------------------------------------------------------------------------
+
+
+def minimum_of(objective):
+    """(vector, value) of the minimum: SciPy's, and Newton steps until rounding stops them."""
+    start = np.zeros(objective.size)
+    result = optimize.minimize(
+        objective.value_gradient,
+        start,
+        jac=True,
+        hessp=objective.hessian_product,
+        method="trust-ncg",
+        options={"gtol": 1e-6, "maxiter": 500},
+    )
+    x = result.x
+    for _ in range(4):
+        hessian = [objective.hessian_product(x, unit) for unit in np.eye(objective.size)]
+        # constants added to all intercepts of a softmax change nothing: the smallest step
+        x = x - np.linalg.lstsq(hessian, objective.value_gradient(x)[1], rcond=1e-11)[0]
+    value, gradient = objective.value_gradient(x)
+    _, first = objective.value_gradient(start)
+    assert np.abs(gradient).max() <= 1e-12 * np.abs(first).max()
+    return x, value
+
+
+def points_around(minimum, objective, rng):
+    """Vectors at all distances from a minimum, up to ones that predict nonsense."""
+    yield objective.start()
+    yield np.zeros(objective.size)
+    for scale in (1e-6, 1e-3, 0.03, 0.3, 3.0, 30.0):
+        for _ in range(4):
+            step = rng.normal(size=objective.size)
+            if np.abs(minimum).max() > 0:
+                step *= np.abs(minimum).max()
+            yield minimum + scale * step
+            yield scale * step
+    for share in (-1.0, 0.5, 0.9, 0.99, 1.01, 2.0):
+        yield share * minimum + (1 - share) * objective.start()
+
+
+@each_case
+@each_intercept
+@each_container
+@pytest.mark.parametrize("C", [1e-2, 1.0, 100.0])
+def test_optimality_gap_is_a_bound(name, fit_intercept, container, C, rng):
+    case = make_case(name, rng)
+    objective = case.objective(X=contained(case.X, container), C=C, fit_intercept=fit_intercept)
+    minimum, least = minimum_of(objective)
+    for vector in points_around(minimum, objective, rng):
+        value, gap = objective.optimality_gap(vector)
+        assert value == objective.value_gradient(vector)[0]
+        assert gap >= 0
+        assert value - least <= gap * least + 1e-12 * value
+
+
+@each_case
+@each_intercept
+@each_container
+def test_optimality_gap_vanishes_at_the_minimum(name, fit_intercept, container, rng):
+    case = make_case(name, rng)
+    objective = case.objective(X=contained(case.X, container), fit_intercept=fit_intercept)
+    minimum, least = minimum_of(objective)
+    value, gap = objective.optimality_gap(minimum)
+    assert value == least
+    assert gap < 1e-12
+    step = rng.normal(size=objective.size)
+    _, near = objective.optimality_gap(minimum + 1e-4 * step)
+    _, nearer = objective.optimality_gap(minimum + 1e-5 * step)
+    assert 0 < nearer < 1e-4
+    assert 80 < near / nearer < 120  # the square of the distance
+
+
+@each_case
+@each_intercept
+def test_optimality_gap_says_something_at_the_start(name, fit_intercept, rng):
+    case = make_case(name, rng)
+    objective = case.objective(fit_intercept=fit_intercept, C=0.1)
+    _, gap = objective.optimality_gap(objective.start())
+    assert gap < 100
+
+
+@each_case
+def test_optimality_gap_of_float32(name, rng):
+    """The bound is right up to the rounding of float32."""
+    case = make_case(name, rng, dtype=np.float32)
+    _, least = minimum_of(case.objective(X=case.X.astype(np.float64)))
+    objective = case.objective()
+    minimum, _ = minimum_of(case.objective(X=case.X.astype(np.float64)))
+    for vector in points_around(minimum, objective, rng):
+        value, gap = objective.optimality_gap(vector)
+        assert value - least <= gap * least + 1e-6 * value
+    _, gap = objective.optimality_gap(minimum)
+    assert gap < 1e-5
+
+
+def test_optimality_gap_of_a_value_that_is_not_finite(rng):
+    case = make_case("softmax", rng)
+    objective = case.objective()
+    with np.errstate(all="ignore"):
+        value, gap = objective.optimality_gap(np.full(objective.size, 1e308))
+    assert not np.isfinite(value)
+    assert gap == np.inf
+
+
+# --- Threads --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@each_container
+def test_threads_change_no_bit(container, dtype, rng):
+    X = rng.normal(size=(20_000, 20)).astype(dtype)
+    y = rng.integers(5, size=len(X))
+    case = Case(X, y, losses.SparseCategoricalCrossentropy(), np.eye(5)[y])
+    one, two = (case.objective(X=contained(X, container), n_threads=n) for n in (1, 2))
+    vector, direction = rng.normal(size=(2, one.size))
+    for method, arguments in [
+        ("value_gradient", (vector,)),
+        ("hessian_product", (vector, direction)),
+        ("precondition", (direction,)),
+        ("optimality_gap", (vector,)),
+    ]:
+        for a, b in zip(getattr(one, method)(*arguments), getattr(two, method)(*arguments)):
+            np.testing.assert_array_equal(a, b)
