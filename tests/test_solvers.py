@@ -1,0 +1,634 @@
+"""Solvers on plain functions with known minima; they see the contract of `_base.py` and no data."""
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from xentlearn._solvers import SOLVERS, Result
+from xentlearn._solvers._base import require
+from xentlearn._solvers._lbfgs import MEMORY, MOST_TRIALS, POLISH_ITERATIONS, REQUIRES, lbfgs
+
+EPS = np.finfo(np.float64).eps
+NAMES = sorted(SOLVERS)
+each_solver = pytest.mark.parametrize("solver", NAMES)
+
+# The true gap is at most this times the estimate, by condition number of the preconditioned Hessian:
+# directions that neither the preconditioner nor the memory has seen are not in the estimate.
+FACTOR = {1.0: 1.01, 1e2: 2, 1e4: 10, 1e6: 100}
+
+
+# --- Objectives -----------------------------------------------------------------------------------
+
+
+class Objective:
+    """What solvers need, and a record of what they asked for; subclasses define `compute`."""
+
+    rounding = 8 * EPS
+    value_scale = 1e-6
+
+    def __init__(self, size):
+        self.size = size
+        self.points = []
+        self.values = []
+        self.interrupt_at = None  # the number of the evaluation that is interrupted
+
+    def value_gradient(self, vector):
+        assert vector.shape == (self.size,)
+        assert vector.dtype == np.float64
+        if len(self.points) == self.interrupt_at:
+            raise KeyboardInterrupt
+        value, gradient = self.compute(vector)
+        self.points.append(vector.copy())
+        self.values.append(value)
+        return value, gradient
+
+    def precondition(self, gradient):
+        return gradient.copy()
+
+
+class Quadratic(Objective):
+    """``1/2 (x - x*)^T A (x - x*) + least`` with eigenvalues of A from 1 to `condition`."""
+
+    def __init__(self, size=30, condition=1e4, preconditioner="identity", least=1.0, seed=0):
+        super().__init__(size)
+        rng = np.random.default_rng(seed)
+        rotation = np.linalg.qr(rng.normal(size=(size, size)))[0]
+        eigenvalues = np.geomspace(1, condition, size)
+        self.matrix = (rotation * eigenvalues) @ rotation.T
+        self.inverse = (rotation / eigenvalues) @ rotation.T
+        self.minimum = rng.normal(size=size)
+        self.least = least
+        self.preconditioner = preconditioner
+
+    def compute(self, vector):
+        gradient = self.matrix @ (vector - self.minimum)
+        return 0.5 * gradient @ (vector - self.minimum) + self.least, gradient
+
+    def precondition(self, gradient):
+        return self.inverse @ gradient if self.preconditioner == "exact" else gradient.copy()
+
+
+class Logistic(Objective):
+    """Mean logistic loss of separable data, and a penalty; without one the infimum is 0."""
+
+    def __init__(self, penalty=0.0, n=80, size=5, seed=0):
+        super().__init__(size)
+        rng = np.random.default_rng(seed)
+        self.X = rng.normal(size=(n, size)) * np.geomspace(0.1, 10, size)
+        self.signs = np.where(self.X @ rng.normal(size=size) > 0, 1.0, -1.0)
+        self.penalty = penalty
+        self.value_scale = 1e-6 * np.log(2)
+
+    def compute(self, vector):
+        margins = self.signs * (self.X @ vector)
+        gradient = -self.X.T @ (self.signs / (1 + np.exp(np.minimum(margins, 700)))) / len(self.X)
+        value = np.logaddexp(0, -margins).mean() + 0.5 * self.penalty * vector @ vector
+        return value, gradient + self.penalty * vector
+
+    def hessian(self, vector):
+        p = 1 / (1 + np.exp(-self.X @ vector))
+        curvature = (self.X.T * (p * (1 - p))) @ self.X / len(self.X)
+        return curvature + self.penalty * np.eye(self.size)
+
+    def precondition(self, gradient):
+        return gradient / (0.25 * (self.X**2).mean(axis=0) + self.penalty)
+
+
+class Rosenbrock(Objective):
+    """Not convex: the line search has to bracket, extend and interpolate."""
+
+    def compute(self, vector):
+        return optimize.rosen(vector) + 1.0, optimize.rosen_der(vector)
+
+
+class Noisy(Quadratic):
+    """A quadratic whose values, and whose gradients too, are rounded to `noise`."""
+
+    def __init__(self, noise, gradient_noise=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.rounding = noise
+        self.gradient_noise = gradient_noise
+        self.rng = np.random.default_rng(1)
+
+    def compute(self, vector):
+        value, gradient = super().compute(vector)
+        value += self.least * self.rounding * self.rng.uniform(-0.5, 0.5)
+        return value, gradient + self.gradient_noise * self.rng.normal(size=self.size)
+
+
+class Barrier(Objective):
+    """``sum(c x - log x)``: outside x > 0 it is not a number, and a full step leads there."""
+
+    def __init__(self, outside, size=4):
+        super().__init__(size)
+        self.outside = outside
+        self.costs = np.geomspace(0.1, 100, size)
+        self.minimum = 1 / self.costs
+        self.least = self.compute(self.minimum)[0]
+        self.value_scale = 1.0
+
+    def compute(self, vector):
+        if (vector <= 0).any():
+            value, slope = self.outside
+            return value, np.full(self.size, slope)
+        return (self.costs * vector - np.log(vector)).sum(), self.costs - 1 / vector
+
+
+def run(solver, objective, start=None, *, tol=1e-10, max_iter=2000, **kwargs):
+    """Run a solver, and check what holds for every result."""
+    start = np.zeros(objective.size) if start is None else start
+    result = SOLVERS[solver](objective, start, tol=tol, max_iter=max_iter, **kwargs)
+    assert_consistent(result, objective, start, tol, max_iter)
+    return result
+
+
+def assert_consistent(result, objective, start, tol, max_iter):
+    assert isinstance(result, Result)
+    assert result.vector.shape == (objective.size,)
+    assert result.vector.dtype == np.float64
+    assert result.message
+    assert 0 <= result.n_iter <= max_iter
+    history = result.history
+    assert set(history) == {"objective", "gap", "seconds"}
+    if not result.interrupted:
+        assert {len(values) for values in history.values()} == {result.n_iter + 1}
+    if not history["objective"]:  # interrupted in the first evaluation
+        np.testing.assert_array_equal(result.vector, start)
+        return
+    assert result.objective == history["objective"][-1]
+    assert result.gap == history["gap"][-1]
+    assert (np.diff(history["seconds"]) >= 0).all()
+    assert history["seconds"][0] >= 0
+    values = np.array(history["objective"])
+    slack = 2 * objective.rounding * np.maximum(np.abs(values[:-1]), objective.value_scale)
+    assert (np.diff(values) <= slack).all()
+    # the point belongs to the value: it was evaluated, and gave just that
+    known = [v for p, v in zip(objective.points, objective.values) if (p == result.vector).all()]
+    assert result.objective in known
+    if result.message == "the gap reached 'tol'":
+        assert result.converged
+
+
+def true_gap(result, objective):
+    return (result.objective - objective.least) / max(result.objective, objective.value_scale)
+
+
+# --- Known minima ---------------------------------------------------------------------------------
+
+
+@each_solver
+@pytest.mark.parametrize("preconditioner", ["identity", "exact"])
+@pytest.mark.parametrize("condition", sorted(FACTOR))
+@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-10])
+def test_quadratic(condition, preconditioner, tol, solver):
+    objective = Quadratic(condition=condition, preconditioner=preconditioner)
+    result = run(solver, objective, tol=tol, max_iter=3000)
+    assert result.converged
+    assert result.message == "the gap reached 'tol'"
+    assert not result.interrupted
+    assert result.gap <= tol
+    limit = FACTOR[1.0 if preconditioner == "exact" else condition] * tol
+    assert -1e-14 <= true_gap(result, objective) <= limit + 1e-14
+    # eigenvalues are at least 1
+    distance = result.vector - objective.minimum
+    assert 0.5 * distance @ distance <= limit * result.objective + 1e-13
+    _, gradient = objective.compute(result.vector)
+    np.testing.assert_allclose(result.gradient_norm, np.abs(gradient).max(), rtol=1e-12)
+    if preconditioner == "exact" or condition == 1:
+        assert result.n_iter <= 3
+
+
+@each_solver
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("condition", [1e2, 1e4, 1e6])
+def test_estimated_gap_is_of_the_right_order(condition, seed, solver):
+    """A tolerance stops neither far too early nor, by more than a window, too late."""
+    for size in (10, 30):  # less and more than the memory
+        objective = Quadratic(size=size, condition=condition, seed=seed)
+        result = run(solver, objective, tol=1e-9, max_iter=4000)
+        values, gaps = (np.array(result.history[name]) for name in ("objective", "gap"))
+        true = (values - objective.least) / values
+        for tol in (1e-2, 1e-4, 1e-6, 1e-8):
+            stop = np.argmax(gaps <= tol)
+            assert true[stop] <= FACTOR[condition] * tol
+            assert stop <= np.argmax(true <= tol) + 20
+
+
+@each_solver
+def test_exact_preconditioner_gives_the_exact_gap(solver):
+    """Half the squared Newton decrement, before the first step."""
+    for seed in range(5):
+        objective = Quadratic(preconditioner="exact", seed=seed)
+        result = run(solver, objective)
+        value = result.history["objective"][0]
+        want = (value - objective.least) / value
+        np.testing.assert_allclose(result.history["gap"][0], want, rtol=1e-9)
+
+
+@each_solver
+def test_gap_is_relative_to_the_value_scale_where_the_value_is_small(solver):
+    objective = Quadratic(least=0.0, preconditioner="exact")
+    objective.value_scale = 1e3
+    result = run(solver, objective, np.full(30, 1e-3) + objective.minimum, tol=0.0)
+    value = result.history["objective"][0]
+    assert value < objective.value_scale
+    np.testing.assert_allclose(result.history["gap"][0], value / 1e3, rtol=1e-9)
+
+
+@each_solver
+def test_scale_of_the_function_and_of_the_vector_do_not_matter(solver):
+    """Powers of 2, with the preconditioner that belongs to them: the same iterates."""
+    plain = Quadratic(condition=1e3)
+
+    class Scaled(Quadratic):
+        def compute(self, vector):
+            value, gradient = super().compute(vector / 2.0**10)
+            return 2.0**20 * value, 2.0**10 * gradient
+
+    scaled = Scaled(condition=1e3)
+    scaled.value_scale = plain.value_scale * 2.0**20
+    a, b = run(solver, plain, tol=1e-8), run(solver, scaled, tol=1e-8)
+    assert a.n_iter == b.n_iter
+    np.testing.assert_array_equal(b.vector, 2.0**10 * a.vector)
+    assert a.history["gap"] == b.history["gap"]
+
+
+@each_solver
+@pytest.mark.parametrize("penalty", [1e-6, 1e-3, 1.0])
+def test_penalised_logistic(penalty, solver):
+    objective = Logistic(penalty)
+    result = run(solver, objective, tol=1e-9)
+    assert result.converged
+    x = result.vector
+    for _ in range(20):  # Newton's method from there
+        x = x - np.linalg.solve(objective.hessian(x), objective.compute(x)[1])
+    least, gradient = objective.compute(x)
+    assert np.abs(gradient).max() < 1e-13
+    assert result.objective - least <= 10e-9 * result.objective
+
+
+@each_solver
+def test_separable_logistic(solver):
+    """The infimum is 0 and far away: the value scale ends the search."""
+    objective = Logistic()
+    result = run(solver, objective, tol=1e-4)
+    assert result.converged
+    assert result.objective <= 1e-2 * objective.value_scale
+    assert (objective.signs * (objective.X @ result.vector) > 0).all()
+    assert np.isfinite(result.vector).all()
+
+
+@each_solver
+@pytest.mark.parametrize("size", [2, 5])
+def test_a_curved_valley(size, solver):
+    """Not convex: the line search has to bracket, to extend and to interpolate."""
+    objective = Rosenbrock(size)
+    result = run(solver, objective, np.linspace(-1.2, -1, size), tol=1e-14)
+    assert result.converged
+    np.testing.assert_allclose(result.vector, 1.0, atol=1e-4)
+    assert result.objective <= 1 + 1e-10
+    assert len(objective.values) < 3 * result.n_iter + 10
+
+
+@each_solver
+@pytest.mark.parametrize("start_dtype", [np.float32, np.float64, np.int64, "list"])
+def test_start_is_left_alone(start_dtype, solver):
+    objective = Quadratic(condition=10.0)
+    start = np.arange(30) % 3
+    start = start.tolist() if start_dtype == "list" else start.astype(start_dtype)
+    copy = np.array(start)
+    result = run(solver, objective, start)
+    np.testing.assert_array_equal(start, copy)
+    np.testing.assert_array_equal(objective.points[0], copy)
+    np.testing.assert_allclose(result.vector, objective.minimum, atol=1e-4)
+
+
+@each_solver
+@pytest.mark.parametrize("polish", [False, True])
+@pytest.mark.parametrize("tol", [0.0, 1e-8])
+@pytest.mark.parametrize("make", [Quadratic, lambda: Quadratic(least=0.0)])
+def test_start_at_the_optimum(make, tol, polish, solver):
+    objective = make()
+    start = objective.minimum.copy()
+    result = run(solver, objective, start, tol=tol, polish=polish)
+    assert result.n_iter == 0
+    assert result.converged
+    assert result.gap == 0
+    assert result.gradient_norm == 0
+    assert len(objective.points) == 1
+    np.testing.assert_array_equal(result.vector, objective.minimum)
+    assert not np.shares_memory(result.vector, start)
+
+
+@each_solver
+def test_warm_start_goes_on_where_it_was(solver):
+    objective = Quadratic()
+    cold = run(solver, objective, tol=1e-8)
+    warm = run(solver, Quadratic(), cold.vector, tol=1e-6)
+    assert warm.n_iter < cold.n_iter / 10
+
+
+# --- Limits, callback, history --------------------------------------------------------------------
+
+
+@each_solver
+@pytest.mark.parametrize("max_iter", [0, 1, 2, 3, 7, 100])
+def test_max_iter(max_iter, solver):
+    objective = Quadratic()
+    result = run(solver, objective, max_iter=max_iter)
+    assert result.n_iter == max_iter
+    assert not result.converged
+    assert result.message == "reached 'max_iter'"
+    assert not result.interrupted
+    assert result.gap > 1e-10
+    assert len(objective.points) <= 1 + 3 * max_iter + 5
+    longer = run(solver, Quadratic(), max_iter=max_iter + 5)
+    assert longer.history["objective"][: max_iter + 1] == result.history["objective"]
+
+
+@each_solver
+def test_convergence_in_the_last_iteration_is_convergence(solver):
+    result = run(solver, Quadratic())
+    again = run(solver, Quadratic(), max_iter=result.n_iter)
+    assert again.converged
+    assert again.n_iter == result.n_iter
+
+
+@each_solver
+def test_callback(solver):
+    calls = []
+    result = run(solver, Quadratic(), callback=lambda *args: calls.append(args))
+    assert [n_iter for n_iter, _, _ in calls] == list(range(result.n_iter + 1))
+    assert [value for _, value, _ in calls] == result.history["objective"]
+    assert [gap for _, _, gap in calls] == result.history["gap"]
+
+
+@each_solver
+def test_a_callback_changes_nothing(solver):
+    a, b = run(solver, Quadratic()), run(solver, Quadratic(), callback=lambda *args: None)
+    np.testing.assert_array_equal(a.vector, b.vector)
+    assert a.history["gap"] == b.history["gap"]
+
+
+@each_solver
+def test_errors_of_callback_and_objective_pass_through(solver):
+    def stop(n_iter, objective, gap):
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        SOLVERS[solver](Quadratic(), np.zeros(30), tol=1e-8, max_iter=10, callback=stop)
+    objective = Quadratic()
+    objective.compute = lambda vector: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        SOLVERS[solver](objective, np.zeros(30), tol=1e-8, max_iter=10)
+
+
+@each_solver
+def test_polish_goes_on_until_rounding_stops_it(solver):
+    objective = Quadratic(size=10, condition=1e3)
+    rough = run(solver, Quadratic(size=10, condition=1e3), tol=1e-2)
+    polished = run(solver, objective, tol=1e-2, polish=True)
+    assert polished.converged
+    assert polished.n_iter > rough.n_iter
+    assert true_gap(rough, objective) > 1e-8
+    np.testing.assert_allclose(polished.vector, objective.minimum, rtol=0, atol=1e-9)
+
+
+@each_solver
+def test_polish_ends(solver):
+    """After POLISH_ITERATIONS the tolerance is as good as any."""
+    result = run(solver, Quadratic(size=100, condition=1e6), tol=0.05, polish=True)
+    assert result.converged
+    assert result.message == "the gap reached 'tol'"
+    assert result.n_iter == POLISH_ITERATIONS
+
+
+@each_solver
+def test_same_bits_on_every_run(solver):
+    a, b = run(solver, Quadratic()), run(solver, Quadratic())
+    np.testing.assert_array_equal(a.vector, b.vector)
+    assert a.history["objective"] == b.history["objective"]
+
+
+# --- Rounding -------------------------------------------------------------------------------------
+
+
+@each_solver
+@pytest.mark.parametrize("noise", [1e-12, 1e-8, 1e-5])
+@pytest.mark.parametrize("preconditioner", ["identity", "exact"])
+@pytest.mark.parametrize("polish", [False, True])
+def test_noise_of_values_does_not_stop_the_descent_early(noise, preconditioner, polish, solver):
+    """Nor keep it from stopping: with tol=0 it ends where the noise hides what is left."""
+    objective = Noisy(noise, condition=1e3, preconditioner=preconditioner)
+    result = run(solver, objective, tol=0.0, polish=polish)
+    assert result.converged
+    assert result.n_iter < 500
+    exact, _ = Quadratic.compute(objective, result.vector)
+    assert exact - objective.least <= 10 * noise
+
+
+@each_solver
+@pytest.mark.parametrize("noise", [1e-8, 1e-6])
+def test_noise_of_values_and_gradients(noise, solver):
+    objective = Noisy(noise, gradient_noise=noise, condition=1e2)
+    result = run(solver, objective, tol=0.0)
+    assert result.converged
+    assert result.n_iter < 500
+    exact, _ = Quadratic.compute(objective, result.vector)
+    assert exact - objective.least <= 10 * noise
+
+
+@each_solver
+def test_a_wrong_gradient_is_not_called_convergence(solver):
+    class Wrong(Quadratic):
+        def compute(self, vector):
+            value, gradient = super().compute(vector)
+            return value, -gradient
+
+    objective = Wrong(condition=10.0)
+    result = run(solver, objective)
+    assert not result.converged
+    assert result.message == "the line search found no decrease"
+    assert result.n_iter == 0
+    np.testing.assert_array_equal(result.vector, 0.0)
+    assert len(objective.points) <= 1 + 2 * MOST_TRIALS
+
+
+# --- Values that are not finite -------------------------------------------------------------------
+
+
+@each_solver
+@pytest.mark.parametrize(
+    "outside",
+    [(np.inf, 0.0), (np.nan, 0.0), (np.nan, np.nan), (1.0, np.nan), (-np.inf, np.nan)],
+)
+def test_line_search_comes_back_from_outside(outside, solver):
+    objective = Barrier(outside)
+    result = run(solver, objective, np.full(4, 0.02), tol=1e-12)
+    assert any((point <= 0).any() for point in objective.points), "no step led outside"
+    assert result.converged
+    np.testing.assert_allclose(result.vector, objective.minimum, rtol=1e-4)
+    assert np.isfinite(result.history["objective"]).all()
+
+
+@each_solver
+def test_overflow_far_away(solver):
+    """A preconditioner that is far too large: the first steps give inf."""
+
+    class Steep(Objective):
+        def compute(self, vector):
+            with np.errstate(over="ignore", invalid="ignore"):
+                return np.cosh(vector).sum(), np.sinh(vector)
+
+        def precondition(self, gradient):
+            return 1e5 * gradient
+
+    objective = Steep(3)
+    result = run(solver, objective, np.array([1.0, -2.0, 0.5]), tol=1e-12)
+    assert np.isinf(objective.values).any()
+    assert result.converged
+    np.testing.assert_allclose(result.vector, 0.0, atol=1e-5)
+
+
+@each_solver
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_start_without_a_value_is_not_called_convergence(value, solver):
+    class Nowhere(Objective):
+        def compute(self, vector):
+            return value, np.full(self.size, value)
+
+    with np.errstate(invalid="ignore"):
+        result = SOLVERS[solver](Nowhere(3), np.zeros(3), tol=1e-4, max_iter=20, polish=True)
+    assert not result.converged
+    assert result.n_iter == 0
+    assert result.message
+    np.testing.assert_array_equal(result.vector, 0.0)
+
+
+# --- Interruption ---------------------------------------------------------------------------------
+
+
+def assert_interrupted(result, objective, whole):
+    """The best point so far, which is where the uninterrupted run was at that moment."""
+    assert_consistent(result, objective, np.zeros(objective.size), 0, 10_000)
+    assert result.interrupted
+    assert not result.converged
+    assert result.message == "interrupted"
+    n_done = len(result.history["objective"])
+    assert result.history["objective"] == whole.history["objective"][:n_done]
+    if n_done:
+        assert result.objective == min(result.history["objective"])
+        assert n_done - 1 <= result.n_iter <= n_done
+    else:
+        assert result.n_iter == 0
+
+
+@each_solver
+def test_interrupt_at_any_evaluation(solver):
+    complete = Rosenbrock(3)
+    start = np.zeros(3)
+    whole = run(solver, complete, start, tol=1e-12)
+    assert len(complete.points) > whole.n_iter + 3  # some of them inside line searches
+    for at in range(len(complete.points)):
+        objective = Rosenbrock(3)
+        objective.interrupt_at = at
+        result = SOLVERS[solver](objective, start, tol=1e-12, max_iter=10_000)
+        assert len(objective.points) == at
+        assert_interrupted(result, objective, whole)
+        if at:
+            assert result.objective <= objective.values[0]
+            assert np.isfinite(result.gap)
+            _, gradient = objective.compute(result.vector)
+            np.testing.assert_allclose(result.gradient_norm, np.abs(gradient).max())
+
+
+@each_solver
+def test_interrupt_in_the_preconditioner(solver):
+    calls = []
+
+    class Counted(Rosenbrock):
+        limit = np.inf
+
+        def precondition(self, gradient):
+            calls.append(1)
+            if len(calls) > self.limit:
+                raise KeyboardInterrupt
+            return gradient.copy()
+
+    whole = run(solver, Counted(3), tol=1e-12)
+    for limit in range(len(calls)):
+        calls.clear()
+        objective = Counted(3)
+        objective.limit = limit
+        result = SOLVERS[solver](objective, np.zeros(3), tol=1e-12, max_iter=10_000)
+        assert_interrupted(result, objective, whole)
+
+
+@each_solver
+def test_interrupt_in_the_callback(solver):
+    whole = run(solver, Rosenbrock(3), tol=1e-12)
+
+    def stop_at_3(n_iter, objective, gap):
+        if n_iter == 3:
+            raise KeyboardInterrupt
+
+    objective = Rosenbrock(3)
+    result = SOLVERS[solver](
+        objective, np.zeros(3), tol=1e-12, max_iter=10_000, callback=stop_at_3
+    )
+    assert_interrupted(result, objective, whole)
+    assert result.n_iter == 3
+    assert len(result.history["objective"]) == 4
+
+
+# --- The contract ---------------------------------------------------------------------------------
+
+
+class Bare:
+    """An object with the named members and no others."""
+
+    def __init__(self, names):
+        for name in names:
+            setattr(self, name, getattr(Quadratic(), name))
+
+
+@each_solver
+def test_an_objective_that_lacks_members(solver):
+    for missing in (*((name,) for name in REQUIRES), ("rounding", "precondition"), REQUIRES):
+        objective = Bare([name for name in REQUIRES if name not in missing])
+        with pytest.raises(TypeError) as info:
+            SOLVERS[solver](objective, np.zeros(30), tol=1e-8, max_iter=10)
+        message = str(info.value)
+        assert repr(solver) in message
+        assert "Bare" in message
+        _, _, lacks = message.partition("lacks ")
+        assert lacks.rstrip(".").split(", ") == list(missing)
+
+
+@each_solver
+def test_members_that_are_not_required_are_not_used(solver):
+    objective = Bare(REQUIRES)
+    result = SOLVERS[solver](objective, np.zeros(30), tol=1e-8, max_iter=1000)
+    assert result.converged
+
+
+def test_require():
+    assert require(Quadratic(), "some", ["size"]) is None
+    with pytest.raises(TypeError, match="'some'.*Quadratic lacks hessian_product"):
+        require(Quadratic(), "some", ["size", "hessian_product"])
+
+
+def test_results_do_not_share_their_history():
+    a, b = Result(np.zeros(1), 0.0), Result(np.zeros(1), 0.0)
+    a.history["objective"].append(1.0)
+    assert b.history["objective"] == []
+
+
+def test_memory_makes_a_difference(monkeypatch):
+    """With as many pairs as dimensions a quadratic is solved in about as many iterations."""
+    few = lbfgs(Quadratic(size=MEMORY - 5), np.zeros(MEMORY - 5), tol=1e-8, max_iter=1000)
+    monkeypatch.setattr("xentlearn._solvers._lbfgs.MEMORY", 1)
+    one = lbfgs(Quadratic(size=MEMORY - 5), np.zeros(MEMORY - 5), tol=1e-8, max_iter=1000)
+    assert few.converged
+    assert one.converged
+    assert 2 * few.n_iter < one.n_iter
