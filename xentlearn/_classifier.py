@@ -382,7 +382,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(
                 f"{solver} stopped after {result.n_iter} iterations ({result.message}): estimated "
                 f"relative optimality gap {result.gap:.2g}, wanted {self.tol:.2g}. Increase "
-                "'max_iter' or 'tol', or lower 'C'.",
+                "'max_iter' or 'tol', or lower 'C'"
+                + (", or pass X as float64." if coef_dtype == np.float32 else "."),
                 ConvergenceWarning,
                 stacklevel=3,
             )

@@ -330,7 +330,8 @@ cdef evaluate_slots(
         Py_ssize_t per_buffer = (3 * width + 1) * n_at_once
         Py_ssize_t per_scratch = scratch_bytes(target.n_outputs, sizeof(floating))
         Py_ssize_t slot, first, last, thread
-        # a dense pass of few multiply-adds is over before a second thread has started
+        # A dense pass of few multiply-adds is over before a second thread has started; where the
+        # cores are busy otherwise, waiting for it costs many times the pass.
         double work = <double> X.n_rows * n_features * width
         double[:, :, ::1] coef_totals
         double[:, ::1] intercept_totals = np.zeros((n_slots, width))
@@ -341,7 +342,7 @@ cdef evaluate_slots(
         floating[:, ::1] buffers
         char[:, ::1] scratches
 
-    if X.indices == NULL and work < 1e6:
+    if X.indices == NULL and work < 1e7:
         n_threads = 1
     n_threads = <int> max(1, min(<Py_ssize_t> n_threads, n_slots))
     dtype = np.float32 if floating is float else np.float64

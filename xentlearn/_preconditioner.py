@@ -17,7 +17,7 @@ MOST_FEATURES = 2000
 # Rows that are used, per feature: the matrix is needed to a few percent, not exactly.
 ROWS_PER_FEATURE = 16
 LEAST_ROWS = 20_000
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 1024  # of X at a time: a few MB of copies
 
 
 def weighted_moments(X, weight):
@@ -69,8 +69,8 @@ def covariance(X, weight, mean):
     matrix = np.zeros((n_features, n_features))
     for begin in range(0, len(chosen), BLOCK_ROWS):
         rows = chosen[begin : begin + BLOCK_ROWS]
-        root = np.sqrt(weight[begin : begin + BLOCK_ROWS, np.newaxis])
-        centred = ((X[rows] - mean) * root).astype(X.dtype, copy=False)
+        centred = X[rows] - mean.astype(X.dtype)
+        centred *= np.sqrt(weight[begin : begin + BLOCK_ROWS, np.newaxis]).astype(X.dtype)
         matrix += centred.T @ centred
     return matrix / weight.sum()
 

@@ -256,7 +256,7 @@ def _encode_labels(y, setting, class_weight, weight):
         what = "class" if len(classes) == 1 else "classes"
         raise ValueError(
             f"'y' must have at least 2 classes whose rows count; got {len(classes)} {what}"
-            + (f" ({classes[0]!r})" if len(classes) == 1 else "")
+            + (f" ({classes.tolist()[0]!r})" if len(classes) == 1 else "")
             + (", of which fewer than 2 have a positive weight" if len(classes) > 1 else "")
             + ". A constant needs no classifier."
         )
