@@ -320,9 +320,7 @@ def test_rounding_covers_the_noise_of_float32(rng):
     case = make_case("softmax", rng, dtype=np.float32)
     objective = case.objective()
     vector = rng.normal(size=objective.size)
-    exact = [
-        case.value(*objective.unpack(vector * (1 + 1e-5 * shift))) for shift in range(-20, 20)
-    ]
+    exact = [case.value(*objective.unpack(vector * (1 + 1e-5 * shift))) for shift in range(-20, 20)]
     values = [objective.value_gradient(vector * (1 + 1e-5 * shift))[0] for shift in range(-20, 20)]
     noise = np.std(np.array(values) - exact) / values[0]
     assert noise / 10 < objective.rounding
@@ -365,7 +363,8 @@ def test_weights_equal_repeated_rows(name, fit_intercept, container, rng):
 
 def many_rows(n, dtype, rng):
     X = rng.normal(size=(n, 3)) @ [[1.0, 0.4, 0.0], [0.0, 1.0, -2.0], [0.0, 0.0, 0.3]]
-    return (X + [100.0, -3.0, 0.0]).astype(dtype), rng.integers(0, 4, n).astype(np.float64)
+    X += [100.0, -3.0, 0.0]
+    return X.astype(dtype), rng.integers(0, 4, n).astype(np.float64)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -614,7 +613,7 @@ def test_optimality_gap_vanishes_at_the_minimum(name, fit_intercept, container, 
 @each_intercept
 def test_optimality_gap_says_something_at_the_start(name, fit_intercept, rng):
     case = make_case(name, rng)
-    for C, limit in [(1e-3, 3), (1.0, 1e4), (100.0, 1e6)]:  # it grows like C
+    for C, limit in [(1e-3, 10), (1.0, 1e5), (100.0, 1e7)]:  # it grows like C
         objective = case.objective(fit_intercept=fit_intercept, C=C)
         _, gap = objective.optimality_gap(objective.start())
         assert gap < limit
@@ -661,7 +660,7 @@ def test_optimality_gap_of_a_value_that_is_not_finite(rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @each_container
 def test_threads_change_no_bit(container, dtype, rng):
-    X = rng.normal(size=(20_000, 20)).astype(dtype)
+    X = rng.normal(size=(50_000, 40)).astype(dtype)  # large enough for threads
     y = rng.integers(5, size=len(X))
     case = Case(X, y, losses.SparseCategoricalCrossentropy(), np.eye(5)[y])
     one, two = (case.objective(X=contained(X, container), n_threads=n) for n in (1, 2))
@@ -672,5 +671,6 @@ def test_threads_change_no_bit(container, dtype, rng):
         ("precondition", (direction,)),
         ("optimality_gap", (vector,)),
     ]:
-        for a, b in zip(getattr(one, method)(*arguments), getattr(two, method)(*arguments)):
-            np.testing.assert_array_equal(a, b)
+        a, b = getattr(one, method)(*arguments), getattr(two, method)(*arguments)
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)

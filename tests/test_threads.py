@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import joblib
@@ -63,6 +64,12 @@ print(effective_n_threads(), effective_n_threads(1), effective_n_threads(3))
 """
 
 
+@cache
+def counts(**environment):
+    """``effective_n_threads`` of None, 1 and 3 in a new process."""
+    return output_of(PRINT_N_THREADS, **environment).split()
+
+
 @needs_openmp
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 16, np.int32(2), np.uint8(3)])
 def test_explicit_number(n_threads):
@@ -85,15 +92,13 @@ def test_invalid_number(n_threads):
 
 
 def test_none_takes_no_more_than_the_cores():
-    got = output_of(PRINT_N_THREADS).split()
-    assert 1 <= int(got[0]) <= joblib.cpu_count()
-    assert got[1:] == (["1", "3"] if _openmp.version() else ["1", "1"])
+    assert 1 <= int(counts()[0]) <= joblib.cpu_count()
+    assert counts()[1:] == (["1", "3"] if _openmp.version() else ["1", "1"])
 
 
 @needs_openmp
 def test_none_takes_all_the_physical_cores():
-    cores = joblib.cpu_count(only_physical_cores=True)
-    assert output_of(PRINT_N_THREADS).split()[0] == str(cores)
+    assert counts()[0] == str(joblib.cpu_count(only_physical_cores=True))
 
 
 @needs_openmp
@@ -101,14 +106,14 @@ def test_none_takes_all_the_physical_cores():
 def test_omp_num_threads(n_threads):
     """Up to the number of cores: one on any machine."""
     n_threads = min(n_threads, joblib.cpu_count(only_physical_cores=True))
-    got = output_of(PRINT_N_THREADS, OMP_NUM_THREADS=str(n_threads)).split()
+    got = counts(OMP_NUM_THREADS=str(n_threads))
     assert got == [str(n_threads), "1", "3"]  # an explicit number is taken as it is
 
 
 def test_empty_omp_num_threads_is_none():
     result = run_python(PRINT_N_THREADS, OMP_NUM_THREADS="")  # GNU's runtime complains of it
     assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.strip() == output_of(PRINT_N_THREADS)
+    assert result.stdout.split() == counts()
 
 
 @needs_openmp
@@ -294,14 +299,13 @@ def test_targets_run_all_of_a_fit(restore_target):
 
 def report_of(code="import xentlearn; xentlearn.show_versions()", **environment):
     """The report as {section: {name: value}} (a name that comes twice keeps the last value)."""
-    sections = {}
+    sections, rows = {}, {}
     for line in output_of(code, **environment).splitlines():
         if line.startswith("    "):
             name, _, value = line.strip().partition(": ")
-            sections[title][name] = value
+            rows[name] = value
         else:
-            title = line
-            sections[title] = {}
+            rows = sections[line] = {}
     return sections
 
 

@@ -313,6 +313,19 @@ cdef Py_ssize_t rows_at_once(const Matrix* X, Py_ssize_t itemsize) noexcept nogi
     return max(8, min(MOST_ROWS, BLOCK_BYTES // (itemsize * max(1, X.n_features)) // 8 * 8))
 
 
+cdef int useful_threads(
+    const Matrix* X, Py_ssize_t width, Py_ssize_t n_parts, int n_threads,
+) noexcept nogil:
+    """Threads that are worth starting for a pass of ``n_parts`` parts.
+
+    A dense pass of few multiply-adds is over before a second thread has started; where the cores
+    are busy otherwise, waiting for it costs many times the pass.
+    """
+    if X.indices == NULL and <double> X.n_rows * X.n_features * width < 1e7:
+        return 1
+    return <int> max(1, min(<Py_ssize_t> n_threads, n_parts))
+
+
 cdef evaluate_slots(
     const Matrix* X, const TargetRows* target, Product product,
     const floating[:, ::1] coef, const floating[::1] intercept,
@@ -330,9 +343,6 @@ cdef evaluate_slots(
         Py_ssize_t per_buffer = (3 * width + 1) * n_at_once
         Py_ssize_t per_scratch = scratch_bytes(target.n_outputs, sizeof(floating))
         Py_ssize_t slot, first, last, thread
-        # A dense pass of few multiply-adds is over before a second thread has started; where the
-        # cores are busy otherwise, waiting for it costs many times the pass.
-        double work = <double> X.n_rows * n_features * width
         double[:, :, ::1] coef_totals
         double[:, ::1] intercept_totals = np.zeros((n_slots, width))
         double[::1] losses = np.zeros(n_slots)
@@ -342,9 +352,7 @@ cdef evaluate_slots(
         floating[:, ::1] buffers
         char[:, ::1] scratches
 
-    if X.indices == NULL and work < 1e7:
-        n_threads = 1
-    n_threads = <int> max(1, min(<Py_ssize_t> n_threads, n_slots))
+    n_threads = useful_threads(X, width, n_slots, n_threads)
     dtype = np.float32 if floating is float else np.float64
     # one number more than there are keeps the addresses below valid when there are no features
     coef_totals = np.zeros((n_slots, max(1, n_features), width))
@@ -411,7 +419,7 @@ cdef fill_scores(
     target.n_outputs = n_outputs
     padded.row, padded.column = width, 1
     compact.row, compact.column = n_outputs, 1
-    n_threads = <int> max(1, min(<Py_ssize_t> n_threads, n_blocks))
+    n_threads = useful_threads(X, width, n_blocks, n_threads)
     buffers = np.empty((n_threads, n_at_once * width), np.float32 if floating is float else float)
     scratches = np.zeros((n_threads, per_scratch), dtype="S1")
     if X.n_features:

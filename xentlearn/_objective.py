@@ -6,8 +6,10 @@ with s_i the weights of the rows and S their sum; the intercept b is not penalis
 """
 
 import numpy as np
+from scipy import sparse
 
-from ._preconditioner import Preconditioner, weighted_moments
+from ._loss import proba
+from ._preconditioner import HessianAt, Preconditioner, hessian_is_cheap, weighted_moments
 
 
 class LinearObjective:
@@ -42,6 +44,8 @@ class LinearObjective:
         self, design, X, target, mass, row_weight, total_weight, l2_reg, fit_intercept, n_threads
     ):
         self.design = design
+        self.X = X
+        self.row_weight = row_weight
         self.target = target
         self.mass = mass / total_weight
         self.total_weight = total_weight
@@ -148,6 +152,31 @@ class LinearObjective:
         """Approximate inverse Hessian times a gradient."""
         return self.preconditioner.apply(gradient.reshape(self.shape), self.fit_intercept).ravel()
 
+    def precondition_at(self, vector):
+        """Use the Hessian at ``vector`` from now on, where that is cheap; else change nothing."""
+        coupled = self.mass.ndim == 1
+        if sparse.issparse(self.X) or not hessian_is_cheap(len(self.X), *self.shape, coupled):
+            return
+        coef, intercept = self._packed(vector)
+        logits = np.empty((len(self.X), self.n_outputs), dtype=self.design.dtype)
+        self.design.scores(coef, intercept, logits, "logits", self.n_threads)
+        curvature = np.empty_like(logits)
+        self.target.hessian_diagonal(logits, curvature, self.n_threads)
+        coupling = None
+        if coupled:
+            coupling = np.empty_like(logits)
+            proba("softmax", logits, coupling, False, self.n_threads)
+            coupling *= np.sqrt(self.row_weight / self.total_weight)[:, np.newaxis]
+        Z = self.X - self.mean
+        if self.fit_intercept:
+            Z = np.concatenate([Z, np.ones((len(Z), 1))], axis=1)
+        try:
+            self.preconditioner = HessianAt(
+                Z, curvature / self.total_weight, coupling, self.l2_reg, self.n_features
+            )
+        except np.linalg.LinAlgError:  # so flat a point that rounding has the last word
+            return
+
     # ---- How far from the optimum ------------------------------------------------------------
 
     def optimality_gap(self, vector):
@@ -223,7 +252,8 @@ class LinearObjective:
         else:
             wanted = self.mass[np.newaxis] / self.mass.sum()
             predicted = wanted + g_b / self.mass.sum()
-        epsilon = max(0.0, float(np.max(1 - wanted / predicted)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            epsilon = max(0.0, float(np.max(1 - wanted / predicted)))
         if not epsilon < 1:  # nan too
             return None, None
         if epsilon == 0:

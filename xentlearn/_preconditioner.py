@@ -1,4 +1,4 @@
-"""Approximate inverses of the Hessian in feature space, made once per fit.
+"""Approximate inverses of the Hessian: of the features alone, or at a point of a small problem.
 
 The Hessian of softmax cross-entropy in the coefficients of class k is close to a multiple of the
 weighted covariance of X: the multiple is the mean of p_k (1 - p_k). Dividing by
@@ -12,6 +12,8 @@ X is sparse or too wide for a matrix of n_features squared.
 import numpy as np
 from scipy import linalg, sparse
 
+# Most multiply-adds for which the Hessian itself is made: some tens of milliseconds.
+HESSIAN_WORK = 1e9
 # Widest X for which the full matrix is made: 32 MB, and a factorisation well below a second.
 MOST_FEATURES = 2000
 # Rows that are used, per feature: the matrix is needed to a few percent, not exactly.
@@ -125,3 +127,55 @@ class Preconditioner:
         if has_intercept:
             result[n_features] = gradient[n_features] / self.curvature
         return result
+
+
+def hessian_is_cheap(n_samples, n_rows, n_outputs, coupled):
+    """Whether ``HessianAt`` is worth its time for a vector of (n_rows, n_outputs)."""
+    blocks = n_outputs * (n_outputs + 1) / 2 if coupled else n_outputs
+    return n_samples * n_rows**2 * blocks <= HESSIAN_WORK
+
+
+class HessianAt:
+    """Inverse of the Hessian at one point, for problems so small that it costs next to nothing.
+
+    Block (k, l) of the Hessian is Z^T diag(c_kl) Z, with Z the centred X with a column of ones (if
+    there is an intercept), and c_kl = w p_k ([k = l] - p_l) for the softmax. Binary outputs do not
+    see each other.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_samples, n_rows), float64
+    curvature : ndarray of shape (n_samples, n_outputs)
+        w p (1 - p) over the sum of the weights.
+    coupling : ndarray of shape (n_samples, n_outputs) or None
+        sqrt(w) p over the root of that sum, for the softmax; None for binary outputs.
+    l2_reg : float
+    n_features : int
+        Rows of the vector that are penalised.
+    """
+
+    def __init__(self, Z, curvature, coupling, l2_reg, n_features):
+        n_rows, n_outputs = Z.shape[1], curvature.shape[1]
+        blocks = np.zeros((n_outputs, n_outputs, n_rows, n_rows))
+        for k in range(n_outputs):
+            blocks[k, k] = Z.T @ (curvature[:, k, np.newaxis] * Z)
+            if coupling is not None:
+                weighted = Z * coupling[:, k, np.newaxis]
+                for other in range(k):
+                    blocks[k, other] = -weighted.T @ (Z * coupling[:, other, np.newaxis])
+                    blocks[other, k] = blocks[k, other].T
+        # the vector has outputs running fastest: entry (row, output)
+        matrix = blocks.transpose(2, 0, 3, 1).reshape(n_rows * n_outputs, n_rows * n_outputs)
+        diagonal = matrix.diagonal().copy()
+        diagonal[: n_features * n_outputs] += l2_reg
+        diagonal[diagonal <= 0] = 1.0
+        self.scale = 1.0 / np.sqrt(diagonal)
+        matrix = matrix * (self.scale[:, np.newaxis] * self.scale)
+        # a unit diagonal, and a little more: softmax intercepts may all move together for nothing
+        matrix.flat[:: len(matrix) + 1] = 1.0 + 8 * len(matrix) * np.finfo(np.float64).eps
+        self.factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+
+    def apply(self, gradient, has_intercept):
+        """Times a gradient of shape (n_rows, n_outputs)."""
+        solved = linalg.cho_solve(self.factor, gradient.ravel() * self.scale, check_finite=False)
+        return (solved * self.scale).reshape(gradient.shape)

@@ -473,7 +473,7 @@ class LossSetting(BaseEstimator):
         values=None,
         weight=None,
         entry_weight=None,
-        outputs=slice(None),
+        outputs=None,
         n_outputs=None,
     ):
         """Checked targets, handed to the kernels with the parameters of the loss.
@@ -492,8 +492,8 @@ class LossSetting(BaseEstimator):
             Weights of rows.
         entry_weight : ndarray of shape (n_samples, n_outputs) or None, default=None
             Weights of binary entries, in ``dtype``.
-        outputs : ndarray of int, default=all
-            Which of the ``n_outputs`` outputs the logits are, for parameters by output.
+        outputs : ndarray of int or None, default=None
+            Which of the ``n_outputs`` outputs the logits are, for parameters by output; None: all.
         n_outputs : int or None, default=None
             Outputs that the parameters are for; None: as many as there are logits.
 
@@ -545,8 +545,18 @@ class LossSetting(BaseEstimator):
     def gradient(self, y_true, logits, *, sample_weight=None, gradient_out=None, n_threads=1):
         """Gradient of each row's weighted loss with respect to its logits.
 
-        Parameters as in ``loss``; ``gradient_out``, of the shape and dtype of the logits, is filled
-        and returned if given.
+        Parameters
+        ----------
+        y_true : array-like
+            Encoded targets, as the class docstring says.
+        logits : array-like of shape (n_samples, n_outputs)
+            float32 and float64 are taken as they are, with any strides.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0.
+        gradient_out : ndarray of the shape of the logits or None, default=None
+            Filled and returned if given; of the dtype of the logits.
+        n_threads : int or None, default=1
+            OpenMP threads; None takes as many as OpenMP allows.
 
         Returns
         -------
@@ -563,6 +573,21 @@ class LossSetting(BaseEstimator):
         self, y_true, logits, *, sample_weight=None, loss_out=None, gradient_out=None, n_threads=1
     ):
         """Both in one pass: the same numbers as ``loss`` and ``gradient``.
+
+        Parameters
+        ----------
+        y_true : array-like
+            Encoded targets, as the class docstring says.
+        logits : array-like of shape (n_samples, n_outputs)
+            float32 and float64 are taken as they are, with any strides.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0.
+        loss_out : ndarray of shape (n_samples,) or None, default=None
+            Filled and returned if given; of the dtype of the logits.
+        gradient_out : ndarray of the shape of the logits or None, default=None
+            Filled and returned if given; of the dtype of the logits.
+        n_threads : int or None, default=1
+            OpenMP threads; None takes as many as OpenMP allows.
 
         Returns
         -------
@@ -582,7 +607,20 @@ class LossSetting(BaseEstimator):
     ):
         """Hessian of each row's weighted loss times that row of ``direction``.
 
-        Parameters as in ``loss``; ``direction`` and ``product_out`` have the shape of the logits.
+        Parameters
+        ----------
+        y_true : array-like
+            Encoded targets, as the class docstring says.
+        logits : array-like of shape (n_samples, n_outputs)
+            float32 and float64 are taken as they are, with any strides.
+        direction : array-like of the shape of the logits
+            What each Hessian is multiplied by.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0.
+        product_out : ndarray of the shape of the logits or None, default=None
+            Filled and returned if given; of the dtype of the logits.
+        n_threads : int or None, default=1
+            OpenMP threads; None takes as many as OpenMP allows.
 
         Returns
         -------
@@ -607,7 +645,18 @@ class LossSetting(BaseEstimator):
     ):
         """Diagonal of the Hessian of each row's weighted loss.
 
-        Parameters as in ``loss``; ``diagonal_out`` has the shape of the logits.
+        Parameters
+        ----------
+        y_true : array-like
+            Encoded targets, as the class docstring says.
+        logits : array-like of shape (n_samples, n_outputs)
+            float32 and float64 are taken as they are, with any strides.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0.
+        diagonal_out : ndarray of the shape of the logits or None, default=None
+            Filled and returned if given; of the dtype of the logits.
+        n_threads : int or None, default=1
+            OpenMP threads; None takes as many as OpenMP allows.
 
         Returns
         -------
@@ -623,6 +672,15 @@ class LossSetting(BaseEstimator):
     def predict_proba(self, logits, *, proba_out=None, n_threads=1):
         """Probabilities that belong to logits: softmax of the rows, or sigmoid of the entries.
 
+        Parameters
+        ----------
+        logits : array-like of shape (n_samples, n_outputs)
+            float32 and float64 are taken as they are, with any strides.
+        proba_out : ndarray of the shape of the logits or None, default=None
+            Filled and returned if given; of the dtype of the logits.
+        n_threads : int or None, default=1
+            OpenMP threads; None takes as many as OpenMP allows.
+
         Returns
         -------
         proba : ndarray of the shape of the logits
@@ -631,6 +689,15 @@ class LossSetting(BaseEstimator):
 
     def predict_log_proba(self, logits, *, log_proba_out=None, n_threads=1):
         """Logarithms of the probabilities, exact also where a probability underflows.
+
+        Parameters
+        ----------
+        logits : array-like of shape (n_samples, n_outputs)
+            float32 and float64 are taken as they are, with any strides.
+        log_proba_out : ndarray of the shape of the logits or None, default=None
+            Filled and returned if given; of the dtype of the logits.
+        n_threads : int or None, default=1
+            OpenMP threads; None takes as many as OpenMP allows.
 
         Returns
         -------
@@ -653,6 +720,15 @@ class LossSetting(BaseEstimator):
 
     def __call__(self, y_true, logits, sample_weight=None):
         """Sum of the weighted losses of the rows over the sum of their weights.
+
+        Parameters
+        ----------
+        y_true : array-like
+            Encoded targets, as the class docstring says.
+        logits : array-like of shape (n_samples, n_outputs)
+            float32 and float64 are taken as they are, with any strides.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0.
 
         Returns
         -------
@@ -824,10 +900,12 @@ class BinaryCrossentropy(LossSetting):
         values=None,
         weight=None,
         entry_weight=None,
-        outputs=slice(None),
+        outputs=None,
         n_outputs=None,
     ):
         positive = check_positive_weight(self.pos_weight, n_outputs or shape[1], dtype)
+        if positive is not None and outputs is not None:
+            positive = np.ascontiguousarray(positive[outputs])
         return EncodedTarget(
             "binary",
             *shape,
@@ -836,7 +914,7 @@ class BinaryCrossentropy(LossSetting):
             values=values,
             weight=weight,
             entry_weight=entry_weight,
-            positive=None if positive is None else np.ascontiguousarray(positive[outputs]),
+            positive=positive,
             label_smoothing=check_label_smoothing(self.label_smoothing),
         )
 

@@ -17,6 +17,9 @@ hessian_product(vector, direction) -> ndarray
     Hessian at ``vector`` times ``direction``.
 precondition(gradient) -> ndarray
     An approximate inverse Hessian, positive definite and linear, times ``gradient``.
+precondition_at(vector), optional
+    Makes ``precondition`` use the curvature at ``vector``, where that is cheap; asked for by a
+    solver that polishes.
 """
 
 from dataclasses import dataclass, field

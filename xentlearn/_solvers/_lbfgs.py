@@ -20,6 +20,7 @@ CURVATURE = 0.9
 MOST_TRIALS = 30  # per line search; a healthy one needs one or two
 POLISHED = 1e-20  # a relative gap at which coefficients are right to about 10 digits
 POLISH_ITERATIONS = 200
+REFRESH = 10  # a polished problem gets the Hessian at iterations 10, 20, 40, 80, ...
 WINDOW = 10  # iterations over which progress is judged
 
 
@@ -61,11 +62,15 @@ def _minimise(objective, result, tol, max_iter, polish, callback, began):
     """The iteration; ``result`` holds the best point at every moment."""
     x = result.vector
     value, gradient = objective.value_gradient(x)
+    if not (np.isfinite(value) and np.isfinite(gradient).all()):
+        result.objective, result.message = value, "the objective is not finite at the start"
+        return
     pairs = deque(maxlen=MEMORY)
     direction = -objective.precondition(gradient)
     slope = gradient @ direction
     values = result.history["objective"]
     best_slope, since_best = np.inf, 0
+    refresh = REFRESH
 
     while True:
         scale = max(abs(value), objective.value_scale)
@@ -93,8 +98,15 @@ def _minimise(objective, result, tol, max_iter, polish, callback, began):
             result.converged, result.message = True, "rounding leaves nothing to gain"
             return
         if result.n_iter >= max_iter:
-            result.message = "reached 'max_iter'"
+            result.converged, result.message = gap <= tol, "reached 'max_iter'"
             return
+
+        if polish and result.n_iter == refresh and hasattr(objective, "precondition_at"):
+            refresh *= 2
+            objective.precondition_at(x)
+            pairs.clear()  # what they know of the Hessian, it knows better
+            direction = -objective.precondition(gradient)
+            slope = gradient @ direction
 
         step = _line_search(objective, x, value, slope, direction)
         if step is None and pairs:  # the memory may be at fault: once more from H0 alone
@@ -103,7 +115,7 @@ def _minimise(objective, result, tol, max_iter, polish, callback, began):
             slope = gradient @ direction
             step = _line_search(objective, x, value, slope, direction)
         if step is None:
-            result.converged = -0.5 * slope <= objective.rounding * scale
+            result.converged = gap <= tol or -0.5 * slope <= objective.rounding * scale
             result.message = (
                 "rounding leaves nothing to gain"
                 if result.converged
