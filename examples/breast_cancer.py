@@ -130,18 +130,29 @@ def draw_probabilities(ax, trial, y):
     """Where the two kinds of tumour lie, and what the thresholds make of them."""
     bins = np.linspace(0, 1, 23)  # both thresholds are edges
     ax.hist(
-        [trial.proba[y == 0], trial.proba[y == 1]], bins, label=["benign", "malignant"],
+        [trial.proba[y == 0], trial.proba[y == 1]],
+        bins,
+        label=["benign", "malignant"],
         color=["#9db7cc", "#7a1f2b"],
     )
     for threshold in (BEST_THRESHOLD, 0.5):
         ax.axvline(threshold, color=NEUTRAL, linestyle=":")
         ax.annotate(
-            f"{threshold:.2g}", (threshold, 1), (3, -3), xycoords=("data", "axes fraction"),
-            textcoords="offset points", va="top", color=NEUTRAL,
+            f"{threshold:.2g}",
+            (threshold, 1),
+            (3, -3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            va="top",
+            color=NEUTRAL,
         )
     ax.set(
-        title=f"Probabilities by {trial.name}", xlabel="probability of malignant",
-        ylabel="tumours", yscale="log", xlim=(0, 1), ylim=(0.7, None),
+        title=f"Probabilities by {trial.name}",
+        xlabel="probability of malignant",
+        ylabel="tumours",
+        yscale="log",
+        xlim=(0, 1),
+        ylim=(0.7, None),
     )
     ax.yaxis.set_major_formatter("{x:g}")
     ax.legend(loc="upper right", bbox_to_anchor=(0.95, 1))
@@ -151,15 +162,20 @@ def draw_cost(ax, trials, y):
     thresholds = np.geomspace(1e-3, 0.999, 400)
     for trial, colour in zip(trials, (OURS, THEIRS), strict=True):
         ax.plot(
-            thresholds, [cost(y, trial.proba, t) for t in thresholds], color=colour,
+            thresholds,
+            [cost(y, trial.proba, t) for t in thresholds],
+            color=colour,
             label=trial.name,
         )
     ax.axvline(BEST_THRESHOLD, color=NEUTRAL, linestyle=":")
     ax.axvline(0.5, color=NEUTRAL, linestyle=":")
     ax.set(
         title=f"Cost, where a missed cancer costs {COST_OF_MISS} false alarms",
-        xlabel="report above this probability", ylabel="cost per 100 patients, in false alarms",
-        xscale="log", xlim=(thresholds[0], 1), ylim=(0, None),
+        xlabel="report above this probability",
+        ylabel="cost per 100 patients, in false alarms",
+        xscale="log",
+        xlim=(thresholds[0], 1),
+        ylim=(0, None),
         xticks=[0.001, 0.01, BEST_THRESHOLD, 0.5, 1],
     )
     ax.xaxis.set_major_formatter("{x:.2g}")
@@ -173,13 +189,22 @@ def draw_reliability(ax, trials, y):
         mean, share, count = reliability(y, trial.proba)
         error = np.sqrt(mean * (1 - mean) / count)
         ax.errorbar(
-            mean + shift, share, error, fmt="o-", color=colour, markersize=4, linewidth=1,
+            mean + shift,
+            share,
+            error,
+            fmt="o-",
+            color=colour,
+            markersize=4,
+            linewidth=1,
             label=trial.name,
         )
     ax.set(
-        title="Are the probabilities right?", xlabel="predicted probability",
+        title="Are the probabilities right?",
+        xlabel="predicted probability",
         ylabel="share of malignant, with standard error",
-        xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal",
+        xlim=(-0.03, 1.03),
+        ylim=(-0.03, 1.03),
+        aspect="equal",
     )
     ax.legend(loc="lower right")
 

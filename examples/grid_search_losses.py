@@ -87,8 +87,13 @@ def draw(results):
     # one for all: bars on every point would hide what they belong to
     error = np.mean([error for _, error in curves(results, "accuracy").values()])
     axes[0].errorbar(
-        2 * CS[-1], axes[0].get_ylim()[1] - error, error, label="mean standard error",
-        color=NEUTRAL, capsize=3, linestyle="none",
+        2 * CS[-1],
+        axes[0].get_ylim()[1] - error,
+        error,
+        label="mean standard error",
+        color=NEUTRAL,
+        capsize=3,
+        linestyle="none",
     )
     axes[0].legend(fontsize="small")
     return figure

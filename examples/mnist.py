@@ -334,9 +334,7 @@ def draw_weights(panel, coef):
     limit = np.percentile(np.abs(coef), 99.5)  # a few extreme pixels would pale all others
     axes = panel.subplots(2, 5)
     for digit, ax in enumerate(axes.flat):
-        image = ax.imshow(
-            coef[digit].reshape(SIDE, SIDE), cmap="RdBu_r", vmin=-limit, vmax=limit
-        )
+        image = ax.imshow(coef[digit].reshape(SIDE, SIDE), cmap="RdBu_r", vmin=-limit, vmax=limit)
         ax.set_title(digit)
         ax.set_axis_off()
     panel.colorbar(image, ax=axes, shrink=0.7, aspect=30, extend="both", label="weight")
@@ -363,7 +361,11 @@ def draw_curve(panel, fits, quality):
     bottom.plot(iterations, excess, color=OURS, label="true")
     known = history["gap"] > 0
     bottom.plot(
-        iterations[known], history["gap"][known], color=OURS, alpha=0.5, linestyle="--",
+        iterations[known],
+        history["gap"][known],
+        color=OURS,
+        alpha=0.5,
+        linestyle="--",
         label="estimated during the fit",
     )
     bottom.plot(end, quality.excess(quality.values[1]), "o", color=THEIRS)
@@ -407,12 +409,15 @@ def draw_confusion(panel, y, predicted):
         if count:
             right = label == guess
             ax.text(
-                guess, label, f"{count}", ha="center", va="center", fontsize=8,
+                guess,
+                label,
+                f"{count}",
+                ha="center",
+                va="center",
+                fontsize=8,
                 color=NEUTRAL if right else "black",
             )
-    ax.set(
-        xlabel="predicted", ylabel="label", xticks=range(N_CLASSES), yticks=range(N_CLASSES)
-    )
+    ax.set(xlabel="predicted", ylabel="label", xticks=range(N_CLASSES), yticks=range(N_CLASSES))
     ax.tick_params(length=0)
 
 

@@ -524,6 +524,50 @@ def test_precondition_is_blind_to_the_units_of_features(container, rng):
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
+@each_case
+@each_intercept
+@pytest.mark.parametrize("C", [np.inf, 1.0])
+def test_precondition_at_inverts_the_hessian(name, fit_intercept, C, rng):
+    objective = make_case(name, rng).objective(fit_intercept=fit_intercept, C=C)
+    vector = 0.3 * rng.normal(size=objective.size)
+    objective.precondition_at(vector)
+    hessian = np.array([objective.hessian_product(vector, unit) for unit in np.eye(objective.size)])
+    directions = rng.normal(size=(objective.size, 5))
+    gradients = hessian @ directions
+    got = np.column_stack([objective.precondition(g) for g in gradients.T])
+    # not the directions themselves: a constant for all intercepts of a softmax changes nothing
+    np.testing.assert_allclose(hessian @ got, gradients, rtol=1e-7, atol=1e-9)
+    matrix = dense_preconditioner(objective)
+    np.testing.assert_allclose(matrix, matrix.T, rtol=1e-6, atol=1e-9 * np.abs(matrix).max())
+    assert (np.linalg.eigvalsh(matrix) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["softmax", "binary"])
+@pytest.mark.parametrize("C", [np.inf, 1.0])
+@each_intercept
+def test_precondition_at_of_difficult_data_stays_positive(name, C, fit_intercept, rng):
+    """Duplicated and constant columns, scales from 1e-5 to 1e5, points without curvature."""
+    arguments = np.float64, "dense", fit_intercept, C, rng
+    objective = objective_of_difficult_X(name, *arguments)
+    scale = np.sqrt(dense_preconditioner(objective).diagonal())
+    for size in (0.0, 1.0, 1e3):
+        objective.precondition_at(size * scale * rng.normal(size=objective.size))
+        for g in rng.normal(size=(20, objective.size)):
+            product = objective.precondition(g / scale)
+            assert np.isfinite(product).all()
+            assert (g / scale) @ product > 0
+            np.testing.assert_array_equal(objective.precondition(-4 * g / scale), -4 * product)
+
+
+def test_precondition_at_changes_nothing_for_sparse_X(rng):
+    case = make_case("softmax", rng)
+    objective = case.objective(X=sparse.csr_matrix(case.X))
+    vector, gradient = rng.normal(size=(2, objective.size))
+    want = objective.precondition(gradient)
+    objective.precondition_at(vector)
+    np.testing.assert_array_equal(objective.precondition(gradient), want)
+
+
 def test_wide_X_gets_the_diagonal(rng):
     n, n_features = 20, MOST_FEATURES + 1
     X = rng.normal(size=(n, n_features))

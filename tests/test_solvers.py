@@ -403,6 +403,31 @@ def test_polish_goes_on_until_rounding_stops_it(solver):
 
 
 @each_solver
+def test_polishing_asks_for_a_better_preconditioner(solver):
+    """If the objective has `precondition_at`; then it is done in a few iterations."""
+
+    class Refreshed(Quadratic):
+        at = ()
+
+        def precondition_at(self, vector):
+            self.at = (*self.at, vector.copy())
+            self.preconditioner = "exact"
+
+    plain = run(solver, Quadratic(), tol=1e-2, polish=True)
+    objective = Refreshed()
+    result = run(solver, objective, tol=1e-2, polish=True)
+    assert result.converged
+    assert result.n_iter < plain.n_iter / 4
+    assert objective.at
+    for vector in objective.at:  # points where the value is known
+        assert any((vector == point).all() for point in objective.points)
+    np.testing.assert_allclose(result.vector, objective.minimum, rtol=0, atol=1e-9)
+    unpolished = Refreshed()
+    run(solver, unpolished, tol=1e-8)
+    assert not unpolished.at
+
+
+@each_solver
 def test_polishing_does_not_undo_convergence(solver):
     """Where it has to stop early, what was reached before is still within the tolerance."""
     rough = run(solver, Quadratic(), tol=1e-2)

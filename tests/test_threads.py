@@ -154,7 +154,7 @@ from xentlearn._threads import effective_n_threads
 from xentlearn.losses import SparseCategoricalCrossentropy
 
 rng = np.random.default_rng(0)
-X = rng.normal(size=(60_000, 20))
+X = rng.normal(size=(100_000, 20))  # large enough for threads
 y = rng.integers(5, size=len(X))
 loss = SparseCategoricalCrossentropy()
 

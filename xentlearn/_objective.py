@@ -120,7 +120,7 @@ class LinearObjective:
         )
         gradient = self._centred(coef_gradient, intercept_gradient)
         gradient[: self.n_features] += self.l2_reg * coef
-        value = loss / self.total_weight + 0.5 * self.l2_reg * np.vdot(coef, coef)
+        value = float(loss / self.total_weight + 0.5 * self.l2_reg * np.vdot(coef, coef))
         return value, gradient.ravel()
 
     def hessian_product(self, vector, direction):
@@ -236,7 +236,7 @@ class LinearObjective:
         if square > 0 and -entropy < 2 * square:
             gap = min(gap, value - max(0.0, -entropy) ** 2 / (4 * square))
         gap = max(0.0, gap)  # rounding may leave a tiny negative number
-        return value, gap / (value - gap) if gap < value else np.inf
+        return value, float(gap / (value - gap)) if gap < value else np.inf
 
     def _constant_share(self, g_b):
         """(epsilon, r) with (1 - epsilon) mean(p) + epsilon r = mean(t), epsilon the smallest.

@@ -9,6 +9,7 @@ import argparse
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 from sklearn._loss import loss as sklearn_loss
@@ -30,7 +31,7 @@ N_BINARY = 5_000_000
 def copier(source, target, n_threads, pool):
     """A copy of ``source`` to ``target`` in parallel slices."""
     cuts = np.linspace(0, len(source), n_threads + 1).astype(int)
-    slices = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    slices = [slice(a, b) for a, b in pairwise(cuts)]
     return lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), slices))
 
 
@@ -122,9 +123,7 @@ def main():
     print("|---|" + "---|" * 9)
     with ThreadPoolExecutor(args.threads) as pool:
         for shape in (*SHAPES, (N_BINARY,)):
-            ms = medians(
-                contenders(shape, np.dtype(args.dtype), args.threads, pool), args.repeats
-            )
+            ms = medians(contenders(shape, np.dtype(args.dtype), args.threads, pool), args.repeats)
             ours = ms["loss and gradient"]
             peers = min(ms["scikit-learn"], ms.get("torch", np.inf))
             cells = [f"{ms[name]:.1f}" for name in ("loss and gradient", "loss", "gradient")]
