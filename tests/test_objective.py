@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from scipy import optimize, sparse
+from scipy.special import softmax
 
 from xentlearn import losses
 from xentlearn._linear import DesignMatrix
@@ -364,7 +365,9 @@ def test_weights_equal_repeated_rows(name, fit_intercept, container, rng):
 def many_rows(n, dtype, rng):
     X = rng.normal(size=(n, 3)) @ [[1.0, 0.4, 0.0], [0.0, 1.0, -2.0], [0.0, 0.0, 0.3]]
     X += [100.0, -3.0, 0.0]
-    return X.astype(dtype), rng.integers(0, 4, n).astype(np.float64)
+    weight = rng.integers(0, 4, n).astype(np.float64)
+    weight[::500] = 300  # weights of a few rows that matter
+    return X.astype(dtype), weight
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -539,7 +542,8 @@ def test_precondition_at_inverts_the_hessian(name, fit_intercept, C, rng):
     np.testing.assert_allclose(hessian @ got, gradients, rtol=1e-7, atol=1e-9)
     matrix = dense_preconditioner(objective)
     np.testing.assert_allclose(matrix, matrix.T, rtol=1e-6, atol=1e-9 * np.abs(matrix).max())
-    assert (np.linalg.eigvalsh(matrix) > 0).all()
+    for gradient in rng.normal(size=(50, objective.size)):
+        assert gradient @ objective.precondition(gradient) > 0
 
 
 @pytest.mark.parametrize("name", ["softmax", "binary"])
@@ -550,13 +554,28 @@ def test_precondition_at_of_difficult_data_stays_positive(name, C, fit_intercept
     arguments = np.float64, "dense", fit_intercept, C, rng
     objective = objective_of_difficult_X(name, *arguments)
     scale = np.sqrt(dense_preconditioner(objective).diagonal())
-    for size in (0.0, 1.0, 1e3):
+    for size in (0.0, 1e-6, 1e-5, 1e-4):
         objective.precondition_at(size * scale * rng.normal(size=objective.size))
         for g in rng.normal(size=(20, objective.size)):
             product = objective.precondition(g / scale)
             assert np.isfinite(product).all()
             assert (g / scale) @ product > 0
             np.testing.assert_array_equal(objective.precondition(-4 * g / scale), -4 * product)
+
+
+@pytest.mark.parametrize("name", ["softmax", "binary"])
+@pytest.mark.parametrize("C", [np.inf, 1.0])
+@pytest.mark.parametrize("logit", [300.0, 700.0, 720.0, 740.0, 800.0])
+def test_precondition_at_where_the_curvature_underflows(name, C, logit, rng):
+    """All rows are certain: second derivatives in the intercept are tiny, subnormal or 0."""
+    objective = make_case(name, rng).objective(C=C)
+    matrix = np.zeros(objective.shape)
+    matrix[-1, 0] = logit
+    objective.precondition_at(matrix.ravel())
+    for gradient in rng.normal(size=(20, objective.size)):
+        product = objective.precondition(gradient)
+        assert np.isfinite(product).all()
+        assert gradient @ product > 0
 
 
 def test_precondition_at_changes_nothing_for_sparse_X(rng):
@@ -661,6 +680,49 @@ def test_optimality_gap_says_something_at_the_start(name, fit_intercept, rng):
         objective = case.objective(fit_intercept=fit_intercept, C=C)
         _, gap = objective.optimality_gap(objective.start())
         assert gap < limit
+
+
+@pytest.mark.parametrize("name", ["softmax", "softmax, weights and smoothing", "soft"])
+def test_optimality_gap_is_its_formula(name, rng):
+    """Without an intercept: that of the dual at q = (1 - tau) t + tau p, for the best tau."""
+    case = make_case(name, rng)
+    objective = case.objective(fit_intercept=False)
+    weight, total = case.weights()
+    weight = weight / total
+    targets = (1 - case.smoothing) * case.targets + case.smoothing / N_OUTPUTS
+    n_useful = 0
+    for scale in (0.0, 0.01, 0.1, 1.0):
+        for _ in range(5):
+            vector = scale * rng.normal(size=objective.size)
+            value, gap = objective.optimality_gap(vector)
+            p = softmax(case.X @ objective.unpack(vector)[0].T, axis=1)
+            entropy = -(weight * p * np.log(p)).sum()
+            residual = case.X.T @ (weight * (p - targets))
+            tau = np.geomspace(1e-6, 1, 10_001)
+            dual = tau * entropy - tau**2 * (residual**2).sum() / (2 * objective.l2_reg)
+            np.testing.assert_allclose(gap, value / dual.max() - 1, rtol=1e-5)
+            n_useful += np.argmax(dual) < 10_000
+    assert n_useful > 5
+
+
+@each_case
+def test_gradient_where_every_row_is_predicted_by_the_same_shares(name, rng):
+    """What the bound uses for intercepts; weights of entries give every output its own mean."""
+    objective = make_case(name, rng).objective()
+    for _ in range(3):
+        matrix = np.zeros(objective.shape)
+        if objective.mass.ndim == 2:
+            ones = rng.uniform(0.01, 0.99, objective.n_outputs)
+            r = np.column_stack([1 - ones, ones])
+            matrix[-1] = np.log(ones / (1 - ones))
+        else:
+            r = rng.dirichlet(np.ones(objective.n_outputs), size=1)
+            matrix[-1] = np.log(r[0])
+        _, want = objective.value_gradient(matrix.ravel())
+        got = objective._constant_gradient(r)
+        np.testing.assert_allclose(
+            got, want.reshape(objective.shape)[:-1], rtol=0, atol=1e-12 * (1 + np.abs(want).max())
+        )
 
 
 @each_case

@@ -12,6 +12,7 @@ from xentlearn._solvers._lbfgs import (
     POLISH_ITERATIONS,
     REQUIRES,
     WINDOW,
+    _line_search,
     lbfgs,
 )
 
@@ -296,6 +297,25 @@ def test_a_curved_valley(size, solver):
     np.testing.assert_allclose(result.vector, 1.0, atol=1e-4)
     assert result.objective <= 1 + 1e-10
     assert len(objective.values) < 3 * result.n_iter + 10
+
+
+@pytest.mark.parametrize("length", [1e-6, 1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("make", [Quadratic, lambda: Rosenbrock(30), lambda: Logistic(1e-3)])
+def test_line_search_meets_the_wolfe_conditions(make, length):
+    """From steps that are far too short or too long."""
+    objective = make()
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        x = rng.normal(size=objective.size)
+        value, gradient = objective.value_gradient(x)
+        direction = -length * gradient
+        slope = gradient @ direction
+        point, new_value, new_gradient = _line_search(objective, x, value, slope, direction)
+        step = (point - x) @ direction / (direction @ direction)
+        np.testing.assert_allclose(point, x + step * direction)
+        assert new_value <= value + 1e-4 * step * slope
+        assert new_gradient @ direction >= 0.9 * slope
+        np.testing.assert_array_equal(new_gradient, objective.compute(point)[1])
 
 
 @each_solver

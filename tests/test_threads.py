@@ -102,6 +102,14 @@ def test_none_takes_all_the_physical_cores():
 
 
 @needs_openmp
+def test_none_takes_no_more_than_joblib_leaves(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: 1)
+    assert effective_n_threads() == 1
+    assert effective_n_threads(2) == 2
+
+
+@needs_openmp
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_omp_num_threads(n_threads):
     """Up to the number of cores: one on any machine."""

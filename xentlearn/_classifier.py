@@ -12,12 +12,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._linear import DesignMatrix
 from ._loss import proba
+from ._loss_settings import BinaryCrossentropy
 from ._objective import LinearObjective
 from ._solvers import SOLVERS
 from ._targets import encode_for_score, encode_y, resolve_loss
 from ._threads import effective_n_threads, sequential_blas
 from ._validation import check_weights
-from .losses import BinaryCrossentropy
 
 # A fit of at most so many multiply-adds per pass is over in milliseconds whatever is asked for: it
 # is solved in float64 and polished until rounding stops it, so that results do not depend on how a

@@ -11,18 +11,18 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 
-from ._validation import (
-    check_label_smoothing,
-    check_positive_weight,
-    check_soft_rows,
-    check_weights,
-)
-from .losses import (
+from ._loss_settings import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
     LossSetting,
     SparseCategoricalCrossentropy,
     known_names,
+)
+from ._validation import (
+    check_label_smoothing,
+    check_positive_weight,
+    check_soft_rows,
+    check_weights,
 )
 
 AUTO_NAMES = ("auto", "log_loss")
