@@ -1,6 +1,6 @@
 """Vector functions and row primitives on every CPU target that this machine has.
 
-exp may be wrong by 1 ulp (2 spacings among the subnormals), log1p by 2: the budgets stated at the
+exp may be wrong by 1.1 ulp (2 spacings among the subnormals), log1p by 2: the budgets stated at the
 top of `xentlearn/_kernels/exp_log.h`. Losses, gradients and curvature keep to 8 eps on every
 target, as `test_loss.py` demands of the widest one.
 """
@@ -26,7 +26,7 @@ LENGTHS = range(1, 36)  # up to two of the widest vectors and a tail
 SMOOTHING = 0.1
 
 # In ulp of the true value, as stated at the top of exp_log.h.
-BUDGET = {"exp": 1, "subnormal exp": 2, "log1p": 2}
+BUDGET = {"exp": 1.1, "subnormal exp": 2, "log1p": 2}
 
 # Where the errors were found to be largest: of all float32 numbers, and of 24 million float64 ones.
 HARDEST = {

@@ -4,7 +4,8 @@
  * (Remez, computed with 60 digits); `doc/accuracy.md` states the errors and tests/test_kernels.py
  * holds every target to them:
  *
- *   exp    at most 1 ulp (2 spacings among subnormals), any argument
+ *   exp    at most 1.1 ulp (2 spacings among subnormals), any argument: half an ulp for the last
+ *          sum, and below 1, where r is as large as ln2/2, a quarter each for r and r + r^2 P(r)
  *   log1p  at most 2 ulp for arguments >= 0
  */
 
@@ -111,8 +112,10 @@ XENT_INLINE V NAME(log1p)(V u)
     V lost = (u - (w - back)) + (NUMBER(1.0) - back);
     VI bits = AS_INT(w);
     VI k = (bits - SQRT_HALF_BITS) >> MANTISSA_BITS;
-    V x = (AS_REAL(bits - (k << MANTISSA_BITS)) - NUMBER(1.0)) +
-          lost * AS_REAL((EXPONENT_BIAS - k) << MANTISSA_BITS);
+    V f = AS_REAL(bits - (k << MANTISSA_BITS));
+    /* where u is huge nothing was lost, and 2^-k would not be a normal number */
+    lost = SELECT(MASK(u < NUMBER(0x1p60)), lost * NAME(power_of_two)(-k), SPLAT(0));
+    V x = (f - NUMBER(1.0)) + lost;
     V k_real = AS_REAL(k + AS_INT(SPLAT(ROUND_MAGIC))) - ROUND_MAGIC;
 #if IS_FLOAT
     V q = SPLAT(-0x1.38b46cp-4f);
