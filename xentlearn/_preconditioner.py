@@ -14,6 +14,7 @@ from scipy import linalg, sparse
 
 # Most multiply-adds for which the Hessian itself is made: some tens of milliseconds.
 HESSIAN_WORK = 1e9
+LEAST_CURVATURE = 1e-100
 # Widest X for which the full matrix is made: 32 MB, and a factorisation well below a second.
 MOST_FEATURES = 2000
 # Rows that are used, per feature: the matrix is needed to a few percent, not exactly.
@@ -168,7 +169,8 @@ class HessianAt:
         matrix = blocks.transpose(2, 0, 3, 1).reshape(n_rows * n_outputs, n_rows * n_outputs)
         diagonal = matrix.diagonal().copy()
         diagonal[: n_features * n_outputs] += l2_reg
-        diagonal[diagonal <= 0] = 1.0
+        # where every row is certain there is no curvature whose inverse could be written down
+        diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
         self.scale = 1.0 / np.sqrt(diagonal)
         matrix = matrix * (self.scale[:, np.newaxis] * self.scale)
         # a unit diagonal, and a little more: softmax intercepts may all move together for nothing
