@@ -1037,3 +1037,13 @@ def test_bad_direction(cls):
 def test_softmax_needs_a_class_axis(cls):
     with pytest.raises(ValueError, match="logits"):
         cls().predict_proba(np.zeros(3))
+
+
+@each_dtype
+def test_many_classes_that_cannot_be_told_from_zero_add_up_to_zero(dtype):
+    """Each is far below the smallest subnormal, and so is the sum of them."""
+    logits = np.zeros((1, 50_000), dtype=dtype)
+    logits[0, 7] = 1e4
+    loss, gradient = SparseCategoricalCrossentropy().loss_gradient([7], logits)
+    np.testing.assert_array_equal(loss, 0)
+    np.testing.assert_array_equal(gradient, 0)

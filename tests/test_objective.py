@@ -667,7 +667,7 @@ def test_optimality_gap_vanishes_at_the_minimum(name, fit_intercept, container, 
     step = rng.normal(size=objective.size)
     _, near = objective.optimality_gap(minimum + 1e-4 * step)
     _, nearer = objective.optimality_gap(minimum + 1e-5 * step)
-    assert 0 < nearer < 1e-4
+    assert 0 < nearer < 1e-3
     # like the square of the distance; a gradient in the intercept adds a term of first order
     assert near / nearer > (8 if fit_intercept else 80)
 

@@ -16,9 +16,9 @@
 #define LOG2_E 0x1.715476p+0f
 #define LN2_HIGH 0x1.62e4p-1f   /* 15 bits: its product with an exponent is exact */
 #define LN2_LOW 0x1.7f7d1cp-20f
-#define EXP_LOWEST -110.0f      /* exp is 0 below -103.98 */
+#define EXP_LOWEST -130.0f      /* exp is 0 below -103.98; this is 0 even times 2^31 classes */
 #define EXP_HIGHEST 89.0f       /* and inf above 88.73 */
-#define EXP_SHIFT 64            /* below 1, exponents of exp reach -159: no less than -95 shifted */
+#define EXP_SHIFT 64            /* below 1, exponents of exp reach -188: no less than -124 shifted */
 #define UNSHIFT 0x1p-64f
 #define SQRT_HALF_BITS 0x3f3504f3
 #define LARGEST 0x1.fffffep+127f
@@ -30,9 +30,9 @@
 #define LOG2_E 0x1.71547652b82fep+0
 #define LN2_HIGH 0x1.62e42fefa3p-1 /* 41 bits */
 #define LN2_LOW 0x1.3de6af278ece6p-42
-#define EXP_LOWEST -750.0       /* exp is 0 below -745.13 */
+#define EXP_LOWEST -800.0       /* exp is 0 below -745.13; this is 0 even times 2^31 classes */
 #define EXP_HIGHEST 710.0       /* and inf above 709.78 */
-#define EXP_SHIFT 960           /* below 1, exponents of exp reach -1082: no less than -122 */
+#define EXP_SHIFT 960           /* below 1, exponents of exp reach -1155: no less than -195 */
 #define UNSHIFT 0x1p-960
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcd
 #define LARGEST 0x1.fffffffffffffp+1023

@@ -22,6 +22,7 @@ POLISHED = 1e-20  # a relative gap at which coefficients are right to about 10 d
 POLISH_ITERATIONS = 200
 REFRESH = 10  # a polished problem gets the Hessian at iterations 10, 20, 40, 80, ...
 WINDOW = 10  # iterations over which progress is judged
+LEAST_RATE, MOST_RATE = 2 / 3, 0.95  # of convergence per window that an estimate may assume
 
 
 def lbfgs(objective, start, *, tol, max_iter, polish=False, callback=None):
@@ -144,14 +145,15 @@ def _gap_by_progress(values):
     Half the squared Newton decrement in the metric of the L-BFGS matrix, the usual estimate, is 8
     to 10 times too small on MNIST: the matrix does not know the slow directions. Progress does: for
     linear convergence with rate r per window, the rest is r / (1 - r) times the last window's
-    decrease. r is taken in [0.5, 0.95], so that one good or bad window does not decide.
+    decrease. r is taken in [2/3, 0.95], so that one good or bad window does not decide: with 1/2
+    as the least, the true gap of a default fit of MNIST was 1.2e-4 where 1e-4 was asked for.
     """
     if len(values) < 3:
         return 0.0
     last = min(WINDOW, (len(values) - 1) // 2)
     decrease = values[-1 - last] - values[-1]
     before = values[-1 - 2 * last] - values[-1 - last]
-    rate = min(max(decrease / before, 0.5), 0.95) if before > 0 else 0.5
+    rate = min(max(decrease / before, LEAST_RATE), MOST_RATE) if before > 0 else LEAST_RATE
     return max(0.0, decrease) * rate / (1 - rate)
 
 
