@@ -1,8 +1,8 @@
 """How long does one value-and-gradient take, beside scikit-learn's and NumPy's two products?
 
-Medians over several rounds in one process; within a round each runs by itself, after a pause, since
-the thread pools of BLAS and OpenMP would slow each other down. "sum" is NumPy's sum of X, one thread
-reading it once: a pass cannot be faster than memory allows.
+Medians over several rounds in one process; within a round each runs by itself, after a pause,
+since the thread pools of BLAS and OpenMP would slow each other down. "sum" is NumPy's sum of X, one
+thread reading it once: a pass cannot be faster than memory allows.
 """
 
 import argparse
