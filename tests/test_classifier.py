@@ -1987,3 +1987,32 @@ def test_a_failed_fit_says_so_and_the_next_one_works(change):
         clf.fit(X, y)
     clf.set_params(C=1.0, loss="auto").fit(X, y)
     assert_same_bits(clf, fit_default(X, y))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"class_weight": {0: 0.0, 1: 1.0}},
+        {"loss": BinaryCrossentropy(pos_weight=0.0)},
+        {"loss": "categorical_crossentropy", "class_weight": {0: 0.0, 1: 1.0}},
+    ],
+    ids=str,
+)
+def test_weights_that_leave_one_class(settings):
+    X, y = binary_data()
+    with pytest.raises(ValueError, match="2 classes must have a positive weight"):
+        SoftmaxClassifier(**settings).fit(X, (y == y[0]).astype(int))
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_matrix], ids=["dense", "csr"])
+def test_X_whose_squares_overflow(container):
+    X, y = multiclass_data()
+    with pytest.raises(ValueError, match="squares of 'X' must be finite"):
+        SoftmaxClassifier().fit(container(1e200 * X), y)
+
+
+def test_float64_of_the_other_byte_order():
+    X, y = multiclass_data()
+    swapped = SoftmaxClassifier().fit(X.astype(X.dtype.newbyteorder()), y)
+    assert swapped.coef_.dtype == np.float64
+    np.testing.assert_array_equal(swapped.coef_, SoftmaxClassifier().fit(X, y).coef_)

@@ -216,7 +216,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         mass = y.mass()
         outputs = self._fitted_outputs(y, mass)
         start = self._warm_start_coef(y, X.shape[1])
-        coef_dtype = np.float64 if self._X_dtype == np.float64 else np.float32
+        double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
+        coef_dtype = np.float64 if double else np.float32
 
         small = X.shape[0] * X.shape[1] * y.n_outputs <= SMALL_WORK
         data = X.astype(np.float64) if small and X.dtype != np.float64 else X
@@ -303,6 +304,12 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             varies = (mass > 0).all(axis=1)
             what = "do not vary in the training data and are predicted as the constant they are"
             names = "Classes" if y.kind == "one_vs_rest" else "Labels"
+        if (y.kind == "binary" and not varies.all()) or (mass.ndim == 1 and varies.sum() < 2):
+            raise ValueError(
+                "At least 2 classes must have a positive weight; of "
+                f"{y.classes.tolist()} fewer have one. Look at 'class_weight', 'pos_weight' and "
+                "'sample_weight'."
+            )
         if not varies.all():
             warnings.warn(
                 f"{names} {y.classes[~varies].tolist()} {what}.", UserWarning, stacklevel=3

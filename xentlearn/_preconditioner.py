@@ -36,11 +36,27 @@ def weighted_moments(X, weight):
     -------
     mean, variance : ndarray of shape (n_features,)
         For a sparse X the second is the mean square: it is never centred.
+
+    Raises
+    ------
+    ValueError
+        If a square overflows.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, variance = _moments(X, weight)
+    if not np.isfinite(variance).all():
+        feature = int(np.argmin(np.isfinite(variance)))
+        raise ValueError(
+            f"The squares of 'X' must be finite in {X.dtype}; those of feature {feature} are not. "
+            "Divide it by its largest value."
+        )
+    return mean, variance
+
+
+def _moments(X, weight):
     total = weight.sum()
     if sparse.issparse(X):
-        mean = X.T @ weight / total
-        return mean, X.multiply(X).T @ weight / total
+        return X.T @ weight / total, X.multiply(X).T @ weight / total
     n_features = X.shape[1]
     mean, variance = np.zeros(n_features), np.zeros(n_features)
     for begin in range(0, len(X), BLOCK_ROWS):

@@ -35,8 +35,8 @@ def effective_n_threads(n_threads=None):
     ----------
     n_threads : int or None, default=None
         A positive number is taken as it is. None means as many as ``OMP_NUM_THREADS`` or
-        threadpoolctl allow, and no more than there are physical cores, or than joblib leaves to
-        each of its workers.
+        threadpoolctl allow; without ``OMP_NUM_THREADS``, no more than there are physical cores, or
+        than joblib leaves to each of its workers.
 
     Returns
     -------
