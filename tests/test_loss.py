@@ -1047,3 +1047,27 @@ def test_many_classes_that_cannot_be_told_from_zero_add_up_to_zero(dtype):
     loss, gradient = SparseCategoricalCrossentropy().loss_gradient([7], logits)
     np.testing.assert_array_equal(loss, 0)
     np.testing.assert_array_equal(gradient, 0)
+
+
+@each_case
+@pytest.mark.parametrize("n_outputs", [5, 40])
+def test_outputs_may_lie_over_inputs(case, n_outputs, rng):
+    setting, y_true, logits = make_case(case, rng, n_outputs=n_outputs)
+    direction = rng.normal(size=logits.shape)
+    loss, gradient = setting.loss_gradient(y_true, logits)
+    product = setting.hessian_product(y_true, logits, direction)
+    proba = setting.predict_proba(logits)
+
+    z = logits.copy()
+    over = setting.loss_gradient(y_true, z, gradient_out=z)
+    np.testing.assert_array_equal(over[0], loss)
+    np.testing.assert_array_equal(over[1], gradient)
+    v = direction.copy()
+    np.testing.assert_array_equal(
+        setting.hessian_product(y_true, logits, v, product_out=v), product
+    )
+    z = logits.copy()
+    np.testing.assert_array_equal(setting.predict_proba(z, proba_out=z), proba)
+    if y_true.dtype == logits.dtype and y_true.shape == logits.shape:
+        y = y_true.copy()
+        np.testing.assert_array_equal(setting.gradient(y, logits, gradient_out=y), gradient)

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 from ._loss import EncodedTarget, proba
 from ._threads import effective_n_threads
 from ._validation import (
+    apart,
     as_floating,
     check_binary_targets,
     check_label_smoothing,
@@ -91,9 +92,11 @@ class LossSetting(BaseEstimator):
             label_smoothing=check_label_smoothing(self.label_smoothing),
         )
 
-    def _prepare(self, y_true, logits, sample_weight):
-        logits = check_logits(logits, binary=self.proba_kind == "sigmoid")
+    def _prepare(self, y_true, logits, sample_weight, *outs):
+        """(logits, logits as a matrix, encoded targets), none of them under an output."""
+        logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), *outs)
         matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
+        y_true = apart(np.asarray(y_true), *outs)
         return logits, matrix, self._encode(y_true, matrix.shape, logits.dtype, sample_weight)
 
     def loss(self, y_true, logits, *, sample_weight=None, loss_out=None, n_threads=1):
@@ -116,7 +119,7 @@ class LossSetting(BaseEstimator):
         -------
         loss : ndarray of shape (n_samples,)
         """
-        logits, matrix, target = self._prepare(y_true, logits, sample_weight)
+        logits, matrix, target = self._prepare(y_true, logits, sample_weight, loss_out)
         loss_out = check_out(loss_out, "loss_out", (len(matrix),), matrix.dtype)
         target.loss_gradient(matrix, loss_out, None, effective_n_threads(n_threads))
         return loss_out
@@ -141,7 +144,7 @@ class LossSetting(BaseEstimator):
         -------
         gradient : ndarray of the shape of the logits
         """
-        logits, matrix, target = self._prepare(y_true, logits, sample_weight)
+        logits, matrix, target = self._prepare(y_true, logits, sample_weight, gradient_out)
         gradient_out = check_out(gradient_out, "gradient_out", logits.shape, logits.dtype)
         target.loss_gradient(
             matrix, None, gradient_out.reshape(matrix.shape), effective_n_threads(n_threads)
@@ -173,7 +176,9 @@ class LossSetting(BaseEstimator):
         loss : ndarray of shape (n_samples,)
         gradient : ndarray of the shape of the logits
         """
-        logits, matrix, target = self._prepare(y_true, logits, sample_weight)
+        logits, matrix, target = self._prepare(
+            y_true, logits, sample_weight, loss_out, gradient_out
+        )
         loss_out = check_out(loss_out, "loss_out", (len(matrix),), matrix.dtype)
         gradient_out = check_out(gradient_out, "gradient_out", logits.shape, logits.dtype)
         target.loss_gradient(
@@ -205,14 +210,15 @@ class LossSetting(BaseEstimator):
         -------
         product : ndarray of the shape of the logits
         """
-        logits, matrix, target = self._prepare(y_true, logits, sample_weight)
+        logits, matrix, target = self._prepare(y_true, logits, sample_weight, product_out)
         direction, _ = as_floating(direction, "direction")
         if direction.shape != logits.shape:
             raise ValueError(
                 f"'direction' must have the shape of the logits, {logits.shape}, got "
                 f"{direction.shape}."
             )
-        direction = direction.astype(logits.dtype, copy=False).reshape(matrix.shape)
+        direction = apart(direction.astype(logits.dtype, copy=False), product_out)
+        direction = direction.reshape(matrix.shape)
         product_out = check_out(product_out, "product_out", logits.shape, logits.dtype)
         target.hessian_product(
             matrix, direction, product_out.reshape(matrix.shape), effective_n_threads(n_threads)
@@ -241,7 +247,7 @@ class LossSetting(BaseEstimator):
         -------
         diagonal : ndarray of the shape of the logits
         """
-        logits, matrix, target = self._prepare(y_true, logits, sample_weight)
+        logits, matrix, target = self._prepare(y_true, logits, sample_weight, diagonal_out)
         diagonal_out = check_out(diagonal_out, "diagonal_out", logits.shape, logits.dtype)
         target.hessian_diagonal(
             matrix, diagonal_out.reshape(matrix.shape), effective_n_threads(n_threads)
@@ -285,7 +291,7 @@ class LossSetting(BaseEstimator):
         return self._proba(logits, log_proba_out, "log_proba_out", True, n_threads)
 
     def _proba(self, logits, out, name, logarithm, n_threads):
-        logits = check_logits(logits, binary=self.proba_kind == "sigmoid")
+        logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), out)
         out = check_out(out, name, logits.shape, logits.dtype)
         matrix, filled = logits, out
         if logits.ndim == 1:

@@ -263,6 +263,12 @@ def check_out(out, name, shape, dtype):
     return out
 
 
+def apart(array, *outs):
+    """The array, or a copy if one of the outputs lies over it: kernels write before they read."""
+    arrays = [out for out in outs if isinstance(out, np.ndarray)]
+    return array.copy() if any(np.may_share_memory(array, out) for out in arrays) else array
+
+
 def _index(at):
     """An index as a person writes it: 3 or (3, 1)."""
     return int(at[0]) if len(at) == 1 else tuple(int(i) for i in at)
