@@ -5,6 +5,9 @@ import os
 import numpy as np
 import pytest
 
+import xentlearn
+from xentlearn import _loss
+
 
 @pytest.fixture(scope="session")
 def seed():
@@ -16,3 +19,13 @@ def seed():
 def rng(seed):
     """A fresh random generator for every test."""
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(params=_loss.available_targets())
+def target(request):
+    """Run on this CPU target, then go back to the one that was in use."""
+    before = _loss.current_target()
+    xentlearn.use_cpu_target(request.param)
+    assert _loss.current_target() == request.param
+    yield request.param
+    xentlearn.use_cpu_target(before)

@@ -45,16 +45,6 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_class_count = pytest.mark.parametrize("n_classes", CLASS_COUNTS)
 
 
-@pytest.fixture(params=TARGETS)
-def target(request):
-    """Run on this CPU target, then go back to the one that was in use."""
-    before = _loss.current_target()
-    xentlearn.use_cpu_target(request.param)
-    assert _loss.current_target() == request.param
-    yield request.param
-    xentlearn.use_cpu_target(before)
-
-
 # --- exp and log1p --------------------------------------------------------------------------------
 
 

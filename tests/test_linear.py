@@ -36,15 +36,6 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 each_output_count = pytest.mark.parametrize("n_outputs", OUTPUT_COUNTS)
 
 
-@pytest.fixture(params=TARGETS)
-def target(request):
-    """Run on this CPU target, then go back to the one that was in use."""
-    before = _loss.current_target()
-    xentlearn.use_cpu_target(request.param)
-    yield request.param
-    xentlearn.use_cpu_target(before)
-
-
 @pytest.fixture
 def each_target():
     """Iterator over the CPU targets, each in use while it is the current one."""
