@@ -95,7 +95,7 @@ class BuildExt(build_ext):
         else:
             # -ffp-contract=fast is what GCC does anyway: products may be fused with sums where the
             # target has FMA. Nothing else about arithmetic is relaxed.
-            compile_flags = ["-O1", "-g"] if DEBUG else ["-O3", "-g0"]
+            compile_flags = ["-O2", "-g"] if DEBUG else ["-O3", "-g0"]
             compile_flags += ["-ffp-contract=fast", "-fvisibility=hidden"]
             link_flags = []
         openmp_compile, openmp_link = self.probe_openmp()

@@ -352,8 +352,8 @@ def test_float32_gradients_do_not_lose_digits_with_the_number_of_rows(target, rn
         np.testing.assert_allclose(got[name], want, rtol=4 * eps, atol=0, err_msg=name)
 
 
-@pytest.mark.skipif("avx2" not in TARGETS, reason="needs a target with fused multiply-add")
 @pytest.mark.parametrize("container", ["dense", "csr"])
+@pytest.mark.skipif("avx2" not in TARGETS, reason="needs a target with FMA and one without")
 def test_the_target_in_use_makes_the_products(container, each_target, rng):
     """Fused multiply-add rounds once where the scalar target rounds twice."""
     problem = make_problem("binary", 200, 50, 9, np.float64, rng)
