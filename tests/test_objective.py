@@ -15,6 +15,7 @@ from xentlearn._preconditioner import (
     BLOCK_ROWS,
     LEAST_ROWS,
     MOST_FEATURES,
+    BlocksAt,
     Preconditioner,
     covariance,
     weighted_moments,
@@ -780,3 +781,37 @@ def test_threads_change_no_bit(container, dtype, rng):
         a, b = getattr(one, method)(*arguments), getattr(two, method)(*arguments)
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_blocks_are_the_diagonal_of_the_hessian(dtype, rng):
+    """With the curvature of each output's rows, and l2_reg on the features only."""
+    n, n_features, n_outputs = 300, 6, 3
+    X = rng.normal(size=(n, n_features)).astype(dtype) * 10.0 ** np.arange(-3, 3)
+    X = X.astype(dtype)
+    curvature = rng.uniform(0, 1e-3, size=(n, n_outputs))
+    mean = X.mean(axis=0, dtype=np.float64)
+    gradient = rng.normal(size=(n_features + 1, n_outputs))
+    got = BlocksAt(X, curvature, mean, 0.1).apply(gradient, True)
+    Z = X.astype(np.float64) - mean
+    for k in range(n_outputs):
+        block = Z.T @ (curvature[:, k, np.newaxis] * Z) + 0.1 * np.eye(n_features)
+        want = np.linalg.solve(block, gradient[:-1, k])
+        np.testing.assert_allclose(got[:-1, k], want, rtol=2e-3 if dtype == np.float32 else 1e-9)
+        np.testing.assert_allclose(got[-1, k], gradient[-1, k] / curvature[:, k].sum())
+
+
+def test_large_problems_get_blocks(rng):
+    case = make_case("softmax", rng)
+    objective = case.objective()
+    before = objective.preconditioner
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xentlearn._preconditioner.HESSIAN_WORK", 0)
+        objective.precondition_at(np.zeros(objective.size))
+        assert isinstance(objective.preconditioner, BlocksAt)
+        for g in rng.normal(size=(10, objective.size)):
+            assert g @ objective.precondition(g) > 0
+        objective = case.objective()
+        patch.setattr("xentlearn._preconditioner.MOST_BLOCK_NUMBERS", 0)
+        objective.precondition_at(np.zeros(objective.size))
+        assert type(objective.preconditioner) is type(before)

@@ -7,6 +7,7 @@ from scipy import optimize
 from xentlearn._solvers import SOLVERS, Result
 from xentlearn._solvers._base import require
 from xentlearn._solvers._lbfgs import (
+    HARD,
     MEMORY,
     MOST_TRIALS,
     POLISH_ITERATIONS,
@@ -442,9 +443,28 @@ def test_polishing_asks_for_a_better_preconditioner(solver):
     for vector in objective.at:  # points where the value is known
         assert any((vector == point).all() for point in objective.points)
     np.testing.assert_allclose(result.vector, objective.minimum, rtol=0, atol=1e-9)
-    unpolished = Refreshed()
-    run(solver, unpolished, tol=1e-8)
-    assert not unpolished.at
+
+
+@each_solver
+def test_a_hard_problem_asks_for_a_better_preconditioner(solver):
+    """Without polishing, only from iteration HARD on."""
+
+    class Refreshed(Quadratic):
+        n_asked = 0
+
+        def precondition_at(self, vector):
+            self.n_asked += 1
+            self.preconditioner = "exact"
+
+    easy = Refreshed(condition=1e2)
+    assert run(solver, easy, tol=1e-4).n_iter < HARD
+    assert easy.n_asked == 0
+    assert run(solver, Quadratic(), tol=1e-12).n_iter > HARD + 20
+    hard = Refreshed()
+    result = run(solver, hard, tol=1e-12)
+    assert result.converged
+    assert hard.n_asked == 1
+    assert HARD < result.n_iter <= HARD + 20
 
 
 @each_solver

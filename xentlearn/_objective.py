@@ -9,7 +9,14 @@ import numpy as np
 from scipy import sparse
 
 from ._loss import proba
-from ._preconditioner import HessianAt, Preconditioner, hessian_is_cheap, weighted_moments
+from ._preconditioner import (
+    BlocksAt,
+    HessianAt,
+    Preconditioner,
+    blocks_fit,
+    hessian_is_cheap,
+    weighted_moments,
+)
 
 
 class LinearObjective:
@@ -153,15 +160,28 @@ class LinearObjective:
         return self.preconditioner.apply(gradient.reshape(self.shape), self.fit_intercept).ravel()
 
     def precondition_at(self, vector):
-        """Use the Hessian at ``vector`` from now on, where that is cheap; else change nothing."""
+        """Use the Hessian at ``vector`` from now on, or its diagonal blocks if it is large.
+
+        Nothing changes for sparse X, or where even the blocks take too much memory.
+        """
+        if sparse.issparse(self.X):
+            return
         coupled = self.mass.ndim == 1
-        if sparse.issparse(self.X) or not hessian_is_cheap(len(self.X), *self.shape, coupled):
+        small = hessian_is_cheap(len(self.X), *self.shape, coupled)
+        if not small and not blocks_fit(self.n_features, self.n_outputs):
             return
         coef, intercept = self._packed(vector)
         logits = np.empty((len(self.X), self.n_outputs), dtype=self.design.dtype)
         self.design.scores(coef, intercept, logits, "logits", self.n_threads)
         curvature = np.empty_like(logits)
         self.target.hessian_diagonal(logits, curvature, self.n_threads)
+        curvature /= self.total_weight
+        if not small:
+            try:
+                self.preconditioner = BlocksAt(self.X, curvature, self.mean, self.l2_reg)
+            except np.linalg.LinAlgError:
+                pass
+            return
         coupling = None
         if coupled:
             coupling = np.empty_like(logits)
@@ -171,9 +191,7 @@ class LinearObjective:
         if self.fit_intercept:
             Z = np.concatenate([Z, np.ones((len(Z), 1))], axis=1)
         try:
-            self.preconditioner = HessianAt(
-                Z, curvature / self.total_weight, coupling, self.l2_reg, self.n_features
-            )
+            self.preconditioner = HessianAt(Z, curvature, coupling, self.l2_reg, self.n_features)
         except np.linalg.LinAlgError:  # so flat a point that rounding has the last word
             return
 

@@ -18,8 +18,8 @@ hessian_product(vector, direction) -> ndarray
 precondition(gradient) -> ndarray
     An approximate inverse Hessian, positive definite and linear, times ``gradient``.
 precondition_at(vector), optional
-    Makes ``precondition`` use the curvature at ``vector``, where that is cheap; asked for by a
-    solver that polishes.
+    Makes ``precondition`` use the curvature at ``vector``, where it can; asked for by a solver that
+    polishes, or that finds the problem hard.
 """
 
 from dataclasses import dataclass, field

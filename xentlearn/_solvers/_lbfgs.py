@@ -21,6 +21,7 @@ MOST_TRIALS = 30  # per line search; a healthy one needs one or two
 POLISHED = 1e-20  # a relative gap at which coefficients are right to about 10 digits
 POLISH_ITERATIONS = 200
 REFRESH = 10  # a polished problem gets the Hessian at iterations 10, 20, 40, 80, ...
+HARD = 150  # and a hard one at 150, 300, 600, ...: by then it is worth the time of many passes
 WINDOW = 10  # iterations over which progress is judged
 LEAST_RATE, MOST_RATE = 2 / 3, 0.95  # of convergence per window that an estimate may assume
 
@@ -71,7 +72,7 @@ def _minimise(objective, result, tol, max_iter, polish, callback, began):
     slope = gradient @ direction
     values = result.history["objective"]
     best_slope, since_best = np.inf, 0
-    refresh = REFRESH
+    refresh = REFRESH if polish else HARD
 
     while True:
         scale = max(abs(value), objective.value_scale)
@@ -102,7 +103,7 @@ def _minimise(objective, result, tol, max_iter, polish, callback, began):
             result.converged, result.message = gap <= tol, "reached 'max_iter'"
             return
 
-        if polish and result.n_iter == refresh and hasattr(objective, "precondition_at"):
+        if result.n_iter == refresh and hasattr(objective, "precondition_at"):
             refresh *= 2
             objective.precondition_at(x)
             pairs.clear()  # what they know of the Hessian, it knows better
