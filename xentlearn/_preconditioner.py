@@ -1,4 +1,4 @@
-"""Approximate inverses of the Hessian: of the features alone, or at a point of a small problem.
+"""Approximate inverses of the Hessian: from the features alone, or at a point that was reached.
 
 The Hessian of softmax cross-entropy in the coefficients of class k is close to a multiple of the
 weighted covariance of X: the multiple is the mean of p_k (1 - p_k). Dividing by
@@ -14,7 +14,7 @@ from scipy import linalg, sparse
 
 # Most multiply-adds for which the Hessian itself is made: some tens of milliseconds.
 HESSIAN_WORK = 1e9
-LEAST_CURVATURE = 1e-100
+LEAST_CURVATURE = 1e-100  # whose inverse can still be squared
 # Most numbers in the matrices of all outputs together: 64 MB in float32.
 MOST_BLOCK_NUMBERS = 16_000_000
 # Widest X for which the full matrix is made: 32 MB, and a factorisation well below a second.
@@ -87,35 +87,35 @@ def covariance(X, weight, mean):
         weight = counts.astype(np.float64)
     else:
         chosen = np.arange(n_samples)
-    matrix = np.zeros((n_features, n_features))
+    return centred_products(X, chosen, weight, mean) / weight.sum()
+
+
+def centred_products(X, chosen, weight, mean):
+    """Sum of weight (x - mean) (x - mean)^T over the chosen rows, in float64 block by block."""
+    matrix = np.zeros((X.shape[1], X.shape[1]))
     for begin in range(0, len(chosen), BLOCK_ROWS):
-        rows = chosen[begin : begin + BLOCK_ROWS]
-        centred = X[rows] - mean.astype(X.dtype)
-        centred *= np.sqrt(weight[begin : begin + BLOCK_ROWS, np.newaxis]).astype(X.dtype)
+        rows = slice(begin, begin + BLOCK_ROWS)
+        centred = X[chosen[rows]] - mean.astype(X.dtype)
+        centred *= np.sqrt(weight[rows, np.newaxis]).astype(X.dtype)
         matrix += centred.T @ centred
-    return matrix / weight.sum()
+    return matrix
 
 
-def inverse_factor(matrix, dtype):
-    """(L^-1, scale) with matrix^-1 about scale L^-T L^-1 scale; the matrix is overwritten.
+def inverse_factor(matrix, scale, dtype):
+    """L^-1 with matrix^-1 about scale L^-T L^-1 scale; the matrix is overwritten.
 
-    Scaled to a unit diagonal first, so that the factorisation does not see units of features.
+    ``scale`` makes the diagonal about 1, so that the factorisation does not see units of features.
     Applied as two matrix products: positive definite whatever the rounding, and for a few columns
     several times faster than two triangular solves. ``dtype`` is the one the matrix was made in:
     duplicated or constant features, and its rounding, must not break the factorisation.
     """
-    diagonal = matrix.diagonal().copy()
-    # without a penalty, a constant feature has no curvature at all: leave its scale alone
-    diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
-    scale = 1.0 / np.sqrt(diagonal)
     matrix *= scale[:, np.newaxis] * scale
     matrix.flat[:: len(matrix) + 1] += 8 * len(matrix) * np.finfo(dtype).eps
     factor = linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
     identity = np.eye(len(factor))
-    inverse = linalg.solve_triangular(
+    return linalg.solve_triangular(
         factor, identity, lower=True, overwrite_b=True, check_finite=False
     )
-    return inverse.astype(dtype), scale
 
 
 class Preconditioner:
@@ -144,18 +144,9 @@ class Preconditioner:
         self.scale = 1.0 / np.sqrt(diagonal)
         self.inverse_factor = None
         if not sparse.issparse(X) and X.shape[1] <= MOST_FEATURES:
-            # scaled to a unit diagonal, so that the factorisation does not see units of features
             matrix = curvature * covariance(X, weight, mean)
-            matrix *= self.scale[:, np.newaxis] * self.scale
-            matrix.flat[:: len(matrix) + 1] += l2_reg * self.scale**2
-            # duplicated or constant features, and the subset's rounding, must not break it
-            matrix.flat[:: len(matrix) + 1] += 8 * len(matrix) * np.finfo(X.dtype).eps
-            # Applied as L^-T (L^-1 g), two matrix products: positive definite whatever the
-            # rounding, and several times faster for a few columns than two triangular solves.
-            factor = linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
-            self.inverse_factor = linalg.solve_triangular(
-                factor, np.eye(len(factor)), lower=True, overwrite_b=True, check_finite=False
-            )
+            matrix.flat[:: len(matrix) + 1] += l2_reg
+            self.inverse_factor = inverse_factor(matrix, self.scale, X.dtype)
 
     def apply(self, gradient, has_intercept):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
@@ -248,18 +239,18 @@ class BlocksAt:
         n_samples, n_features = X.shape
         n_used = max(LEAST_ROWS, ROWS_PER_FEATURE * n_features)
         step = max(1, n_samples // n_used)
-        X, curvature = X[::step], curvature[::step] * step
+        chosen, curvature = np.arange(0, n_samples, step), curvature[::step] * step
         self.intercept_scale = 1.0 / np.maximum(curvature.sum(axis=0), LEAST_CURVATURE)
         self.factors = []
         for k in range(curvature.shape[1]):
-            matrix = np.zeros((n_features, n_features))
-            for begin in range(0, len(X), BLOCK_ROWS):
-                rows = slice(begin, begin + BLOCK_ROWS)
-                centred = X[rows] - mean.astype(X.dtype)
-                centred *= np.sqrt(curvature[rows, k, np.newaxis]).astype(X.dtype)
-                matrix += centred.T @ centred
+            matrix = centred_products(X, chosen, curvature[:, k], mean)
             matrix.flat[:: n_features + 1] += l2_reg
-            self.factors.append(inverse_factor(matrix, X.dtype))
+            diagonal = matrix.diagonal().copy()
+            # a feature that is constant where there is curvature: leave its scale alone
+            diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
+            scale = 1.0 / np.sqrt(diagonal)
+            inverse = inverse_factor(matrix, scale, X.dtype).astype(X.dtype)
+            self.factors.append((inverse, scale))
 
     def apply(self, gradient, has_intercept):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
