@@ -80,15 +80,10 @@ XENT_INLINE void NAME(panel_product)(const int n_rows, const int n_vectors, cons
     for (int i = 0; i < n_rows; i++)
         XENT_UNROLL
         for (int v = 0; v < n_vectors; v++) {
-            if (to_total) {
-                double *to = total + i * width + v * LANES;
-                VD sum;
-                memcpy(&sum, to, sizeof sum);
-                sum += WIDEN(sums[i][v]);
-                memcpy(to, &sum, sizeof sum);
-            } else {
+            if (to_total)
+                ADD_TO_TOTAL(total + i * width + v * LANES, sums[i][v]);
+            else
                 STORE(c + i * width + v * LANES, sums[i][v]);
-            }
         }
 }
 
@@ -150,13 +145,8 @@ static void NAME(sparse_product_to_total)(ptrdiff_t width, ptrdiff_t n_entries,
 {
     const REAL *data = data_in, *r = r_in;
     for (ptrdiff_t j = 0; j < n_entries; j++)
-        for (ptrdiff_t k = 0; k < width; k += LANES) {
-            double *to = total + indices[j] * width + k;
-            VD sum;
-            memcpy(&sum, to, sizeof sum);
-            sum += WIDEN(data[j] * LOAD(r + k));
-            memcpy(to, &sum, sizeof sum);
-        }
+        for (ptrdiff_t k = 0; k < width; k += LANES)
+            ADD_TO_TOTAL(total + indices[j] * width + k, data[j] * LOAD(r + k));
 }
 
 static const xent_products NAME(products) = {

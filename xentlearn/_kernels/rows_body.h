@@ -5,8 +5,8 @@
  * holds either one number per row or the same number in every lane. `across` is a constant in each
  * of the two copies that the compiler makes of a body, so it costs nothing.
  *
- * Sums add at most SUM_STEPS vectors in the dtype itself, then continue in float64 (for float64:
- * compensated), so the error does not grow with the number of classes.
+ * Sums add at most SUM_STEPS vectors in the dtype itself, then go into a pair of numbers that loses
+ * nothing (Knuth's two-sum), so the error does not grow with the number of classes.
  */
 #include "exp_log.h"
 
@@ -14,22 +14,16 @@
 #define ONE NUMBER(1.0)
 
 typedef struct {
-    V part;
-    VD high, low;
+    V part, high, low;
 } NAME(sum);
 #define SUM NAME(sum)
 
 XENT_INLINE void NAME(sum_flush)(SUM *sum)
 {
-    VD part = WIDEN(sum->part);
-#if IS_FLOAT
-    sum->high += part; /* 29 spare bits */
-#else
-    VD next = sum->high + part;
-    VD back = next - sum->high;
-    sum->low += (sum->high - (next - back)) + (part - back);
+    V next = sum->high + sum->part;
+    V back = next - sum->high;
+    sum->low += (sum->high - (next - back)) + (sum->part - back);
     sum->high = next;
-#endif
     sum->part = SPLAT(0);
 }
 #define SUM_FLUSH NAME(sum_flush)
@@ -37,13 +31,9 @@ XENT_INLINE void NAME(sum_flush)(SUM *sum)
 XENT_INLINE V NAME(sum_total)(const int across, SUM *sum)
 {
     SUM_FLUSH(sum);
-#if IS_FLOAT
-    VD total = sum->high;
-#else
     /* where the sum is inf, what was lost on the way is nan */
-    VD total = sum->high + SELECT(MASK(sum->high <= LARGEST), sum->low, SPLAT(0));
-#endif
-    return across ? NARROW(total) : LANE_SUM(&total);
+    V low = SELECT(AT_MOST(sum->high, SPLAT(LARGEST)), sum->low, SPLAT(0));
+    return across ? sum->high + low : LANE_SUM(sum->high, low);
 }
 #define SUM_TOTAL NAME(sum_total)
 
@@ -68,21 +58,6 @@ XENT_INLINE V NAME(sum_total)(const int across, SUM *sum)
             (to)[g] = FIRST_LANE(x); \
     } while (0)
 
-/* Lanes from LANES - rest on. */
-XENT_INLINE VI NAME(fresh_lanes)(ptrdiff_t rest)
-{
-#if VECTOR_BYTES
-    INT lanes[LANES];
-    VI mask;
-    for (int lane = 0; lane < LANES; lane++)
-        lanes[lane] = lane >= LANES - rest ? -1 : 0;
-    memcpy(&mask, lanes, sizeof mask);
-    return mask;
-#else
-    return -(INT)(rest > 0);
-#endif
-}
-
 /* Two copies of a body, one per layout. */
 #define BOTH_LAYOUTS(call_across, call_along) \
     do {                                      \
@@ -94,45 +69,57 @@ XENT_INLINE VI NAME(fresh_lanes)(ptrdiff_t rest)
 
 /* ---- softmax: maximum, exponentials, their sum -------------------------------------------- */
 
+/* The maxima come first, for all rows: their reductions over lanes then overlap. */
+XENT_INLINE void NAME(max_body)(const int across, xent_block block, const REAL *z, REAL *max_out)
+{
+    const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block);
+    GROUPS(block, g)
+    {
+        const REAL *zg = z + GROUP_BEGIN(block, g);
+        V max = SPLAT(-INFINITY), other = max; /* two chains, to hide the latency */
+        ptrdiff_t j = 0;
+        for (; j + 2 <= steps; j += 2) {
+            max = MAX(LOAD(zg + j * step), max);
+            other = MAX(LOAD(zg + (j + 1) * step), other);
+        }
+        if (j < steps)
+            max = MAX(LOAD(zg + j * step), max);
+        if (REST(block))
+            other = MAX(LOAD(zg + TAIL(block)), other);
+        max = MAX(max, other);
+        ROW_STORE(max_out, g, across ? max : LANE_MAX(max));
+    }
+}
+
 /* The largest entry has e = 1 exactly; s sums all e but one such entry, so 1 + s is the sum of
  * the softmax, and s itself keeps its digits where it is tiny: log1p(s) and s / (1 + s) are then
  * right where log(1 + s) and 1 - 1 / (1 + s) would have cancelled. */
-XENT_INLINE V NAME(softmax_step)(V z, V max, SUM *sum, V *n_largest)
+XENT_INLINE V NAME(softmax_step)(V z, V max, SUM *sum, V *n_others)
 {
-    V e = EXP_DIFFERENCE(z, max);
-    VI largest = MASK(z == max);
-    *n_largest += SELECT(largest, SPLAT(ONE), SPLAT(0));
-    sum->part += SELECT(largest, SPLAT(0), e);
-    return SELECT(largest, SPLAT(ONE), e * UNSHIFT);
+    const V e = EXP_DIFFERENCE(z, max);
+    const M other = ~EQUAL(z, max);
+    *n_others = ADD_WHERE(other, *n_others, SPLAT(ONE));
+    sum->part = ADD_WHERE(other, sum->part, e);
+    return e * UNSHIFT;
 }
 
 XENT_INLINE void NAME(softmax_body)(const int across, xent_block block, const REAL *z, REAL *e,
-                                    REAL *max_out, REAL *s_out)
+                                    REAL *max_in, REAL *s_out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
-    const VI fresh = NAME(fresh_lanes)(rest);
+    const M fresh = LAST_LANES(rest);
+    const V n_steps = SPLAT((REAL)(steps + (rest > 0)));
     GROUPS(block, g)
     {
         const REAL *zg = z + GROUP_BEGIN(block, g);
         REAL *eg = e ? e + GROUP_BEGIN(block, g) : NULL;
-        V max = SPLAT(-INFINITY);
-        for (ptrdiff_t j = 0; j < steps; j++) {
-            V x = LOAD(zg + j * step);
-            max = SELECT(MASK(x > max), x, max);
-        }
-        if (rest) {
-            V x = LOAD(zg + TAIL(block));
-            max = SELECT(MASK(x > max), x, max);
-        }
-        if (!across)
-            max = LANE_MAX(max);
-
+        const V max = ROW_LOAD(max_in, g);
         SUM sum = {0};
-        V n_largest = SPLAT(0);
+        V n_others = SPLAT(0);
         for (ptrdiff_t begin = 0; begin < steps; begin += SUM_STEPS) {
             const ptrdiff_t end = begin + SUM_STEPS < steps ? begin + SUM_STEPS : steps;
             for (ptrdiff_t j = begin; j < end; j++) {
-                V x = NAME(softmax_step)(LOAD(zg + j * step), max, &sum, &n_largest);
+                V x = NAME(softmax_step)(LOAD(zg + j * step), max, &sum, &n_others);
                 if (eg)
                     STORE(eg + j * step, x);
             }
@@ -140,22 +127,22 @@ XENT_INLINE void NAME(softmax_body)(const int across, xent_block block, const RE
         }
         if (rest) {
             V x = NAME(softmax_step)(LOAD_TAIL(zg + TAIL(block), -INFINITY), max, &sum,
-                                     &n_largest);
+                                     &n_others);
             if (eg)
                 STORE_TAIL(eg + TAIL(block), x);
         }
-        V s = SUM_TOTAL(across, &sum) * UNSHIFT;
-        VD counts = WIDEN(n_largest);
-        s += (across ? n_largest : LANE_SUM(&counts)) - ONE;
+        V n_largest = n_steps - n_others;
+        if (!across)
+            n_largest = LANE_SUM(n_largest, SPLAT(0));
+        V s = SUM_TOTAL(across, &sum) * UNSHIFT + (n_largest - ONE);
         /* a row whose largest logit is infinite (or nan) has no softmax: max - max is nan there */
-        s += max - max;
-        ROW_STORE(max_out, g, max);
-        ROW_STORE(s_out, g, s);
+        ROW_STORE(s_out, g, s + (max - max));
     }
 }
 
 static void NAME(softmax)(xent_block block, const void *z, void *e, void *max, void *s)
 {
+    BOTH_LAYOUTS(NAME(max_body)(1, block, z, max), NAME(max_body)(0, block, z, max));
     BOTH_LAYOUTS(NAME(softmax_body)(1, block, z, e, max, s),
                  NAME(softmax_body)(0, block, z, e, max, s));
 }
@@ -164,7 +151,7 @@ static void NAME(softmax)(xent_block block, const void *z, void *e, void *max, v
 
 XENT_INLINE void NAME(cross_step)(V z, V max, V t, SUM *cross, SUM *total)
 {
-    cross->part += SELECT(MASK(t == 0), SPLAT(0), t * (max - z));
+    cross->part += SELECT(EQUAL(t, SPLAT(0)), SPLAT(0), t * (max - z));
     total->part += t;
 }
 
@@ -173,7 +160,7 @@ XENT_INLINE void NAME(cross_body)(const int across, xent_block block, const REAL
                                   REAL *cross_out, REAL *total_out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
-    const VI fresh = NAME(fresh_lanes)(rest);
+    const M fresh = LAST_LANES(rest);
     GROUPS(block, g)
     {
         const ptrdiff_t at = GROUP_BEGIN(block, g);
@@ -217,7 +204,7 @@ XENT_INLINE void NAME(residual_body)(const int across, xent_block block, const R
                                      REAL shift, const REAL *weight, REAL *out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
-    const VI fresh = NAME(fresh_lanes)(rest);
+    const M fresh = LAST_LANES(rest);
     GROUPS(block, g)
     {
         const ptrdiff_t at = GROUP_BEGIN(block, g);
@@ -253,7 +240,7 @@ XENT_INLINE void NAME(hessian_product_body)(const int across, xent_block block, 
                                             const REAL *weight, REAL *out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
-    const VI fresh = NAME(fresh_lanes)(rest);
+    const M fresh = LAST_LANES(rest);
     GROUPS(block, g)
     {
         const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + TAIL(block);
@@ -294,7 +281,7 @@ XENT_INLINE void NAME(hessian_diagonal_body)(const int across, xent_block block,
                                              const REAL *weight, REAL *out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
-    const VI fresh = NAME(fresh_lanes)(rest);
+    const M fresh = LAST_LANES(rest);
     GROUPS(block, g)
     {
         const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + TAIL(block);
@@ -324,7 +311,7 @@ XENT_INLINE void NAME(log_proba_body)(const int across, xent_block block, const 
                                       const REAL *max, const REAL *log_sum, REAL *out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
-    const VI fresh = NAME(fresh_lanes)(rest);
+    const M fresh = LAST_LANES(rest);
     GROUPS(block, g)
     {
         const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + TAIL(block);
@@ -473,7 +460,7 @@ static void NAME(row_terms)(ptrdiff_t count, const void *s_in, const void *weigh
     const REAL scale = (REAL)scale_in;
     ELEMENTWISE(count, {
         const V s = READ(s_in), w = READ_OR_ONE(weight), total = READ_OR_ONE(total_in);
-        const VI none = MASK(w == 0);
+        const M none = EQUAL(w, SPLAT(0));
         WRITE(factor, SELECT(none, w, w * total / (ONE + s)));
         if (loss) {
             V x = total * LOG1P(s);
@@ -513,7 +500,7 @@ static void NAME(exp_all)(ptrdiff_t count, const void *x, void *out)
 /* sigma(z), sigma(-z), each with all its digits (1 - sigma(z) would cancel), and exp(-|z|). */
 XENT_INLINE void NAME(sigmoids)(V z, V *sigmoid, V *reverse, V *e)
 {
-    const VI negative = MASK(z < 0);
+    const M negative = LESS(z, SPLAT(0));
     *e = EXP(SELECT(negative, z, -z));
     V large = ONE / (ONE + *e), small = *e * large;
     *sigmoid = SELECT(negative, small, large);
@@ -532,13 +519,13 @@ XENT_INLINE void NAME(binary_body)(const int want_loss, const int want_gradient,
     ELEMENTWISE(count, {
         const V z = READ(z_in), y = READ(y_in), w = READ_OR_ONE(weight);
         const V a = (scale * y + shift) * READ_OR_ONE(positive), c = scale * (ONE - y) + shift;
-        const VI missing = MASK(y != y);
+        const M missing = ~EQUAL(y, y);
         V sigmoid, reverse, e;
         NAME(sigmoids)(z, &sigmoid, &reverse, &e);
         if (want_loss) {
             const V zero = SPLAT(0);
-            const V towards_0 = SELECT(MASK(z > 0) & ~MASK(c == 0), c * z, zero);
-            const V towards_1 = SELECT(MASK(z < 0) & ~MASK(a == 0), a * -z, zero);
+            const V towards_0 = SELECT(LESS(zero, z) & ~EQUAL(c, zero), c * z, zero);
+            const V towards_1 = SELECT(LESS(z, zero) & ~EQUAL(a, zero), a * -z, zero);
             const V x = w * ((a + c) * LOG1P(e) + (towards_0 + towards_1));
             WRITE(loss, SELECT(missing, zero, x));
         }
@@ -569,7 +556,7 @@ static void NAME(binary_curvature)(ptrdiff_t count, const void *z_in, const void
         V sigmoid, reverse, e;
         NAME(sigmoids)(z, &sigmoid, &reverse, &e);
         const V curvature = (READ_OR_ONE(weight) * (a + c)) * (sigmoid * reverse);
-        WRITE(out, SELECT(MASK(y != y), SPLAT(0), curvature * READ_OR_ONE(direction)));
+        WRITE(out, SELECT(EQUAL(y, y), curvature * READ_OR_ONE(direction), SPLAT(0)));
     });
 }
 
@@ -580,7 +567,7 @@ static void NAME(sigmoid)(ptrdiff_t count, const void *z_in, int logarithm, void
         V sigmoid, reverse, e;
         NAME(sigmoids)(z, &sigmoid, &reverse, &e);
         if (logarithm)
-            WRITE(out, SELECT(MASK(z < 0), z, SPLAT(0)) - LOG1P(e));
+            WRITE(out, SELECT(LESS(z, SPLAT(0)), z, SPLAT(0)) - LOG1P(e));
         else
             WRITE(out, sigmoid);
     });

@@ -20,6 +20,7 @@
 
 #if XENT_VECTORS && defined(__x86_64__)
 #define XENT_X86 1
+#include <immintrin.h>
 #else
 #define XENT_X86 0
 #endif

@@ -1,12 +1,13 @@
 /* Vectors of LANES numbers of type REAL on one target: the words the bodies are written in.
  *
- * V    vector of REAL            VI   vector of integers of the same width (masks, exponents)
- * VD   vector of as many doubles (for sums that must not lose digits)
+ * V    vector of REAL            VI   vector of integers of the same width (exponents)
+ * M    one yes or no per lane    (D    vector of as many doubles as fit, inside this file)
  *
  * On the scalar target LANES is 1 and V is REAL itself, so the same body compiles with any C
  * compiler. Arithmetic is written with + - * /; what differs between a number and a vector
- * (masks, bit casts, conversions) is here and nowhere else. No contraction can break the two-sum
- * below: it has no products.
+ * (comparisons, bit casts, conversions) is here and nowhere else. Intrinsics serve where compilers
+ * do not find the one instruction by themselves: masks of AVX-512, and max. No contraction can
+ * break the two-sum of exp_log.h: it has no products.
  */
 #include <math.h>
 #include <stddef.h>
@@ -25,7 +26,7 @@
 
 #define V NAME(v)
 #define VI NAME(vi)
-#define VD NAME(vd)
+#define M NAME(mask)
 
 /* LANE_COUNT is LANES as a plain number, for names; DOUBLE_COUNT that of a vector of doubles. */
 #if VECTOR_BYTES == 64
@@ -47,24 +48,16 @@
 
 #if VECTOR_BYTES
 #define LANES (VECTOR_BYTES / (int)sizeof(REAL))
-typedef double NAME(d) __attribute__((vector_size(VECTOR_BYTES)));
-typedef int64_t NAME(di) __attribute__((vector_size(VECTOR_BYTES)));
 typedef REAL V __attribute__((vector_size(VECTOR_BYTES)));
 typedef INT VI __attribute__((vector_size(VECTOR_BYTES)));
-typedef double VD __attribute__((vector_size(VECTOR_BYTES / sizeof(REAL) * sizeof(double))));
-#define MASK(condition) (condition)
+typedef double NAME(d) __attribute__((vector_size(VECTOR_BYTES)));
+typedef int64_t NAME(di) __attribute__((vector_size(VECTOR_BYTES)));
 #define FIRST_LANE(x) ((x)[0])
-#define WIDEN(x) __builtin_convertvector(x, VD)
-#define NARROW(x) __builtin_convertvector(x, V)
 #else
 #define LANES 1
 typedef REAL V;
 typedef INT VI;
-typedef double VD;
-#define MASK(condition) (-(INT)(condition))
 #define FIRST_LANE(x) (x)
-#define WIDEN(x) ((double)(x))
-#define NARROW(x) ((REAL)(x))
 #endif
 
 XENT_INLINE V NAME(load)(const REAL *from)
@@ -129,40 +122,134 @@ XENT_INLINE V NAME(as_real)(VI bits)
 }
 #define AS_REAL NAME(as_real)
 
-/* yes where the mask is set, no elsewhere; the other operand's value never leaks, nan included */
-XENT_INLINE V NAME(select)(VI mask, V yes, V no)
+/* ---- Comparisons and choices ---------------------------------------------------------------- */
+
+#if IS_FLOAT
+#define X86(operation) XENT_PASTE2(operation, _ps)
+#else
+#define X86(operation) XENT_PASTE2(operation, _pd)
+#endif
+
+/* SELECT: yes where the mask is set, no elsewhere; the other operand never leaks, nan included.
+ * ADD_WHERE: x + y where the mask is set, x elsewhere. Masks also take & | ~. */
+#if XENT_X86 && VECTOR_BYTES == 64
+#if IS_FLOAT
+typedef __mmask16 M;
+#define COMPARE(a, b, how) _mm512_cmp_ps_mask(a, b, how)
+#else
+typedef __mmask8 M;
+#define COMPARE(a, b, how) _mm512_cmp_pd_mask(a, b, how)
+#endif
+#define LESS(a, b) ((M)COMPARE(a, b, _CMP_LT_OQ))
+#define AT_MOST(a, b) ((M)COMPARE(a, b, _CMP_LE_OQ))
+#define EQUAL(a, b) ((M)COMPARE(a, b, _CMP_EQ_OQ))
+#define SELECT(mask, yes, no) X86(_mm512_mask_blend)((M)(mask), no, yes)
+#define ADD_WHERE(mask, x, y) X86(_mm512_mask_add)(x, (M)(mask), x, y)
+#else
+typedef VI M;
+#if VECTOR_BYTES
+#define LESS(a, b) ((a) < (b))
+#define AT_MOST(a, b) ((a) <= (b))
+#define EQUAL(a, b) ((a) == (b))
+#else
+#define LESS(a, b) (-(INT)((a) < (b)))
+#define AT_MOST(a, b) (-(INT)((a) <= (b)))
+#define EQUAL(a, b) (-(INT)((a) == (b)))
+#endif
+XENT_INLINE V NAME(select)(M mask, V yes, V no)
 {
     return AS_REAL((mask & AS_INT(yes)) | (~mask & AS_INT(no)));
 }
 #define SELECT NAME(select)
+#define ADD_WHERE(mask, x, y) ((x) + SELECT(mask, y, SPLAT(0)))
+#endif
+
+/* a where a > b, else b: also where one of them is nan. */
+#if XENT_X86 && VECTOR_BYTES == 64
+#define MAX(a, b) X86(_mm512_max)(a, b)
+#elif XENT_X86 && VECTOR_BYTES == 32
+#define MAX(a, b) X86(_mm256_max)(a, b)
+#elif XENT_X86 && VECTOR_BYTES == 16
+#define MAX(a, b) X86(_mm_max)(a, b)
+#else
+XENT_INLINE V NAME(max)(V a, V b)
+{
+    return SELECT(LESS(b, a), a, b);
+}
+#define MAX NAME(max)
+#endif
+
+/* The last `count` lanes. */
+XENT_INLINE M NAME(last_lanes)(ptrdiff_t count)
+{
+    REAL lanes[LANES];
+    for (int lane = 0; lane < LANES; lane++)
+        lanes[lane] = (REAL)(lane >= LANES - count);
+    return EQUAL(LOAD(lanes), SPLAT(1));
+}
+#define LAST_LANES NAME(last_lanes)
+
+/* ---- All lanes -------------------------------------------------------------------------------- */
 
 /* Largest of the lanes, in every lane; lanes must not be nan. */
 XENT_INLINE V NAME(lane_max)(V x)
 {
 #if VECTOR_BYTES
-#define LARGER(a, b) SELECT((a) > (b), a, b)
-    XENT_PASTE2(XENT_ALL_LANES_, LANE_COUNT)(VI, x, LARGER);
-#undef LARGER
+    XENT_PASTE2(XENT_ALL_LANES_, LANE_COUNT)(VI, x, MAX);
 #endif
     return x;
 }
 #define LANE_MAX NAME(lane_max)
 
-/* Sum of the lanes, in every lane and rounded to REAL once. */
-XENT_INLINE V NAME(lane_sum)(const VD *x)
-{
-#if VECTOR_BYTES
 #define PLUS(a, b) ((a) + (b))
-    NAME(d) parts[sizeof(VD) / VECTOR_BYTES], sum;
-    memcpy(parts, x, sizeof parts);
-    sum = parts[0];
-    if (sizeof parts > VECTOR_BYTES)
-        sum += parts[sizeof(VD) / VECTOR_BYTES - 1];
+
+#if VECTOR_BYTES
+#if IS_FLOAT
+/* Half a vector in float64: the lower half (0) or the upper one (1). */
+XENT_INLINE NAME(d) NAME(half)(V x, int which)
+{
+    typedef REAL half __attribute__((vector_size(VECTOR_BYTES / 2)));
+    half part;
+    memcpy(&part, (const char *)&x + which * sizeof part, sizeof part);
+    return __builtin_convertvector(part, NAME(d));
+}
+#endif
+
+XENT_INLINE double NAME(lane_sum_double)(NAME(d) sum)
+{
     XENT_PASTE2(XENT_ALL_LANES_, DOUBLE_COUNT)(NAME(di), sum, PLUS);
-#undef PLUS
-    return SPLAT((REAL)sum[0]);
+    return sum[0];
+}
+#endif
+
+/* Sum of the lanes of high and low, in every lane and rounded to REAL once. */
+XENT_INLINE V NAME(lane_sum)(V high, V low)
+{
+#if VECTOR_BYTES && IS_FLOAT
+    NAME(d) sum = (NAME(half)(high, 0) + NAME(half)(high, 1)) +
+                  (NAME(half)(low, 0) + NAME(half)(low, 1));
+    return SPLAT((REAL)NAME(lane_sum_double)(sum));
+#elif VECTOR_BYTES
+    return SPLAT(NAME(lane_sum_double)(high + low));
 #else
-    return (REAL)*x;
+    return high + low;
 #endif
 }
 #define LANE_SUM NAME(lane_sum)
+
+/* total += x, lane by lane, in float64 */
+XENT_INLINE void NAME(add_to_total)(double *total, V x)
+{
+#if VECTOR_BYTES && IS_FLOAT
+    NAME(d) sum[2];
+    memcpy(sum, total, sizeof sum);
+    sum[0] += NAME(half)(x, 0);
+    sum[1] += NAME(half)(x, 1);
+    memcpy(total, sum, sizeof sum);
+#elif VECTOR_BYTES
+    STORE(total, LOAD(total) + x);
+#else
+    *total += x;
+#endif
+}
+#define ADD_TO_TOTAL NAME(add_to_total)

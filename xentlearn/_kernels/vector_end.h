@@ -1,14 +1,11 @@
 /* Forget the words of vector.h, so that the next target and dtype can define them anew. */
 #undef V
 #undef VI
-#undef VD
+#undef M
 #undef LANES
 #undef LANE_COUNT
 #undef DOUBLE_COUNT
-#undef MASK
-#undef WIDEN
 #undef FIRST_LANE
-#undef NARROW
 #undef LOAD
 #undef STORE
 #undef LOAD_PART
@@ -16,9 +13,19 @@
 #undef SPLAT
 #undef AS_INT
 #undef AS_REAL
+#undef X86
+#undef COMPARE
+#undef LESS
+#undef AT_MOST
+#undef EQUAL
 #undef SELECT
+#undef ADD_WHERE
+#undef MAX
+#undef LAST_LANES
 #undef LANE_MAX
+#undef PLUS
 #undef LANE_SUM
+#undef ADD_TO_TOTAL
 #undef MANTISSA_BITS
 #undef EXPONENT_BIAS
 #undef ROUND_MAGIC
@@ -32,6 +39,7 @@
 #undef SQRT_HALF_BITS
 #undef LARGEST
 #undef NUMBER
+#undef BIASED_MAGIC
 #undef EXP
 #undef EXP_DIFFERENCE
 #undef LOG1P
