@@ -27,9 +27,11 @@ from ._loss cimport (
     PROBA,
     SPARSE_CATEGORICAL,
     EncodedTarget,
+    Layout,
     Product,
-    Strides,
     TargetRows,
+    XENT_MAX_LANES,
+    layout_of,
     process_rows,
     scratch_bytes,
 )
@@ -154,19 +156,19 @@ cdef double pass_over_rows(
 ) noexcept nogil:
     """One range of rows, block by block; returns the sum of their losses.
 
-    ``buffer`` holds three blocks (n_at_once, width) and n_at_once losses; its padding is zero.
+    ``buffer`` holds n_at_once losses and three blocks (n_at_once, width), with room for
+    XENT_MAX_LANES rows more; its padding is zero.
     """
     cdef:
-        floating* logits = buffer
-        floating* direction = buffer + n_at_once * width
-        floating* residual = buffer + 2 * n_at_once * width
-        floating* loss = buffer + 3 * n_at_once * width
+        floating* loss = buffer
+        floating* logits = buffer + n_at_once
+        floating* direction = logits + n_at_once * width
+        floating* residual = direction + n_at_once * width
         bint second_order = product == HESSIAN_PRODUCT
         double total = 0.0
         Py_ssize_t b, begin, n, i
-        Strides strides
-    strides.row = width
-    strides.column = 1
+        Layout padded = layout_of(width, 1)
+    padded.padded = True
     for b in range((n_rows + n_at_once - 1) // n_at_once):
         begin = first + b * n_at_once
         n = min(n_at_once, first + n_rows - begin)
@@ -175,9 +177,9 @@ cdef double pass_over_rows(
             product_block(
                 X, begin, n, width, coef_direction, intercept_direction, direction)
         process_rows(
-            target, product, begin, n, logits, strides,
-            direction if second_order else NULL, strides,
-            NULL if second_order else loss, 1, residual, strides, row_scratch)
+            target, product, begin, n, logits, padded,
+            direction if second_order else NULL, padded,
+            NULL if second_order else loss, 1, residual, padded, row_scratch)
         if not second_order:
             for i in range(n):
                 total += loss[i]
@@ -340,7 +342,7 @@ cdef evaluate_slots(
         Py_ssize_t most_slots = max(2, SLOT_BYTES // (8 * max(1, n_features * width)))
         Py_ssize_t n_slots = max(1, min(n_blocks, min(<Py_ssize_t> N_SLOTS, most_slots)))
         Py_ssize_t blocks_per_slot = (n_blocks + n_slots - 1) // n_slots
-        Py_ssize_t per_buffer = (3 * width + 1) * n_at_once
+        Py_ssize_t per_buffer = (3 * width + 1) * n_at_once + XENT_MAX_LANES * width
         Py_ssize_t per_scratch = scratch_bytes(target.n_outputs, sizeof(floating))
         Py_ssize_t slot, first, last, thread
         double[:, :, ::1] coef_totals
@@ -410,17 +412,18 @@ cdef fill_scores(
         char[:, ::1] scratches
         floating* logits
         TargetRows target
-        Strides padded, compact
+        Layout padded = layout_of(width, 1), compact = layout_of(n_outputs, 1)
 
     if X.n_rows == 0 or n_outputs == 0:
         return
     memset(&target, 0, sizeof(target))
     target.kind = BINARY if kind.endswith("sigmoid") else SPARSE_CATEGORICAL
     target.n_outputs = n_outputs
-    padded.row, padded.column = width, 1
-    compact.row, compact.column = n_outputs, 1
+    padded.padded = True
     n_threads = useful_threads(X, width, n_blocks, n_threads)
-    buffers = np.empty((n_threads, n_at_once * width), np.float32 if floating is float else float)
+    buffers = np.empty(
+        (n_threads, (n_at_once + XENT_MAX_LANES) * width),
+        np.float32 if floating is float else float)
     scratches = np.zeros((n_threads, per_scratch), dtype="S1")
     if X.n_features:
         coef_at = &coef[0, 0]

@@ -35,10 +35,19 @@ cdef struct TargetRows:
     bint weighted               # whether some row's weight is not 1 (0: ignored)
 
 
-# Where the numbers of a matrix are, counted in numbers.
-cdef struct Strides:
+# Where the numbers of a matrix are, strides counted in numbers.
+cdef struct Layout:
     Py_ssize_t row
     Py_ssize_t column
+    bint padded         # what lies between rows, and XENT_MAX_LANES rows more, is free to use
+
+
+cdef inline Layout layout_of(Py_ssize_t row, Py_ssize_t column) noexcept nogil:
+    cdef Layout layout
+    layout.row = row
+    layout.column = column
+    layout.padded = False
+    return layout
 
 
 cdef class EncodedTarget:
@@ -49,13 +58,16 @@ cdef class EncodedTarget:
     cdef tuple _arrays          # keeps alive what `rows` points to
 
 
+cdef extern from "_kernels/rows.h" nogil:
+    int XENT_MAX_LANES
+
 cdef Py_ssize_t scratch_bytes(Py_ssize_t n_outputs, Py_ssize_t itemsize) noexcept nogil
 
 cdef void process_rows(
     const TargetRows* target, Product product, Py_ssize_t first, Py_ssize_t n_rows,
-    const floating* logits, Strides logits_strides,
-    const floating* direction, Strides direction_strides,
+    const floating* logits, Layout logits_layout,
+    const floating* direction, Layout direction_layout,
     floating* loss, Py_ssize_t loss_stride,
-    floating* out, Strides out_strides,
+    floating* out, Layout out_layout,
     char* scratch,
 ) noexcept nogil

@@ -40,8 +40,6 @@ cdef extern from "_kernels/targets.h" nogil:
 
 
 cdef extern from "_kernels/rows.h" nogil:
-    int XENT_MAX_LANES
-
     ctypedef struct xent_block:
         Py_ssize_t n_rows, n_classes, stride
         int across
@@ -65,8 +63,15 @@ cdef extern from "_kernels/rows.h" nogil:
         void (*log_proba)(
             xent_block, const void* z, const void* max, const void* log_sum,
             void* out) noexcept nogil
-        void (*turn)(xent_block, const void* rows, void* across) noexcept nogil
-        void (*turn_back)(xent_block, const void* across, void* rows) noexcept nogil
+        void (*turn)(
+            xent_block, const void* rows, Py_ssize_t stride, void* across) noexcept nogil
+        void (*turn_back)(
+            xent_block, const void* across, void* rows, Py_ssize_t stride) noexcept nogil
+        void (*at_labels)(
+            xent_block, const int32_t* labels, const void* z, const void* max, const void* e,
+            void* distance, void* e_out) noexcept nogil
+        void (*set_at_labels)(
+            xent_block, const int32_t* labels, const void* values, void* out) noexcept nogil
         void (*row_terms)(
             Py_ssize_t, const void* s, const void* weight, const void* total,
             const void* distance, const void* cross, double scale, void* loss, void* factor
@@ -141,7 +146,7 @@ cdef enum:
     BLOCK_ROWS = 128
     BLOCK_NUMBERS = 4096
     N_MATRICES = 7      # logits, direction, out, values; binary: entries, positive, weight
-    N_ROW_VECTORS = 8
+    N_ROW_VECTORS = 9
 
 
 cdef Py_ssize_t block_rows(Py_ssize_t n_outputs) noexcept nogil:
@@ -165,21 +170,21 @@ cdef Py_ssize_t scratch_bytes(Py_ssize_t n_outputs, Py_ssize_t itemsize) noexcep
 
 cdef void copy_block(
     Py_ssize_t n_rows, Py_ssize_t n_columns,
-    const floating* source, Strides source_strides, floating* to, Strides to_strides,
+    const floating* source, Layout source_layout, floating* to, Layout to_layout,
 ) noexcept nogil:
     cdef Py_ssize_t i, k
-    if source_strides.column == 1 and to_strides.column == 1:
-        if source_strides.row == n_columns and to_strides.row == n_columns:
+    if source_layout.column == 1 and to_layout.column == 1:
+        if source_layout.row == n_columns and to_layout.row == n_columns:
             memcpy(to, source, n_rows * n_columns * sizeof(floating))
             return
         for i in range(n_rows):
-            memcpy(to + i * to_strides.row, source + i * source_strides.row,
+            memcpy(to + i * to_layout.row, source + i * source_layout.row,
                    n_columns * sizeof(floating))
         return
     for i in range(n_rows):
         for k in range(n_columns):
-            to[i * to_strides.row + k * to_strides.column] = (
-                source[i * source_strides.row + k * source_strides.column]
+            to[i * to_layout.row + k * to_layout.column] = (
+                source[i * source_layout.row + k * source_layout.column]
             )
 
 
@@ -232,19 +237,17 @@ cdef void sparse_categorical_block(
         floating* factor = vectors + 5 * BLOCK_ROWS
         const floating* weight = row_weights(
             target, first, block.n_rows, vectors + 6 * BLOCK_ROWS)
+        const int32_t* labels = target.labels + first
+        int32_t* with_room = <int32_t*> (vectors + 8 * BLOCK_ROWS)
         bint smoothed = target.shift != 0.0
-        Py_ssize_t between_rows = 1 if block.across else block.stride
-        Py_ssize_t between_classes = block.stride if block.across else 1
-        Py_ssize_t i, label
 
+    if block.across:
+        memcpy(with_room, labels, block.n_rows * sizeof(int32_t))
+        labels = with_room
     rows.softmax(block, z, out, m, s)
     if loss != NULL and smoothed:
         rows.cross(block, z, m, NULL, 0.0, target.shift, cross, distance)
-    for i in range(block.n_rows):
-        label = max(0, target.labels[first + i])
-        distance[i] = m[i] - z[i * between_rows + label * between_classes]
-        if out != NULL:
-            at_label[i] = out[i * between_rows + label * between_classes]
+    rows.at_labels(block, labels, z, m, out, distance, at_label)
     rows.row_terms(
         block.n_rows, s, weight, NULL, distance, cross if smoothed else NULL, target.scale,
         loss, factor)
@@ -253,9 +256,7 @@ cdef void sparse_categorical_block(
     rows.label_gradient(
         block.n_rows, s, at_label, factor, weight, target.scale, target.shift, at_label)
     rows.residual(block, out, factor, NULL, 0.0, target.shift, weight, out)
-    for i in range(block.n_rows):
-        label = max(0, target.labels[first + i])
-        out[i * between_rows + label * between_classes] = at_label[i]
+    rows.set_at_labels(block, labels, at_label, out)
     clear_weightless_rows(weight, block, out)
 
 
@@ -412,36 +413,51 @@ cdef void binary_block(
 
 # ---- Any rows, any strides -------------------------------------------------------------------
 
-cdef inline bint lies_as(Strides strides, Py_ssize_t stride, Py_ssize_t n_rows) noexcept nogil:
+cdef inline bint lies_as(Layout layout, Py_ssize_t stride, Py_ssize_t n_rows) noexcept nogil:
     """Whether rows are contiguous and ``stride`` apart (one row has no distance to another)."""
-    return strides.column == 1 and (strides.row == stride or n_rows == 1)
+    return layout.column == 1 and (layout.row == stride or n_rows == 1)
 
 
-cdef inline bint may_spill(Strides strides, xent_block block, bint last) noexcept nogil:
-    """Whether rows are compact and a vector that begins in one may end in the rows behind them."""
-    return not last and strides.column == 1 and strides.row == block.n_classes
+cdef inline bint has_room(Layout layout, xent_block block, bint last) noexcept nogil:
+    """Whether a row may be read, and written for the moment, in whole pieces of vectors."""
+    return layout.padded or (
+        not last and layout.column == 1 and layout.row == block.n_classes)
 
 
 cdef void bring_block(
-    xent_block block, const floating* source, Strides strides, Strides compact, bint last,
+    xent_block block, const floating* source, Layout layout, Layout compact, bint last,
     floating* to, floating* on_the_way,
 ) noexcept nogil:
     """Copy rows from where they lie into the layout of the block."""
-    if block.across and may_spill(strides, block, last):
-        primitives(source).turn(block, source, to)
-    elif block.across:
-        copy_block(block.n_rows, block.n_classes, source, strides, on_the_way, compact)
-        primitives(source).turn(block, on_the_way, to)
+    if not block.across:
+        copy_block(block.n_rows, block.n_classes, source, layout, to, compact)
+    elif has_room(layout, block, last):
+        primitives(source).turn(block, source, layout.row, to)
     else:
-        copy_block(block.n_rows, block.n_classes, source, strides, to, compact)
+        copy_block(block.n_rows, block.n_classes, source, layout, on_the_way, compact)
+        primitives(source).turn(block, on_the_way, compact.row, to)
+
+
+cdef void take_block_back(
+    xent_block block, const floating* source, Layout compact, bint last,
+    floating* to, Layout layout, floating* on_the_way,
+) noexcept nogil:
+    """Copy rows from the layout of the block to where they belong."""
+    if not block.across:
+        copy_block(block.n_rows, block.n_classes, source, compact, to, layout)
+    elif has_room(layout, block, last):
+        primitives(source).turn_back(block, source, to, layout.row)
+    else:
+        primitives(source).turn_back(block, source, on_the_way, compact.row)
+        copy_block(block.n_rows, block.n_classes, on_the_way, compact, to, layout)
 
 
 cdef void process_rows(
     const TargetRows* target, Product product, Py_ssize_t first, Py_ssize_t n_rows,
-    const floating* logits, Strides logits_strides,
-    const floating* direction, Strides direction_strides,
+    const floating* logits, Layout logits_layout,
+    const floating* direction, Layout direction_layout,
     floating* loss, Py_ssize_t loss_stride,
-    floating* out, Strides out_strides,
+    floating* out, Layout out_layout,
     char* scratch,
 ) noexcept nogil:
     """One product for ``n_rows`` rows, the first of which is row ``first`` of the target.
@@ -455,7 +471,7 @@ cdef void process_rows(
         bint binary = target.kind == BINARY
         bint logarithm = product == LOG_PROBA
         xent_block block
-        Strides compact
+        Layout compact = layout_of(n_outputs, 1)
         Py_ssize_t b, begin, n, i
         bint in_place, last
         const floating* z
@@ -474,12 +490,10 @@ cdef void process_rows(
         floating* vectors = z_scratch + N_MATRICES * size
         floating* loss_scratch = vectors + 7 * BLOCK_ROWS
 
-    compact.row = n_outputs
-    compact.column = 1
     block.n_classes = n_outputs
     block.across = not binary and n_outputs <= primitives(logits).lanes
     if n_outputs == 1:      # the distance between columns means nothing
-        logits_strides.column = direction_strides.column = out_strides.column = 1
+        logits_layout.column = direction_layout.column = out_layout.column = 1
 
     for b in range((n_rows + n_at_once - 1) // n_at_once):
         begin = b * n_at_once
@@ -489,29 +503,29 @@ cdef void process_rows(
         block.n_rows = n
         loss_block = NULL if loss == NULL else (
             loss + begin if loss_stride == 1 else loss_scratch)
-        z = logits + begin * logits_strides.row
-        v = direction + begin * direction_strides.row if direction != NULL else NULL
-        o = out + begin * out_strides.row if out != NULL else NULL
+        z = logits + begin * logits_layout.row
+        v = direction + begin * direction_layout.row if direction != NULL else NULL
+        o = out + begin * out_layout.row if out != NULL else NULL
         values = <const floating*> NULL
         if target.values != NULL and not binary:
             values = <const floating*> target.values + (first + begin) * n_outputs
 
         # A block is worked on where it lies if everything in it has one and the same layout.
-        block.stride = n_outputs if binary or values != NULL else logits_strides.row
+        block.stride = n_outputs if binary or values != NULL else logits_layout.row
         in_place = (
             not block.across
-            and lies_as(logits_strides, block.stride, n)
-            and (v == NULL or lies_as(direction_strides, block.stride, n))
-            and (o == NULL or lies_as(out_strides, block.stride, n))
+            and lies_as(logits_layout, block.stride, n)
+            and (v == NULL or lies_as(direction_layout, block.stride, n))
+            and (o == NULL or lies_as(out_layout, block.stride, n))
         )
         if not in_place:
             block.stride = BLOCK_ROWS if block.across else n_outputs
             bring_block(
-                block, z, logits_strides, compact, last, z_scratch, entries_scratch)
+                block, z, logits_layout, compact, last, z_scratch, entries_scratch)
             z = z_scratch
             if v != NULL:
                 bring_block(
-                    block, v, direction_strides, compact, last, v_scratch, entries_scratch)
+                    block, v, direction_layout, compact, last, v_scratch, entries_scratch)
                 v = v_scratch
             if values != NULL and block.across:
                 bring_block(
@@ -542,15 +556,10 @@ cdef void process_rows(
         if loss != NULL and loss_stride != 1:
             for i in range(n):
                 loss[(begin + i) * loss_stride] = loss_scratch[i]
-        if o != NULL and block.across and may_spill(out_strides, block, last):
-            primitives(o).turn_back(block, o, out + begin * out_strides.row)
-        elif o != NULL and not in_place:
-            if block.across:
-                primitives(o).turn_back(block, o, entries_scratch)
-                o = entries_scratch
-            copy_block(
-                n, n_outputs, o, compact,
-                out + begin * out_strides.row, out_strides)
+        if o != NULL and not in_place:
+            take_block_back(
+                block, o, compact, last, out + begin * out_layout.row, out_layout,
+                entries_scratch)
 
 
 # ---- From Python -----------------------------------------------------------------------------
@@ -655,6 +664,12 @@ def proba(
         &target, LOG_PROBA if logarithm else PROBA, logits, None, None, proba_out, n_threads)
 
 
+cdef inline Layout memory_layout(const floating[:, :] array) noexcept nogil:
+    return layout_of(
+        array.strides[0] // <Py_ssize_t> sizeof(floating),
+        array.strides[1] // <Py_ssize_t> sizeof(floating))
+
+
 cdef run(
     const TargetRows* target, Product product, const floating[:, :] logits,
     const floating[:, :] direction, floating[:] loss, floating[:, :] out, int n_threads,
@@ -662,7 +677,7 @@ cdef run(
     """process_rows over chunks of rows, in parallel."""
     cdef:
         Py_ssize_t n_rows = logits.shape[0], n_outputs = logits.shape[1]
-        Strides logits_strides, direction_strides, out_strides
+        Layout logits_layout, direction_layout, out_layout
         Py_ssize_t loss_stride = 0
         const floating* direction_at = NULL
         floating* loss_at = NULL
@@ -670,20 +685,17 @@ cdef run(
 
     if n_rows == 0 or n_outputs == 0:
         return
-    logits_strides.row = logits.strides[0] // <Py_ssize_t> sizeof(floating)
-    logits_strides.column = logits.strides[1] // <Py_ssize_t> sizeof(floating)
-    direction_strides = out_strides = logits_strides
+    logits_layout = memory_layout(logits)
+    direction_layout = out_layout = logits_layout
     if direction is not None:
         direction_at = &direction[0, 0]
-        direction_strides.row = direction.strides[0] // <Py_ssize_t> sizeof(floating)
-        direction_strides.column = direction.strides[1] // <Py_ssize_t> sizeof(floating)
+        direction_layout = memory_layout(direction)
     if loss is not None:
         loss_at = &loss[0]
         loss_stride = loss.strides[0] // <Py_ssize_t> sizeof(floating)
     if out is not None:
         out_at = &out[0, 0]
-        out_strides.row = out.strides[0] // <Py_ssize_t> sizeof(floating)
-        out_strides.column = out.strides[1] // <Py_ssize_t> sizeof(floating)
+        out_layout = memory_layout(out)
 
     # enough blocks per chunk that handing it to a thread costs nothing beside it
     cdef:
@@ -701,10 +713,10 @@ cdef run(
         begin = c * chunk
         process_rows[floating](
             target, product, begin, min(chunk, n_rows - begin),
-            logits_at + begin * logits_strides.row, logits_strides,
-            direction_at + begin * direction_strides.row if direction_at != NULL else NULL,
-            direction_strides,
+            logits_at + begin * logits_layout.row, logits_layout,
+            direction_at + begin * direction_layout.row if direction_at != NULL else NULL,
+            direction_layout,
             loss_at + begin * loss_stride if loss_at != NULL else NULL, loss_stride,
-            out_at + begin * out_strides.row if out_at != NULL else NULL, out_strides,
+            out_at + begin * out_layout.row if out_at != NULL else NULL, out_layout,
             &scratch[0] + threadid() * per_thread,
         )

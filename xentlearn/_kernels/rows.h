@@ -4,6 +4,7 @@
 #define XENT_ROWS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Layout of n_rows x n_classes numbers.
  *
@@ -43,10 +44,17 @@ typedef struct {
     /* out = (z - max) - log_sum; out may be z */
     void (*log_proba)(xent_block, const void *z, const void *max, const void *log_sum, void *out);
 
-    /* rows (n_rows, n_classes) in C order <-> the layout across; only where n_classes <= lanes.
-       The C-ordered side has room for one whole vector beyond n_rows rounded up to whole vectors */
-    void (*turn)(xent_block, const void *rows, void *across);
-    void (*turn_back)(xent_block, const void *across, void *rows);
+    /* Rows, contiguous and `stride` apart <-> the layout across; only where n_classes <= lanes. On
+       the side of the rows there is room for n_rows rounded up to whole vectors, each followed by
+       16 bytes that may be read, and written before the next row is */
+    void (*turn)(xent_block, const void *rows, ptrdiff_t stride, void *across);
+    void (*turn_back)(xent_block, const void *across, void *rows, ptrdiff_t stride);
+    /* distance = max - z and e_out = e (NULL: not wanted) at the labels; a negative label, of which
+       nothing will be used, stands for any class. Labels have room for whole vectors */
+    void (*at_labels)(xent_block, const int32_t *labels, const void *z, const void *max,
+                      const void *e, void *distance, void *e_out);
+    /* out = values at the labels (at any class for a negative one) */
+    void (*set_at_labels)(xent_block, const int32_t *labels, const void *values, void *out);
 
     /* The next ones take `count` contiguous numbers. */
     /* What rows owe: factor = weight total / (1 + s) and, unless loss is NULL,

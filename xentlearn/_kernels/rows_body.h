@@ -332,97 +332,134 @@ static void NAME(log_proba)(xent_block block, const void *z, const void *max, co
 
 /* ---- Turning a block ------------------------------------------------------------------------ */
 
-/* LANES x LANES numbers, transposed: each stage is a perfect shuffle of registers and lanes, which
- * moves one bit of the lane number into the register number; after log2(LANES) stages the two have
- * changed places. */
-XENT_INLINE void NAME(transpose)(V square[LANES])
+/* LANES rows are read as vectors whose 16-byte pieces come from rows PIECE apart; transposing the
+ * PIECE x PIECE squares that lie one below the other in PIECE such vectors puts every class into one
+ * vector, rows in order. Each stage of the transposition is a perfect shuffle: it moves one bit of
+ * the lane number into the number of the register. */
+XENT_INLINE void NAME(transpose_pieces)(V square[PIECE])
 {
 #if VECTOR_BYTES
-#define ZIP_LOW(a, b) XENT_SHUFFLE(VI, a, b, XENT_PASTE2(XENT_ZIP_LOW_, LANE_COUNT))
-#define ZIP_HIGH(a, b) XENT_SHUFFLE(VI, a, b, XENT_PASTE2(XENT_ZIP_HIGH_, LANE_COUNT))
-    V next[LANES];
+#define ZIP(which, a, b) XENT_SHUFFLE(VI, a, b, XENT_PASTE(which, DTYPE, LANE_COUNT))
+    V next[PIECE];
     XENT_UNROLL
-    for (int stage = 0; stage < (LANES == 16 ? 4 : LANES == 8 ? 3 : LANES == 4 ? 2 : 1); stage++) {
+    for (int stage = 1; stage < PIECE; stage *= 2) {
         XENT_UNROLL
-        for (int i = 0; i < LANES / 2; i++) {
-            next[2 * i] = ZIP_LOW(square[i], square[i + LANES / 2]);
-            next[2 * i + 1] = ZIP_HIGH(square[i], square[i + LANES / 2]);
+        for (int i = 0; i < PIECE / 2; i++) {
+            next[2 * i] = ZIP(XENT_ZIP_LOW, square[i], square[i + PIECE / 2]);
+            next[2 * i + 1] = ZIP(XENT_ZIP_HIGH, square[i], square[i + PIECE / 2]);
         }
         XENT_UNROLL
-        for (int i = 0; i < LANES; i++)
+        for (int i = 0; i < PIECE; i++)
             square[i] = next[i];
     }
-#undef ZIP_LOW
-#undef ZIP_HIGH
+#undef ZIP
 #else
     (void)square;
 #endif
 }
 
-/* Where the number of classes is a constant, what is not asked for is not computed. */
-XENT_INLINE void NAME(turn_body)(const ptrdiff_t n_classes, xent_block block, const REAL *rows,
-                                 REAL *across)
+static void NAME(turn)(xent_block block, const void *rows_in, ptrdiff_t stride, void *across_in)
 {
-    for (ptrdiff_t g = 0; g < block.n_rows; g += LANES) {
-        V square[LANES];
-        XENT_UNROLL
-        for (int i = 0; i < LANES; i++)
-            square[i] = LOAD(rows + (g + i) * n_classes);
-        NAME(transpose)(square);
-        XENT_UNROLL
-        for (int k = 0; k < LANES; k++)
-            if (k < n_classes)
-                STORE(across + k * block.stride + g, square[k]);
-    }
+    const REAL *rows = rows_in;
+    REAL *across = across_in;
+    for (ptrdiff_t g = 0; g < block.n_rows; g += LANES)
+        for (ptrdiff_t k = 0; k < block.n_classes; k += PIECE) {
+            V square[PIECE];
+            XENT_UNROLL
+            for (int i = 0; i < PIECE; i++)
+                square[i] = LOAD_PIECES(rows + (g + i) * stride + k, PIECE * stride);
+            NAME(transpose_pieces)(square);
+            XENT_UNROLL
+            for (int i = 0; i < PIECE; i++)
+                if (k + i < block.n_classes)
+                    STORE(across + (k + i) * block.stride + g, square[i]);
+        }
 }
 
-static void NAME(turn)(xent_block block, const void *rows, void *across)
-{
-    if (block.n_classes == 2 && LANES >= 2)
-        NAME(turn_body)(2, block, rows, across);
-    else if (block.n_classes == 3 && LANES >= 3)
-        NAME(turn_body)(3, block, rows, across);
-    else if (block.n_classes == 4 && LANES >= 4)
-        NAME(turn_body)(4, block, rows, across);
-    else
-        NAME(turn_body)(block.n_classes, block, rows, across);
-}
-
-/* Number by number, for so few classes that a square would be mostly padding. */
-XENT_INLINE void NAME(turn_back_few)(const ptrdiff_t n_classes, xent_block block,
-                                     const REAL *across, REAL *rows)
-{
-    for (ptrdiff_t i = 0; i < block.n_rows; i++)
-        for (ptrdiff_t k = 0; k < n_classes; k++)
-            rows[i * n_classes + k] = across[k * block.stride + i];
-}
-
-/* Rows are written in order, each with garbage behind it that the next one replaces. */
-static void NAME(turn_back)(xent_block block, const void *across_in, void *rows_in)
+/* The last piece of a row may spill into the first of the next: so the last pieces are stored
+ * first, and rows in order. */
+static void NAME(turn_back)(xent_block block, const void *across_in, void *rows_in,
+                            ptrdiff_t stride)
 {
     const REAL *across = across_in;
     REAL *rows = rows_in;
-    if (block.n_classes == 1) {
-        NAME(turn_back_few)(1, block, across, rows);
-        return;
-    }
-    if (block.n_classes == 2) {
-        NAME(turn_back_few)(2, block, across, rows);
-        return;
-    }
-    if (block.n_classes == 3) {
-        NAME(turn_back_few)(3, block, across, rows);
+    for (ptrdiff_t g = 0; g < block.n_rows; g += LANES)
+        for (ptrdiff_t k = (block.n_classes - 1) / PIECE * PIECE; k >= 0; k -= PIECE) {
+            V square[PIECE];
+            XENT_UNROLL
+            for (int i = 0; i < PIECE; i++)
+                square[i] = k + i < block.n_classes ? LOAD(across + (k + i) * block.stride + g)
+                                                    : SPLAT(0);
+            NAME(transpose_pieces)(square);
+            XENT_UNROLL
+            for (int j = 0; j < PIECES; j++)
+                XENT_UNROLL
+                for (int i = 0; i < PIECE; i++)
+                    STORE_PIECE(rows + (g + j * PIECE + i) * stride + k, square[i], j);
+        }
+}
+
+/* ---- What labels point at ------------------------------------------------------------------- */
+
+/* LANES labels as numbers of type REAL: few classes, so they are exact. */
+XENT_INLINE V NAME(load_labels)(const int32_t *from)
+{
+#if VECTOR_BYTES
+    typedef int32_t integers __attribute__((vector_size(LANES * sizeof(int32_t))));
+    integers labels;
+    memcpy(&labels, from, sizeof labels);
+    return __builtin_convertvector(labels, V);
+#else
+    return (REAL)*from;
+#endif
+}
+
+static void NAME(at_labels)(xent_block block, const int32_t *labels, const void *z_in,
+                            const void *max_in, const void *e_in, void *distance_out,
+                            void *e_out)
+{
+    const REAL *z = z_in, *max = max_in, *e = e_in;
+    REAL *distance = distance_out, *e_label = e_out;
+    if (!block.across) {
+        for (ptrdiff_t i = 0; i < block.n_rows; i++) {
+            const ptrdiff_t at = i * block.stride + (labels[i] < 0 ? 0 : labels[i]);
+            distance[i] = max[i] - z[at];
+            if (e)
+                e_label[i] = e[at];
+        }
         return;
     }
     for (ptrdiff_t g = 0; g < block.n_rows; g += LANES) {
-        V square[LANES];
-        XENT_UNROLL
-        for (int k = 0; k < LANES; k++)
-            square[k] = k < block.n_classes ? LOAD(across + k * block.stride + g) : SPLAT(0);
-        NAME(transpose)(square);
-        XENT_UNROLL
-        for (int i = 0; i < LANES; i++)
-            STORE(rows + (g + i) * block.n_classes, square[i]);
+        const V label = NAME(load_labels)(labels + g);
+        V z_there = LOAD(z + g), e_there = e ? LOAD(e + g) : SPLAT(0);
+        for (ptrdiff_t k = 1; k < block.n_classes; k++) {
+            const M there = EQUAL(label, SPLAT((REAL)k));
+            z_there = SELECT(there, LOAD(z + k * block.stride + g), z_there);
+            if (e)
+                e_there = SELECT(there, LOAD(e + k * block.stride + g), e_there);
+        }
+        STORE(distance + g, LOAD(max + g) - z_there);
+        if (e)
+            STORE(e_label + g, e_there);
+    }
+}
+
+static void NAME(set_at_labels)(xent_block block, const int32_t *labels, const void *values_in,
+                                void *out_in)
+{
+    const REAL *values = values_in;
+    REAL *out = out_in;
+    if (!block.across) {
+        for (ptrdiff_t i = 0; i < block.n_rows; i++)
+            out[i * block.stride + (labels[i] < 0 ? 0 : labels[i])] = values[i];
+        return;
+    }
+    for (ptrdiff_t g = 0; g < block.n_rows; g += LANES) {
+        const V label = NAME(load_labels)(labels + g), value = LOAD(values + g);
+        for (ptrdiff_t k = 0; k < block.n_classes; k++) {
+            REAL *to = out + k * block.stride + g;
+            STORE(to, SELECT(EQUAL(label, SPLAT((REAL)k)), value, LOAD(to)));
+        }
     }
 }
 
@@ -583,6 +620,8 @@ static const xent_rows NAME(rows) = {
     NAME(log_proba),
     NAME(turn),
     NAME(turn_back),
+    NAME(at_labels),
+    NAME(set_at_labels),
     NAME(row_terms),
     NAME(label_gradient),
     NAME(log1p_all),

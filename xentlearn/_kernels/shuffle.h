@@ -25,15 +25,19 @@
 #define XENT_SWAP_16_4 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11
 #define XENT_SWAP_16_8 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7
 
-/* The lower (upper) halves of two vectors, lane by lane in turn: a0 b0 a1 b1 ... */
-#define XENT_ZIP_LOW_2 0, 2
-#define XENT_ZIP_HIGH_2 1, 3
-#define XENT_ZIP_LOW_4 0, 4, 1, 5
-#define XENT_ZIP_HIGH_4 2, 6, 3, 7
-#define XENT_ZIP_LOW_8 0, 8, 1, 9, 2, 10, 3, 11
-#define XENT_ZIP_HIGH_8 4, 12, 5, 13, 6, 14, 7, 15
-#define XENT_ZIP_LOW_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define XENT_ZIP_HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+/* Within every 16 bytes: the lower (upper) halves of two vectors, number by number in turn. */
+#define XENT_ZIP_LOW_f32_4 0, 4, 1, 5
+#define XENT_ZIP_HIGH_f32_4 2, 6, 3, 7
+#define XENT_ZIP_LOW_f32_8 0, 8, 1, 9, 4, 12, 5, 13
+#define XENT_ZIP_HIGH_f32_8 2, 10, 3, 11, 6, 14, 7, 15
+#define XENT_ZIP_LOW_f32_16 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define XENT_ZIP_HIGH_f32_16 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define XENT_ZIP_LOW_f64_2 0, 2
+#define XENT_ZIP_HIGH_f64_2 1, 3
+#define XENT_ZIP_LOW_f64_4 0, 4, 2, 6
+#define XENT_ZIP_HIGH_f64_4 1, 5, 3, 7
+#define XENT_ZIP_LOW_f64_8 0, 8, 2, 10, 4, 12, 6, 14
+#define XENT_ZIP_HIGH_f64_8 1, 9, 3, 11, 5, 13, 7, 15
 
 /* All lanes get the combination of all lanes: halves onto halves, a fixed order. */
 #define XENT_ALL_LANES_2(mask, x, combine) \

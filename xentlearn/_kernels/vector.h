@@ -253,3 +253,45 @@ XENT_INLINE void NAME(add_to_total)(double *total, V x)
 #endif
 }
 #define ADD_TO_TOTAL NAME(add_to_total)
+
+/* ---- Pieces ----------------------------------------------------------------------------------- */
+
+/* A vector is PIECES pieces of 16 bytes, which hold PIECE numbers each. */
+#if VECTOR_BYTES
+#define PIECE (16 / (int)sizeof(REAL))
+#define PIECES (VECTOR_BYTES / 16)
+#else
+#define PIECE 1
+#define PIECES 1
+#endif
+
+/* Piece i from `from` + i * stride. */
+XENT_INLINE V NAME(load_pieces)(const REAL *from, ptrdiff_t stride)
+{
+#if XENT_X86 && VECTOR_BYTES > 16
+#define AT(i) _mm_loadu_ps((const float *)(from + (i) * stride))
+    V x;
+#if VECTOR_BYTES == 64
+    __m512 all = _mm512_castps128_ps512(AT(0));
+    all = _mm512_insertf32x4(all, AT(1), 1);
+    all = _mm512_insertf32x4(all, AT(2), 2);
+    all = _mm512_insertf32x4(all, AT(3), 3);
+#else
+    __m256 all = _mm256_insertf128_ps(_mm256_castps128_ps256(AT(0)), AT(1), 1);
+#endif
+#undef AT
+    memcpy(&x, &all, sizeof x);
+    return x;
+#else
+    (void)stride;
+    return LOAD(from);
+#endif
+}
+#define LOAD_PIECES NAME(load_pieces)
+
+/* Piece i (a constant) to `to`. */
+XENT_INLINE void NAME(store_piece)(REAL *to, V x, const int i)
+{
+    memcpy(to, (const char *)&x + i * PIECE * sizeof *to, PIECE * sizeof *to);
+}
+#define STORE_PIECE NAME(store_piece)

@@ -26,6 +26,10 @@
 #undef PLUS
 #undef LANE_SUM
 #undef ADD_TO_TOTAL
+#undef PIECE
+#undef PIECES
+#undef LOAD_PIECES
+#undef STORE_PIECE
 #undef MANTISSA_BITS
 #undef EXPONENT_BIAS
 #undef ROUND_MAGIC
