@@ -43,6 +43,8 @@ cdef extern from "_kernels/rows.h" nogil:
     ctypedef struct xent_block:
         Py_ssize_t n_rows, n_classes, stride
         int across
+        const void* next_in
+        const void* next_out
 
     ctypedef struct xent_rows:
         int lanes
@@ -501,6 +503,9 @@ cdef void process_rows(
         # whole blocks alone: more rows of this call follow, as many as a vector can reach into
         last = begin + 2 * n_at_once > n_rows
         block.n_rows = n
+        # turned blocks are read and written as a whole; otherwise it goes row by row
+        block.next_in = logits + (begin + n if block.across else begin + 1) * logits_layout.row
+        block.next_out = out + (begin if block.across else begin + 1) * out_layout.row
         loss_block = NULL if loss == NULL else (
             loss + begin if loss_stride == 1 else loss_scratch)
         z = logits + begin * logits_layout.row

@@ -12,11 +12,16 @@
  * across = 1: a class is contiguous, vectors run across the rows; class k begins at k * stride.
  *             This is for few classes. Buffers have room for n_rows rounded up to whole vectors.
  *
+ * next_in, next_out: numbers that will be read and written soon; softmax, which computes long
+ * enough, asks the memory for as many of each as it works on. An address that does not exist does
+ * no harm.
+ *
  * Every n_rows x n_classes argument of a call has this layout; every per-row argument has n_rows
  * numbers (and room for whole vectors). */
 typedef struct {
     ptrdiff_t n_rows, n_classes, stride;
     int across;
+    const void *next_in, *next_out;
 } xent_block;
 
 /* Most lanes a vector has on any target: what "room for whole vectors" means. */

@@ -39,7 +39,9 @@ XENT_INLINE V NAME(sum_total)(const int across, SUM *sum)
 
 /* The walk over a group: full steps, then (along a row only) the REST of the row. Rows that are
  * walked along have more than LANES classes, so the rest is read as the row's last full vector, of
- * which only the `fresh` lanes are new; the others have been seen and are masked out. */
+ * which only the `fresh` lanes are new; the others have been seen and are masked out. Where the
+ * output may lie over the input, that vector is read before the full steps are written: a load from
+ * stores on their way to the cache would wait for them. */
 #define GROUPS(block, g) \
     for (ptrdiff_t g = 0; g < (block).n_rows; g += across ? LANES : 1)
 #define GROUP_BEGIN(block, g) ((g) * (across ? 1 : (block).stride))
@@ -48,7 +50,7 @@ XENT_INLINE V NAME(sum_total)(const int across, SUM *sum)
 #define REST(block) (across ? 0 : (block).n_classes % LANES)
 #define TAIL(block) ((block).n_classes - LANES)
 #define LOAD_TAIL(from, fill) SELECT(fresh, LOAD(from), SPLAT(fill))
-#define STORE_TAIL(to, x) STORE(to, SELECT(fresh, x, LOAD(to)))
+#define STORE_TAIL(to, x) STORE_WHERE(fresh, to, x)
 #define ROW_LOAD(from, g) (across ? LOAD((from) + (g)) : SPLAT((from)[g]))
 #define ROW_STORE(to, g, x) \
     do {                    \
@@ -114,12 +116,17 @@ XENT_INLINE void NAME(softmax_body)(const int across, xent_block block, const RE
         const REAL *zg = z + GROUP_BEGIN(block, g);
         REAL *eg = e ? e + GROUP_BEGIN(block, g) : NULL;
         const V max = ROW_LOAD(max_in, g);
+        const ptrdiff_t seen = g * (across ? block.n_classes : block.stride);
+        const REAL *next_in = (const REAL *)block.next_in + seen;
+        const REAL *next_out = (const REAL *)block.next_out + seen;
         SUM sum = {0};
         V n_others = SPLAT(0);
         for (ptrdiff_t begin = 0; begin < steps; begin += SUM_STEPS) {
             const ptrdiff_t end = begin + SUM_STEPS < steps ? begin + SUM_STEPS : steps;
             for (ptrdiff_t j = begin; j < end; j++) {
                 V x = NAME(softmax_step)(LOAD(zg + j * step), max, &sum, &n_others);
+                XENT_PREFETCH(next_in + j * LANES);
+                XENT_PREFETCH(next_out + j * LANES);
                 if (eg)
                     STORE(eg + j * step, x);
             }
@@ -210,6 +217,7 @@ XENT_INLINE void NAME(residual_body)(const int across, xent_block block, const R
         const ptrdiff_t at = GROUP_BEGIN(block, g);
         const V f = ROW_LOAD(factor, g), w = weight ? ROW_LOAD(weight, g) : SPLAT(ONE);
         const V constant = shift * w, slope = scale * w;
+        const V e_tail = rest ? LOAD(e + at + TAIL(block)) : SPLAT(0);
         for (ptrdiff_t j = 0; j < steps; j++) {
             V x = LOAD(e + at + j * step) * f - constant;
             if (values)
@@ -218,7 +226,7 @@ XENT_INLINE void NAME(residual_body)(const int across, xent_block block, const R
         }
         if (rest) {
             const ptrdiff_t tail = at + TAIL(block);
-            V x = LOAD(e + tail) * f - constant;
+            V x = e_tail * f - constant;
             if (values)
                 x -= LOAD(values + tail) * slope;
             STORE_TAIL(out + tail, x);
@@ -256,13 +264,14 @@ XENT_INLINE void NAME(hessian_product_body)(const int across, xent_block block, 
             sum.part += LOAD_TAIL(e + tail, 0) * LOAD_TAIL(direction + tail, 0);
         const V mean = SUM_TOTAL(across, &sum) * inv;
         const V factor = ROW_LOAD(weight, g) * inv;
+        const V e_tail = rest ? LOAD(e + tail) : SPLAT(0);
         for (ptrdiff_t j = 0; j < steps; j++) {
             V d = LOAD(direction + at + j * step);
             STORE(out + at + j * step, LOAD(e + at + j * step) * factor * (d - mean));
         }
         if (rest) {
             V d = LOAD(direction + tail);
-            STORE_TAIL(out + tail, LOAD(e + tail) * factor * (d - mean));
+            STORE_TAIL(out + tail, e_tail * factor * (d - mean));
         }
     }
 }
@@ -287,12 +296,13 @@ XENT_INLINE void NAME(hessian_diagonal_body)(const int across, xent_block block,
         const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + TAIL(block);
         const V inv = ROW_LOAD(inverse, g), others = ROW_LOAD(s, g);
         const V factor = ROW_LOAD(weight, g) * inv;
+        const V e_tail = rest ? LOAD(e + tail) : SPLAT(0);
         for (ptrdiff_t j = 0; j < steps; j++) {
             V x = LOAD(e + at + j * step);
             STORE(out + at + j * step, (x * factor) * ((others + (ONE - x)) * inv));
         }
         if (rest) {
-            V x = LOAD(e + tail);
+            V x = e_tail;
             STORE_TAIL(out + tail, (x * factor) * ((others + (ONE - x)) * inv));
         }
     }

@@ -131,7 +131,8 @@ XENT_INLINE V NAME(as_real)(VI bits)
 #endif
 
 /* SELECT: yes where the mask is set, no elsewhere; the other operand never leaks, nan included.
- * ADD_WHERE: x + y where the mask is set, x elsewhere. Masks also take & | ~. */
+ * ADD_WHERE: x + y where the mask is set, x elsewhere. STORE_WHERE: to = x where it is set.
+ * Masks also take & | ~. */
 #if XENT_X86 && VECTOR_BYTES == 64
 #if IS_FLOAT
 typedef __mmask16 M;
@@ -145,6 +146,7 @@ typedef __mmask8 M;
 #define EQUAL(a, b) ((M)COMPARE(a, b, _CMP_EQ_OQ))
 #define SELECT(mask, yes, no) X86(_mm512_mask_blend)((M)(mask), no, yes)
 #define ADD_WHERE(mask, x, y) X86(_mm512_mask_add)(x, (M)(mask), x, y)
+#define STORE_WHERE(mask, to, x) X86(_mm512_mask_storeu)(to, (M)(mask), x)
 #else
 typedef VI M;
 #if VECTOR_BYTES
@@ -162,6 +164,7 @@ XENT_INLINE V NAME(select)(M mask, V yes, V no)
 }
 #define SELECT NAME(select)
 #define ADD_WHERE(mask, x, y) ((x) + SELECT(mask, y, SPLAT(0)))
+#define STORE_WHERE(mask, to, x) STORE(to, SELECT(mask, x, LOAD(to)))
 #endif
 
 /* a where a > b, else b: also where one of them is nan. */
@@ -206,12 +209,20 @@ XENT_INLINE V NAME(lane_max)(V x)
 #if VECTOR_BYTES
 #if IS_FLOAT
 /* Half a vector in float64: the lower half (0) or the upper one (1). */
-XENT_INLINE NAME(d) NAME(half)(V x, int which)
+XENT_INLINE NAME(d) NAME(half)(V x, const int which)
 {
+#if XENT_X86 && VECTOR_BYTES == 64
+    return _mm512_cvtps_pd(which ? _mm512_extractf32x8_ps(x, 1) : _mm512_castps512_ps256(x));
+#elif XENT_X86 && VECTOR_BYTES == 32
+    return _mm256_cvtps_pd(which ? _mm256_extractf128_ps(x, 1) : _mm256_castps256_ps128(x));
+#elif XENT_X86
+    return _mm_cvtps_pd(which ? (V)_mm_movehl_ps(x, x) : x);
+#else
     typedef REAL half __attribute__((vector_size(VECTOR_BYTES / 2)));
     half part;
     memcpy(&part, (const char *)&x + which * sizeof part, sizeof part);
     return __builtin_convertvector(part, NAME(d));
+#endif
 }
 #endif
 

@@ -20,6 +20,7 @@
 #undef EQUAL
 #undef SELECT
 #undef ADD_WHERE
+#undef STORE_WHERE
 #undef MAX
 #undef LAST_LANES
 #undef LANE_MAX
