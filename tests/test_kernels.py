@@ -414,3 +414,34 @@ def test_targets_agree(n_classes, dtype, rng):
         for what, (want, scale) in by_target["scalar"].items():
             got, _ = by_target[name][what]
             assert (np.abs(got - want) <= tolerance * scale).all(), (name, *what)
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 16, 127, 128, 129, 300])
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 16, 17, 32, 33, 100])
+def test_nothing_is_written_outside_the_outputs(n_rows, n_classes, target, rng):
+    """Vectors are wider than the rows that are left; what follows the outputs must survive."""
+    before, after = 5, 40
+    inside = slice(before, before + n_rows * n_classes)
+    logits = rng.normal(size=(n_rows, n_classes)).astype(np.float32)
+    for cls, y in [
+        (SparseCategoricalCrossentropy, rng.integers(n_classes, size=n_rows)),
+        (CategoricalCrossentropy, rng.dirichlet(np.ones(n_classes), n_rows).astype(np.float32)),
+        (BinaryCrossentropy, rng.integers(2, size=logits.shape).astype(np.float32)),
+    ]:
+        setting = cls()
+        want_loss, want_gradient = setting.loss_gradient(y, logits)
+        losses = np.full(before + n_rows + after, 7.5, dtype=np.float32)
+        gradients = np.full(before + logits.size + after, 7.5, dtype=np.float32)
+        setting.loss_gradient(
+            y,
+            logits,
+            loss_out=losses[before : before + n_rows],
+            gradient_out=gradients[inside].reshape(logits.shape),
+        )
+        np.testing.assert_array_equal(losses[before : before + n_rows], want_loss)
+        np.testing.assert_array_equal(gradients[inside].reshape(logits.shape), want_gradient)
+        assert (np.delete(losses, np.s_[before : before + n_rows]) == 7.5).all()
+        assert (np.delete(gradients, inside) == 7.5).all()

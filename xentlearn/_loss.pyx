@@ -40,6 +40,8 @@ cdef extern from "_kernels/targets.h" nogil:
 
 
 cdef extern from "_kernels/rows.h" nogil:
+    int XENT_FEW_CLASSES
+
     ctypedef struct xent_block:
         Py_ssize_t n_rows, n_classes, stride
         int across
@@ -65,6 +67,7 @@ cdef extern from "_kernels/rows.h" nogil:
         void (*log_proba)(
             xent_block, const void* z, const void* max, const void* log_sum,
             void* out) noexcept nogil
+        void (*row_sums)(xent_block, const void* values, void* out) noexcept nogil
         void (*turn)(
             xent_block, const void* rows, Py_ssize_t stride, void* across) noexcept nogil
         void (*turn_back)(
@@ -153,7 +156,7 @@ cdef enum:
 
 cdef Py_ssize_t block_rows(Py_ssize_t n_outputs) noexcept nogil:
     """Rows per block; a full BLOCK_ROWS (whole vectors) where rows may be turned."""
-    if n_outputs <= XENT_MAX_LANES:
+    if n_outputs <= XENT_FEW_CLASSES:
         return BLOCK_ROWS
     return max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // n_outputs))
 
@@ -192,13 +195,6 @@ cdef void copy_block(
 
 # ---- Softmax losses --------------------------------------------------------------------------
 
-cdef inline double row_weight(const TargetRows* target, Py_ssize_t row) noexcept nogil:
-    """Weight of a row; 0 for an ignored one."""
-    if target.labels != NULL and target.labels[row] < 0:
-        return 0.0
-    return target.weight[row] if target.weight != NULL else 1.0
-
-
 cdef const floating* row_weights(
     const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, floating* weight,
 ) noexcept nogil:
@@ -207,7 +203,10 @@ cdef const floating* row_weights(
     if not target.weighted:
         return NULL
     for i in range(n_rows):
-        weight[i] = <floating> row_weight(target, first + i)
+        weight[i] = <floating> target.weight[first + i] if target.weight != NULL else 1
+    if target.labels != NULL:
+        for i in range(n_rows):     # an ignored row's label is negative
+            weight[i] = 0 if target.labels[first + i] < 0 else weight[i]
     return weight
 
 
@@ -342,21 +341,22 @@ cdef void softmax_proba_block(
 cdef void binary_block(
     const TargetRows* target, Product product, Py_ssize_t first, xent_block block,
     const floating* z, const floating* direction, floating* loss, floating* out,
-    floating* entries, floating* values, floating* positive, floating* weight,
+    floating* entries, floating* values, floating* positive, floating* weight, floating* vectors,
 ) noexcept nogil:
     """Everything binary: a block is n_rows * n_outputs entries in a row.
 
-    ``entries``, ``values``, ``positive`` and ``weight`` are scratch of one entry each. Labels
+    ``entries``, ``values``, ``positive`` and ``weight`` are scratch of one number per entry. Labels
     stand for one-vs-rest entries, which are made here, block by block.
     """
     cdef:
         const xent_rows* rows = primitives(z)
         Py_ssize_t n = block.n_rows, n_outputs = block.n_classes, count = n * n_outputs
         const floating* y = <const floating*> target.values + first * n_outputs
+        const floating* per_row = row_weights(target, first, n, vectors)
+        const floating* per_entry = <const floating*> target.entry_weight
         const floating* entry_weight = NULL
         const floating* positives = NULL
-        Py_ssize_t i, k, at = 0
-        double w, total, lost, new_total
+        Py_ssize_t i, k
 
     if target.labels != NULL:
         for i in range(n):
@@ -368,15 +368,17 @@ cdef void binary_block(
             for k in range(n_outputs):
                 positive[i * n_outputs + k] = (<const floating*> target.positive)[k]
         positives = positive
-    if target.weighted or target.entry_weight != NULL:
+    if per_entry != NULL:
+        per_entry += first * n_outputs
+    if per_row == NULL:
+        entry_weight = per_entry
+    elif n_outputs == 1 and per_entry == NULL:
+        entry_weight = per_row
+    else:
         for i in range(n):
-            w = row_weight(target, first + i)
             for k in range(n_outputs):
-                at = i * n_outputs + k
-                weight[at] = <floating> w
-                if target.entry_weight != NULL:
-                    weight[at] = <floating> (
-                        w * (<const floating*> target.entry_weight)[first * n_outputs + at])
+                weight[i * n_outputs + k] = per_row[i] * (
+                    per_entry[i * n_outputs + k] if per_entry != NULL else 1)
         entry_weight = weight
 
     if product == HESSIAN_PRODUCT or product == HESSIAN_DIAGONAL:
@@ -391,26 +393,13 @@ cdef void binary_block(
             count, z, y, target.scale, target.shift, positives, entry_weight,
             NULL if loss == NULL else loss if n_outputs == 1 else entries, out)
     if product == LOSS_GRADIENT and loss != NULL and n_outputs > 1:
-        for i in range(n):
-            total = lost = 0.0      # compensated (Neumaier): a row may have many labels
-            for k in range(n_outputs):
-                at = i * n_outputs + k
-                if entry_weight == NULL or entry_weight[at] != 0:
-                    new_total = total + entries[at]
-                    if total >= entries[at]:
-                        lost += (total - new_total) + entries[at]
-                    else:
-                        lost += (entries[at] - new_total) + total
-                    total = new_total
-            # of an infinite total, what was lost is nan
-            loss[i] = <floating> (total + lost if lost == lost else total)
-    if entry_weight != NULL:
-        for at in range(count):
-            if entry_weight[at] == 0:   # 0 * inf and 0 * nan count for nothing
-                if out != NULL:
-                    out[at] = 0
-                if loss != NULL and n_outputs == 1:
-                    loss[at] = 0
+        if n_outputs <= XENT_FEW_CLASSES:
+            block.across = True
+            block.stride = BLOCK_ROWS
+            rows.turn(block, entries, n_outputs, values)
+            entries = values
+        rows.row_sums(block, entries, vectors)
+        memcpy(loss, vectors, n * sizeof(floating))     # which has no room for whole vectors
 
 
 # ---- Any rows, any strides -------------------------------------------------------------------
@@ -493,7 +482,7 @@ cdef void process_rows(
         floating* loss_scratch = vectors + 7 * BLOCK_ROWS
 
     block.n_classes = n_outputs
-    block.across = not binary and n_outputs <= primitives(logits).lanes
+    block.across = not binary and n_outputs <= XENT_FEW_CLASSES
     if n_outputs == 1:      # the distance between columns means nothing
         logits_layout.column = direction_layout.column = out_layout.column = 1
 
@@ -547,7 +536,8 @@ cdef void process_rows(
         elif binary:
             binary_block(
                 target, product, first + begin, block, z, v,
-                loss_block, o, entries_scratch, values_scratch, positive_scratch, weight_scratch)
+                loss_block, o, entries_scratch, values_scratch, positive_scratch, weight_scratch,
+                vectors)
         elif product != LOSS_GRADIENT:
             softmax_curvature_block(
                 target, product, first + begin, block, z, values, v, o, vectors)

@@ -10,7 +10,7 @@
  *
  * across = 0: a row is contiguous, vectors run along its classes; row i begins at i * stride.
  * across = 1: a class is contiguous, vectors run across the rows; class k begins at k * stride.
- *             This is for few classes. Buffers have room for n_rows rounded up to whole vectors.
+ *             This is for at most XENT_FEW_CLASSES classes. Buffers have room for n_rows rounded up to whole vectors.
  *
  * next_in, next_out: numbers that will be read and written soon; softmax, which computes long
  * enough, asks the memory for as many of each as it works on. An address that does not exist does
@@ -26,6 +26,10 @@ typedef struct {
 
 /* Most lanes a vector has on any target: what "room for whole vectors" means. */
 #define XENT_MAX_LANES 16
+
+/* Rows of so few classes are worked on across: along them, much of each vector would be empty and
+ * each reduction over lanes would cost as much as the row. */
+#define XENT_FEW_CLASSES 32
 
 /* "number" below is float or double, by the table: one type of table serves both. */
 typedef struct {
@@ -49,8 +53,10 @@ typedef struct {
     /* out = (z - max) - log_sum; out may be z */
     void (*log_proba)(xent_block, const void *z, const void *max, const void *log_sum, void *out);
 
-    /* Rows, contiguous and `stride` apart <-> the layout across; only where n_classes <= lanes. On
-       the side of the rows there is room for n_rows rounded up to whole vectors, each followed by
+    /* out = sum_k values, which are at least 0 */
+    void (*row_sums)(xent_block, const void *values, void *out);
+
+    /* Rows, contiguous and `stride` apart <-> the layout across. On the side of the rows there is room for n_rows rounded up to whole vectors, each followed by
        16 bytes that may be read, and written before the next row is */
     void (*turn)(xent_block, const void *rows, ptrdiff_t stride, void *across);
     void (*turn_back)(xent_block, const void *across, void *rows, ptrdiff_t stride);

@@ -38,7 +38,7 @@ XENT_INLINE V NAME(sum_total)(const int across, SUM *sum)
 #define SUM_TOTAL NAME(sum_total)
 
 /* The walk over a group: full steps, then (along a row only) the REST of the row. Rows that are
- * walked along have more than LANES classes, so the rest is read as the row's last full vector, of
+ * walked along have at least LANES classes, so the rest is read as the row's last full vector, of
  * which only the `fresh` lanes are new; the others have been seen and are masked out. Where the
  * output may lie over the input, that vector is read before the full steps are written: a load from
  * stores on their way to the cache would wait for them. */
@@ -340,6 +340,35 @@ static void NAME(log_proba)(xent_block block, const void *z, const void *max, co
                  NAME(log_proba_body)(0, block, z, max, log_sum, out));
 }
 
+/* ---- sum_k of anything -------------------------------------------------------------------------- */
+
+XENT_INLINE void NAME(row_sums_body)(const int across, xent_block block, const REAL *values,
+                                     REAL *out)
+{
+    const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    const M fresh = LAST_LANES(rest);
+    GROUPS(block, g)
+    {
+        const ptrdiff_t at = GROUP_BEGIN(block, g);
+        SUM sum = {0};
+        for (ptrdiff_t begin = 0; begin < steps; begin += SUM_STEPS) {
+            const ptrdiff_t end = begin + SUM_STEPS < steps ? begin + SUM_STEPS : steps;
+            for (ptrdiff_t j = begin; j < end; j++)
+                sum.part += LOAD(values + at + j * step);
+            SUM_FLUSH(&sum);
+        }
+        if (rest)
+            sum.part += LOAD_TAIL(values + at + TAIL(block), 0);
+        ROW_STORE(out, g, SUM_TOTAL(across, &sum));
+    }
+}
+
+static void NAME(row_sums)(xent_block block, const void *values, void *out)
+{
+    BOTH_LAYOUTS(NAME(row_sums_body)(1, block, values, out),
+                 NAME(row_sums_body)(0, block, values, out));
+}
+
 /* ---- Turning a block ------------------------------------------------------------------------ */
 
 /* LANES rows are read as vectors whose 16-byte pieces come from rows PIECE apart; transposing the
@@ -554,6 +583,13 @@ XENT_INLINE void NAME(sigmoids)(V z, V *sigmoid, V *reverse, V *e)
     *reverse = SELECT(negative, large, small);
 }
 
+/* An entry that is missing or has no weight counts for nothing: 0 * inf and 0 * nan as well. */
+XENT_INLINE M NAME(counting)(V y, const void *weight, V w)
+{
+    const M present = EQUAL(y, y);
+    return weight ? present & ~EQUAL(w, SPLAT(0)) : present;
+}
+
 /* With a = positive * t and c = 1 - t: loss = a softplus(-z) + c softplus(z), where softplus(z) =
  * max(z, 0) + log1p(exp(-|z|)): terms >= 0 only. Its gradient is c sigma(z) - a sigma(-z). A term
  * with a = 0 or c = 0 is 0, also at an infinite logit. 1 - t is scale * (1 - y) + shift, which
@@ -566,7 +602,7 @@ XENT_INLINE void NAME(binary_body)(const int want_loss, const int want_gradient,
     ELEMENTWISE(count, {
         const V z = READ(z_in), y = READ(y_in), w = READ_OR_ONE(weight);
         const V a = (scale * y + shift) * READ_OR_ONE(positive), c = scale * (ONE - y) + shift;
-        const M missing = ~EQUAL(y, y);
+        const M counts = NAME(counting)(y, weight, w);
         V sigmoid, reverse, e;
         NAME(sigmoids)(z, &sigmoid, &reverse, &e);
         if (want_loss) {
@@ -574,10 +610,10 @@ XENT_INLINE void NAME(binary_body)(const int want_loss, const int want_gradient,
             const V towards_0 = SELECT(LESS(zero, z) & ~EQUAL(c, zero), c * z, zero);
             const V towards_1 = SELECT(LESS(z, zero) & ~EQUAL(a, zero), a * -z, zero);
             const V x = w * ((a + c) * LOG1P(e) + (towards_0 + towards_1));
-            WRITE(loss, SELECT(missing, zero, x));
+            WRITE(loss, SELECT(counts, x, zero));
         }
         if (want_gradient)
-            WRITE(gradient, SELECT(missing, SPLAT(0), w * (c * sigmoid - a * reverse)));
+            WRITE(gradient, SELECT(counts, w * (c * sigmoid - a * reverse), SPLAT(0)));
     });
 }
 
@@ -602,8 +638,9 @@ static void NAME(binary_curvature)(ptrdiff_t count, const void *z_in, const void
         const V a = (scale * y + shift) * READ_OR_ONE(positive), c = scale * (ONE - y) + shift;
         V sigmoid, reverse, e;
         NAME(sigmoids)(z, &sigmoid, &reverse, &e);
-        const V curvature = (READ_OR_ONE(weight) * (a + c)) * (sigmoid * reverse);
-        WRITE(out, SELECT(EQUAL(y, y), curvature * READ_OR_ONE(direction), SPLAT(0)));
+        const V w = READ_OR_ONE(weight), curvature = (w * (a + c)) * (sigmoid * reverse);
+        WRITE(out, SELECT(NAME(counting)(y, weight, w), curvature * READ_OR_ONE(direction),
+                          SPLAT(0)));
     });
 }
 
@@ -628,6 +665,7 @@ static const xent_rows NAME(rows) = {
     NAME(hessian_product),
     NAME(hessian_diagonal),
     NAME(log_proba),
+    NAME(row_sums),
     NAME(turn),
     NAME(turn_back),
     NAME(at_labels),
