@@ -11,6 +11,7 @@ import pickle
 import re
 import threading
 import time
+import tracemalloc
 import warnings
 
 import joblib
@@ -2016,3 +2017,56 @@ def test_float64_of_the_other_byte_order():
     swapped = SoftmaxClassifier().fit(X.astype(X.dtype.newbyteorder()), y)
     assert swapped.coef_.dtype == np.float64
     np.testing.assert_array_equal(swapped.coef_, SoftmaxClassifier().fit(X, y).coef_)
+
+
+# --- X where it lies ------------------------------------------------------------------------------
+
+
+def pixels(n_samples=4000, n_features=150, n_classes=8, seed=0):
+    """uint8 images, some pixels always 0, too many numbers to be a "small" problem."""
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(0, 200, size=(n_classes, n_features))
+    y = rng.integers(n_classes, size=n_samples)
+    X = np.clip(centres[y] + rng.normal(0, 120, size=(n_samples, n_features)), 0, 255)
+    X[:, ::10] = 0
+    return X.astype(np.uint8), y
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float16", "memory-mapped", "CSR uint8", "float32"])
+def test_X_is_used_where_it_lies(kind, tmp_path):
+    X, y = pixels()
+    expected = SoftmaxClassifier(tol=1e-8).fit(X.astype(np.float64), y)
+    if kind == "memory-mapped":
+        np.save(tmp_path / "X.npy", X)
+        X_kind = np.load(tmp_path / "X.npy", mmap_mode="r")
+    else:
+        X_kind = sp.csr_array(X) if "CSR" in kind else X.astype(kind)
+    before = X_kind.copy()
+    clf = SoftmaxClassifier(tol=1e-5).fit(X_kind, y)
+    assert clf.coef_.dtype == np.float32
+    assert clf.objective_ <= expected.objective_ * (1 + 2e-5)
+    proba = clf.predict_proba(X_kind)
+    np.testing.assert_allclose(proba, expected.predict_proba(X.astype(np.float64)), atol=0.01)
+    np.testing.assert_array_equal(clf.predict(X_kind), clf.classes_[proba.argmax(axis=1)])
+    assert (before != X_kind).sum() == 0
+
+
+def peak_extra_memory(function):
+    """Bytes that ``function`` had allocated at its peak, beyond what there was before."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_predicting_and_fitting_do_not_copy_X():
+    X, y = pixels(n_samples=40_000)
+    clf = SoftmaxClassifier(max_iter=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        # as float32, X alone would take 24 MB; labels, weights and blocks of rows are allowed
+        assert peak_extra_memory(lambda: clf.fit(X, y)) < 10e6
+    assert peak_extra_memory(lambda: clf.predict(X)) < 3e6
+    assert peak_extra_memory(lambda: clf.predict_proba(X)) < 4e6

@@ -641,3 +641,85 @@ def test_more_threads_than_rows(kind, rng):
     problem = make_problem(kind, 2, 3, 3, np.float64, rng)
     for X in (problem.X, sparse.csr_matrix(problem.X)):
         assert_same_bits(evaluate(problem, 8, X), evaluate(problem, 1, X))
+
+
+# --- Narrow dtypes --------------------------------------------------------------------------------
+
+NARROW = [np.uint8, np.int8, np.float16]
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "F": np.asfortranarray,
+    "slice": lambda X: np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, 1::3],
+    "reversed": lambda X: X[::-1, ::-1].copy()[::-1, ::-1],
+    "one column": lambda X: X[:, :1],
+    "CSR": sparse.csr_array,
+    "CSR, 64-bit indices": lambda X: with_long_indices(sparse.csr_array(X)),
+}
+
+
+def with_long_indices(X):
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    return X
+
+
+def narrow_numbers(dtype, shape, rng):
+    """Numbers over the whole range of a dtype, a third of them 0."""
+    if dtype == np.float16:
+        bits = rng.integers(0x7C00, size=shape).astype(np.uint16)  # finite, subnormal too
+        bits |= rng.integers(2, size=shape).astype(np.uint16) << 15
+        X = bits.view(np.float16)
+    else:
+        info = np.iinfo(dtype)
+        X = rng.integers(info.min, info.max + 1, size=shape).astype(dtype)
+    return np.where(rng.random(shape) < 1 / 3, dtype(0), X)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", NARROW)
+def test_narrow_X_gives_the_bits_of_float32(dtype, layout, target, rng):
+    if dtype == np.float16 and "CSR" in layout:
+        pytest.skip("scipy has no float16 CSR")
+    n, n_features, n_outputs = 300, 37, 3
+    X = LAYOUTS[layout](narrow_numbers(dtype, (n, n_features), rng))
+    assert X.dtype == dtype
+    labels = rng.integers(n_outputs, size=n).astype(np.int32)
+    coef, intercept = 1e-3 * rng.normal(size=(X.shape[1], n_outputs)), rng.normal(size=n_outputs)
+    encoded = EncodedTarget("sparse_categorical", n, n_outputs, np.float32, labels=labels)
+    scores = []
+    results = []
+    for kind_of_X in (X, X.astype(np.float32)):
+        design = DesignMatrix(kind_of_X)
+        assert design.dtype == np.float32
+        results.append(design.loss_gradient(encoded, coef, intercept, 2))
+        scores.append(np.empty((n, n_outputs), dtype=np.float32))
+        design.scores(coef, intercept, scores[-1], "logits", 2)
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_csr_rows_longer_than_what_is_converted_at_a_time(dtype, rng):
+    n, n_features, n_outputs = 5, 9000, 4
+    dense = rng.integers(1, 5, size=(n, n_features)).astype(dtype)
+    X = with_long_indices(sparse.csr_array(dense))
+    coef, intercept = 1e-3 * rng.normal(size=(n_features, n_outputs)), np.zeros(n_outputs)
+    wide = np.float64 if dtype == np.float64 else np.float32
+    labels = rng.integers(n_outputs, size=n).astype(np.int32)
+    encoded = EncodedTarget("sparse_categorical", n, n_outputs, wide, labels=labels)
+    got = DesignMatrix(X).loss_gradient(encoded, coef, intercept, 1)
+    want = DesignMatrix(dense.astype(wide)).loss_gradient(encoded, coef, intercept, 1)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4 if wide == np.float32 else 1e-11, atol=1e-4)
+
+
+def test_likeliest_is_the_argmax_of_the_logits(target, rng):
+    """The first one of equals, as NumPy has it."""
+    for n_outputs in (2, 3, 17, 100):
+        X = rng.integers(-2, 3, size=(500, 4)).astype(np.float32)
+        coef = rng.integers(-2, 3, size=(4, n_outputs)).astype(np.float64)  # many ties
+        intercept = np.zeros(n_outputs)
+        intercept[0] = -np.inf  # a class without weight
+        want = (X @ coef + intercept).argmax(axis=1)
+        got = DesignMatrix(X).likeliest(coef, intercept, 2)
+        np.testing.assert_array_equal(got, want)

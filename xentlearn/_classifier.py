@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._linear import DesignMatrix
+from ._linear import DTYPES, DesignMatrix
 from ._loss import proba
 from ._loss_settings import BinaryCrossentropy
 from ._objective import LinearObjective
@@ -196,8 +196,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float32 and float64 are used in place, whatever their strides; other
-            dtypes are converted.
+            Training data. float64, float32, float16, uint8 and int8 are used where they lie,
+            whatever their strides, memory-mapped or not; other dtypes are converted to float64.
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
             Integers or strings, one per row; or columns: a multi-label indicator of 0, 1 and (where
             missing) nan, or one-hot or soft rows for a categorical loss.
@@ -221,15 +221,16 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
         small = X.shape[0] * X.shape[1] * y.n_outputs <= SMALL_WORK
         data = X.astype(np.float64) if small and X.dtype != np.float64 else X
+        design = DesignMatrix(data)
         total_weight = y.total_weight
         n_threads = effective_n_threads()
         with sequential_blas:
             objective = None
             if len(outputs):
                 objective = LinearObjective(
-                    DesignMatrix(data),
+                    design,
                     data,
-                    y.kernel_target(data.dtype, outputs),
+                    y.kernel_target(design.dtype, outputs),
                     mass[outputs],
                     y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1),
                     total_weight,
@@ -275,7 +276,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         require(isinstance(self.warm_start, (bool, np.bool_)), "warm_start", "True or False")
 
     def _validate_X(self, X, reset):
-        """X as an array or CSR of float32 or float64; remembers the dtype it came in."""
+        """X as an array or CSR of a dtype that the fused pass reads; remembers the one it had."""
         X = validate_data(
             self,
             X,
@@ -288,11 +289,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             self._X_dtype = X.dtype
         if X.dtype.kind == "c":
             raise ValueError("Complex data not supported: 'X' must hold real numbers.")
-        if X.dtype == np.float16 or X.dtype in (np.uint8, np.int8):
-            return X.astype(np.float32)
-        if X.dtype not in (np.float32, np.float64) or not X.dtype.isnative:
-            return X.astype(np.float64)
-        return X
+        return X if X.dtype in DTYPES else X.astype(np.float64)
 
     def _fitted_outputs(self, y, mass):
         """Outputs that have something to fit; warns of those that have not."""
@@ -401,8 +398,9 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         """(n_samples, n_outputs) scores of one kind; see DesignMatrix.scores."""
         check_is_fitted(self)
         X = self._validate_X(X, reset=False)
-        scores = np.empty((X.shape[0], len(self.intercept_)), dtype=X.dtype)
-        DesignMatrix(X).scores(self.coef_.T, self.intercept_, scores, kind, effective_n_threads())
+        design = DesignMatrix(X)
+        scores = np.empty((X.shape[0], len(self.intercept_)), dtype=design.dtype)
+        design.scores(self.coef_.T, self.intercept_, scores, kind, effective_n_threads())
         return scores
 
     def decision_function(self, X):
@@ -436,10 +434,13 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,), of the labels' dtype; multi-label (n_samples, n_labels), int
         """
-        scores = self.decision_function(X)
+        check_is_fitted(self)
         if self._kind == "multilabel":
-            return (scores > 0).astype(np.int64)
-        indices = scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(np.intp)
+            return (self.decision_function(X) > 0).astype(np.int64)
+        if self._kind == "binary":
+            return self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
+        design = DesignMatrix(self._validate_X(X, reset=False))
+        indices = design.likeliest(self.coef_.T, self.intercept_, effective_n_threads())
         return self.classes_[indices]
 
     def predict_proba(self, X):

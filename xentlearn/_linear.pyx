@@ -2,8 +2,9 @@
 
 X is read once per evaluation, in blocks of rows that stay in the second-level cache; logits and
 residuals exist for one block at a time. Two bodies of products exist, dense and CSR
-(``_kernels/products_body.h``), each for float32 and float64 on every CPU target. What a row costs
-is the business of ``_loss``: a new loss adds nothing here.
+(``_kernels/products_body.h``), each for float32 and float64 on every CPU target; narrower dtypes
+are converted to float32 when their block is read. What a row costs is the business of ``_loss``: a
+new loss adds nothing here.
 
 The rows are cut into at most N_SLOTS ranges that depend on the shape of the problem alone. A thread
 takes a range at a time and adds its gradient up in the range's own float64 totals, which are summed
@@ -68,16 +69,34 @@ cdef extern from "_kernels/products.h" nogil:
     const xent_products* xent_products_f64(int target)
 
 
+cdef extern from "_kernels/widen.h" nogil:
+    cdef enum xent_narrow:
+        XENT_UINT8
+        XENT_INT8
+        XENT_FLOAT16
+
+    ctypedef void (*xent_widen)(
+        Py_ssize_t count, const void* source, Py_ssize_t stride, float* to) noexcept nogil
+
+    xent_widen xent_widen_to_f32(xent_narrow dtype, int target)
+
+
+cdef dict NARROW = {
+    np.dtype(np.uint8): XENT_UINT8, np.dtype(np.int8): XENT_INT8, np.dtype(np.float16): XENT_FLOAT16,
+}
+DTYPES = (np.dtype(np.float64), np.dtype(np.float32), *NARROW)    # of X, used where it lies
+
+cdef int _target = xent_best_target()
 cdef const xent_products* _products_f32 = xent_products_f32(xent_best_target())
 cdef const xent_products* _products_f64 = xent_products_f64(xent_best_target())
 
 
 def use_target(str name):
     """Use the products of one CPU target (``_loss.available_targets()``) from now on."""
-    global _products_f32, _products_f64
-    target = [xent_target_names[i].decode() for i in range(XENT_N_TARGETS)].index(name)
-    _products_f32 = xent_products_f32(target)
-    _products_f64 = xent_products_f64(target)
+    global _target, _products_f32, _products_f64
+    _target = [xent_target_names[i].decode() for i in range(XENT_N_TARGETS)].index(name)
+    _products_f32 = xent_products_f32(_target)
+    _products_f64 = xent_products_f64(_target)
 
 
 cdef enum:
@@ -85,66 +104,132 @@ cdef enum:
     SLOT_BYTES = 64 * 1024 * 1024   # totals of all slots together take no more, if 2 slots fit
     BLOCK_BYTES = 256 * 1024        # of X at a time: a block stays in the second-level cache
     MOST_ROWS = 256                 # and its float32 sums stay short
+    MOST_ENTRIES = 4096             # of CSR that are converted at a time
 
 
 cdef struct Matrix:
     Py_ssize_t n_rows
     Py_ssize_t n_features
-    Py_ssize_t row              # strides of a dense X, counted in numbers
-    Py_ssize_t column
+    Py_ssize_t itemsize         # of the numbers as they are stored
+    xent_widen widen            # what makes float32 of them; NULL: nothing to convert
     const void* data
-    const int32_t* indices      # CSR; NULL for a dense X
-    const int64_t* indptr
+    Py_ssize_t row              # dense: strides, counted in numbers
+    Py_ssize_t column
+    const int64_t* indptr       # CSR; NULL for a dense X
+    const void* indices
+    bint long_indices           # 64-bit ones
 
 
 cdef inline const xent_products* products_for(const floating* dtype) noexcept nogil:
     return _products_f32 if floating is float else _products_f64
 
 
-cdef void product_block(
-    const Matrix* X, Py_ssize_t first, Py_ssize_t n_rows, Py_ssize_t width,
-    const floating* coef, const floating* intercept, floating* logits,
+cdef Py_ssize_t room_to_convert(const Matrix* X, Py_ssize_t n_at_once) noexcept nogil:
+    """Numbers of 4 bytes that ``block_of`` and ``entries_of`` need, per thread."""
+    if X.indptr != NULL:
+        return 2 * MOST_ENTRIES if X.widen != NULL or X.long_indices else 0
+    return n_at_once * X.n_features if X.widen != NULL else 0
+
+
+cdef Matrix block_of(
+    const Matrix* X, Py_ssize_t first, Py_ssize_t n_rows, float* room,
 ) noexcept nogil:
-    """logits = X[first : first + n_rows] coef + intercept."""
+    """Rows of X as a matrix of their own; dense ones in a dtype that the products read."""
+    cdef:
+        Matrix block = X[0]
+        const char* data = <const char*> X.data + first * X.row * X.itemsize
+        Py_ssize_t i
+    block.n_rows = n_rows
+    if X.indptr != NULL:
+        block.indptr = X.indptr + first
+        return block
+    block.data = data
+    if X.widen == NULL:
+        return block
+    block.data = room
+    block.widen = NULL
+    if X.column <= X.row:       # along what lies closer together
+        block.row, block.column = X.n_features, 1
+        for i in range(n_rows):
+            X.widen(
+                X.n_features, data + i * X.row * X.itemsize, X.column, room + i * X.n_features)
+    else:
+        block.row, block.column = 1, n_rows
+        for i in range(X.n_features):
+            X.widen(n_rows, data + i * X.column * X.itemsize, X.row, room + i * n_rows)
+    return block
+
+
+cdef Py_ssize_t entries_of(
+    const Matrix* X, Py_ssize_t begin, Py_ssize_t end, float* room,
+    const void** data, const int32_t** indices,
+) noexcept nogil:
+    """Point to the CSR entries from ``begin`` on; how many: to ``end``, or as many as fit."""
+    cdef:
+        Py_ssize_t count = end - begin
+        int32_t* short_indices = <int32_t*> room + MOST_ENTRIES
+        Py_ssize_t i
+    if X.widen != NULL or X.long_indices:
+        count = min(count, <Py_ssize_t> MOST_ENTRIES)
+    data[0] = <const char*> X.data + begin * X.itemsize
+    indices[0] = <const int32_t*> X.indices + begin
+    if X.widen != NULL:
+        X.widen(count, data[0], 1, room)
+        data[0] = room
+    if X.long_indices:
+        for i in range(count):
+            short_indices[i] = <int32_t> (<const int64_t*> X.indices)[begin + i]
+        indices[0] = short_indices
+    return count
+
+
+cdef void product_block(
+    const Matrix* X, Py_ssize_t width, const floating* coef, const floating* intercept,
+    floating* logits, float* room,
+) noexcept nogil:
+    """logits = X coef + intercept."""
     cdef:
         const xent_products* products = products_for(coef)
-        const floating* data = <const floating*> X.data
-        Py_ssize_t i
-    for i in range(n_rows):
+        const void* data = NULL
+        const int32_t* indices = NULL
+        Py_ssize_t i, at, count
+    for i in range(X.n_rows):
         memcpy(logits + i * width, intercept, width * sizeof(floating))
-    if X.indices == NULL:
-        products.product(
-            n_rows, width, X.n_features, data + first * X.row, X.row, X.column, coef, logits)
-    else:
-        for i in range(n_rows):
-            products.sparse_product(
-                width, X.indptr[first + i + 1] - X.indptr[first + i],
-                data + X.indptr[first + i], X.indices + X.indptr[first + i],
-                coef, logits + i * width)
+    if X.indptr == NULL:
+        products.product(X.n_rows, width, X.n_features, X.data, X.row, X.column, coef, logits)
+        return
+    for i in range(X.n_rows):
+        at = X.indptr[i]
+        while at < X.indptr[i + 1]:
+            count = entries_of(X, at, X.indptr[i + 1], room, &data, &indices)
+            products.sparse_product(width, count, data, indices, coef, logits + i * width)
+            at += count
 
 
 cdef void transposed_product_block(
-    const Matrix* X, Py_ssize_t first, Py_ssize_t n_rows, Py_ssize_t width,
-    const floating* residual, double* coef_total, double* intercept_total,
+    const Matrix* X, Py_ssize_t width, const floating* residual,
+    double* coef_total, double* intercept_total, float* room,
 ) noexcept nogil:
-    """coef_total += X[first : first + n_rows]^T residual; intercept_total += 1^T residual."""
+    """coef_total += X^T residual; intercept_total += 1^T residual."""
     cdef:
         const xent_products* products = products_for(residual)
-        const floating* data = <const floating*> X.data
-        Py_ssize_t i, k
-    for i in range(n_rows):
+        const void* data = NULL
+        const int32_t* indices = NULL
+        Py_ssize_t i, k, at, count
+    for i in range(X.n_rows):
         for k in range(width):
             intercept_total[k] += residual[i * width + k]
-    if X.indices == NULL:
+    if X.indptr == NULL:
         products.product_to_total(
-            X.n_features, width, n_rows, data + first * X.row, X.column, X.row,
-            residual, coef_total)
-    else:
-        for i in range(n_rows):
+            X.n_features, width, X.n_rows, X.data, X.column, X.row, residual, coef_total)
+        return
+    for i in range(X.n_rows):
+        at = X.indptr[i]
+        while at < X.indptr[i + 1]:
+            count = entries_of(X, at, X.indptr[i + 1], room, &data, &indices)
             products.sparse_product_to_total(
-                width, X.indptr[first + i + 1] - X.indptr[first + i],
-                data + X.indptr[first + i], X.indices + X.indptr[first + i],
-                residual + i * width, coef_total)
+                width, count, data, indices, residual + i * width, coef_total)
+            at += count
 
 
 cdef double pass_over_rows(
@@ -152,7 +237,7 @@ cdef double pass_over_rows(
     Py_ssize_t first, Py_ssize_t n_rows, Py_ssize_t n_at_once, Py_ssize_t width,
     const floating* coef, const floating* intercept,
     const floating* coef_direction, const floating* intercept_direction,
-    double* coef_total, double* intercept_total, floating* buffer, char* row_scratch,
+    double* coef_total, double* intercept_total, floating* buffer, char* row_scratch, float* room,
 ) noexcept nogil:
     """One range of rows, block by block; returns the sum of their losses.
 
@@ -167,15 +252,16 @@ cdef double pass_over_rows(
         bint second_order = product == HESSIAN_PRODUCT
         double total = 0.0
         Py_ssize_t b, begin, n, i
+        Matrix block
         Layout padded = layout_of(width, 1)
     padded.padded = True
     for b in range((n_rows + n_at_once - 1) // n_at_once):
         begin = first + b * n_at_once
         n = min(n_at_once, first + n_rows - begin)
-        product_block(X, begin, n, width, coef, intercept, logits)
+        block = block_of(X, begin, n, room)
+        product_block(&block, width, coef, intercept, logits, room)
         if second_order:
-            product_block(
-                X, begin, n, width, coef_direction, intercept_direction, direction)
+            product_block(&block, width, coef_direction, intercept_direction, direction, room)
         process_rows(
             target, product, begin, n, logits, padded,
             direction if second_order else NULL, padded,
@@ -183,8 +269,7 @@ cdef double pass_over_rows(
         if not second_order:
             for i in range(n):
                 total += loss[i]
-        transposed_product_block(
-            X, begin, n, width, residual, coef_total, intercept_total)
+        transposed_product_block(&block, width, residual, coef_total, intercept_total, room)
     return total
 
 
@@ -193,14 +278,15 @@ cdef class DesignMatrix:
 
     Parameters
     ----------
-    X : ndarray or CSR of shape (n_samples, n_features), float32 or float64
-        Dense: any strides that are multiples of the item size. CSR: without further demands;
-        64-bit column indices are copied to 32 bits.
+    X : ndarray or CSR of shape (n_samples, n_features)
+        float32, float64, or narrower: uint8, int8, float16. Used where it lies: dense of any
+        strides that are multiples of the item size, CSR with 32- or 64-bit indices. Finite.
 
     Attributes
     ----------
     n_rows, n_features : int
     dtype : dtype
+        What is computed in: float64 for float64, else float32.
     """
 
     cdef Matrix matrix
@@ -211,22 +297,26 @@ cdef class DesignMatrix:
 
     def __init__(self, X):
         self.n_rows, self.n_features = X.shape
-        self.dtype = np.dtype(X.dtype)
-        assert self.dtype in (np.float32, np.float64)
+        self.dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
+        assert X.dtype in DTYPES
+        memset(&self.matrix, 0, sizeof(self.matrix))
         self.matrix.n_rows, self.matrix.n_features = X.shape
+        self.matrix.itemsize = X.dtype.itemsize
+        if X.dtype in NARROW:
+            self.matrix.widen = xent_widen_to_f32(<xent_narrow> <int> NARROW[X.dtype], _target)
         if sparse.issparse(X):
             arrays = (
                 np.ascontiguousarray(X.data),
-                np.ascontiguousarray(X.indices, dtype=np.int32),
+                np.ascontiguousarray(X.indices),
                 np.ascontiguousarray(X.indptr, dtype=np.int64),
             )
-            self.matrix.indices = <const int32_t*> address(arrays[1])
+            self.matrix.indices = address(arrays[1])
+            self.matrix.long_indices = arrays[1].dtype.itemsize == 8
             self.matrix.indptr = <const int64_t*> address(arrays[2])
         else:
             if any(stride % X.itemsize for stride in X.strides) or not X.flags.aligned:
                 X = np.ascontiguousarray(X)
             arrays = (X,)
-            self.matrix.indices = NULL
             self.matrix.row, self.matrix.column = [s // X.itemsize for s in X.strides]
         self.matrix.data = address(arrays[0])
         self._arrays = arrays
@@ -283,14 +373,23 @@ cdef class DesignMatrix:
         "logits", "softmax", "log_softmax", "sigmoid" or "log_sigmoid". ``scores_out`` has the
         dtype of X and C order.
         """
+        self.fill(coef, intercept, scores_out, None, kind, n_threads)
+
+    def likeliest(self, coef, intercept, int n_threads):
+        """Index of the largest logit of each row, (n_samples,): the first one of equals."""
+        indices = np.empty(self.n_rows, dtype=np.intp)
+        self.fill(coef, intercept, None, indices, "logits", n_threads)
+        return indices
+
+    cdef fill(self, coef, intercept, scores, indices, str kind, int n_threads):
         if self.dtype == np.float32:
             fill_scores[float](
                 &self.matrix, pack(coef, np.float32), pack(intercept, np.float32),
-                scores_out, kind, n_threads)
+                coef.shape[1], scores, indices, kind, n_threads)
         else:
             fill_scores[double](
                 &self.matrix, pack(coef, np.float64), pack(intercept, np.float64),
-                scores_out, kind, n_threads)
+                coef.shape[1], scores, indices, kind, n_threads)
 
 
 cdef const void* address(array):
@@ -310,7 +409,7 @@ cdef pack(array, dtype):
 
 cdef Py_ssize_t rows_at_once(const Matrix* X, Py_ssize_t itemsize) noexcept nogil:
     """Rows per block: whole panels of 8 rows."""
-    if X.indices != NULL:
+    if X.indptr != NULL:
         return MOST_ROWS
     return max(8, min(MOST_ROWS, BLOCK_BYTES // (itemsize * max(1, X.n_features)) // 8 * 8))
 
@@ -323,7 +422,7 @@ cdef int useful_threads(
     A dense pass of few multiply-adds is over before a second thread has started; where the cores
     are busy otherwise, waiting for it costs many times the pass.
     """
-    if X.indices == NULL and <double> X.n_rows * X.n_features * width < 1e7:
+    if X.indptr == NULL and <double> X.n_rows * X.n_features * width < 1e7:
         return 1
     return <int> max(1, min(<Py_ssize_t> n_threads, n_parts))
 
@@ -351,8 +450,10 @@ cdef evaluate_slots(
         const floating* coef_at = NULL
         const floating* coef_direction_at = NULL
         const floating* intercept_direction_at = NULL
+        Py_ssize_t per_room = room_to_convert(X, n_at_once)
         floating[:, ::1] buffers
         char[:, ::1] scratches
+        float[:, ::1] rooms
 
     n_threads = useful_threads(X, width, n_slots, n_threads)
     dtype = np.float32 if floating is float else np.float64
@@ -360,6 +461,7 @@ cdef evaluate_slots(
     coef_totals = np.zeros((n_slots, max(1, n_features), width))
     buffers = np.zeros((n_threads, per_buffer), dtype=dtype)
     scratches = np.zeros((n_threads, per_scratch), dtype="S1")
+    rooms = np.empty((n_threads, max(1, per_room)), dtype=np.float32)
     if n_features:
         coef_at = &coef[0, 0]
     if coef_direction is not None:
@@ -378,7 +480,7 @@ cdef evaluate_slots(
                 X, target, product, first, last - first, n_at_once, width,
                 coef_at, &intercept[0], coef_direction_at, intercept_direction_at,
                 &coef_totals[slot, 0, 0], &intercept_totals[slot, 0],
-                &buffers[thread, 0], &scratches[thread, 0])
+                &buffers[thread, 0], &scratches[thread, 0], &rooms[thread, 0])
 
     loss = 0.0
     for slot in range(n_slots):
@@ -395,22 +497,36 @@ cdef evaluate_slots(
     )
 
 
+cdef inline Py_ssize_t index_of_largest(Py_ssize_t n, const floating* values) noexcept nogil:
+    cdef Py_ssize_t k, largest = 0
+    for k in range(1, n):
+        if values[k] > values[largest]:
+            largest = k
+    return largest
+
+
 cdef fill_scores(
     const Matrix* X, const floating[:, ::1] coef, const floating[::1] intercept,
-    floating[:, ::1] scores, str kind, int n_threads,
+    Py_ssize_t n_outputs, floating[:, ::1] scores, Py_ssize_t[::1] indices, str kind,
+    int n_threads,
 ):
+    """Scores of all rows, or the indices of their largest logits: whichever is not None."""
     cdef:
-        Py_ssize_t n_outputs = scores.shape[1], width = intercept.shape[0]
+        Py_ssize_t width = intercept.shape[0]
         Py_ssize_t n_at_once = rows_at_once(X, sizeof(floating))
         Py_ssize_t n_blocks = (X.n_rows + n_at_once - 1) // n_at_once
         Py_ssize_t per_scratch = scratch_bytes(n_outputs, sizeof(floating))
         Py_ssize_t b, begin, n, i
-        bint as_logits = kind == "logits"
+        bint as_indices = indices is not None, as_logits = kind == "logits"
         Product product = LOG_PROBA if kind.startswith("log_") else PROBA
         const floating* coef_at = NULL
+        Py_ssize_t per_room = room_to_convert(X, n_at_once)
         floating[:, ::1] buffers
         char[:, ::1] scratches
+        float[:, ::1] rooms
         floating* logits
+        float* room
+        Matrix block
         TargetRows target
         Layout padded = layout_of(width, 1), compact = layout_of(n_outputs, 1)
 
@@ -425,6 +541,7 @@ cdef fill_scores(
         (n_threads, (n_at_once + XENT_MAX_LANES) * width),
         np.float32 if floating is float else float)
     scratches = np.zeros((n_threads, per_scratch), dtype="S1")
+    rooms = np.empty((n_threads, max(1, per_room)), dtype=np.float32)
     if X.n_features:
         coef_at = &coef[0, 0]
     for b in prange(
@@ -434,8 +551,13 @@ cdef fill_scores(
         begin = b * n_at_once
         n = min(n_at_once, X.n_rows - begin)
         logits = &buffers[threadid(), 0]
-        product_block[floating](X, begin, n, width, coef_at, &intercept[0], logits)
-        if as_logits:
+        room = &rooms[threadid(), 0]
+        block = block_of(X, begin, n, room)
+        product_block[floating](&block, width, coef_at, &intercept[0], logits, room)
+        if as_indices:
+            for i in range(n):
+                indices[begin + i] = index_of_largest(n_outputs, logits + i * width)
+        elif as_logits:
             for i in range(n):
                 memcpy(&scores[begin + i, 0], logits + i * width, n_outputs * sizeof(floating))
         else:

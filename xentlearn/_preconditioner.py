@@ -23,6 +23,12 @@ MOST_FEATURES = 2000
 ROWS_PER_FEATURE = 16
 LEAST_ROWS = 20_000
 BLOCK_ROWS = 1024  # of X at a time: a few MB of copies
+SPARSE_BLOCK_ROWS = 65_536
+
+
+def computing_dtype(X):
+    """float64 for float64, else float32: what the fused pass computes in, too."""
+    return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
 
 
 def weighted_moments(X, weight):
@@ -49,25 +55,32 @@ def weighted_moments(X, weight):
     if not np.isfinite(variance).all():
         feature = int(np.argmin(np.isfinite(variance)))
         raise ValueError(
-            f"The squares of 'X' must be finite in {X.dtype}; those of feature {feature} are not. "
+            f"The squares of 'X' must be finite in {computing_dtype(X)}; those of feature {feature} are not. "
             "Divide it by its largest value."
         )
     return mean, variance
 
 
 def _moments(X, weight):
-    total = weight.sum()
-    if sparse.issparse(X):
-        return X.T @ weight / total, X.multiply(X).T @ weight / total
-    n_features = X.shape[1]
+    total, dtype = weight.sum(), computing_dtype(X)
+    n_samples, n_features = X.shape
     mean, variance = np.zeros(n_features), np.zeros(n_features)
+    if sparse.issparse(X):
+        for begin in range(0, n_samples, SPARSE_BLOCK_ROWS):
+            rows = X[begin : begin + SPARSE_BLOCK_ROWS]
+            data = rows.data.astype(np.float64)
+            weights = np.repeat(weight[begin : begin + SPARSE_BLOCK_ROWS], np.diff(rows.indptr))
+            mean += np.bincount(rows.indices, weights * data, n_features)
+            variance += np.bincount(rows.indices, weights * data * data, n_features)
+        variance[variance > np.finfo(dtype).max] = np.inf
+        return mean / total, variance / total
     for begin in range(0, len(X), BLOCK_ROWS):
         rows = slice(begin, begin + BLOCK_ROWS)
         mean += weight[rows] @ X[rows].astype(np.float64, copy=False)
     mean /= total
     for begin in range(0, len(X), BLOCK_ROWS):
         rows = slice(begin, begin + BLOCK_ROWS)
-        centred = X[rows] - mean.astype(X.dtype)
+        centred = X[rows].astype(dtype, copy=False) - mean.astype(dtype)
         variance += weight[rows] @ (centred * centred)
     return mean, variance / total
 
@@ -92,11 +105,11 @@ def covariance(X, weight, mean):
 
 def centred_products(X, chosen, weight, mean):
     """Sum of weight (x - mean) (x - mean)^T over the chosen rows, in float64 block by block."""
-    matrix = np.zeros((X.shape[1], X.shape[1]))
+    matrix, dtype = np.zeros((X.shape[1], X.shape[1])), computing_dtype(X)
     for begin in range(0, len(chosen), BLOCK_ROWS):
         rows = slice(begin, begin + BLOCK_ROWS)
-        centred = X[chosen[rows]] - mean.astype(X.dtype)
-        centred *= np.sqrt(weight[rows, np.newaxis]).astype(X.dtype)
+        centred = X[chosen[rows]].astype(dtype, copy=False) - mean.astype(dtype)
+        centred *= np.sqrt(weight[rows, np.newaxis]).astype(dtype)
         matrix += centred.T @ centred
     return matrix
 
@@ -146,7 +159,7 @@ class Preconditioner:
         if not sparse.issparse(X) and X.shape[1] <= MOST_FEATURES:
             matrix = curvature * covariance(X, weight, mean)
             matrix.flat[:: len(matrix) + 1] += l2_reg
-            self.inverse_factor = inverse_factor(matrix, self.scale, X.dtype)
+            self.inverse_factor = inverse_factor(matrix, self.scale, computing_dtype(X))
 
     def apply(self, gradient, has_intercept):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
@@ -236,7 +249,7 @@ class BlocksAt:
     """
 
     def __init__(self, X, curvature, mean, l2_reg):
-        n_samples, n_features = X.shape
+        (n_samples, n_features), dtype = X.shape, computing_dtype(X)
         n_used = max(LEAST_ROWS, ROWS_PER_FEATURE * n_features)
         step = max(1, n_samples // n_used)
         chosen, curvature = np.arange(0, n_samples, step), curvature[::step] * step
@@ -249,7 +262,7 @@ class BlocksAt:
             # a feature that is constant where there is curvature: leave its scale alone
             diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
             scale = 1.0 / np.sqrt(diagonal)
-            inverse = inverse_factor(matrix, scale, X.dtype).astype(X.dtype)
+            inverse = inverse_factor(matrix, scale, dtype).astype(dtype)
             self.factors.append((inverse, scale))
 
     def apply(self, gradient, has_intercept):

@@ -1,8 +1,11 @@
-"""How fast are the kernels beside scikit-learn's and torch's, and beside a plain copy?
+"""How fast are the kernels beside their peers, and beside a plain copy?
 
-Loss and gradient from logits, two threads by default. Every cell is the median of alternating runs
-in this process, so that drift of the machine hits all alike. "copy" reads and writes arrays of the
-same size as logits and gradient, in as many threads.
+Two threads by default. Every cell is the median of alternating runs in this process, so that drift
+of the machine hits all alike. First table: loss and gradient from logits beside scikit-learn's
+``_loss``, torch's forward and backward, scipy's log_softmax (one thread, as it comes) and JAX's
+compiled value_and_grad, those that are installed; "copy" reads and writes arrays of the same size
+as logits and gradient, in as many threads. Second table: what weights, soft rows, missing entries
+and the like cost, in units of the plain case; strided logits in units of copying them first.
 """
 
 import argparse
@@ -12,17 +15,26 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn._loss import loss as sklearn_loss
 
 import xentlearn
 from xentlearn import _loss
 from xentlearn._validation import check_labels
-from xentlearn.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
+from xentlearn.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    SparseCategoricalCrossentropy,
+)
 
 try:
     import torch
 except ImportError:
     torch = None
+try:
+    import jax
+except ImportError:
+    jax = None
 
 SHAPES = ((1_000_000, 3), (1_000_000, 10), (100_000, 100), (10_000, 1000), (1000, 50_000))
 N_BINARY = 5_000_000
@@ -50,6 +62,31 @@ def of_torch(logits, y, binary):
         function(z, target, reduction="sum").backward()
 
     return run
+
+
+def of_scipy(logits, labels, gradient):
+    """Loss and gradient by log_softmax."""
+    rows = np.arange(len(logits))
+
+    def run():
+        log_proba = log_softmax(logits, axis=1)
+        np.exp(log_proba, out=gradient)
+        gradient[rows, labels] -= 1
+        return -log_proba[rows, labels]
+
+    return run
+
+
+def of_jax(logits, y, binary):
+    """JAX's value_and_grad, compiled."""
+
+    def loss(z):
+        if binary:
+            return (jax.nn.softplus(z) - y * z).sum()
+        return -jax.nn.log_softmax(z)[np.arange(len(y)), y].sum()
+
+    compiled, z = jax.jit(jax.value_and_grad(loss)), jax.numpy.asarray(logits)
+    return lambda: compiled(z)[1].block_until_ready()
 
 
 def contenders(shape, dtype, n_threads, pool):
@@ -87,7 +124,85 @@ def contenders(shape, dtype, n_threads, pool):
     }
     if torch is not None:
         found["torch"] = of_torch(logits, torch_y, binary)
+    if jax is not None:
+        found["JAX"] = of_jax(logits, torch_y, binary)
+    if not binary:
+        found["scipy"] = of_scipy(logits, labels, gradient)
     return found
+
+
+def softmax_variants(shape, dtype, n_threads):
+    """{name: (function, name of what it is compared with)} beside "plain"."""
+    rng = np.random.default_rng(0)
+    n_rows, n_classes = shape
+    logits = (3 * rng.standard_normal(shape)).astype(dtype)
+    labels = check_labels(rng.integers(n_classes, size=n_rows), (n_rows,), n_classes)
+    some_ignored = np.where(rng.random(n_rows) < 0.1, np.int32(-1), labels)
+    soft = rng.dirichlet(np.ones(n_classes), n_rows).astype(dtype)
+    wider = np.empty((n_rows, n_classes + 3), dtype)[:, :n_classes]
+    wider[:] = logits
+    columns, copy = np.asfortranarray(logits), np.empty_like(logits)
+
+    def of(setting=None, z=logits, first=None, **target):
+        encoded = (setting or SparseCategoricalCrossentropy()).kernel_target(
+            shape, z.dtype, **(target or {"labels": labels})
+        )
+        loss, gradient = np.empty(n_rows, z.dtype), np.empty(shape, z.dtype)
+
+        def run():
+            if first is not None:
+                np.copyto(z, first)
+            encoded.loss_gradient(z, loss, gradient, n_threads)
+
+        return run
+
+    smoothed = SparseCategoricalCrossentropy(label_smoothing=0.1)
+    return {
+        "plain": (of(), None),
+        "weights": (of(labels=labels, weight=rng.uniform(0.5, 2, n_rows)), "plain"),
+        "smoothing": (of(smoothed), "plain"),
+        "a tenth ignored": (of(labels=some_ignored), "plain"),
+        "soft rows": (of(CategoricalCrossentropy(), values=soft), "plain"),
+        "float64": (of(z=logits.astype(np.float64)), "plain"),
+        "copied columns": (of(z=copy, first=columns), None),
+        "columns (Fortran order)": (of(z=columns), "copied columns"),
+        "copied slice": (of(z=copy, first=wider), None),
+        "slice of wider rows": (of(z=wider), "copied slice"),
+    }
+
+
+def binary_variants(dtype, n_threads):
+    """The same for binary cross-entropy of N_BINARY entries."""
+    rng = np.random.default_rng(0)
+    logits = (3 * rng.standard_normal(N_BINARY)).astype(dtype)
+    y = rng.integers(2, size=N_BINARY).astype(dtype)
+    missing = np.where(rng.random(N_BINARY) < 0.1, dtype.type(np.nan), y)
+
+    def of(n_outputs, values, setting=None, **target):
+        z = logits.reshape(-1, n_outputs)
+        encoded = (setting or BinaryCrossentropy()).kernel_target(
+            z.shape, dtype, values=values.reshape(z.shape), **target
+        )
+        loss, gradient = np.empty(len(z), dtype), np.empty_like(z)
+        return lambda: encoded.loss_gradient(z, loss, gradient, n_threads)
+
+    doubled = BinaryCrossentropy(pos_weight=np.full(10, 2.0))
+    return {
+        "plain": (of(1, y), None),
+        "weights": (of(1, y, weight=rng.uniform(0.5, 2, N_BINARY)), "plain"),
+        "a tenth missing": (of(1, missing), "plain"),
+        "10 outputs": (of(10, y), "plain"),
+        "10 outputs, a tenth missing": (of(10, missing), "plain"),
+        "10 outputs, weights": (of(10, y, weight=rng.uniform(0.5, 2, N_BINARY // 10)), "plain"),
+        "10 outputs, pos_weight": (of(10, y, doubled), "plain"),
+    }
+
+
+def print_variants(title, variants, repeats):
+    """One line of ratios."""
+    ms = medians({name: function for name, (function, _) in variants.items()}, repeats)
+    ratios = [f"{name} {ms[name] / ms[unit]:.2f}" for name, (_, unit) in variants.items() if unit]
+    print(f"| {title} | {ms['plain']:.1f} | " + ", ".join(ratios) + " |", flush=True)
 
 
 def medians(functions, repeats):
@@ -118,9 +233,9 @@ def main():
     )
     print(
         "| shape | loss and gradient | loss | gradient | proba | copy | scikit-learn | torch "
-        "| x the better peer | share of the copy's speed |"
+        "| JAX | scipy | x the better of scikit-learn and torch | share of the copy's speed |"
     )
-    print("|---|" + "---|" * 9)
+    print("|---|" + "---|" * 11)
     with ThreadPoolExecutor(args.threads) as pool:
         for shape in (*SHAPES, (N_BINARY,)):
             ms = medians(contenders(shape, np.dtype(args.dtype), args.threads, pool), args.repeats)
@@ -128,13 +243,19 @@ def main():
             peers = min(ms["scikit-learn"], ms.get("torch", np.inf))
             cells = [f"{ms[name]:.1f}" for name in ("loss and gradient", "loss", "gradient")]
             cells += [f"{ms[name]:.1f}" for name in ("proba", "copy", "scikit-learn")]
-            cells.append(f"{ms['torch']:.1f}" if "torch" in ms else "")
+            cells += [f"{ms[name]:.1f}" if name in ms else "" for name in ("torch", "JAX", "scipy")]
             name = " x ".join(f"{size:,}" for size in shape) if len(shape) > 1 else "binary, 5M"
             print(
                 f"| {name} | " + " | ".join(cells) + f" | {peers / ours:.1f} | "
                 f"{100 * ms['copy'] / ours:.0f} % |",
                 flush=True,
             )
+    print("\n| shape | plain | in units of the plain case, or of copying first |\n|---|---|---|")
+    dtype = np.dtype(args.dtype)
+    for shape in SHAPES[:-1]:
+        name = " x ".join(f"{size:,}" for size in shape)
+        print_variants(name, softmax_variants(shape, dtype, args.threads), args.repeats)
+    print_variants("binary, 5M", binary_variants(dtype, args.threads), args.repeats)
 
 
 if __name__ == "__main__":
