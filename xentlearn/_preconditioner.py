@@ -55,8 +55,8 @@ def weighted_moments(X, weight):
     if not np.isfinite(variance).all():
         feature = int(np.argmin(np.isfinite(variance)))
         raise ValueError(
-            f"The squares of 'X' must be finite in {computing_dtype(X)}; those of feature {feature} are not. "
-            "Divide it by its largest value."
+            f"The squares of 'X' must be finite in {computing_dtype(X)}; those of feature "
+            f"{feature} are not. Divide it by its largest value."
         )
     return mean, variance
 

@@ -17,18 +17,20 @@ XENT_INLINE float NAME(half_to_float)(uint16_t bits)
     return magnitude;
 }
 
-/* A stride of 1 gets a loop of its own, which compilers turn into vectors. */
-#define WIDEN(dtype, type, convert)                                                             \
-    static void NAME(widen_##dtype)(ptrdiff_t count, const void *from_in, ptrdiff_t stride,     \
-                                    float *to)                                                  \
-    {                                                                                           \
-        const type *from = from_in;                                                             \
-        if (stride == 1)                                                                        \
-            for (ptrdiff_t i = 0; i < count; i++)                                               \
-                to[i] = convert(from[i]);                                                       \
-        else                                                                                    \
-            for (ptrdiff_t i = 0; i < count; i++)                                               \
-                to[i] = convert(from[i * stride]);                                              \
+/* A stride of 1 gets a loop of its own, which compilers turn into vectors: `restrict` tells them that
+ * bytes, which may be anything, are not the results. */
+#define WIDEN(dtype, type, convert)                                                           \
+    static void NAME(widen_##dtype)(ptrdiff_t count, const void *from_in, ptrdiff_t stride,   \
+                                    float *to_out)                                            \
+    {                                                                                         \
+        const type *restrict from = from_in;                                                  \
+        float *restrict to = to_out;                                                          \
+        if (stride == 1)                                                                      \
+            for (ptrdiff_t i = 0; i < count; i++)                                             \
+                to[i] = convert(from[i]);                                                     \
+        else                                                                                  \
+            for (ptrdiff_t i = 0; i < count; i++)                                             \
+                to[i] = convert(from[i * stride]);                                            \
     }
 WIDEN(uint8, uint8_t, (float))
 WIDEN(int8, int8_t, (float))
