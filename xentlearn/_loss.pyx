@@ -57,7 +57,8 @@ cdef extern from "_kernels/rows.h" nogil:
             double scale, double shift, void* cross, void* total) noexcept nogil
         void (*residual)(
             xent_block, const void* e, const void* factor, const void* values,
-            double scale, double shift, const void* weight, void* out) noexcept nogil
+            double scale, double shift, const void* weight, const int32_t* labels,
+            const void* at_labels, void* out) noexcept nogil
         void (*hessian_product)(
             xent_block, const void* e, const void* inverse, const void* direction,
             const void* weight, void* out) noexcept nogil
@@ -75,8 +76,6 @@ cdef extern from "_kernels/rows.h" nogil:
         void (*at_labels)(
             xent_block, const int32_t* labels, const void* z, const void* max, const void* e,
             void* distance, void* e_out) noexcept nogil
-        void (*set_at_labels)(
-            xent_block, const int32_t* labels, const void* values, void* out) noexcept nogil
         void (*row_terms)(
             Py_ssize_t, const void* s, const void* weight, const void* total,
             const void* distance, const void* cross, double scale, void* loss, void* factor
@@ -146,18 +145,20 @@ def vector_function(str name, const floating[::1] x):
 # ---- Blocks and scratch memory ---------------------------------------------------------------
 
 # At most so many rows, or so many numbers, are worked on at a time: each of the few matrices of a
-# block then takes at most 16 kB (float32) of the first-level cache.
+# block then takes at most 16 kB (float32) of the first-level cache, and half of that where it is
+# turned, which takes two.
 cdef enum:
-    BLOCK_ROWS = 128
+    BLOCK_ROWS = 256
     BLOCK_NUMBERS = 4096
+    NUMBERS_AHEAD = 1024    # that are asked for before they are needed: at least a row
     N_MATRICES = 7      # logits, direction, out, values; binary: entries, positive, weight
     N_ROW_VECTORS = 9
 
 
 cdef Py_ssize_t block_rows(Py_ssize_t n_outputs) noexcept nogil:
-    """Rows per block; a full BLOCK_ROWS (whole vectors) where rows may be turned."""
+    """Rows per block; whole vectors where rows may be turned."""
     if n_outputs <= XENT_FEW_CLASSES:
-        return BLOCK_ROWS
+        return min(BLOCK_ROWS, BLOCK_NUMBERS // 2 // n_outputs // XENT_MAX_LANES * XENT_MAX_LANES)
     return max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // n_outputs))
 
 
@@ -256,8 +257,8 @@ cdef void sparse_categorical_block(
         return
     rows.label_gradient(
         block.n_rows, s, at_label, factor, weight, target.scale, target.shift, at_label)
-    rows.residual(block, out, factor, NULL, 0.0, target.shift, weight, out)
-    rows.set_at_labels(block, labels, at_label, out)
+    rows.residual(
+        block, out, factor, NULL, 0.0, target.shift, weight, labels, at_label, out)
     clear_weightless_rows(weight, block, out)
 
 
@@ -281,7 +282,7 @@ cdef void categorical_block(
     rows.row_terms(block.n_rows, s, weight, total, NULL, cross, 1.0, loss, factor)
     if out != NULL:
         rows.residual(
-            block, out, factor, values, target.scale, target.shift, weight, out)
+            block, out, factor, values, target.scale, target.shift, weight, NULL, NULL, out)
         clear_weightless_rows(weight, block, out)
 
 
@@ -333,7 +334,7 @@ cdef void softmax_proba_block(
         rows.log_proba(block, z, m, other, out)
     else:
         rows.row_terms(block.n_rows, s, NULL, NULL, NULL, NULL, 0.0, NULL, other)
-        rows.residual(block, out, other, NULL, 0.0, 0.0, NULL, out)
+        rows.residual(block, out, other, NULL, 0.0, 0.0, NULL, NULL, NULL, out)
 
 
 # ---- Binary loss -----------------------------------------------------------------------------
@@ -395,7 +396,7 @@ cdef void binary_block(
     if product == LOSS_GRADIENT and loss != NULL and n_outputs > 1:
         if n_outputs <= XENT_FEW_CLASSES:
             block.across = True
-            block.stride = BLOCK_ROWS
+            block.stride = block_rows(n_outputs)
             rows.turn(block, entries, n_outputs, values)
             entries = values
         rows.row_sums(block, entries, vectors)
@@ -459,6 +460,7 @@ cdef void process_rows(
     cdef:
         Py_ssize_t n_outputs = target.n_outputs
         Py_ssize_t n_at_once = block_rows(n_outputs)
+        Py_ssize_t n_ahead = max(1, NUMBERS_AHEAD // n_outputs)
         bint binary = target.kind == BINARY
         bint logarithm = product == LOG_PROBA
         xent_block block
@@ -493,8 +495,8 @@ cdef void process_rows(
         last = begin + 2 * n_at_once > n_rows
         block.n_rows = n
         # turned blocks are read and written as a whole; otherwise it goes row by row
-        block.next_in = logits + (begin + n if block.across else begin + 1) * logits_layout.row
-        block.next_out = out + (begin if block.across else begin + 1) * out_layout.row
+        block.next_in = logits + (begin + (n if block.across else n_ahead)) * logits_layout.row
+        block.next_out = out + (begin + (0 if block.across else n_ahead)) * out_layout.row
         loss_block = NULL if loss == NULL else (
             loss + begin if loss_stride == 1 else loss_scratch)
         z = logits + begin * logits_layout.row
@@ -513,7 +515,7 @@ cdef void process_rows(
             and (o == NULL or lies_as(out_layout, block.stride, n))
         )
         if not in_place:
-            block.stride = BLOCK_ROWS if block.across else n_outputs
+            block.stride = n_at_once if block.across else n_outputs
             bring_block(
                 block, z, logits_layout, compact, last, z_scratch, entries_scratch)
             z = z_scratch

@@ -1,8 +1,8 @@
 """How fast are the kernels beside their peers, and beside a plain copy?
 
-Two threads by default. Every cell is the median of alternating runs in this process, so that drift
-of the machine hits all alike. First table: loss and gradient from logits beside scikit-learn's
-``_loss``, torch's forward and backward, scipy's log_softmax (one thread, as it comes) and JAX's
+Two threads by default. Every cell is the median of runs that alternate with the others' in this
+process, so that drift of the machine hits all alike. First table: loss and gradient from logits
+beside scikit-learn's ``_loss``, torch's forward and backward, scipy's log_softmax (one thread, as it comes) and JAX's
 compiled value_and_grad, those that are installed; "copy" reads and writes arrays of the same size
 as logits and gradient, in as many threads. Second table: what weights, soft rows, missing entries
 and the like cost, in units of the plain case; strided logits in units of copying them first.
@@ -38,6 +38,7 @@ except ImportError:
 
 SHAPES = ((1_000_000, 3), (1_000_000, 10), (100_000, 100), (10_000, 1000), (1000, 50_000))
 N_BINARY = 5_000_000
+RUNS = 5  # of one function after the other
 
 
 def copier(source, target, n_threads, pool):
@@ -206,15 +207,20 @@ def print_variants(title, variants, repeats):
 
 
 def medians(functions, repeats):
-    """Median milliseconds of each, in alternating runs after one warm-up."""
-    for function in functions.values():
-        function()
+    """Median milliseconds of each, in rounds of a few runs after a pause and a warm-up.
+
+    The pause lets the threads of the last library stop spinning, which would take a core from the
+    next one.
+    """
     times = {name: [] for name in functions}
-    for _ in range(repeats):
+    for _ in range(-(-repeats // RUNS)):
         for name, function in functions.items():
-            begin = time.perf_counter()
+            time.sleep(0.2)
             function()
-            times[name].append(1e3 * (time.perf_counter() - begin))
+            for _ in range(RUNS):
+                begin = time.perf_counter()
+                function()
+                times[name].append(1e3 * (time.perf_counter() - begin))
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -41,9 +41,11 @@ typedef struct {
     void (*cross)(xent_block, const void *z, const void *max, const void *values, double scale,
                   double shift, void *cross, void *total);
     /* out = e * factor - (scale * values + shift) * weight; values may be NULL (shift alone is
-       the target), weight too (1), out may be e */
+       the target), weight too (1), out may be e. Unless labels is NULL, out = at_labels there (at
+       any class for a negative label; labels have room for whole vectors) */
     void (*residual)(xent_block, const void *e, const void *factor, const void *values,
-                     double scale, double shift, const void *weight, void *out);
+                     double scale, double shift, const void *weight, const int32_t *labels,
+                     const void *at_labels, void *out);
     /* out = weight p (direction - sum_k p direction), p = e * inverse; out may be e */
     void (*hessian_product)(xent_block, const void *e, const void *inverse, const void *direction,
                             const void *weight, void *out);
@@ -64,8 +66,6 @@ typedef struct {
        nothing will be used, stands for any class. Labels have room for whole vectors */
     void (*at_labels)(xent_block, const int32_t *labels, const void *z, const void *max,
                       const void *e, void *distance, void *e_out);
-    /* out = values at the labels (at any class for a negative one) */
-    void (*set_at_labels)(xent_block, const int32_t *labels, const void *values, void *out);
 
     /* The next ones take `count` contiguous numbers. */
     /* What rows owe: factor = weight total / (1 + s) and, unless loss is NULL,

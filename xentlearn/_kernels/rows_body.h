@@ -206,9 +206,23 @@ static void NAME(cross)(xent_block block, const void *z, const void *max, const 
 
 /* ---- p - t ---------------------------------------------------------------------------------- */
 
-XENT_INLINE void NAME(residual_body)(const int across, xent_block block, const REAL *e,
-                                     const REAL *factor, const REAL *values, REAL scale,
-                                     REAL shift, const REAL *weight, REAL *out)
+/* LANES labels as numbers of type REAL: few classes, so they are exact. */
+XENT_INLINE V NAME(load_labels)(const int32_t *from)
+{
+#if VECTOR_BYTES
+    typedef int32_t integers __attribute__((vector_size(LANES * sizeof(int32_t))));
+    integers labels;
+    memcpy(&labels, from, sizeof labels);
+    return __builtin_convertvector(labels, V);
+#else
+    return (REAL)*from;
+#endif
+}
+
+XENT_INLINE void NAME(residual_body)(const int across, const int labelled, xent_block block,
+                                     const REAL *e, const REAL *factor, const REAL *values,
+                                     REAL scale, REAL shift, const REAL *weight,
+                                     const int32_t *labels, const REAL *at_labels, REAL *out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
     const M fresh = LAST_LANES(rest);
@@ -218,10 +232,14 @@ XENT_INLINE void NAME(residual_body)(const int across, xent_block block, const R
         const V f = ROW_LOAD(factor, g), w = weight ? ROW_LOAD(weight, g) : SPLAT(ONE);
         const V constant = shift * w, slope = scale * w;
         const V e_tail = rest ? LOAD(e + at + TAIL(block)) : SPLAT(0);
+        const V label = across && labelled ? NAME(load_labels)(labels + g) : SPLAT(0);
+        const V at_label = across && labelled ? LOAD(at_labels + g) : SPLAT(0);
         for (ptrdiff_t j = 0; j < steps; j++) {
             V x = LOAD(e + at + j * step) * f - constant;
             if (values)
                 x -= LOAD(values + at + j * step) * slope;
+            if (across && labelled)
+                x = SELECT(EQUAL(label, SPLAT((REAL)j)), at_label, x);
             STORE(out + at + j * step, x);
         }
         if (rest) {
@@ -231,14 +249,23 @@ XENT_INLINE void NAME(residual_body)(const int across, xent_block block, const R
                 x -= LOAD(values + tail) * slope;
             STORE_TAIL(out + tail, x);
         }
+        if (!across && labelled)
+            out[at + (labels[g] < 0 ? 0 : labels[g])] = at_labels[g];
     }
 }
 
 static void NAME(residual)(xent_block block, const void *e, const void *factor, const void *values,
-                           double scale, double shift, const void *weight, void *out)
+                           double scale, double shift, const void *weight, const int32_t *labels,
+                           const void *at_labels, void *out)
 {
-    BOTH_LAYOUTS(NAME(residual_body)(1, block, e, factor, values, scale, shift, weight, out),
-                 NAME(residual_body)(0, block, e, factor, values, scale, shift, weight, out));
+#define BODY(across, labelled)                                                              \
+    NAME(residual_body)(across, labelled, block, e, factor, values, scale, shift, weight, \
+                        labels, at_labels, out)
+    if (labels)
+        BOTH_LAYOUTS(BODY(1, 1), BODY(0, 1));
+    else
+        BOTH_LAYOUTS(BODY(1, 0), BODY(0, 0));
+#undef BODY
 }
 
 /* ---- curvature of the softmax: diag(p) - p p^T ---------------------------------------------- */
@@ -440,19 +467,6 @@ static void NAME(turn_back)(xent_block block, const void *across_in, void *rows_
 
 /* ---- What labels point at ------------------------------------------------------------------- */
 
-/* LANES labels as numbers of type REAL: few classes, so they are exact. */
-XENT_INLINE V NAME(load_labels)(const int32_t *from)
-{
-#if VECTOR_BYTES
-    typedef int32_t integers __attribute__((vector_size(LANES * sizeof(int32_t))));
-    integers labels;
-    memcpy(&labels, from, sizeof labels);
-    return __builtin_convertvector(labels, V);
-#else
-    return (REAL)*from;
-#endif
-}
-
 static void NAME(at_labels)(xent_block block, const int32_t *labels, const void *z_in,
                             const void *max_in, const void *e_in, void *distance_out,
                             void *e_out)
@@ -480,25 +494,6 @@ static void NAME(at_labels)(xent_block block, const int32_t *labels, const void 
         STORE(distance + g, LOAD(max + g) - z_there);
         if (e)
             STORE(e_label + g, e_there);
-    }
-}
-
-static void NAME(set_at_labels)(xent_block block, const int32_t *labels, const void *values_in,
-                                void *out_in)
-{
-    const REAL *values = values_in;
-    REAL *out = out_in;
-    if (!block.across) {
-        for (ptrdiff_t i = 0; i < block.n_rows; i++)
-            out[i * block.stride + (labels[i] < 0 ? 0 : labels[i])] = values[i];
-        return;
-    }
-    for (ptrdiff_t g = 0; g < block.n_rows; g += LANES) {
-        const V label = NAME(load_labels)(labels + g), value = LOAD(values + g);
-        for (ptrdiff_t k = 0; k < block.n_classes; k++) {
-            REAL *to = out + k * block.stride + g;
-            STORE(to, SELECT(EQUAL(label, SPLAT((REAL)k)), value, LOAD(to)));
-        }
     }
 }
 
@@ -669,7 +664,6 @@ static const xent_rows NAME(rows) = {
     NAME(turn),
     NAME(turn_back),
     NAME(at_labels),
-    NAME(set_at_labels),
     NAME(row_terms),
     NAME(label_gradient),
     NAME(log1p_all),
