@@ -84,7 +84,9 @@ cdef extern from "_kernels/widen.h" nogil:
 
 
 cdef dict NARROW = {
-    np.dtype(np.uint8): XENT_UINT8, np.dtype(np.int8): XENT_INT8, np.dtype(np.float16): XENT_FLOAT16,
+    np.dtype(np.uint8): XENT_UINT8,
+    np.dtype(np.int8): XENT_INT8,
+    np.dtype(np.float16): XENT_FLOAT16,
 }
 DTYPES = (np.dtype(np.float64), np.dtype(np.float32), *NARROW)    # of X, used where it lies
 

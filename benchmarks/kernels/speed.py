@@ -2,10 +2,11 @@
 
 Two threads by default. Every cell is the median of runs that alternate with the others' in this
 process, so that drift of the machine hits all alike. First table: loss and gradient from logits
-beside scikit-learn's ``_loss``, torch's forward and backward, scipy's log_softmax (one thread, as it comes) and JAX's
-compiled value_and_grad, those that are installed; "copy" reads and writes arrays of the same size
-as logits and gradient, in as many threads. Second table: what weights, soft rows, missing entries
-and the like cost, in units of the plain case; strided logits in units of copying them first.
+beside scikit-learn's ``_loss``, torch's forward and backward, scipy's log_softmax (one thread, as
+it comes) and JAX's compiled value_and_grad, those that are installed; "copy" reads and writes
+arrays of the same size as logits and gradient, in as many threads. Second table: what weights, soft
+rows, missing entries and the like cost, in units of the plain case; strided logits in units of
+copying them first.
 """
 
 import argparse
