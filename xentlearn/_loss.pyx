@@ -496,7 +496,9 @@ cdef void process_rows(
         block.n_rows = n
         # turned blocks are read and written as a whole; otherwise it goes row by row
         block.next_in = logits + (begin + (n if block.across else n_ahead)) * logits_layout.row
-        block.next_out = out + (begin + (0 if block.across else n_ahead)) * out_layout.row
+        block.next_out = block.next_in
+        if out != NULL:
+            block.next_out = out + (begin + (0 if block.across else n_ahead)) * out_layout.row
         loss_block = NULL if loss == NULL else (
             loss + begin if loss_stride == 1 else loss_scratch)
         z = logits + begin * logits_layout.row
