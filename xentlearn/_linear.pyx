@@ -2,16 +2,16 @@
 
 X is read once per evaluation, in blocks of rows that stay in the second-level cache; logits and
 residuals exist for one block at a time. Two bodies of products exist, dense and CSR
-(``_kernels/products_body.h``), each for float32 and float64 on every CPU target; narrower dtypes
-are converted to float32 when their block is read. What a row costs is the business of ``_loss``: a
-new loss adds nothing here.
+(``_kernels/products_body.h``), each for float32 and float64 on every CPU target. They read dense
+rows that lie in one piece; other dtypes and strides are copied block by block
+(``_kernels/gather_body.h``). What a row costs is the business of ``_loss``: a new loss adds nothing
+here.
 
-The rows are cut into at most N_SLOTS ranges that depend on the shape of the problem alone. A thread
-takes a range at a time and adds its gradient up in the range's own float64 totals, which are summed
-in order at the end: the same bits for any number of threads.
-
-Coefficients are packed feature by feature, (n_features, width), with the classes padded to whole
-vectors; the padding is zero and stays zero.
+A gradient is added up in float64, in one of two ways. Where it is small, rows are cut into at most
+N_SLOTS ranges, each with totals of its own, and a thread takes a range at a time. Where it is
+large, all threads share one total: they make the residuals of some thousands of rows, then each
+adds them to its own part of the gradient. Ranges depend on the shape of the problem alone, and
+each number of a total is added to in the order of the rows: the same bits for any number of threads.
 """
 
 from cython cimport floating
@@ -50,243 +50,444 @@ cdef extern from "_kernels/targets.h" nogil:
 
 
 cdef extern from "_kernels/products.h" nogil:
+    enum:
+        XENT_MOST_DEEP
+
     ctypedef struct xent_products:
         int lanes
+        void (*pack)(
+            Py_ssize_t n_classes, Py_ssize_t n_features, Py_ssize_t depth,
+            const double* coef, void* packed) noexcept nogil
         void (*product)(
-            Py_ssize_t m, Py_ssize_t width, Py_ssize_t depth,
-            const void* a, Py_ssize_t a_row, Py_ssize_t a_column,
-            const void* b, void* c) noexcept nogil
+            Py_ssize_t m, Py_ssize_t n_classes, Py_ssize_t depth,
+            const void* a, Py_ssize_t a_row, const void* packed,
+            void* logits, Py_ssize_t width) noexcept nogil
         void (*product_to_total)(
-            Py_ssize_t m, Py_ssize_t width, Py_ssize_t depth,
-            const void* a, Py_ssize_t a_row, Py_ssize_t a_column,
-            const void* b, double* total) noexcept nogil
+            Py_ssize_t m, Py_ssize_t n_classes, Py_ssize_t depth,
+            const void* a, Py_ssize_t a_row, Py_ssize_t ahead,
+            const void* residual, Py_ssize_t width,
+            double* total, Py_ssize_t total_row) noexcept nogil
         void (*sparse_product)(
-            Py_ssize_t width, Py_ssize_t n_entries, const void* data, const int32_t* indices,
-            const void* b, void* c) noexcept nogil
+            Py_ssize_t width, Py_ssize_t n_entries, Py_ssize_t n_known,
+            const void* data, const int32_t* indices,
+            const void* coef, Py_ssize_t row, void* logits) noexcept nogil
         void (*sparse_product_to_total)(
-            Py_ssize_t width, Py_ssize_t n_entries, const void* data, const int32_t* indices,
-            const void* r, double* total) noexcept nogil
+            Py_ssize_t width, Py_ssize_t n_entries, Py_ssize_t n_known,
+            const void* data, const int32_t* indices,
+            const void* residual, double* total, Py_ssize_t row) noexcept nogil
 
     const xent_products* xent_products_f32(int target)
     const xent_products* xent_products_f64(int target)
 
 
-cdef extern from "_kernels/widen.h" nogil:
-    cdef enum xent_narrow:
+cdef extern from "_kernels/gather.h" nogil:
+    cdef enum xent_stored:
+        XENT_FLOAT64
+        XENT_FLOAT32
+        XENT_FLOAT16
         XENT_UINT8
         XENT_INT8
-        XENT_FLOAT16
 
-    ctypedef void (*xent_widen)(
-        Py_ssize_t count, const void* source, Py_ssize_t stride, float* to) noexcept nogil
+    ctypedef void (*xent_gather)(
+        Py_ssize_t n_rows, Py_ssize_t n_columns, const void* source,
+        Py_ssize_t row, Py_ssize_t column, void* to, Py_ssize_t to_row) noexcept nogil
 
-    xent_widen xent_widen_to_f32(xent_narrow dtype, int target)
+    xent_gather xent_gather_for(xent_stored dtype, int target)
 
 
-cdef dict NARROW = {
+cdef dict STORED = {
+    np.dtype(np.float64): XENT_FLOAT64,
+    np.dtype(np.float32): XENT_FLOAT32,
+    np.dtype(np.float16): XENT_FLOAT16,
     np.dtype(np.uint8): XENT_UINT8,
     np.dtype(np.int8): XENT_INT8,
-    np.dtype(np.float16): XENT_FLOAT16,
 }
-DTYPES = (np.dtype(np.float64), np.dtype(np.float32), *NARROW)    # of X, used where it lies
+DTYPES = tuple(STORED)      # of X, used where it lies
 
 cdef int _target = xent_best_target()
-cdef const xent_products* _products_f32 = xent_products_f32(xent_best_target())
-cdef const xent_products* _products_f64 = xent_products_f64(xent_best_target())
 
 
 def use_target(str name):
     """Use the products of one CPU target (``_loss.available_targets()``) from now on."""
-    global _target, _products_f32, _products_f64
+    global _target
     _target = [xent_target_names[i].decode() for i in range(XENT_N_TARGETS)].index(name)
-    _products_f32 = xent_products_f32(_target)
-    _products_f64 = xent_products_f64(_target)
 
 
 cdef enum:
     N_SLOTS = 16                    # ranges of rows: enough to keep 8 threads evenly busy
-    SLOT_BYTES = 64 * 1024 * 1024   # totals of all slots together take no more, if 2 slots fit
-    BLOCK_BYTES = 256 * 1024        # of X at a time: a block stays in the second-level cache
-    MOST_ROWS = 256                 # and its float32 sums stay short
+    SLOT_BYTES = 64 * 1024 * 1024   # most that the totals of all ranges together may take
+    BLOCK_BYTES = 256 * 1024        # of X and logits at a time: they stay in the second-level cache
+    SHARED_BYTES = 2 * 1024 * 1024  # of residuals, where all threads share one total
     MOST_ENTRIES = 4096             # of CSR that are converted at a time
+    ENTRIES_KNOWN = 16              # of the next rows, which the products may look at
+    ALIGNMENT = 64                  # bytes in the widest vector
 
+
+# ---- X -------------------------------------------------------------------------------------------
 
 cdef struct Matrix:
     Py_ssize_t n_rows
     Py_ssize_t n_features
     Py_ssize_t itemsize         # of the numbers as they are stored
-    xent_widen widen            # what makes float32 of them; NULL: nothing to convert
+    xent_stored stored
     const void* data
     Py_ssize_t row              # dense: strides, counted in numbers
     Py_ssize_t column
     const int64_t* indptr       # CSR; NULL for a dense X
     const void* indices
     bint long_indices           # 64-bit ones
+    # what depends on the CPU target in use:
+    Py_ssize_t depth            # dense: features, or the lanes of a vector if there are fewer
+    xent_gather gather          # what copies numbers into shape; NULL: they are used where they lie
 
 
-cdef inline const xent_products* products_for(const floating* dtype) noexcept nogil:
-    return _products_f32 if floating is float else _products_f64
+cdef const xent_products* products_of(Py_ssize_t n_outputs, bint for_sparse, dtype) noexcept:
+    """The products of the target in use; for CSR of a narrower one if all outputs fit a vector."""
+    cdef int target = _target
+    cdef const xent_products* products = NULL
+    cdef const xent_products* narrower
+    while target >= 0:
+        narrower = (
+            xent_products_f32(target) if dtype == np.float32 else xent_products_f64(target))
+        if products == NULL or (narrower != NULL and narrower.lanes >= n_outputs):
+            products = narrower
+        target = target - 1 if for_sparse else -1
+    return products
 
 
-cdef Py_ssize_t room_to_convert(const Matrix* X, Py_ssize_t n_at_once) noexcept nogil:
-    """Numbers of 4 bytes that ``block_of`` and ``entries_of`` need, per thread."""
+cdef Py_ssize_t room_bytes(const Matrix* X, Py_ssize_t n_at_once, Py_ssize_t itemsize) noexcept nogil:
+    """What ``block_of`` and ``entries_of`` need, per thread."""
     if X.indptr != NULL:
-        return 2 * MOST_ENTRIES if X.widen != NULL or X.long_indices else 0
-    return n_at_once * X.n_features if X.widen != NULL else 0
+        return MOST_ENTRIES * (itemsize + sizeof(int32_t))
+    return n_at_once * X.depth * itemsize if X.gather != NULL else 0
 
 
 cdef Matrix block_of(
-    const Matrix* X, Py_ssize_t first, Py_ssize_t n_rows, float* room,
+    const Matrix* X, Py_ssize_t first, Py_ssize_t n_rows, char* room,
 ) noexcept nogil:
-    """Rows of X as a matrix of their own; dense ones in a dtype that the products read."""
-    cdef:
-        Matrix block = X[0]
-        const char* data = <const char*> X.data + first * X.row * X.itemsize
-        Py_ssize_t i
+    """Rows of X as a matrix of their own; dense ones as the products read them.
+
+    ``room`` is zero behind the features.
+    """
+    cdef Matrix block = X[0]
     block.n_rows = n_rows
     if X.indptr != NULL:
         block.indptr = X.indptr + first
         return block
-    block.data = data
-    if X.widen == NULL:
-        return block
-    block.data = room
-    block.widen = NULL
-    if X.column <= X.row:       # along what lies closer together
-        block.row, block.column = X.n_features, 1
-        for i in range(n_rows):
-            X.widen(
-                X.n_features, data + i * X.row * X.itemsize, X.column, room + i * X.n_features)
-    else:
-        block.row, block.column = 1, n_rows
-        for i in range(X.n_features):
-            X.widen(n_rows, data + i * X.column * X.itemsize, X.row, room + i * n_rows)
+    block.data = <const char*> X.data + first * X.row * X.itemsize
+    if X.gather != NULL:
+        X.gather(n_rows, X.n_features, block.data, X.row, X.column, room, X.depth)
+        block.data, block.row = room, X.depth
     return block
 
 
-cdef Py_ssize_t entries_of(
-    const Matrix* X, Py_ssize_t begin, Py_ssize_t end, float* room,
-    const void** data, const int32_t** indices,
+cdef struct Entries:
+    Py_ssize_t count
+    Py_ssize_t known        # at least count: indices that may be looked at
+    const void* data
+    const int32_t* indices
+
+
+cdef Entries entries_of(
+    const Matrix* X, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t n_all, char* room,
 ) noexcept nogil:
-    """Point to the CSR entries from ``begin`` on; how many: to ``end``, or as many as fit."""
+    """The CSR entries from ``begin`` on, of ``n_all``: to ``end``, or as many as fit."""
     cdef:
-        Py_ssize_t count = end - begin
-        int32_t* short_indices = <int32_t*> room + MOST_ENTRIES
+        Entries entries
+        int32_t* short_indices = <int32_t*> room
+        char* data = room + MOST_ENTRIES * sizeof(int32_t)
         Py_ssize_t i
-    if X.widen != NULL or X.long_indices:
-        count = min(count, <Py_ssize_t> MOST_ENTRIES)
-    data[0] = <const char*> X.data + begin * X.itemsize
-    indices[0] = <const int32_t*> X.indices + begin
-    if X.widen != NULL:
-        X.widen(count, data[0], 1, room)
-        data[0] = room
+    entries.count = end - begin
+    if X.gather != NULL or X.long_indices:
+        entries.count = min(entries.count, <Py_ssize_t> MOST_ENTRIES)
+    entries.data = <const char*> X.data + begin * X.itemsize
+    entries.indices = <const int32_t*> X.indices + begin
+    entries.known = min(end + ENTRIES_KNOWN, n_all) - begin
+    if X.gather != NULL:
+        X.gather(1, entries.count, entries.data, 0, 1, data, 0)
+        entries.data = data
     if X.long_indices:
-        for i in range(count):
+        for i in range(entries.count):
             short_indices[i] = <int32_t> (<const int64_t*> X.indices)[begin + i]
-        indices[0] = short_indices
-    return count
+        entries.indices = short_indices
+        entries.known = entries.count
+    return entries
 
 
-cdef void product_block(
-    const Matrix* X, Py_ssize_t width, const floating* coef, const floating* intercept,
-    floating* logits, float* room,
+# ---- One block -----------------------------------------------------------------------------------
+
+# What is evaluated. Coefficients and intercepts have the dtype computed in. Dense: coefficients are
+# packed for the products, totals are [n_outputs, depth]. CSR: both are [n_features, width].
+cdef struct Pass:
+    const Matrix* X
+    const TargetRows* target
+    Product product
+    const xent_products* products
+    Py_ssize_t n_outputs
+    Py_ssize_t width                    # of a row of logits: n_outputs, padded to whole vectors
+    Py_ssize_t n_at_once                # rows per block
+    Py_ssize_t total_row                # distance between the rows of a total
+    const void* coef
+    const void* intercept
+    const void* coef_direction          # NULL unless the product has a direction
+    const void* intercept_direction
+
+
+cdef void block_logits(
+    const Pass* task, const Matrix* X, const void* coef, const floating* intercept,
+    floating* logits, char* room,
 ) noexcept nogil:
     """logits = X coef + intercept."""
     cdef:
-        const xent_products* products = products_for(coef)
-        const void* data = NULL
-        const int32_t* indices = NULL
-        Py_ssize_t i, at, count
+        Py_ssize_t width = task.width
+        Py_ssize_t i, at
+        Entries entries
     for i in range(X.n_rows):
         memcpy(logits + i * width, intercept, width * sizeof(floating))
     if X.indptr == NULL:
-        products.product(X.n_rows, width, X.n_features, X.data, X.row, X.column, coef, logits)
+        task.products.product(
+            X.n_rows, task.n_outputs, X.depth, X.data, X.row, coef, logits, width)
         return
     for i in range(X.n_rows):
         at = X.indptr[i]
         while at < X.indptr[i + 1]:
-            count = entries_of(X, at, X.indptr[i + 1], room, &data, &indices)
-            products.sparse_product(width, count, data, indices, coef, logits + i * width)
-            at += count
+            entries = entries_of(X, at, X.indptr[i + 1], X.indptr[X.n_rows], room)
+            task.products.sparse_product(
+                width, entries.count, entries.known, entries.data, entries.indices, coef, width,
+                logits + i * width)
+            at += entries.count
 
 
-cdef void transposed_product_block(
-    const Matrix* X, Py_ssize_t width, floating* residual,
-    double* coef_total, double* intercept_total, float* room,
+cdef double block_residual(
+    const Pass* task, const Matrix* X, Py_ssize_t first, floating* buffer,
+    floating* residual, bint padded, double* intercept_total, char* scratch, char* room,
 ) noexcept nogil:
-    """coef_total += X^T residual; intercept_total += 1^T residual.
+    """Residuals of the rows of ``X``, the first of which is ``first``; returns their loss.
+
+    ``buffer`` holds n_at_once losses and two blocks (n_at_once, width), with room for
+    XENT_MAX_LANES rows more; ``residual`` as well if it is ``padded``. Adds 1^T residual.
 
     Subnormal residuals, of rows that are all but certain, are set to 0: each of their products
     would take a processor a hundred times as long, and no sum of theirs reaches a rounding error of
     a gradient that matters.
     """
     cdef:
-        const xent_products* products = products_for(residual)
-        const void* data = NULL
-        const int32_t* indices = NULL
+        Py_ssize_t width = task.width
+        floating* loss = buffer
+        floating* logits = buffer + task.n_at_once
+        floating* direction = NULL
+        Layout layout = layout_of(width, 1), residual_layout = layout_of(width, 1)
         floating tiny = FLT_MIN if floating is float else DBL_MIN
-        Py_ssize_t i, k, at, count
+        double total = 0.0
+        Py_ssize_t i, k
+    layout.padded, residual_layout.padded = True, padded
+    block_logits(task, X, task.coef, <const floating*> task.intercept, logits, room)
+    if task.product == HESSIAN_PRODUCT:
+        loss = NULL
+        direction = logits + (task.n_at_once + XENT_MAX_LANES) * width
+        block_logits(
+            task, X, task.coef_direction, <const floating*> task.intercept_direction, direction,
+            room)
+    process_rows(
+        task.target, task.product, first, X.n_rows, logits, layout, direction, layout,
+        loss, 1, residual, residual_layout, scratch)
+    if loss != NULL:
+        for i in range(X.n_rows):
+            total += loss[i]
     for i in range(X.n_rows * width):
         residual[i] = residual[i] if fabs(residual[i]) >= tiny else 0
     for i in range(X.n_rows):
-        for k in range(width):
+        for k in range(task.n_outputs):
             intercept_total[k] += residual[i * width + k]
+    return total
+
+
+cdef void block_gradient(
+    const Pass* task, const Matrix* X, Py_ssize_t ahead, const floating* residual,
+    Py_ssize_t begin, Py_ssize_t end, double* total, char* room,
+) noexcept nogil:
+    """total += X^T residual, a part of it: dense features, or for CSR outputs, [begin, end)."""
+    cdef:
+        Py_ssize_t width = task.width
+        Py_ssize_t i, at
+        Entries entries
     if X.indptr == NULL:
-        products.product_to_total(
-            X.n_features, width, X.n_rows, X.data, X.column, X.row, residual, coef_total)
+        task.products.product_to_total(
+            X.n_rows, task.n_outputs, end - begin, <const floating*> X.data + begin, X.row, ahead,
+            residual, width, total + begin, task.total_row)
         return
     for i in range(X.n_rows):
         at = X.indptr[i]
         while at < X.indptr[i + 1]:
-            count = entries_of(X, at, X.indptr[i + 1], room, &data, &indices)
-            products.sparse_product_to_total(
-                width, count, data, indices, residual + i * width, coef_total)
-            at += count
+            entries = entries_of(X, at, X.indptr[i + 1], X.indptr[X.n_rows], room)
+            task.products.sparse_product_to_total(
+                end - begin, entries.count, entries.known, entries.data, entries.indices,
+                residual + i * width + begin, total + begin, task.total_row)
+            at += entries.count
 
 
-cdef double pass_over_rows(
-    const Matrix* X, const TargetRows* target, Product product,
-    Py_ssize_t first, Py_ssize_t n_rows, Py_ssize_t n_at_once, Py_ssize_t width,
-    const floating* coef, const floating* intercept,
-    const floating* coef_direction, const floating* intercept_direction,
-    double* coef_total, double* intercept_total, floating* buffer, char* row_scratch, float* room,
-) noexcept nogil:
-    """One range of rows, block by block; returns the sum of their losses.
+# ---- All rows ------------------------------------------------------------------------------------
 
-    ``buffer`` holds n_at_once losses and three blocks (n_at_once, width), with room for
-    XENT_MAX_LANES rows more; its padding is zero.
-    """
+cdef double sum_ranges(
+    const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches,
+    char[:, ::1] rooms, double[:, ::1] totals, double[:, ::1] intercept_totals,
+) noexcept:
+    """Every range of rows adds to totals of its own."""
     cdef:
-        floating* loss = buffer
-        floating* logits = buffer + n_at_once
-        floating* direction = logits + n_at_once * width
-        floating* residual = direction + n_at_once * width
-        bint second_order = product == HESSIAN_PRODUCT
-        double total = 0.0
-        Py_ssize_t b, begin, n, i
+        const Matrix* X = task.X
+        Py_ssize_t n_at_once = task.n_at_once
+        Py_ssize_t n_blocks = (X.n_rows + n_at_once - 1) // n_at_once
+        Py_ssize_t n_slots = totals.shape[0]
+        Py_ssize_t blocks_per_slot = (n_blocks + n_slots - 1) // n_slots
+        Py_ssize_t at_residual = buffers.shape[1] - (n_at_once + XENT_MAX_LANES) * task.width
+        Py_ssize_t parts = X.depth if X.indptr == NULL else task.width
+        # what comes next is asked for early, unless it is copied anyway
+        Py_ssize_t ahead = n_at_once * X.row if X.indptr == NULL and X.gather == NULL else 0
+        double loss = 0.0
+        Py_ssize_t slot, b, begin, thread
         Matrix block
-        Layout padded = layout_of(width, 1)
-    padded.padded = True
-    for b in range((n_rows + n_at_once - 1) // n_at_once):
-        begin = first + b * n_at_once
-        n = min(n_at_once, first + n_rows - begin)
-        block = block_of(X, begin, n, room)
-        product_block(&block, width, coef, intercept, logits, room)
-        if second_order:
-            product_block(&block, width, coef_direction, intercept_direction, direction, room)
-        process_rows(
-            target, product, begin, n, logits, padded,
-            direction if second_order else NULL, padded,
-            NULL if second_order else loss, 1, residual, padded, row_scratch)
-        if not second_order:
-            for i in range(n):
-                total += loss[i]
-        transposed_product_block(&block, width, residual, coef_total, intercept_total, room)
-    return total
 
+    for slot in prange(
+        n_slots, nogil=True, schedule="dynamic", chunksize=1, num_threads=rooms.shape[0],
+        use_threads_if=rooms.shape[0] > 1,
+    ):
+        thread = threadid()
+        memset(&totals[slot, 0], 0, totals.shape[1] * sizeof(double))
+        for b in range(slot * blocks_per_slot, min(n_blocks, (slot + 1) * blocks_per_slot)):
+            begin = b * n_at_once
+            block = block_of(X, begin, min(n_at_once, X.n_rows - begin), &rooms[thread, 0])
+            intercept_totals[slot, task.width] += block_residual[floating](
+                task, &block, begin, &buffers[thread, 0], &buffers[thread, at_residual], True,
+                &intercept_totals[slot, 0], &scratches[thread, 0], &rooms[thread, 0])
+            block_gradient[floating](
+                task, &block, ahead, &buffers[thread, at_residual], 0, parts, &totals[slot, 0],
+                &rooms[thread, 0])
+    for slot in range(n_slots):
+        loss += intercept_totals[slot, task.width]
+    return loss
+
+
+cdef double sum_together(
+    const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches,
+    char[:, ::1] rooms, double[:, ::1] totals, double[:, ::1] intercept_totals,
+    floating[:, ::1] residuals,
+) noexcept:
+    """All threads add to one total: each to a part of it, of features, or for CSR of outputs."""
+    cdef:
+        const Matrix* X = task.X
+        Py_ssize_t n_at_once = task.n_at_once, width = task.width
+        Py_ssize_t n_together = residuals.shape[0]
+        Py_ssize_t n_threads = rooms.shape[0]
+        Py_ssize_t lanes = task.products.lanes
+        Py_ssize_t n_vectors = (X.depth if X.indptr == NULL else width) // lanes
+        Py_ssize_t end = X.depth if X.indptr == NULL else width
+        Py_ssize_t n_parts = min(n_threads, n_vectors)
+        Py_ssize_t per_part = totals.shape[1] // n_threads + 1
+        double loss = 0.0
+        Py_ssize_t group, b, n_blocks, begin, part, thread, part_begin, part_end
+        Matrix block
+
+    for part in prange(n_threads, nogil=True, num_threads=n_threads, use_threads_if=n_threads > 1):
+        begin = min(part * per_part, totals.shape[1])
+        memset(
+            &totals[0, 0] + begin, 0,
+            min(per_part, totals.shape[1] - begin) * sizeof(double))
+    for group in range((X.n_rows + n_together - 1) // n_together):
+        n_blocks = (min(n_together, X.n_rows - group * n_together) + n_at_once - 1) // n_at_once
+        for b in prange(
+            n_blocks, nogil=True, schedule="static", num_threads=n_threads,
+            use_threads_if=n_threads > 1,
+        ):
+            thread = threadid()
+            begin = group * n_together + b * n_at_once
+            block = block_of(X, begin, min(n_at_once, X.n_rows - begin), &rooms[thread, 0])
+            memset(&intercept_totals[b + 1, 0], 0, (width + 1) * sizeof(double))
+            intercept_totals[b + 1, width] = block_residual[floating](
+                task, &block, begin, &buffers[thread, 0], &residuals[b * n_at_once, 0], False,
+                &intercept_totals[b + 1, 0], &scratches[thread, 0], &rooms[thread, 0])
+        for b in range(n_blocks):
+            loss += intercept_totals[b + 1, width]
+            for part in range(width):
+                intercept_totals[0, part] += intercept_totals[b + 1, part]
+        for part in prange(
+            n_parts, nogil=True, schedule="static", num_threads=n_threads,
+            use_threads_if=n_threads > 1,
+        ):
+            thread = threadid()
+            part_begin = part * n_vectors // n_parts * lanes
+            part_end = end if part == n_parts - 1 else (part + 1) * n_vectors // n_parts * lanes
+            for b in range(n_blocks):
+                begin = group * n_together + b * n_at_once
+                block = block_of(X, begin, min(n_at_once, X.n_rows - begin), &rooms[thread, 0])
+                block_gradient[floating](
+                    task, &block, 0, &residuals[b * n_at_once, 0], part_begin, part_end,
+                    &totals[0, 0], &rooms[thread, 0])
+    return loss
+
+
+
+cdef sum_rows(
+    const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches, char[:, ::1] rooms,
+    dict memory,
+):
+    """(loss, coef result, intercept result): float64, [n_features, n_outputs] and [n_outputs]."""
+    cdef:
+        const Matrix* X = task.X
+        bint dense = X.indptr == NULL
+        Py_ssize_t n_outputs = task.n_outputs
+        Py_ssize_t n_totals = n_outputs if dense else X.n_features
+        Py_ssize_t per_total = max(1, n_totals * task.total_row)
+        Py_ssize_t n_blocks = (X.n_rows + task.n_at_once - 1) // task.n_at_once
+        Py_ssize_t n_slots = max(1, min(n_blocks, <Py_ssize_t> N_SLOTS))
+        Py_ssize_t most_slots = SLOT_BYTES // (8 * per_total)
+        Py_ssize_t blocks_together = max(
+            1, SHARED_BYTES // (task.n_at_once * task.width * <Py_ssize_t> sizeof(floating)))
+        # CSR of few outputs has nothing to share out
+        bint together = n_slots > most_slots and (dense or task.width > task.products.lanes)
+        Py_ssize_t i, k, slot
+        double loss, total
+        double[:, ::1] totals, intercept_totals
+        double[:, ::1] result = np.empty((X.n_features, n_outputs))
+
+    n_slots = 1 if together else min(n_slots, max(2, most_slots))
+    totals = reused(memory, "totals", (n_slots, per_total), np.float64)
+    if together:
+        intercept_totals = np.zeros((blocks_together + 1, task.width + 1))
+        dtype = np.float32 if floating is float else np.float64
+        residuals = reused(
+            memory, "residuals", (blocks_together * task.n_at_once, task.width), dtype)
+        loss = sum_together[floating](
+            task, buffers, scratches, rooms, totals, intercept_totals, residuals)
+        intercept_totals = intercept_totals[:1]
+    else:
+        intercept_totals = np.zeros((n_slots, task.width + 1))
+        loss = sum_ranges[floating](task, buffers, scratches, rooms, totals, intercept_totals)
+
+    for i in prange(
+        n_totals, nogil=True, schedule="static", num_threads=rooms.shape[0],
+        use_threads_if=rooms.shape[0] > 1,
+    ):
+        for k in range(X.n_features if dense else n_outputs):
+            total = totals[0, i * task.total_row + k]
+            for slot in range(1, n_slots):
+                total = total + totals[slot, i * task.total_row + k]
+            if dense:
+                result[k, i] = total
+            else:
+                result[i, k] = total
+    return (
+        loss,
+        np.asarray(result),
+        np.asarray(intercept_totals)[:, :n_outputs].sum(axis=0),
+    )
+
+
+# ---- From Python ---------------------------------------------------------------------------------
 
 cdef class DesignMatrix:
     """X as the pass reads it.
+
+    Evaluations of one DesignMatrix share their working memory: one at a time.
 
     Parameters
     ----------
@@ -306,6 +507,7 @@ cdef class DesignMatrix:
     cdef readonly Py_ssize_t n_features
     cdef readonly object dtype
     cdef tuple _arrays      # keeps alive what `matrix` points to
+    cdef dict _memory       # arrays of earlier evaluations, by name: pages that need no zeroing
 
     def __init__(self, X):
         self.n_rows, self.n_features = X.shape
@@ -314,8 +516,7 @@ cdef class DesignMatrix:
         memset(&self.matrix, 0, sizeof(self.matrix))
         self.matrix.n_rows, self.matrix.n_features = X.shape
         self.matrix.itemsize = X.dtype.itemsize
-        if X.dtype in NARROW:
-            self.matrix.widen = xent_widen_to_f32(<xent_narrow> <int> NARROW[X.dtype], _target)
+        self.matrix.stored = <xent_stored> <int> STORED[X.dtype]
         if sparse.issparse(X):
             arrays = (
                 np.ascontiguousarray(X.data),
@@ -332,6 +533,7 @@ cdef class DesignMatrix:
             self.matrix.row, self.matrix.column = [s // X.itemsize for s in X.strides]
         self.matrix.data = address(arrays[0])
         self._arrays = arrays
+        self._memory = {}
 
     def loss_gradient(self, EncodedTarget target, coef, intercept, int n_threads):
         """Sum of the weighted losses of all rows, and its gradient.
@@ -369,15 +571,23 @@ cdef class DesignMatrix:
         intercept_direction, int n_threads,
     ):
         assert target.n_rows == self.n_rows and target.dtype == self.dtype
+        cdef:
+            Matrix X
+            Pass task
+            tuple arrays
+        self.prepare(&task, &X, coef.shape[1])
+        task.target, task.product = &target.rows, product
+        arrays = (
+            self.pack_coef("coef", &task, coef), self.pad_intercept(&task, intercept),
+            self.pack_coef("coef_direction", &task, coef_direction),
+            self.pad_intercept(&task, intercept_direction),
+        )
+        task.coef, task.intercept = address(arrays[0]), address(arrays[1])
+        task.coef_direction, task.intercept_direction = address(arrays[2]), address(arrays[3])
+        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads))
         if self.dtype == np.float32:
-            return evaluate_slots[float](
-                &self.matrix, &target.rows, product, pack(coef, np.float32),
-                pack(intercept, np.float32), pack(coef_direction, np.float32),
-                pack(intercept_direction, np.float32), n_threads)
-        return evaluate_slots[double](
-            &self.matrix, &target.rows, product, pack(coef, np.float64),
-            pack(intercept, np.float64), pack(coef_direction, np.float64),
-            pack(intercept_direction, np.float64), n_threads)
+            return sum_rows[float](&task, buffers, scratches, rooms, self._memory)
+        return sum_rows[double](&task, buffers, scratches, rooms, self._memory)
 
     def scores(self, coef, intercept, scores_out, str kind, int n_threads):
         """Fill (n_samples, n_outputs) scores: ``kind`` says which.
@@ -394,120 +604,124 @@ cdef class DesignMatrix:
         return indices
 
     cdef fill(self, coef, intercept, scores, indices, str kind, int n_threads):
+        cdef:
+            Matrix X
+            Pass task
+            TargetRows target
+            tuple arrays
+        if self.n_rows == 0 or coef.shape[1] == 0:
+            return
+        self.prepare(&task, &X, coef.shape[1])
+        memset(&target, 0, sizeof(target))
+        target.kind = BINARY if kind.endswith("sigmoid") else SPARSE_CATEGORICAL
+        target.n_outputs = task.n_outputs
+        task.target = &target
+        task.product = LOG_PROBA if kind.startswith("log_") else PROBA
+        arrays = self.pack_coef("coef", &task, coef), self.pad_intercept(&task, intercept)
+        task.coef, task.intercept = address(arrays[0]), address(arrays[1])
+        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads))
         if self.dtype == np.float32:
-            fill_scores[float](
-                &self.matrix, pack(coef, np.float32), pack(intercept, np.float32),
-                coef.shape[1], scores, indices, kind, n_threads)
+            score_rows[float](&task, buffers, scratches, rooms, scores, indices, kind == "logits")
         else:
-            fill_scores[double](
-                &self.matrix, pack(coef, np.float64), pack(intercept, np.float64),
-                coef.shape[1], scores, indices, kind, n_threads)
+            score_rows[double](&task, buffers, scratches, rooms, scores, indices, kind == "logits")
+
+    cdef void prepare(self, Pass* task, Matrix* X, Py_ssize_t n_outputs):
+        """What depends on the number of outputs, and on the CPU target in use."""
+        cdef Py_ssize_t lanes, per_row
+        X[0] = self.matrix
+        memset(task, 0, sizeof(task[0]))
+        task.X, task.n_outputs = X, n_outputs
+        task.products = products_of(n_outputs, X.indptr != NULL, self.dtype)
+        lanes = task.products.lanes
+        task.width = padded_to(lanes, n_outputs)
+        task.total_row = task.width
+        task.n_at_once = XENT_MOST_DEEP
+        if X.indptr == NULL:
+            task.total_row = X.depth = max(X.n_features, lanes)
+            per_row = self.dtype.itemsize * (X.depth + task.width)
+            # whole groups of 8 rows, and a few even where a row is long
+            task.n_at_once = max(8, min(task.n_at_once, BLOCK_BYTES // per_row // 8 * 8))
+        if X.itemsize != self.dtype.itemsize or (
+            X.indptr == NULL and (X.column != 1 or X.depth != X.n_features)
+        ):
+            X.gather = xent_gather_for(X.stored, _target)
+
+    cdef pack_coef(self, str name, const Pass* task, coef):
+        """Coefficients as the products read them; None for None."""
+        cdef:
+            const Matrix* X = task.X
+            const double[:, ::1] values
+        if coef is None:
+            return None
+        if X.indptr != NULL:
+            # one row more than there are keeps the address valid when there are no features
+            rows = reused(self._memory, name, (X.n_features + 1, task.width), self.dtype)
+            rows[:-1, :task.n_outputs] = coef
+            return rows
+        tiles = reused(
+            self._memory, name, (task.n_outputs, padded_to(task.products.lanes, X.depth)),
+            self.dtype)
+        values = np.ascontiguousarray(coef, dtype=np.float64)
+        task.products.pack(
+            task.n_outputs, X.n_features, X.depth, <const double*> address(values.base),
+            <void*> address(tiles))
+        return tiles
+
+    cdef pad_intercept(self, const Pass* task, intercept):
+        """Intercepts with zeros up to the width of a row; None for None."""
+        if intercept is None:
+            return None
+        row = np.zeros(task.width, dtype=self.dtype)
+        row[:task.n_outputs] = intercept
+        return row
+
+    cdef desks(self, const Pass* task, Py_ssize_t n_threads):
+        """(buffers, scratches, rooms): what each thread works with, a row each."""
+        cdef:
+            Py_ssize_t itemsize = self.dtype.itemsize
+            Py_ssize_t n_matrices = 3 if task.product == HESSIAN_PRODUCT else 2
+            Py_ssize_t per_matrix = (task.n_at_once + XENT_MAX_LANES) * task.width
+            Py_ssize_t n_numbers = padded_to(ALIGNMENT, task.n_at_once + n_matrices * per_matrix)
+            Py_ssize_t n_scratch = padded_to(ALIGNMENT, scratch_bytes(task.n_outputs, itemsize))
+            Py_ssize_t n_room = padded_to(ALIGNMENT, 1 + room_bytes(task.X, task.n_at_once, itemsize))
+        return (
+            reused(self._memory, "buffers", (n_threads, n_numbers), self.dtype),
+            reused(self._memory, "scratches", (n_threads, n_scratch), np.int8),
+            reused(self._memory, "rooms", (n_threads, n_room), np.int8),
+        )
+
+
+cdef reused(dict memory, str name, tuple shape, dtype):
+    """An array of that shape, aligned, zero when it is new and as it was left when it is not."""
+    if name not in memory or memory[name].shape != shape or memory[name].dtype != dtype:
+        n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        raw = np.zeros(n_bytes + ALIGNMENT, dtype=np.uint8)
+        begin = padded_to(ALIGNMENT, <size_t> address(raw)) - <Py_ssize_t> <size_t> address(raw)
+        memory[name] = raw[begin:begin + n_bytes].view(dtype).reshape(shape)
+    return memory[name]
 
 
 cdef const void* address(array):
-    return <const void*> <size_t> array.__array_interface__["data"][0]
+    return NULL if array is None else <const void*> <size_t> array.__array_interface__["data"][0]
 
 
-cdef pack(array, dtype):
-    """Coefficients in the dtype of the pass, columns padded with zeros to whole vectors."""
-    if array is None:
-        return None
-    lanes = _products_f32.lanes if dtype == np.float32 else _products_f64.lanes
-    *leading, n_outputs = array.shape
-    packed = np.zeros((*leading, -(-n_outputs // lanes) * lanes), dtype=dtype)
-    packed[..., :n_outputs] = array
-    return packed
+cdef inline Py_ssize_t padded_to(Py_ssize_t unit, Py_ssize_t n) noexcept nogil:
+    return (n + unit - 1) // unit * unit
 
 
-cdef Py_ssize_t rows_at_once(const Matrix* X, Py_ssize_t itemsize) noexcept nogil:
-    """Rows per block: whole panels of 8 rows."""
-    if X.indptr != NULL:
-        return MOST_ROWS
-    return max(8, min(MOST_ROWS, BLOCK_BYTES // (itemsize * max(1, X.n_features)) // 8 * 8))
-
-
-cdef int useful_threads(
-    const Matrix* X, Py_ssize_t width, Py_ssize_t n_parts, int n_threads,
-) noexcept nogil:
-    """Threads that are worth starting for a pass of ``n_parts`` parts.
+cdef Py_ssize_t useful_threads(const Pass* task, Py_ssize_t n_threads) noexcept:
+    """Threads that are worth starting.
 
     A dense pass of few multiply-adds is over before a second thread has started; where the cores
     are busy otherwise, waiting for it costs many times the pass.
     """
-    if X.indptr == NULL and <double> X.n_rows * X.n_features * width < 1e7:
+    cdef const Matrix* X = task.X
+    if X.indptr == NULL and <double> X.n_rows * X.depth * task.width < 1e7:
         return 1
-    return <int> max(1, min(<Py_ssize_t> n_threads, n_parts))
+    return max(1, min(n_threads, (X.n_rows + task.n_at_once - 1) // task.n_at_once))
 
 
-cdef evaluate_slots(
-    const Matrix* X, const TargetRows* target, Product product,
-    const floating[:, ::1] coef, const floating[::1] intercept,
-    const floating[:, ::1] coef_direction, const floating[::1] intercept_direction,
-    int n_threads,
-):
-    """(loss, coef result, intercept result), summed over the slots in order."""
-    cdef:
-        Py_ssize_t n_features = X.n_features, width = intercept.shape[0]
-        Py_ssize_t n_at_once = rows_at_once(X, sizeof(floating))
-        Py_ssize_t n_blocks = (X.n_rows + n_at_once - 1) // n_at_once
-        Py_ssize_t most_slots = max(2, SLOT_BYTES // (8 * max(1, n_features * width)))
-        Py_ssize_t n_slots = max(1, min(n_blocks, min(<Py_ssize_t> N_SLOTS, most_slots)))
-        Py_ssize_t blocks_per_slot = (n_blocks + n_slots - 1) // n_slots
-        Py_ssize_t per_buffer = (3 * width + 1) * n_at_once + XENT_MAX_LANES * width
-        Py_ssize_t per_scratch = scratch_bytes(target.n_outputs, sizeof(floating))
-        Py_ssize_t slot, first, last, thread
-        double[:, :, ::1] coef_totals
-        double[:, ::1] intercept_totals = np.zeros((n_slots, width))
-        double[::1] losses = np.zeros(n_slots)
-        const floating* coef_at = NULL
-        const floating* coef_direction_at = NULL
-        const floating* intercept_direction_at = NULL
-        Py_ssize_t per_room = room_to_convert(X, n_at_once)
-        floating[:, ::1] buffers
-        char[:, ::1] scratches
-        float[:, ::1] rooms
-
-    n_threads = useful_threads(X, width, n_slots, n_threads)
-    dtype = np.float32 if floating is float else np.float64
-    # one number more than there are keeps the addresses below valid when there are no features
-    coef_totals = np.zeros((n_slots, max(1, n_features), width))
-    buffers = np.zeros((n_threads, per_buffer), dtype=dtype)
-    scratches = np.zeros((n_threads, per_scratch), dtype="S1")
-    rooms = np.empty((n_threads, max(1, per_room)), dtype=np.float32)
-    if n_features:
-        coef_at = &coef[0, 0]
-    if coef_direction is not None:
-        coef_direction_at = &coef_direction[0, 0] if n_features else NULL
-        intercept_direction_at = &intercept_direction[0]
-
-    for slot in prange(
-        n_slots, nogil=True, schedule="dynamic", chunksize=1, num_threads=n_threads,
-        use_threads_if=n_threads > 1,
-    ):
-        first = slot * blocks_per_slot * n_at_once
-        last = min(X.n_rows, first + blocks_per_slot * n_at_once)
-        thread = threadid()
-        if first < last:
-            losses[slot] = pass_over_rows[floating](
-                X, target, product, first, last - first, n_at_once, width,
-                coef_at, &intercept[0], coef_direction_at, intercept_direction_at,
-                &coef_totals[slot, 0, 0], &intercept_totals[slot, 0],
-                &buffers[thread, 0], &scratches[thread, 0], &rooms[thread, 0])
-
-    loss = 0.0
-    for slot in range(n_slots):
-        loss += losses[slot]
-    coef_total, intercept_total = np.asarray(coef_totals), np.asarray(intercept_totals)
-    for slot in range(1, n_slots):
-        coef_total[0] += coef_total[slot]
-        intercept_total[0] += intercept_total[slot]
-    n_outputs = target.n_outputs
-    return (
-        loss,
-        np.ascontiguousarray(coef_total[0, :n_features, :n_outputs]),
-        intercept_total[0, :n_outputs].copy(),
-    )
-
+# ---- Scores --------------------------------------------------------------------------------------
 
 cdef inline Py_ssize_t index_of_largest(Py_ssize_t n, const floating* values) noexcept nogil:
     cdef Py_ssize_t k, largest = 0
@@ -517,62 +731,40 @@ cdef inline Py_ssize_t index_of_largest(Py_ssize_t n, const floating* values) no
     return largest
 
 
-cdef fill_scores(
-    const Matrix* X, const floating[:, ::1] coef, const floating[::1] intercept,
-    Py_ssize_t n_outputs, floating[:, ::1] scores, Py_ssize_t[::1] indices, str kind,
-    int n_threads,
+cdef score_rows(
+    const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches, char[:, ::1] rooms,
+    floating[:, ::1] scores, Py_ssize_t[::1] indices, bint as_logits,
 ):
     """Scores of all rows, or the indices of their largest logits: whichever is not None."""
     cdef:
-        Py_ssize_t width = intercept.shape[0]
-        Py_ssize_t n_at_once = rows_at_once(X, sizeof(floating))
-        Py_ssize_t n_blocks = (X.n_rows + n_at_once - 1) // n_at_once
-        Py_ssize_t per_scratch = scratch_bytes(n_outputs, sizeof(floating))
-        Py_ssize_t b, begin, n, i
-        bint as_indices = indices is not None, as_logits = kind == "logits"
-        Product product = LOG_PROBA if kind.startswith("log_") else PROBA
-        const floating* coef_at = NULL
-        Py_ssize_t per_room = room_to_convert(X, n_at_once)
-        floating[:, ::1] buffers
-        char[:, ::1] scratches
-        float[:, ::1] rooms
+        const Matrix* X = task.X
+        Py_ssize_t width = task.width, n_outputs = task.n_outputs
+        Py_ssize_t n_blocks = (X.n_rows + task.n_at_once - 1) // task.n_at_once
+        Py_ssize_t b, begin, i
+        bint as_indices = indices is not None
         floating* logits
-        float* room
+        char* room
         Matrix block
-        TargetRows target
         Layout padded = layout_of(width, 1), compact = layout_of(n_outputs, 1)
 
-    if X.n_rows == 0 or n_outputs == 0:
-        return
-    memset(&target, 0, sizeof(target))
-    target.kind = BINARY if kind.endswith("sigmoid") else SPARSE_CATEGORICAL
-    target.n_outputs = n_outputs
     padded.padded = True
-    n_threads = useful_threads(X, width, n_blocks, n_threads)
-    buffers = np.empty(
-        (n_threads, (n_at_once + XENT_MAX_LANES) * width),
-        np.float32 if floating is float else float)
-    scratches = np.zeros((n_threads, per_scratch), dtype="S1")
-    rooms = np.empty((n_threads, max(1, per_room)), dtype=np.float32)
-    if X.n_features:
-        coef_at = &coef[0, 0]
     for b in prange(
-        n_blocks, nogil=True, schedule="static", num_threads=n_threads,
-        use_threads_if=n_threads > 1,
+        n_blocks, nogil=True, schedule="static", num_threads=rooms.shape[0],
+        use_threads_if=rooms.shape[0] > 1,
     ):
-        begin = b * n_at_once
-        n = min(n_at_once, X.n_rows - begin)
+        begin = b * task.n_at_once
         logits = &buffers[threadid(), 0]
         room = &rooms[threadid(), 0]
-        block = block_of(X, begin, n, room)
-        product_block[floating](&block, width, coef_at, &intercept[0], logits, room)
+        block = block_of(X, begin, min(task.n_at_once, X.n_rows - begin), room)
+        block_logits[floating](
+            task, &block, task.coef, <const floating*> task.intercept, logits, room)
         if as_indices:
-            for i in range(n):
+            for i in range(block.n_rows):
                 indices[begin + i] = index_of_largest(n_outputs, logits + i * width)
         elif as_logits:
-            for i in range(n):
+            for i in range(block.n_rows):
                 memcpy(&scores[begin + i, 0], logits + i * width, n_outputs * sizeof(floating))
         else:
             process_rows[floating](
-                &target, product, begin, n, logits, padded, NULL, padded, NULL, 0,
-                &scores[begin, 0], compact, &scratches[threadid(), 0])
+                task.target, task.product, begin, block.n_rows, logits, padded, NULL, padded,
+                NULL, 0, &scores[begin, 0], compact, &scratches[threadid(), 0])

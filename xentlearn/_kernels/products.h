@@ -5,22 +5,38 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* "number" is float or double, by the table. Widths are counted in numbers and are multiples of
- * `lanes`; matrices of that width are C-contiguous with that many columns. */
+#define XENT_MOST_DEEP 256 /* rows that are summed in the dtype itself before float64 takes over */
+
+/* "number" is float or double, by the table. Everything is counted in numbers; totals are float64.
+ * Matrices [m, n] are C-contiguous; with a distance of their own between rows, they say so. */
 typedef struct {
-    int lanes;
-    /* c[m, width] += a[m, depth] b[depth, width]; a[i, l] is at a + i * a_row + l * a_column */
-    void (*product)(ptrdiff_t m, ptrdiff_t width, ptrdiff_t depth, const void *a, ptrdiff_t a_row,
-                    ptrdiff_t a_column, const void *b, void *c);
-    /* the same, added to float64 totals */
-    void (*product_to_total)(ptrdiff_t m, ptrdiff_t width, ptrdiff_t depth, const void *a,
-                             ptrdiff_t a_row, ptrdiff_t a_column, const void *b, double *total);
-    /* one sparse row: c[width] += sum_j data[j] b[indices[j], :] */
-    void (*sparse_product)(ptrdiff_t width, ptrdiff_t n_entries, const void *data,
-                           const int32_t *indices, const void *b, void *c);
-    /* its transpose: total[indices[j], :] += data[j] r[:] for all j */
-    void (*sparse_product_to_total)(ptrdiff_t width, ptrdiff_t n_entries, const void *data,
-                                    const int32_t *indices, const void *r, double *total);
+    int lanes; /* numbers in a vector */
+
+    /* Dense X, at least `lanes` neighbouring features: row i begins at a + i * a_row.
+     * packed = coefficients [n_features, n_classes], features from there to `depth` are 0;
+     * n_classes * (depth rounded up to lanes) numbers, in the order in which they are read. */
+    void (*pack)(ptrdiff_t n_classes, ptrdiff_t n_features, ptrdiff_t depth, const double *coef,
+                 void *packed);
+    /* logits[m, :n_classes] += X coefficients; rows are `width` apart and a vector may reach past
+     * the last one: what it finds there stays the same */
+    void (*product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *a,
+                    ptrdiff_t a_row, const void *packed, void *logits, ptrdiff_t width);
+    /* total[n_classes, :depth] += residual^T X, at most XENT_MOST_DEEP rows; a + ahead is what will
+     * be read next (0: nothing) */
+    void (*product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *a,
+                             ptrdiff_t a_row, ptrdiff_t ahead, const void *residual,
+                             ptrdiff_t width, double *total, ptrdiff_t total_row);
+
+    /* One sparse row; width is a multiple of lanes, rows of coefficients and totals are `row`
+     * apart. Of the indices n_known may be looked at: those of what comes next, too.
+     * logits[:width] += sum_j data[j] coef[indices[j], :width] */
+    void (*sparse_product)(ptrdiff_t width, ptrdiff_t n_entries, ptrdiff_t n_known,
+                           const void *data, const int32_t *indices, const void *coef,
+                           ptrdiff_t row, void *logits);
+    /* total[indices[j], :width] += data[j] residual[:width] for all j */
+    void (*sparse_product_to_total)(ptrdiff_t width, ptrdiff_t n_entries, ptrdiff_t n_known,
+                                    const void *data, const int32_t *indices,
+                                    const void *residual, double *total, ptrdiff_t row);
 } xent_products;
 
 /* Tables for a target of targets.h, or NULL where this build has none of it. */

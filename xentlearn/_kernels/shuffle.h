@@ -39,6 +39,12 @@
 #define XENT_ZIP_LOW_f64_8 0, 8, 2, 10, 4, 12, 6, 14
 #define XENT_ZIP_HIGH_f64_8 1, 9, 3, 11, 5, 13, 7, 15
 
+/* The even (odd) pieces of 16 bytes of two vectors of doubles. */
+#define XENT_EVEN_PIECES_4 0, 1, 4, 5
+#define XENT_ODD_PIECES_4 2, 3, 6, 7
+#define XENT_EVEN_PIECES_8 0, 1, 4, 5, 8, 9, 12, 13
+#define XENT_ODD_PIECES_8 2, 3, 6, 7, 10, 11, 14, 15
+
 /* All lanes get the combination of all lanes: halves onto halves, a fixed order. */
 #define XENT_ALL_LANES_2(mask, x, combine) \
     x = combine(x, XENT_SHUFFLE(mask, x, x, XENT_SWAP_2_1))

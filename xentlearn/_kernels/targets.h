@@ -45,11 +45,14 @@
 #define XENT_UNROLL
 #endif
 
-/* Ask for a cache line early; an address that does not exist does no harm. */
+/* Ask for a cache line early, in all caches or from the second level on; an address that does not
+ * exist does no harm. */
 #if defined(__GNUC__) || defined(__clang__)
 #define XENT_PREFETCH(address) __builtin_prefetch(address)
+#define XENT_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
 #else
 #define XENT_PREFETCH(address) (void)(address)
+#define XENT_PREFETCH_L2(address) (void)(address)
 #endif
 
 enum xent_target { XENT_SCALAR, XENT_BASELINE, XENT_AVX2, XENT_AVX512, XENT_N_TARGETS };

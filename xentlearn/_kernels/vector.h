@@ -252,11 +252,13 @@ XENT_INLINE V NAME(lane_sum)(V high, V low)
 XENT_INLINE void NAME(add_to_total)(double *total, V x)
 {
 #if VECTOR_BYTES && IS_FLOAT
-    NAME(d) sum[2];
-    memcpy(sum, total, sizeof sum);
-    sum[0] += NAME(half)(x, 0);
-    sum[1] += NAME(half)(x, 1);
-    memcpy(total, sum, sizeof sum);
+    NAME(d) low, high;
+    memcpy(&low, total, sizeof low);
+    memcpy(&high, total + LANES / 2, sizeof high);
+    low += NAME(half)(x, 0);
+    high += NAME(half)(x, 1);
+    memcpy(total, &low, sizeof low);
+    memcpy(total + LANES / 2, &high, sizeof high);
 #elif VECTOR_BYTES
     STORE(total, LOAD(total) + x);
 #else

@@ -1,0 +1,299 @@
+/* Products with rows of X that lie in one piece, on one target, in one dtype.
+ *
+ * Vectors run along the features, so classes need no padding. A tile of n classes and m vectors of X
+ * does n m multiply-adds for n + m loads, all sums in registers:
+ *
+ *   logits      a tile is n classes x m rows; a step multiplies a vector of each row by a vector of
+ *               each class. The lanes are added up at the end, for all classes together.
+ *   gradient    a tile is n classes x m vectors of features; a step is a row: each of its vectors
+ *               times each of its residuals, spread over the lanes.
+ *
+ * MNIST, ten classes, one thread, AVX-512: 7 ms and 8 ms, as fast as the processor multiplies. With
+ * vectors along the classes, as one writes it first, it was 19 ms and 26 ms: every multiply-add needs a
+ * load of its own there, of a number of X spread over the lanes, and six of sixteen lanes are empty.
+ * With 500 classes the two are 4 and 30 % apart.
+ *
+ * Coefficients are packed in the order in which they are read: tile by tile, then vector by vector
+ * of the features, then class by class. Features that do not fill the last vector are read with
+ * the ones before them, whose coefficients are 0 there.
+ */
+#if VECTOR_BYTES == 64
+#define REGISTERS 32
+#define MOST_IN_TILE 10
+#else
+#define REGISTERS 16
+#define MOST_IN_TILE 5
+#endif
+#define TILE_BYTES 32768 /* of coefficients that are used again and again: first-level cache */
+
+/* Rows or vectors beside n classes: n m sums, m of X and one of the other matrix. */
+#define BESIDE(n) ((REGISTERS - 3) / ((n) + 1) < 8 ? (REGISTERS - 3) / ((n) + 1) : 8)
+
+/* Keep GCC from loading x anew for every use. */
+#if XENT_X86 && VECTOR_BYTES == 64
+#define KEEP(x) __asm__("" : "+v"(x))
+#elif XENT_X86
+#define KEEP(x) __asm__("" : "+x"(x))
+#else
+#define KEEP(x) (void)(x)
+#endif
+
+/* Lane i: the sum of the lanes of x[i]; lanes from n on are 0. Each round adds two halves of all
+ * vectors and leaves half as many; all sums are added up in the same order. */
+XENT_INLINE V NAME(lane_sums)(const int n, const V *x)
+{
+#if VECTOR_BYTES
+    V sums[LANES];
+    int left = LANES;
+    XENT_UNROLL
+    for (int i = 0; i < LANES; i++)
+        sums[i] = i < n ? x[i] : SPLAT(0);
+#define ROUND(lane_type, zip_type, first, second)                                            \
+    left /= 2;                                                                               \
+    XENT_UNROLL                                                                              \
+    for (int i = 0; i < left; i++) {                                                         \
+        lane_type a, b, c;                                                                   \
+        memcpy(&a, &sums[2 * i], sizeof a);                                                  \
+        memcpy(&b, &sums[2 * i + 1], sizeof b);                                              \
+        c = XENT_SHUFFLE(zip_type, a, b, first);                                             \
+        a = XENT_SHUFFLE(zip_type, a, b, second);                                            \
+        V halves[2];                                                                         \
+        memcpy(&halves[0], &c, sizeof c);                                                    \
+        memcpy(&halves[1], &a, sizeof a);                                                    \
+        sums[i] = halves[0] + halves[1];                                                     \
+    }
+    ROUND(V, VI, XENT_PASTE(XENT_ZIP_LOW, DTYPE, LANE_COUNT), XENT_PASTE(XENT_ZIP_HIGH, DTYPE, LANE_COUNT))
+#if IS_FLOAT
+    ROUND(NAME(d), NAME(di), XENT_PASTE(XENT_ZIP_LOW, f64, DOUBLE_COUNT), XENT_PASTE(XENT_ZIP_HIGH, f64, DOUBLE_COUNT))
+#endif
+#if VECTOR_BYTES > 16
+    for (int i = PIECES; i > 1; i /= 2) {
+        ROUND(NAME(d), NAME(di), XENT_PASTE2(XENT_EVEN_PIECES_, DOUBLE_COUNT), XENT_PASTE2(XENT_ODD_PIECES_, DOUBLE_COUNT))
+    }
+#endif
+#undef ROUND
+    return sums[0];
+#else
+    (void)n;
+    return x[0];
+#endif
+}
+#define LANE_SUMS NAME(lane_sums)
+
+/* Classes of the tiles: as equal as possible, the last one may have fewer. */
+XENT_INLINE int NAME(tile_size)(ptrdiff_t n_classes)
+{
+    ptrdiff_t n_tiles = (n_classes + MOST_IN_TILE - 1) / MOST_IN_TILE;
+    return (int)((n_classes + n_tiles - 1) / n_tiles);
+}
+
+static void NAME(pack)(ptrdiff_t n_classes, ptrdiff_t n_features, ptrdiff_t depth,
+                       const double *coef, void *packed_in)
+{
+    REAL *packed = packed_in;
+    const int most = NAME(tile_size)(n_classes);
+    for (ptrdiff_t k = 0; k < n_classes; k += most)
+        for (ptrdiff_t l = 0; l < depth; l += LANES) {
+            const ptrdiff_t from = l + LANES <= depth ? l : depth - LANES;
+            for (ptrdiff_t c = k; c < k + most && c < n_classes; c++)
+                for (ptrdiff_t at = from; at < from + LANES; at++)
+                    *packed++ = at < l || at >= n_features ? 0 : (REAL)coef[at * n_classes + c];
+        }
+}
+
+/* sums[i][k] += a vector of row i times one of class k. */
+XENT_INLINE void NAME(step)(const int n_rows, const int n_classes, const REAL *a,
+                                ptrdiff_t a_row, const REAL *w, V sums[][MOST_IN_TILE])
+{
+    V left[8];
+    XENT_UNROLL
+    for (int i = 0; i < n_rows; i++) {
+        left[i] = LOAD(a + i * a_row);
+        XENT_PREFETCH(a + (n_rows + i) * a_row);
+        KEEP(left[i]);
+    }
+    XENT_UNROLL
+    for (int k = 0; k < n_classes; k++) {
+        V right = LOAD(w + k * LANES);
+        KEEP(right);
+        XENT_UNROLL
+        for (int i = 0; i < n_rows; i++)
+            sums[i][k] += left[i] * right;
+    }
+}
+
+/* c[n_rows, :n_classes] += a w^T for features [begin, end), whose coefficients begin at w. */
+XENT_INLINE void NAME(logits_sums)(const int n_rows, const int n_classes, ptrdiff_t begin,
+                                  ptrdiff_t end, const REAL *a, ptrdiff_t a_row, const REAL *w,
+                                  REAL *c, ptrdiff_t width)
+{
+    V sums[8][MOST_IN_TILE];
+    ptrdiff_t l = begin;
+    XENT_UNROLL
+    for (int i = 0; i < n_rows; i++)
+        XENT_UNROLL
+        for (int k = 0; k < n_classes; k++)
+            sums[i][k] = SPLAT(0);
+    for (; l + LANES <= end; l += LANES, w += n_classes * LANES)
+        NAME(step)(n_rows, n_classes, a + l, a_row, w, sums);
+    if (l < end)
+        NAME(step)(n_rows, n_classes, a + end - LANES, a_row, w, sums);
+    XENT_UNROLL
+    for (int i = 0; i < n_rows; i++)
+        XENT_UNROLL
+        for (int k = 0; k < n_classes; k += LANES) {
+            /* the lanes without a class add 0 to what lies behind */
+            REAL *to = c + i * width + k;
+            STORE(to, LOAD(to) + LANE_SUMS(n_classes - k < LANES ? n_classes - k : LANES, &sums[i][k]));
+        }
+}
+
+/* One tile of classes, all rows. */
+XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth,
+                                       const REAL *a, ptrdiff_t a_row, const REAL *w, REAL *c,
+                                       ptrdiff_t width)
+{
+    const ptrdiff_t steps = TILE_BYTES / (int)sizeof(REAL) / n_classes / LANES * LANES;
+    for (ptrdiff_t l = 0; l < depth; l += steps) {
+        const ptrdiff_t end = l + steps < depth ? l + steps : depth;
+        ptrdiff_t i = 0;
+        for (; i + BESIDE(n_classes) <= m; i += BESIDE(n_classes))
+            NAME(logits_sums)(BESIDE(n_classes), n_classes, l, end, a + i * a_row, a_row,
+                             w + l * n_classes, c + i * width, width);
+        for (; i < m; i++)
+            NAME(logits_sums)(1, n_classes, l, end, a + i * a_row, a_row, w + l * n_classes,
+                             c + i * width, width);
+    }
+}
+
+/* total[:n_classes, n_vectors] += r^T a, over all rows; only the last `count` lanes of it. While
+ * this is worked on, `ahead` numbers further on is asked for: what comes from memory next. */
+XENT_INLINE void NAME(gradient_sums)(const int n_vectors, const int n_classes, ptrdiff_t m,
+                                    const REAL *a, ptrdiff_t a_row, ptrdiff_t ahead,
+                                    const REAL *r, ptrdiff_t width, double *total,
+                                    ptrdiff_t total_row, ptrdiff_t count)
+{
+    V sums[MOST_IN_TILE][8];
+    XENT_UNROLL
+    for (int k = 0; k < n_classes; k++)
+        XENT_UNROLL
+        for (int v = 0; v < n_vectors; v++)
+            sums[k][v] = SPLAT(0);
+    for (ptrdiff_t i = 0; i < m; i++) {
+        V right[8];
+        XENT_UNROLL
+        for (int v = 0; v < n_vectors; v++) {
+            right[v] = LOAD(a + i * a_row + v * LANES);
+            KEEP(right[v]);
+            if (i % 2 && v * LANES * sizeof(REAL) % 64 == 0)
+                XENT_PREFETCH_L2(a + i * a_row + v * LANES + ahead);
+        }
+        XENT_UNROLL
+        for (int k = 0; k < n_classes; k++) {
+            V left = SPLAT(r[i * width + k]);
+            KEEP(left);
+            XENT_UNROLL
+            for (int v = 0; v < n_vectors; v++)
+                sums[k][v] += left * right[v];
+        }
+    }
+    XENT_UNROLL
+    for (int k = 0; k < n_classes; k++)
+        if (count == n_vectors * LANES)
+            XENT_UNROLL
+            for (int v = 0; v < n_vectors; v++)
+                ADD_TO_TOTAL(total + k * total_row + v * LANES, sums[k][v]);
+        else {
+            REAL lanes[LANES];
+            STORE(lanes, sums[k][0]);
+            for (ptrdiff_t lane = LANES - count; lane < LANES; lane++)
+                total[k * total_row + lane] += lanes[lane];
+        }
+}
+
+/* One tile of classes, all features. */
+XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth,
+                                         const REAL *a, ptrdiff_t a_row, ptrdiff_t ahead,
+                                         const REAL *r, ptrdiff_t width, double *total, ptrdiff_t total_row)
+{
+    const int at_once = BESIDE(n_classes) * LANES;
+    ptrdiff_t l = 0;
+    REAL packed[XENT_MOST_DEEP * MOST_IN_TILE];
+    if (width > LANES) { /* rows a power of two apart would share few places in the cache */
+        for (ptrdiff_t i = 0; i < m; i++)
+            for (int k = 0; k < n_classes; k++)
+                packed[i * n_classes + k] = r[i * width + k];
+        r = packed;
+        width = n_classes;
+    }
+    for (; l + at_once <= depth; l += at_once)
+        NAME(gradient_sums)(BESIDE(n_classes), n_classes, m, a + l, a_row, ahead, r, width,
+                           total + l, total_row, at_once);
+    for (; l + LANES <= depth; l += LANES)
+        NAME(gradient_sums)(1, n_classes, m, a + l, a_row, ahead, r, width, total + l, total_row,
+                           LANES);
+    if (l < depth)
+        NAME(gradient_sums)(1, n_classes, m, a + depth - LANES, a_row, ahead, r, width,
+                           total + depth - LANES, total_row, depth - l);
+}
+
+/* The tiles are compiled for every number of classes that there is. */
+#define EACH_TILE(name, n_classes, ...) \
+    switch (n_classes) {                \
+        EACH_CASE(name, 1, __VA_ARGS__) \
+        EACH_CASE(name, 2, __VA_ARGS__) \
+        EACH_CASE(name, 3, __VA_ARGS__) \
+        EACH_CASE(name, 4, __VA_ARGS__) \
+        EACH_CASE(name, 5, __VA_ARGS__) \
+        MORE_CASES(name, __VA_ARGS__)   \
+    }
+#define EACH_CASE(name, n, ...) \
+    case n:                     \
+        NAME(name)(n, __VA_ARGS__); \
+        break;
+#if MOST_IN_TILE == 10
+#define MORE_CASES(name, ...)      \
+    EACH_CASE(name, 6, __VA_ARGS__) \
+    EACH_CASE(name, 7, __VA_ARGS__) \
+    EACH_CASE(name, 8, __VA_ARGS__) \
+    EACH_CASE(name, 9, __VA_ARGS__) \
+    EACH_CASE(name, 10, __VA_ARGS__)
+#else
+#define MORE_CASES(name, ...)
+#endif
+
+static void NAME(product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *a_in,
+                              ptrdiff_t a_row, const void *packed_in, void *c_in, ptrdiff_t width)
+{
+    const REAL *a = a_in, *packed = packed_in;
+    REAL *c = c_in;
+    const int most = NAME(tile_size)(n_classes);
+    const ptrdiff_t padded = (depth + LANES - 1) / LANES * LANES;
+    for (ptrdiff_t k = 0; k < n_classes; k += most) {
+        const int n = n_classes - k < most ? (int)(n_classes - k) : most;
+        EACH_TILE(logits_tile, n, m, depth, a, a_row, packed + k * padded, c + k, width)
+    }
+}
+
+static void NAME(product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth,
+                                       const void *a_in, ptrdiff_t a_row, ptrdiff_t ahead,
+                                       const void *r_in, ptrdiff_t width, double *total, ptrdiff_t total_row)
+{
+    const REAL *a = a_in, *r = r_in;
+    const int most = NAME(tile_size)(n_classes);
+    for (ptrdiff_t k = 0; k < n_classes; k += most) {
+        const int n = n_classes - k < most ? (int)(n_classes - k) : most;
+        EACH_TILE(gradient_tile, n, m, depth, a, a_row, ahead, r + k, width,
+                  total + k * total_row, total_row)
+    }
+}
+
+#undef REGISTERS
+#undef MOST_IN_TILE
+#undef TILE_BYTES
+#undef BESIDE
+#undef KEEP
+#undef LANE_SUMS
+#undef EACH_TILE
+#undef EACH_CASE
+#undef MORE_CASES

@@ -1,0 +1,59 @@
+/* Numbers of X side by side, on one target.
+ *
+ * Neighbouring numbers get a loop that compilers turn into vectors: `restrict` tells them that bytes,
+ * which may be anything, are not the results. Other strides (columns that lie in one piece, every
+ * second column) go in strips of columns as wide as a cache line has numbers: each line is then used
+ * up while it is in the first-level cache.
+ */
+#define STRIP 16
+
+#define GATHER(dtype, type, convert)                                                            \
+    static void NAME(gather_##dtype)(ptrdiff_t n_rows, ptrdiff_t n_columns, const void *from_in, \
+                                     ptrdiff_t row, ptrdiff_t column, void *to_out,             \
+                                     ptrdiff_t to_row)                                          \
+    {                                                                                           \
+        for (ptrdiff_t strip = 0; strip < n_columns; strip += column == 1 ? n_columns : STRIP)  \
+            for (ptrdiff_t i = 0; i < n_rows; i++) {                                            \
+                const type *restrict from = (const type *)from_in + i * row + strip * column;   \
+                REAL *restrict to = (REAL *)to_out + i * to_row + strip;                        \
+                const ptrdiff_t left = n_columns - strip;                                       \
+                if (column == 1)                                                                \
+                    for (ptrdiff_t j = 0; j < n_columns; j++)                                   \
+                        to[j] = convert(from[j]);                                               \
+                else                                                                            \
+                    for (ptrdiff_t j = 0; j < (left < STRIP ? left : STRIP); j++)               \
+                        to[j] = convert(from[j * column]);                                      \
+            }                                                                                   \
+    }
+
+#if IS_FLOAT
+
+/* IEEE half precision: exponent and mantissa move into place, and one exact product puts the
+ * exponent's bias right, for subnormal numbers as well. inf and nan would come out finite: X is
+ * checked for them before. */
+XENT_INLINE float NAME(half_to_float)(uint16_t bits)
+{
+    const uint32_t shifted = (uint32_t)(bits & 0x7fff) << 13, sign = (uint32_t)(bits & 0x8000) << 16;
+    float magnitude;
+    uint32_t result;
+    memcpy(&magnitude, &shifted, sizeof magnitude);
+    magnitude *= 0x1p112f;
+    memcpy(&result, &magnitude, sizeof result);
+    result |= sign;
+    memcpy(&magnitude, &result, sizeof magnitude);
+    return magnitude;
+}
+
+GATHER(float32, float, )
+GATHER(float16, uint16_t, NAME(half_to_float))
+GATHER(uint8, uint8_t, (float))
+GATHER(int8, int8_t, (float))
+
+#else
+
+GATHER(float64, double, )
+
+#endif
+
+#undef GATHER
+#undef STRIP
