@@ -20,7 +20,7 @@ from xentlearn._loss import EncodedTarget
 TARGETS = _loss.available_targets()
 DTYPES = [np.float32, np.float64]
 KINDS = ["sparse_categorical", "categorical", "binary"]
-# around the heights of panels (4 or 8 rows) and of blocks (256 rows; fewer where X is wide)
+# around the heights of tiles (up to 8 rows) and of blocks (256 rows; fewer where X is wide)
 SAMPLE_COUNTS = [1, 7, 8, 9, 255, 256, 257]
 FEATURE_COUNTS = [0, 1, 2, 7, 8, 9, 100]
 OUTPUT_COUNTS = [1, 2, 3, 8, 15, 16, 17, 33, 100]  # around the widths of vectors and of two
@@ -288,6 +288,35 @@ def test_many_blocks(n, n_features, n_outputs, kind, dtype, each_target, rng):
     right = plain(problem)
     for name in each_target():
         assert_matches_plain(problem, right, name)
+
+
+@each_dtype
+@pytest.mark.parametrize("n_outputs", range(1, 23))
+def test_every_tile_of_classes(n_outputs, dtype, each_target, rng):
+    """Features that fill vectors or not, and that fit the first-level cache or not."""
+    for n_features in (15, 16, 33, 150, 1700):
+        problem = make_problem("sparse_categorical", 21, n_features, n_outputs, dtype, rng)
+        right = plain(problem)
+        for name in each_target():
+            assert_matches_plain(problem, right, f"n_features={n_features}, {name}")
+
+
+@each_dtype
+@pytest.mark.parametrize("kind", ["sparse_categorical", "binary"])
+@pytest.mark.parametrize(
+    ("container", "n", "n_features", "n_outputs"),
+    [("dense", 133, 8200, 70), ("csr", 4200, 9000, 64)],
+)
+def test_large_gradients_that_threads_share(container, n, n_features, n_outputs, kind, dtype, rng):
+    assert 16 * 8 * n_features * n_outputs > 64 * 1024**2  # too much for a total per range of rows
+    problem = make_problem(kind, n, n_features, n_outputs, dtype, rng)
+    X = problem.X
+    if container == "csr":
+        X = sparsify(problem, rng, density=0.003)
+    assert_matches_plain(problem, plain(problem), container, X)
+    one, *others = (evaluate(problem, n_threads, X) for n_threads in THREAD_COUNTS)
+    for other in others:
+        assert_same_bits(other, one)
 
 
 @each_dtype

@@ -11,7 +11,8 @@ A gradient is added up in float64, in one of two ways. Where it is small, rows a
 N_SLOTS ranges, each with totals of its own, and a thread takes a range at a time. Where it is
 large, all threads share one total: they make the residuals of some thousands of rows, then each
 adds them to its own part of the gradient. Ranges depend on the shape of the problem alone, and
-each number of a total is added to in the order of the rows: the same bits for any number of threads.
+each number of a total is added to in the order of the rows: the same bits for any number of
+threads.
 """
 
 from cython cimport floating
@@ -116,7 +117,8 @@ def use_target(str name):
 cdef enum:
     N_SLOTS = 16                    # ranges of rows: enough to keep 8 threads evenly busy
     SLOT_BYTES = 64 * 1024 * 1024   # most that the totals of all ranges together may take
-    BLOCK_BYTES = 256 * 1024        # of X and logits at a time: they stay in the second-level cache
+    BLOCK_BYTES = 256 * 1024        # of X at a time: a block stays in the second-level cache
+    LOGIT_BYTES = 1024 * 1024       # and so does most of its logits
     SHARED_BYTES = 2 * 1024 * 1024  # of residuals, where all threads share one total
     MOST_ENTRIES = 4096             # of CSR that are converted at a time
     ENTRIES_KNOWN = 16              # of the next rows, which the products may look at
@@ -155,7 +157,9 @@ cdef const xent_products* products_of(Py_ssize_t n_outputs, bint for_sparse, dty
     return products
 
 
-cdef Py_ssize_t room_bytes(const Matrix* X, Py_ssize_t n_at_once, Py_ssize_t itemsize) noexcept nogil:
+cdef Py_ssize_t room_bytes(
+    const Matrix* X, Py_ssize_t n_at_once, Py_ssize_t itemsize,
+) noexcept nogil:
     """What ``block_of`` and ``entries_of`` need, per thread."""
     if X.indptr != NULL:
         return MOST_ENTRIES * (itemsize + sizeof(int32_t))
@@ -425,7 +429,6 @@ cdef double sum_together(
     return loss
 
 
-
 cdef sum_rows(
     const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches, char[:, ::1] rooms,
     dict memory,
@@ -578,8 +581,8 @@ cdef class DesignMatrix:
         self.prepare(&task, &X, coef.shape[1])
         task.target, task.product = &target.rows, product
         arrays = (
-            self.pack_coef("coef", &task, coef), self.pad_intercept(&task, intercept),
-            self.pack_coef("coef_direction", &task, coef_direction),
+            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept(&task, intercept),
+            self.pack_coef("coef_direction", &task, coef_direction, n_threads),
             self.pad_intercept(&task, intercept_direction),
         )
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
@@ -617,7 +620,8 @@ cdef class DesignMatrix:
         target.n_outputs = task.n_outputs
         task.target = &target
         task.product = LOG_PROBA if kind.startswith("log_") else PROBA
-        arrays = self.pack_coef("coef", &task, coef), self.pad_intercept(&task, intercept)
+        arrays = (
+            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept(&task, intercept))
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
         buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads))
         if self.dtype == np.float32:
@@ -627,7 +631,7 @@ cdef class DesignMatrix:
 
     cdef void prepare(self, Pass* task, Matrix* X, Py_ssize_t n_outputs):
         """What depends on the number of outputs, and on the CPU target in use."""
-        cdef Py_ssize_t lanes, per_row
+        cdef Py_ssize_t lanes, rows
         X[0] = self.matrix
         memset(task, 0, sizeof(task[0]))
         task.X, task.n_outputs = X, n_outputs
@@ -638,30 +642,35 @@ cdef class DesignMatrix:
         task.n_at_once = XENT_MOST_DEEP
         if X.indptr == NULL:
             task.total_row = X.depth = max(X.n_features, lanes)
-            per_row = self.dtype.itemsize * (X.depth + task.width)
+            rows = min(
+                BLOCK_BYTES // (self.dtype.itemsize * X.depth),
+                LOGIT_BYTES // (self.dtype.itemsize * task.width))
             # whole groups of 8 rows, and a few even where a row is long
-            task.n_at_once = max(8, min(task.n_at_once, BLOCK_BYTES // per_row // 8 * 8))
+            task.n_at_once = max(8, min(task.n_at_once, rows // 8 * 8))
         if X.itemsize != self.dtype.itemsize or (
             X.indptr == NULL and (X.column != 1 or X.depth != X.n_features)
         ):
             X.gather = xent_gather_for(X.stored, _target)
 
-    cdef pack_coef(self, str name, const Pass* task, coef):
+    cdef pack_coef(self, str name, const Pass* task, coef, int n_threads):
         """Coefficients as the products read them; None for None."""
         cdef:
             const Matrix* X = task.X
             const double[:, ::1] values
         if coef is None:
             return None
+        values = np.ascontiguousarray(coef, dtype=np.float64)
         if X.indptr != NULL:
             # one row more than there are keeps the address valid when there are no features
             rows = reused(self._memory, name, (X.n_features + 1, task.width), self.dtype)
-            rows[:-1, :task.n_outputs] = coef
+            if self.dtype == np.float32:
+                copy_rows[float](values, rows, n_threads)
+            else:
+                copy_rows[double](values, rows, n_threads)
             return rows
         tiles = reused(
             self._memory, name, (task.n_outputs, padded_to(task.products.lanes, X.depth)),
             self.dtype)
-        values = np.ascontiguousarray(coef, dtype=np.float64)
         task.products.pack(
             task.n_outputs, X.n_features, X.depth, <const double*> address(values.base),
             <void*> address(tiles))
@@ -683,12 +692,24 @@ cdef class DesignMatrix:
             Py_ssize_t per_matrix = (task.n_at_once + XENT_MAX_LANES) * task.width
             Py_ssize_t n_numbers = padded_to(ALIGNMENT, task.n_at_once + n_matrices * per_matrix)
             Py_ssize_t n_scratch = padded_to(ALIGNMENT, scratch_bytes(task.n_outputs, itemsize))
-            Py_ssize_t n_room = padded_to(ALIGNMENT, 1 + room_bytes(task.X, task.n_at_once, itemsize))
+            Py_ssize_t room = room_bytes(task.X, task.n_at_once, itemsize)
+            Py_ssize_t n_room = padded_to(ALIGNMENT, 1 + room)
         return (
             reused(self._memory, "buffers", (n_threads, n_numbers), self.dtype),
             reused(self._memory, "scratches", (n_threads, n_scratch), np.int8),
             reused(self._memory, "rooms", (n_threads, n_room), np.int8),
         )
+
+
+cdef copy_rows(const double[:, :] source, floating[:, ::1] to, int n_threads):
+    """The first numbers of the first rows of ``to`` = ``source``."""
+    cdef Py_ssize_t i, k
+    for i in prange(
+        source.shape[0], nogil=True, num_threads=n_threads, schedule="static",
+        use_threads_if=n_threads > 1 and source.shape[0] * source.shape[1] > 100_000,
+    ):
+        for k in range(source.shape[1]):
+            to[i, k] = <floating> source[i, k]
 
 
 cdef reused(dict memory, str name, tuple shape, dtype):

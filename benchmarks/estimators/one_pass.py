@@ -8,8 +8,9 @@ the thread pools of BLAS and OpenMP would slow each other down. Extra memory is 
 call allocates (tracemalloc; torch's is not seen).
 
 The roofline of a dense pass is measured in the same run: the larger of the time to read X at the
-speed of a threaded maximum, and that of its multiply-adds (classes padded to whole vectors) at the
-speed of a loop that works on registers alone, which is compiled for it if there is a C compiler.
+speed of a threaded maximum, and that of its multiply-adds (features padded to whole vectors, classes
+not padded) at the speed of a loop that works on registers alone, which is compiled for it if there is
+a C compiler.
 """
 
 import argparse
@@ -194,8 +195,8 @@ def roofline(X, n_classes, n_threads, rate):
     cuts = np.linspace(0, len(X), n_threads + 1).astype(int)
     bits = X.view(f"u{X.itemsize}")  # whose maximum needs nothing but reading
     parts = [bits[a:b] for a, b in pairwise(cuts)]
-    lanes = 16  # of the widest vectors: what the classes are padded to
-    work = 2 * X.size * -(-n_classes // lanes) * lanes
+    lanes = 16  # of the widest vectors: what the features are padded to
+    work = 2 * len(X) * -(-X.shape[1] // lanes) * lanes * n_classes
     with ThreadPoolExecutor(n_threads) as pool:
         reading = medians({"max": lambda: list(pool.map(np.max, parts))}, 5)["max"]
     return reading, work / rate

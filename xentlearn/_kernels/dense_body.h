@@ -24,6 +24,7 @@
 #define REGISTERS 16
 #define MOST_IN_TILE 5
 #endif
+#define LINE (64 / (int)sizeof(double))
 #define TILE_BYTES 32768 /* of coefficients that are used again and again: first-level cache */
 
 /* Rows or vectors beside n classes: n m sums, m of X and one of the other matrix. */
@@ -148,21 +149,27 @@ XENT_INLINE void NAME(logits_sums)(const int n_rows, const int n_classes, ptrdif
         }
 }
 
-/* One tile of classes, all rows. */
+/* One tile of classes, all rows. Coefficients of many classes come from beyond the second-level cache:
+ * those of the next tile, which lie behind, are asked for a few lines at a time. */
 XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth,
-                                       const REAL *a, ptrdiff_t a_row, const REAL *w, REAL *c,
-                                       ptrdiff_t width)
+                                   const REAL *a, ptrdiff_t a_row, const REAL *w, REAL *c,
+                                   ptrdiff_t width)
 {
     const ptrdiff_t steps = TILE_BYTES / (int)sizeof(REAL) / n_classes / LANES * LANES;
     for (ptrdiff_t l = 0; l < depth; l += steps) {
         const ptrdiff_t end = l + steps < depth ? l + steps : depth;
         ptrdiff_t i = 0;
-        for (; i + BESIDE(n_classes) <= m; i += BESIDE(n_classes))
+        for (; i + BESIDE(n_classes) <= m; i += BESIDE(n_classes)) {
+            const ptrdiff_t share = (end - l) * n_classes / m;
+            const REAL *next = w + (depth + l) * n_classes + i * share;
+            for (ptrdiff_t at = 0; at < BESIDE(n_classes) * share; at += 64 / sizeof(REAL))
+                XENT_PREFETCH_L2(next + at);
             NAME(logits_sums)(BESIDE(n_classes), n_classes, l, end, a + i * a_row, a_row,
-                             w + l * n_classes, c + i * width, width);
+                              w + l * n_classes, c + i * width, width);
+        }
         for (; i < m; i++)
             NAME(logits_sums)(1, n_classes, l, end, a + i * a_row, a_row, w + l * n_classes,
-                             c + i * width, width);
+                              c + i * width, width);
     }
 }
 
@@ -178,7 +185,11 @@ XENT_INLINE void NAME(gradient_sums)(const int n_vectors, const int n_classes, p
     for (int k = 0; k < n_classes; k++)
         XENT_UNROLL
         for (int v = 0; v < n_vectors; v++)
+        {
             sums[k][v] = SPLAT(0);
+            for (int at = 0; at < LANES; at += LINE)
+                XENT_PREFETCH(total + k * total_row + v * LANES + at);
+        }
     for (ptrdiff_t i = 0; i < m; i++) {
         V right[8];
         XENT_UNROLL
@@ -290,6 +301,7 @@ static void NAME(product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t d
 
 #undef REGISTERS
 #undef MOST_IN_TILE
+#undef LINE
 #undef TILE_BYTES
 #undef BESIDE
 #undef KEEP

@@ -91,13 +91,14 @@ def _minimise(objective, result, tol, max_iter, polish, callback, began):
             return
         if -slope < 0.5 * best_slope:
             best_slope, since_best = -slope, 0
+            best = x, value, -0.5 * slope / scale, result.gradient_norm
         else:
             since_best += 1
         flat = len(values) > WINDOW and (
             values[-1 - WINDOW] - value <= WINDOW * objective.rounding * scale
         )
         if flat and since_best >= WINDOW:
-            result.converged, result.message = True, "rounding leaves nothing to gain"
+            _end_in_rounding(result, best)
             return
         if result.n_iter >= max_iter:
             result.converged, result.message = gap <= tol, "reached 'max_iter'"
@@ -117,12 +118,10 @@ def _minimise(objective, result, tol, max_iter, polish, callback, began):
             slope = gradient @ direction
             step = _line_search(objective, x, value, slope, direction)
         if step is None:
-            result.converged = gap <= tol or -0.5 * slope <= objective.rounding * scale
-            result.message = (
-                "rounding leaves nothing to gain"
-                if result.converged
-                else "the line search found no decrease"
-            )
+            if gap <= tol or -0.5 * slope <= objective.rounding * scale:
+                _end_in_rounding(result, best)
+            else:
+                result.message = "the line search found no decrease"
             return
 
         x_new, value_new, gradient_new = step
@@ -138,6 +137,14 @@ def _minimise(objective, result, tol, max_iter, polish, callback, began):
             direction = -objective.precondition(gradient)
             slope = gradient @ direction
         result.n_iter += 1
+
+
+def _end_in_rounding(result, best):
+    """Return to the point with the smallest slope: values no longer tell points apart."""
+    result.vector, result.objective, result.gap, result.gradient_norm = best
+    result.history["objective"][-1] = result.objective
+    result.history["gap"][-1] = result.gap
+    result.converged, result.message = True, "rounding leaves nothing to gain"
 
 
 def _gap_by_progress(values):
