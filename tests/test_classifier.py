@@ -2070,3 +2070,32 @@ def test_predicting_and_fitting_do_not_copy_X():
         assert peak_extra_memory(lambda: clf.fit(X, y)) < 10e6
     assert peak_extra_memory(lambda: clf.predict(X)) < 3e6
     assert peak_extra_memory(lambda: clf.predict_proba(X)) < 4e6
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "decision_function"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_an_error_of_every_prediction(bad, dtype, method):
+    """Also where its coefficient is 0, and for two classes, whose probabilities would be finite."""
+    for n_classes in (2, 3):
+        X, y = multiclass_data()
+        X, y = X.astype(dtype), np.unique(y, return_inverse=True)[1] % n_classes
+        clf = fit_default(X, y)
+        clf.coef_[:, 1] = 0
+        containers = [np.asarray, np.asfortranarray]
+        if dtype != np.float16:
+            containers.append(sp.csr_array)
+        for container in containers:
+            wrong = X.copy()
+            wrong[-1, 1] = bad
+            with pytest.raises(ValueError, match="NaN|infinity"):
+                getattr(clf, method)(container(wrong))
+            assert len(getattr(clf, method)(container(X))) == len(X)
+
+
+def test_logits_may_overflow():
+    X, y = multiclass_data()
+    clf = fit_default(X.astype(np.float32), y)
+    far = np.full((1, X.shape[1]), 3e38, dtype=np.float32)
+    clf.coef_[:] = 10.0 * np.sign(clf.coef_)
+    assert not np.isfinite(clf.decision_function(far)).all()

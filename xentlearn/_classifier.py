@@ -275,8 +275,11 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         require(is_number(self.tol) and 0 <= self.tol < np.inf, "tol", "a finite number >= 0")
         require(isinstance(self.warm_start, (bool, np.bool_)), "warm_start", "True or False")
 
-    def _validate_X(self, X, reset):
-        """X as an array or CSR of a dtype that the fused pass reads; remembers the one it had."""
+    def _validate_X(self, X, reset, finite=True):
+        """X as an array or CSR of a dtype that the fused pass reads; remembers the one it had.
+
+        ``finite``: whether to look through it for nan and inf.
+        """
         X = validate_data(
             self,
             X,
@@ -284,6 +287,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             accept_sparse="csr",
             accept_large_sparse=True,
             dtype=None if _is_real_number_array(X) else "numeric",
+            ensure_all_finite=finite,
         )
         if reset:
             self._X_dtype = X.dtype
@@ -396,12 +400,25 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
     def _scores(self, X, kind):
         """(n_samples, n_outputs) scores of one kind; see DesignMatrix.scores."""
-        check_is_fitted(self)
-        X = self._validate_X(X, reset=False)
-        design = DesignMatrix(X)
-        scores = np.empty((X.shape[0], len(self.intercept_)), dtype=design.dtype)
+        design = self._design_to_score(X)
+        scores = np.empty((design.n_rows, len(self.intercept_)), dtype=design.dtype)
         design.scores(self.coef_.T, self.intercept_, scores, kind, effective_n_threads())
+        self._check_scored(design, X)
         return scores
+
+    def _design_to_score(self, X):
+        """X for prediction, not yet looked through for nan and inf: reading it takes the time.
+
+        They show in the logits (``_check_scored``), except float16 ones, which are checked here.
+        """
+        check_is_fitted(self)
+        finite = str(getattr(X, "dtype", "")) not in ("float32", "float64")
+        return DesignMatrix(self._validate_X(X, reset=False, finite=finite))
+
+    def _check_scored(self, design, X):
+        """The usual error if X has nan or inf: one reason for logits that are not finite."""
+        if not design.finite_logits:
+            self._validate_X(X, reset=False)
 
     def decision_function(self, X):
         """Logits; for two classes their difference, positive where the second class is likelier.
@@ -439,8 +456,9 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             return (self.decision_function(X) > 0).astype(np.int64)
         if self._kind == "binary":
             return self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
-        design = DesignMatrix(self._validate_X(X, reset=False))
+        design = self._design_to_score(X)
         indices = design.likeliest(self.coef_.T, self.intercept_, effective_n_threads())
+        self._check_scored(design, X)
         return self.classes_[indices]
 
     def predict_proba(self, X):

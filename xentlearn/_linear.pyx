@@ -18,7 +18,7 @@ threads.
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 
-from libc.float cimport DBL_MIN, FLT_MIN
+from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX, FLT_MIN
 from libc.math cimport fabs
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
@@ -496,19 +496,24 @@ cdef class DesignMatrix:
     ----------
     X : ndarray or CSR of shape (n_samples, n_features)
         float32, float64, or narrower: uint8, int8, float16. Used where it lies: dense of any
-        strides that are multiples of the item size, CSR with 32- or 64-bit indices. Finite.
+        strides that are multiples of the item size, CSR with 32- or 64-bit indices. Finite; for
+        scores it may be anything.
 
     Attributes
     ----------
     n_rows, n_features : int
     dtype : dtype
         What is computed in: float64 for float64, else float32.
+    finite_logits : bool
+        Whether all logits of the last ``scores`` or ``likeliest`` were finite. One number of X that
+        is not (except float16) makes those of its row nan or inf.
     """
 
     cdef Matrix matrix
     cdef readonly Py_ssize_t n_rows
     cdef readonly Py_ssize_t n_features
     cdef readonly object dtype
+    cdef readonly bint finite_logits
     cdef tuple _arrays      # keeps alive what `matrix` points to
     cdef dict _memory       # arrays of earlier evaluations, by name: pages that need no zeroing
 
@@ -537,6 +542,7 @@ cdef class DesignMatrix:
         self.matrix.data = address(arrays[0])
         self._arrays = arrays
         self._memory = {}
+        self.finite_logits = True
 
     def loss_gradient(self, EncodedTarget target, coef, intercept, int n_threads):
         """Sum of the weighted losses of all rows, and its gradient.
@@ -625,9 +631,11 @@ cdef class DesignMatrix:
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
         buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads))
         if self.dtype == np.float32:
-            score_rows[float](&task, buffers, scratches, rooms, scores, indices, kind == "logits")
+            self.finite_logits = score_rows[float](
+                &task, buffers, scratches, rooms, scores, indices, kind == "logits")
         else:
-            score_rows[double](&task, buffers, scratches, rooms, scores, indices, kind == "logits")
+            self.finite_logits = score_rows[double](
+                &task, buffers, scratches, rooms, scores, indices, kind == "logits")
 
     cdef void prepare(self, Pass* task, Matrix* X, Py_ssize_t n_outputs):
         """What depends on the number of outputs, and on the CPU target in use."""
@@ -752,17 +760,31 @@ cdef inline Py_ssize_t index_of_largest(Py_ssize_t n, const floating* values) no
     return largest
 
 
-cdef score_rows(
+cdef inline bint all_finite(Py_ssize_t n, const floating* values) noexcept nogil:
+    cdef:
+        floating most = FLT_MAX if floating is float else DBL_MAX
+        int others = 0
+        Py_ssize_t i
+    for i in range(n):      # without branches, for the compiler to use vectors
+        others |= 1 - ((values[i] <= most) & (values[i] >= -most))
+    return others == 0
+
+
+cdef bint score_rows(
     const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches, char[:, ::1] rooms,
     floating[:, ::1] scores, Py_ssize_t[::1] indices, bint as_logits,
 ):
-    """Scores of all rows, or the indices of their largest logits: whichever is not None."""
+    """Scores of all rows, or the indices of their largest logits: whichever is not None.
+
+    Returns whether all logits are finite.
+    """
     cdef:
         const Matrix* X = task.X
         Py_ssize_t width = task.width, n_outputs = task.n_outputs
         Py_ssize_t n_blocks = (X.n_rows + task.n_at_once - 1) // task.n_at_once
         Py_ssize_t b, begin, i
         bint as_indices = indices is not None
+        Py_ssize_t n_others = 0     # blocks with a logit that is not finite
         floating* logits
         char* room
         Matrix block
@@ -779,6 +801,7 @@ cdef score_rows(
         block = block_of(X, begin, min(task.n_at_once, X.n_rows - begin), room)
         block_logits[floating](
             task, &block, task.coef, <const floating*> task.intercept, logits, room)
+        n_others += not all_finite(block.n_rows * width, logits)
         if as_indices:
             for i in range(block.n_rows):
                 indices[begin + i] = index_of_largest(n_outputs, logits + i * width)
@@ -789,3 +812,4 @@ cdef score_rows(
             process_rows[floating](
                 task.target, task.product, begin, block.n_rows, logits, padded, NULL, padded,
                 NULL, 0, &scores[begin, 0], compact, &scratches[threadid(), 0])
+    return n_others == 0

@@ -8,9 +8,8 @@ the thread pools of BLAS and OpenMP would slow each other down. Extra memory is 
 call allocates (tracemalloc; torch's is not seen).
 
 The roofline of a dense pass is measured in the same run: the larger of the time to read X at the
-speed of a threaded maximum, and that of its multiply-adds (features padded to whole vectors, classes
-not padded) at the speed of a loop that works on registers alone, which is compiled for it if there is
-a C compiler.
+speed of a threaded maximum, and that of its multiply-adds (features padded to whole vectors, not
+classes) at the speed of a loop that works on registers alone, compiled if there is a C compiler.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 /* Products with rows of X that lie in one piece, on one target, in one dtype.
  *
- * Vectors run along the features, so classes need no padding. A tile of n classes and m vectors of X
- * does n m multiply-adds for n + m loads, all sums in registers:
+ * Vectors run along the features, so classes need no padding. A tile of n classes and m vectors of
+ * X does n m multiply-adds for n + m loads, all sums in registers:
  *
  *   logits      a tile is n classes x m rows; a step multiplies a vector of each row by a vector of
  *               each class. The lanes are added up at the end, for all classes together.
@@ -9,9 +9,9 @@
  *               times each of its residuals, spread over the lanes.
  *
  * MNIST, ten classes, one thread, AVX-512: 7 ms and 8 ms, as fast as the processor multiplies. With
- * vectors along the classes, as one writes it first, it was 19 ms and 26 ms: every multiply-add needs a
- * load of its own there, of a number of X spread over the lanes, and six of sixteen lanes are empty.
- * With 500 classes the two are 4 and 30 % apart.
+ * vectors along the classes, as one writes it first, it was 19 ms and 26 ms: every multiply-add
+ * needs a load of its own there, of a number of X spread over the lanes, and six of sixteen lanes
+ * are empty. With 500 classes the two are 4 and 30 % apart.
  *
  * Coefficients are packed in the order in which they are read: tile by tile, then vector by vector
  * of the features, then class by class. Features that do not fill the last vector are read with
@@ -40,7 +40,8 @@
 #endif
 
 /* Lane i: the sum of the lanes of x[i]; lanes from n on are 0. Each round adds two halves of all
- * vectors and leaves half as many; all sums are added up in the same order. */
+ * vectors and leaves half as many; all sums are added up in the same order. Shuffles pick numbers
+ * (f32, f64) or pieces of 16 bytes, by one instruction each. */
 XENT_INLINE V NAME(lane_sums)(const int n, const V *x)
 {
 #if VECTOR_BYTES
@@ -49,27 +50,30 @@ XENT_INLINE V NAME(lane_sums)(const int n, const V *x)
     XENT_UNROLL
     for (int i = 0; i < LANES; i++)
         sums[i] = i < n ? x[i] : SPLAT(0);
-#define ROUND(lane_type, zip_type, first, second)                                            \
-    left /= 2;                                                                               \
-    XENT_UNROLL                                                                              \
-    for (int i = 0; i < left; i++) {                                                         \
-        lane_type a, b, c;                                                                   \
-        memcpy(&a, &sums[2 * i], sizeof a);                                                  \
-        memcpy(&b, &sums[2 * i + 1], sizeof b);                                              \
-        c = XENT_SHUFFLE(zip_type, a, b, first);                                             \
-        a = XENT_SHUFFLE(zip_type, a, b, second);                                            \
-        V halves[2];                                                                         \
-        memcpy(&halves[0], &c, sizeof c);                                                    \
-        memcpy(&halves[1], &a, sizeof a);                                                    \
-        sums[i] = halves[0] + halves[1];                                                     \
+#define ROUND(type, int_type, first, second)              \
+    left /= 2;                                            \
+    XENT_UNROLL                                           \
+    for (int i = 0; i < left; i++) {                      \
+        type a, b, halves[2];                             \
+        V low, high;                                      \
+        memcpy(&a, &sums[2 * i], sizeof a);               \
+        memcpy(&b, &sums[2 * i + 1], sizeof b);           \
+        halves[0] = XENT_SHUFFLE(int_type, a, b, first);  \
+        halves[1] = XENT_SHUFFLE(int_type, a, b, second); \
+        memcpy(&low, &halves[0], sizeof low);             \
+        memcpy(&high, &halves[1], sizeof high);           \
+        sums[i] = low + high;                             \
     }
-    ROUND(V, VI, XENT_PASTE(XENT_ZIP_LOW, DTYPE, LANE_COUNT), XENT_PASTE(XENT_ZIP_HIGH, DTYPE, LANE_COUNT))
 #if IS_FLOAT
-    ROUND(NAME(d), NAME(di), XENT_PASTE(XENT_ZIP_LOW, f64, DOUBLE_COUNT), XENT_PASTE(XENT_ZIP_HIGH, f64, DOUBLE_COUNT))
+    ROUND(V, VI, XENT_PASTE(XENT_ZIP_LOW, f32, LANE_COUNT),
+          XENT_PASTE(XENT_ZIP_HIGH, f32, LANE_COUNT))
 #endif
+    ROUND(NAME(d), NAME(di), XENT_PASTE(XENT_ZIP_LOW, f64, DOUBLE_COUNT),
+          XENT_PASTE(XENT_ZIP_HIGH, f64, DOUBLE_COUNT))
 #if VECTOR_BYTES > 16
     for (int i = PIECES; i > 1; i /= 2) {
-        ROUND(NAME(d), NAME(di), XENT_PASTE2(XENT_EVEN_PIECES_, DOUBLE_COUNT), XENT_PASTE2(XENT_ODD_PIECES_, DOUBLE_COUNT))
+        ROUND(NAME(d), NAME(di), XENT_PASTE2(XENT_EVEN_PIECES_, DOUBLE_COUNT),
+              XENT_PASTE2(XENT_ODD_PIECES_, DOUBLE_COUNT))
     }
 #endif
 #undef ROUND
@@ -103,8 +107,8 @@ static void NAME(pack)(ptrdiff_t n_classes, ptrdiff_t n_features, ptrdiff_t dept
 }
 
 /* sums[i][k] += a vector of row i times one of class k. */
-XENT_INLINE void NAME(step)(const int n_rows, const int n_classes, const REAL *a,
-                                ptrdiff_t a_row, const REAL *w, V sums[][MOST_IN_TILE])
+XENT_INLINE void NAME(step)(const int n_rows, const int n_classes, const REAL *a, ptrdiff_t a_row,
+                            const REAL *w, V sums[][MOST_IN_TILE])
 {
     V left[8];
     XENT_UNROLL
@@ -125,8 +129,8 @@ XENT_INLINE void NAME(step)(const int n_rows, const int n_classes, const REAL *a
 
 /* c[n_rows, :n_classes] += a w^T for features [begin, end), whose coefficients begin at w. */
 XENT_INLINE void NAME(logits_sums)(const int n_rows, const int n_classes, ptrdiff_t begin,
-                                  ptrdiff_t end, const REAL *a, ptrdiff_t a_row, const REAL *w,
-                                  REAL *c, ptrdiff_t width)
+                                   ptrdiff_t end, const REAL *a, ptrdiff_t a_row, const REAL *w,
+                                   REAL *c, ptrdiff_t width)
 {
     V sums[8][MOST_IN_TILE];
     ptrdiff_t l = begin;
@@ -145,15 +149,15 @@ XENT_INLINE void NAME(logits_sums)(const int n_rows, const int n_classes, ptrdif
         for (int k = 0; k < n_classes; k += LANES) {
             /* the lanes without a class add 0 to what lies behind */
             REAL *to = c + i * width + k;
-            STORE(to, LOAD(to) + LANE_SUMS(n_classes - k < LANES ? n_classes - k : LANES, &sums[i][k]));
+            const int n = n_classes - k < LANES ? n_classes - k : LANES;
+            STORE(to, LOAD(to) + LANE_SUMS(n, &sums[i][k]));
         }
 }
 
-/* One tile of classes, all rows. Coefficients of many classes come from beyond the second-level cache:
- * those of the next tile, which lie behind, are asked for a few lines at a time. */
-XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth,
-                                   const REAL *a, ptrdiff_t a_row, const REAL *w, REAL *c,
-                                   ptrdiff_t width)
+/* One tile of classes, all rows. Coefficients of many classes come from beyond the second-level
+ * cache: those of the next tile, which lie behind, are asked for a few lines at a time. */
+XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth, const REAL *a,
+                                   ptrdiff_t a_row, const REAL *w, REAL *c, ptrdiff_t width)
 {
     const ptrdiff_t steps = TILE_BYTES / (int)sizeof(REAL) / n_classes / LANES * LANES;
     for (ptrdiff_t l = 0; l < depth; l += steps) {
@@ -176,16 +180,15 @@ XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t d
 /* total[:n_classes, n_vectors] += r^T a, over all rows; only the last `count` lanes of it. While
  * this is worked on, `ahead` numbers further on is asked for: what comes from memory next. */
 XENT_INLINE void NAME(gradient_sums)(const int n_vectors, const int n_classes, ptrdiff_t m,
-                                    const REAL *a, ptrdiff_t a_row, ptrdiff_t ahead,
-                                    const REAL *r, ptrdiff_t width, double *total,
-                                    ptrdiff_t total_row, ptrdiff_t count)
+                                     const REAL *a, ptrdiff_t a_row, ptrdiff_t ahead, const REAL *r,
+                                     ptrdiff_t width, double *total, ptrdiff_t total_row,
+                                     ptrdiff_t count)
 {
     V sums[MOST_IN_TILE][8];
     XENT_UNROLL
     for (int k = 0; k < n_classes; k++)
         XENT_UNROLL
-        for (int v = 0; v < n_vectors; v++)
-        {
+        for (int v = 0; v < n_vectors; v++) {
             sums[k][v] = SPLAT(0);
             for (int at = 0; at < LANES; at += LINE)
                 XENT_PREFETCH(total + k * total_row + v * LANES + at);
@@ -224,8 +227,8 @@ XENT_INLINE void NAME(gradient_sums)(const int n_vectors, const int n_classes, p
 
 /* One tile of classes, all features. */
 XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth,
-                                         const REAL *a, ptrdiff_t a_row, ptrdiff_t ahead,
-                                         const REAL *r, ptrdiff_t width, double *total, ptrdiff_t total_row)
+                                     const REAL *a, ptrdiff_t a_row, ptrdiff_t ahead, const REAL *r,
+                                     ptrdiff_t width, double *total, ptrdiff_t total_row)
 {
     const int at_once = BESIDE(n_classes) * LANES;
     ptrdiff_t l = 0;
@@ -239,13 +242,13 @@ XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t
     }
     for (; l + at_once <= depth; l += at_once)
         NAME(gradient_sums)(BESIDE(n_classes), n_classes, m, a + l, a_row, ahead, r, width,
-                           total + l, total_row, at_once);
+                            total + l, total_row, at_once);
     for (; l + LANES <= depth; l += LANES)
         NAME(gradient_sums)(1, n_classes, m, a + l, a_row, ahead, r, width, total + l, total_row,
-                           LANES);
+                            LANES);
     if (l < depth)
         NAME(gradient_sums)(1, n_classes, m, a + depth - LANES, a_row, ahead, r, width,
-                           total + depth - LANES, total_row, depth - l);
+                            total + depth - LANES, total_row, depth - l);
 }
 
 /* The tiles are compiled for every number of classes that there is. */
@@ -274,7 +277,7 @@ XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t
 #endif
 
 static void NAME(product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *a_in,
-                              ptrdiff_t a_row, const void *packed_in, void *c_in, ptrdiff_t width)
+                          ptrdiff_t a_row, const void *packed_in, void *c_in, ptrdiff_t width)
 {
     const REAL *a = a_in, *packed = packed_in;
     REAL *c = c_in;
@@ -287,8 +290,9 @@ static void NAME(product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, con
 }
 
 static void NAME(product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth,
-                                       const void *a_in, ptrdiff_t a_row, ptrdiff_t ahead,
-                                       const void *r_in, ptrdiff_t width, double *total, ptrdiff_t total_row)
+                                   const void *a_in, ptrdiff_t a_row, ptrdiff_t ahead,
+                                   const void *r_in, ptrdiff_t width, double *total,
+                                   ptrdiff_t total_row)
 {
     const REAL *a = a_in, *r = r_in;
     const int most = NAME(tile_size)(n_classes);
