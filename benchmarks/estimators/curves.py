@@ -2,8 +2,7 @@
 
 One evaluation of value and gradient (float32), one size varied at a time, as a table and, with
 --output, as a picture on log axes. On straight lines of slope 1 nothing is wasted on what is small,
-and nothing falls out of a cache on the way to what is large. Medians; both numbers of threads side
-by side.
+and nothing falls out of a cache on the way to what is large. Medians, in one run.
 """
 
 import argparse
@@ -44,13 +43,15 @@ def milliseconds(n, d, k, per_row, repeats):
     labels = rng.integers(k, size=n).astype(np.int32)
     target = SparseCategoricalCrossentropy().kernel_target((n, k), design.dtype, labels=labels)
     coef, intercept = 0.01 * rng.standard_normal((d, k)), np.zeros(k)
-    times = {n_threads: [] for n_threads in THREADS}
-    for _ in range(repeats + 1):
-        for n_threads, found in times.items():
+    medians = []
+    for n_threads in THREADS:  # one after the other: a thread that sleeps takes its time to wake up
+        times = []
+        for _ in range(repeats + 2):
             begin = time.perf_counter()
             design.loss_gradient(target, coef, intercept, n_threads)
-            found.append(1e3 * (time.perf_counter() - begin))
-    return [statistics.median(found[1:]) for found in times.values()]  # the first one warms up
+            times.append(1e3 * (time.perf_counter() - begin))
+        medians.append(statistics.median(times[2:]))  # the first ones warm up
+    return medians
 
 
 def work(n, d, k, per_row):
