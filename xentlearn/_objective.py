@@ -5,18 +5,30 @@
 with s_i the weights of the rows and S their sum; the intercept b is not penalised.
 """
 
+import contextlib
+
 import numpy as np
 from scipy import sparse
 
 from ._loss import proba
 from ._preconditioner import (
+    MOST_HESSIAN_ROWS,
     BlocksAt,
     HessianAt,
     Preconditioner,
     blocks_fit,
     hessian_is_cheap,
+    leverages,
+    reach,
     weighted_moments,
 )
+
+# Strengths of the path to a hard minimum, times the sum of the weights, and their ratio.
+PATH_BEGIN = 0.03
+PATH_STEP = 0.1
+MOST_PATH = 5
+MOST_PATH_BEGIN = 1e-4  # where weights are tiny
+PATH_END = 3.0  # times the penalty that was asked for, at a typical feature: there it may end
 
 
 class LinearObjective:
@@ -57,12 +69,14 @@ class LinearObjective:
         self.mass = mass / total_weight
         self.total_weight = total_weight
         self.l2_reg = l2_reg
+        self.extra = np.zeros((design.n_features, 1))  # on top of it, by feature: see `relax`
         self.fit_intercept = fit_intercept
         self.n_threads = n_threads
         self.n_features = design.n_features
         self.n_outputs = target.n_outputs
         self.shape = (self.n_features + fit_intercept, self.n_outputs)
         self.size = self.shape[0] * self.shape[1]
+        self._reach = self._leverage = self._covariance = None  # made when they are asked for
         # a sum of n rounding errors of random sign; float32 rows are rounded one by one
         eps = np.finfo(design.dtype).eps
         self.rounding = max(8 * np.finfo(np.float64).eps, eps / np.sqrt(max(1, design.n_rows)))
@@ -126,8 +140,9 @@ class LinearObjective:
             self.target, coef, intercept, self.n_threads
         )
         gradient = self._centred(coef_gradient, intercept_gradient)
-        gradient[: self.n_features] += self.l2_reg * coef
-        value = float(loss / self.total_weight + 0.5 * self.l2_reg * np.vdot(coef, coef))
+        penalised = (self.l2_reg + self.extra) * coef
+        gradient[: self.n_features] += penalised
+        value = float(loss / self.total_weight + 0.5 * np.vdot(penalised, coef))
         return value, gradient.ravel()
 
     def hessian_product(self, vector, direction):
@@ -142,7 +157,7 @@ class LinearObjective:
                 self.n_threads,
             )
         )
-        product[: self.n_features] += self.l2_reg * coef_direction
+        product[: self.n_features] += (self.l2_reg + self.extra) * coef_direction
         return product.ravel()
 
     def _centred(self, coef_gradient, intercept_gradient):
@@ -166,34 +181,86 @@ class LinearObjective:
         """
         if sparse.issparse(self.X):
             return
-        coupled = self.mass.ndim == 1
-        small = hessian_is_cheap(len(self.X), *self.shape, coupled)
-        if not small and not blocks_fit(self.n_features, self.n_outputs):
-            return
+        if hessian_is_cheap(len(self.X), *self.shape, self.mass.ndim == 1):
+            self.hessian_at(vector)
+        elif blocks_fit(len(self.X), self.n_features, self.n_outputs):
+            if self._leverage is None:
+                self._covariance = self.preconditioner.covariance
+                self._leverage = leverages(self.X, self.mean, self.preconditioner)
+            _, curvature = self._curvature(vector)
+            with contextlib.suppress(np.linalg.LinAlgError):
+                self.preconditioner = BlocksAt(
+                    self.X,
+                    curvature,
+                    self.mean,
+                    self.l2_reg + self.extra[:, 0],
+                    self._leverage,
+                    self._covariance,
+                    self.n_threads,
+                )
+
+    def hessian_at(self, vector):
+        """Use the Hessian at ``vector`` from now on."""
+        if self.size > MOST_HESSIAN_ROWS:
+            raise ValueError(
+                f"solver='newton-cholesky' makes the whole Hessian, for at most "
+                f"{MOST_HESSIAN_ROWS} coefficients; here are {self.size}. Use solver='auto' (or 'newton-cg')."
+            )
+        logits, curvature = self._curvature(vector)
+        coupling = None
+        if self.mass.ndim == 1:
+            coupling = np.empty_like(logits)
+            proba("softmax", logits, coupling, False, self.n_threads)
+            coupling = coupling * np.sqrt(self.row_weight / self.total_weight)[:, np.newaxis]
+        X = self.X.toarray() if sparse.issparse(self.X) else self.X
+        Z = X - self.mean
+        if self.fit_intercept:
+            Z = np.concatenate([Z, np.ones((len(Z), 1))], axis=1)
+        # where it fails, the point is so flat that rounding has the last word
+        with contextlib.suppress(np.linalg.LinAlgError):
+            penalty = self.l2_reg + self.extra[:, 0]
+            self.preconditioner = HessianAt(Z, curvature, coupling, penalty)
+
+    def _curvature(self, vector):
+        """Logits of all rows, and w p (1 - p) over the sum of the weights."""
         coef, intercept = self._packed(vector)
-        logits = np.empty((len(self.X), self.n_outputs), dtype=self.design.dtype)
+        logits = np.empty((self.X.shape[0], self.n_outputs), dtype=self.design.dtype)
         self.design.scores(coef, intercept, logits, "logits", self.n_threads)
         curvature = np.empty_like(logits)
         self.target.hessian_diagonal(logits, curvature, self.n_threads)
         curvature /= self.total_weight
-        if not small:
-            try:
-                self.preconditioner = BlocksAt(self.X, curvature, self.mean, self.l2_reg)
-            except np.linalg.LinAlgError:
-                pass
-            return
-        coupling = None
-        if coupled:
-            coupling = np.empty_like(logits)
-            proba("softmax", logits, coupling, False, self.n_threads)
-            coupling *= np.sqrt(self.row_weight / self.total_weight)[:, np.newaxis]
-        Z = self.X - self.mean
-        if self.fit_intercept:
-            Z = np.concatenate([Z, np.ones((len(Z), 1))], axis=1)
-        try:
-            self.preconditioner = HessianAt(Z, curvature, coupling, self.l2_reg, self.n_features)
-        except np.linalg.LinAlgError:  # so flat a point that rounding has the last word
-            return
+        return logits, curvature
+
+    # ---- A path to hard minima ---------------------------------------------------------------
+
+    def path(self, vector):
+        """Falling strengths for ``relax``, from one that keeps most logits of rows moderate.
+
+        None where the penalty asked for is as strong already. At a strength of 1 / S it costs half
+        a row's share of the objective to move the logit of a single row by 1.
+        """
+        if self._reach is None:
+            self._reach = reach(self.X, self.row_weight, self.mean)
+        at = min(PATH_BEGIN / self.total_weight, MOST_PATH_BEGIN)
+        typical = np.median(self._reach[self._reach > 0] ** 2) if self._reach.any() else 0.0
+        strengths = []
+        while at * typical > PATH_END * self.l2_reg and len(strengths) < MOST_PATH:
+            strengths.append(at)
+            at *= PATH_STEP
+        return strengths
+
+    def relax(self, strength):
+        """Add strength / 2 * sum_j (r_j ||W_j||)^2, with r_j the reach of feature j; 0 ends it.
+
+        The reach is the largest distance of a value from the mean: unlike the variance it is as
+        large for a feature that few rows have, and those are what a hard problem overshoots.
+        """
+        self.extra = strength * self._reach[:, np.newaxis] ** 2 if strength else 0 * self.extra
+
+    def extra_penalty(self, vector):
+        """What ``relax`` adds to the value at ``vector``."""
+        W = vector.reshape(self.shape)[: self.n_features]
+        return 0.5 * float(np.sum(self.extra * W**2))
 
     # ---- How far from the optimum ------------------------------------------------------------
 

@@ -9,11 +9,14 @@ takes out what the features alone decide (scales, offsets, correlations). The di
 X is sparse or too wide for a matrix of n_features squared.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from scipy import linalg, sparse
 
-# Most multiply-adds for which the Hessian itself is made: some tens of milliseconds.
-HESSIAN_WORK = 1e9
+# Most multiply-adds for which the Hessian itself is made: a tenth of a second.
+HESSIAN_WORK = 5e9
+MOST_HESSIAN_ROWS = 6000  # 288 MB
 LEAST_CURVATURE = 1e-100  # whose inverse can still be squared
 # Most numbers in the matrices of all outputs together: 64 MB in float32.
 MOST_BLOCK_NUMBERS = 16_000_000
@@ -22,7 +25,14 @@ MOST_FEATURES = 2000
 # Rows that are used, per feature: the matrix is needed to a few percent, not exactly.
 ROWS_PER_FEATURE = 16
 LEAST_ROWS = 20_000
-BLOCK_ROWS = 1024  # of X at a time: a few MB of copies
+# Rows that are drawn for the matrix of one output, and at least so many per feature.
+LEAST_DRAWN = 2000
+DRAWN_PER_FEATURE = 6
+SKETCH = 16  # random projections that leverages are estimated from
+SHARE = 0.02  # of an output's curvature that all rows get alike; 0.002 and 0.3 were slower
+MOST_LOGITS = 50_000_000  # of all rows together, for the curvature at a point
+BLOCK_NUMBERS = 100_000  # of X at a time
+BLOCK_ROWS = 4096  # of X at a time for a product with itself
 SPARSE_BLOCK_ROWS = 65_536
 
 
@@ -74,15 +84,40 @@ def _moments(X, weight):
             variance += np.bincount(rows.indices, weights * data * data, n_features)
         variance[variance > np.finfo(dtype).max] = np.inf
         return mean / total, variance / total
-    for begin in range(0, len(X), BLOCK_ROWS):
-        rows = slice(begin, begin + BLOCK_ROWS)
-        mean += weight[rows] @ X[rows].astype(np.float64, copy=False)
+    # sums over a block in the dtype of X, over blocks in float64
+    weight = weight.astype(dtype)
+    for rows in row_blocks(X):
+        mean += weight[rows] @ X[rows].astype(dtype, copy=False)
     mean /= total
-    for begin in range(0, len(X), BLOCK_ROWS):
-        rows = slice(begin, begin + BLOCK_ROWS)
+    for rows in row_blocks(X):
         centred = X[rows].astype(dtype, copy=False) - mean.astype(dtype)
-        variance += weight[rows] @ (centred * centred)
+        centred *= centred
+        variance += weight[rows] @ centred
     return mean, variance / total
+
+
+def row_blocks(X):
+    """Slices of rows of a dense X, each of a size that a second-level cache holds."""
+    n_rows = max(1, BLOCK_NUMBERS // max(1, X.shape[1]))
+    return [slice(begin, begin + n_rows) for begin in range(0, len(X), n_rows)]
+
+
+def reach(X, weight, mean):
+    """Largest distance from ``mean`` of each feature among the rows with weight, in float64."""
+    kept = weight > 0
+    if sparse.issparse(X):
+        rows = X if kept.all() else X[kept]
+        most, least = (np.ravel(rows.max(axis=0).toarray()), np.ravel(rows.min(axis=0).toarray()))
+    else:
+        most, least = np.full((2, X.shape[1]), mean)
+        for block in row_blocks(X):
+            rows = X[block][kept[block]]
+            if len(rows):
+                most, least = (
+                    np.maximum(most, rows.max(axis=0)),
+                    np.minimum(least, rows.min(axis=0)),
+                )
+    return np.maximum(most - mean, mean - least)
 
 
 def covariance(X, weight, mean):
@@ -125,10 +160,7 @@ def inverse_factor(matrix, scale, dtype):
     matrix *= scale[:, np.newaxis] * scale
     matrix.flat[:: len(matrix) + 1] += 8 * len(matrix) * np.finfo(dtype).eps
     factor = linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
-    identity = np.eye(len(factor))
-    return linalg.solve_triangular(
-        factor, identity, lower=True, overwrite_b=True, check_finite=False
-    )
+    return linalg.lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
 
 
 class Preconditioner:
@@ -155,9 +187,10 @@ class Preconditioner:
         diagonal[diagonal == 0] = 1.0
         self.curvature = curvature
         self.scale = 1.0 / np.sqrt(diagonal)
-        self.inverse_factor = None
+        self.inverse_factor = self.covariance = None
         if not sparse.issparse(X) and X.shape[1] <= MOST_FEATURES:
-            matrix = curvature * covariance(X, weight, mean)
+            self.covariance = covariance(X, weight, mean)
+            matrix = curvature * self.covariance
             matrix.flat[:: len(matrix) + 1] += l2_reg
             self.inverse_factor = inverse_factor(matrix, self.scale, computing_dtype(X))
 
@@ -177,7 +210,8 @@ class Preconditioner:
 def hessian_is_cheap(n_samples, n_rows, n_outputs, coupled):
     """Whether ``HessianAt`` is worth its time for a vector of (n_rows, n_outputs)."""
     blocks = n_outputs * (n_outputs + 1) / 2 if coupled else n_outputs
-    return n_samples * n_rows**2 * blocks <= HESSIAN_WORK
+    work = n_samples * n_rows**2 * blocks + (n_rows * n_outputs) ** 3 / 6
+    return n_rows * n_outputs <= MOST_HESSIAN_ROWS and work <= HESSIAN_WORK
 
 
 class HessianAt:
@@ -194,12 +228,11 @@ class HessianAt:
         w p (1 - p) over the sum of the weights.
     coupling : ndarray of shape (n_samples, n_outputs) or None
         sqrt(w) p over the root of that sum, for the softmax; None for binary outputs.
-    l2_reg : float
-    n_features : int
-        Rows of the vector that are penalised.
+    penalty : ndarray of shape (n_features,)
+        Second derivative of the penalty in the first rows of the vector.
     """
 
-    def __init__(self, Z, curvature, coupling, l2_reg, n_features):
+    def __init__(self, Z, curvature, coupling, penalty):
         n_rows, n_outputs = Z.shape[1], curvature.shape[1]
         blocks = np.zeros((n_outputs, n_outputs, n_rows, n_rows))
         for k in range(n_outputs):
@@ -212,7 +245,7 @@ class HessianAt:
         # the vector has outputs running fastest: entry (row, output)
         matrix = blocks.transpose(2, 0, 3, 1).reshape(n_rows * n_outputs, n_rows * n_outputs)
         diagonal = matrix.diagonal().copy()
-        diagonal[: n_features * n_outputs] += l2_reg
+        diagonal[: len(penalty) * n_outputs] += np.repeat(penalty, n_outputs)
         # where every row is certain there is no curvature whose inverse could be written down
         diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
         self.scale = 1.0 / np.sqrt(diagonal)
@@ -227,9 +260,52 @@ class HessianAt:
         return (solved * self.scale).reshape(gradient.shape)
 
 
-def blocks_fit(n_features, n_outputs):
+def leverages(X, mean, preconditioner):
+    """How much of the covariance each row makes up, roughly: x^T covariance^-1 x about the mean.
+
+    From SKETCH random projections, right to a third: rows are drawn by it, with weights that make
+    up for the odds. Features that few rows have show here as rows of large leverage.
+    """
+    n_features, dtype = X.shape[1], computing_dtype(X)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_features, SKETCH))
+    projections = preconditioner.scale[:, np.newaxis] * (preconditioner.inverse_factor.T @ signs)
+    projections = projections.astype(dtype)
+    result = np.empty(len(X))
+    for rows in row_blocks(X):
+        projected = (X[rows].astype(dtype, copy=False) - mean.astype(dtype)) @ projections
+        result[rows] = np.einsum("ij,ij->i", projected, projected)
+    return result / SKETCH
+
+
+def draw_rows(score, n_wanted):
+    """(rows, odds): about ``n_wanted`` rows, each with odds min(1, score / threshold).
+
+    Not at random: at equal distances of cumulated odds.
+    """
+    positive = np.count_nonzero(score > 0)
+    if positive <= n_wanted:
+        chosen = np.flatnonzero(score > 0)
+        return chosen, np.ones(len(chosen))
+    threshold = score.sum() / n_wanted
+    while True:  # those above the threshold are taken whatever their score: lower it for the rest
+        above = score >= threshold
+        lower = score[~above].sum() / (n_wanted - np.count_nonzero(above))
+        if not lower < 0.999 * threshold:
+            break
+        threshold = lower
+    odds = np.minimum(1.0, score / threshold)
+    counted = np.floor(np.cumsum(odds) + 0.5)
+    chosen = np.flatnonzero(np.diff(counted, prepend=0.0) > 0)
+    return chosen, odds[chosen]
+
+
+def blocks_fit(n_samples, n_features, n_outputs):
     """Whether ``BlocksAt`` stays within its memory."""
-    return n_features <= MOST_FEATURES and n_outputs * n_features**2 <= MOST_BLOCK_NUMBERS
+    return (
+        n_features <= MOST_FEATURES
+        and n_outputs * n_features**2 <= MOST_BLOCK_NUMBERS
+        and n_samples * n_outputs <= MOST_LOGITS
+    )
 
 
 class BlocksAt:
@@ -239,31 +315,46 @@ class BlocksAt:
     w p (1 - p) in the output: near the optimum of separable or hardly penalised problems few rows
     have any, and directions that X alone makes look steep are flat.
 
+    For each output rows are drawn by curvature times leverage. By curvature alone, 20,000 of MNIST's
+    60,000 rows are worse than 5,000 by both: features that few rows have are missed, and their
+    coefficients then move without restraint. A little of the covariance of all rows (SHARE of the
+    curvature) is the rest of the restraint.
+
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
     curvature : ndarray of shape (n_samples, n_outputs)
         w p (1 - p) over the sum of the weights.
     mean : ndarray of shape (n_features,)
-    l2_reg : float
+    penalty : ndarray of shape (n_features,)
+        Second derivative of the penalty.
+    leverage : ndarray of shape (n_samples,)
+    covariance : ndarray of shape (n_features, n_features)
+    n_threads : int
     """
 
-    def __init__(self, X, curvature, mean, l2_reg):
-        (n_samples, n_features), dtype = X.shape, computing_dtype(X)
-        n_used = max(LEAST_ROWS, ROWS_PER_FEATURE * n_features)
-        step = max(1, n_samples // n_used)
-        chosen, curvature = np.arange(0, n_samples, step), curvature[::step] * step
-        self.intercept_scale = 1.0 / np.maximum(curvature.sum(axis=0), LEAST_CURVATURE)
-        self.factors = []
-        for k in range(curvature.shape[1]):
-            matrix = centred_products(X, chosen, curvature[:, k], mean)
-            matrix.flat[:: n_features + 1] += l2_reg
+    def __init__(self, X, curvature, mean, penalty, leverage, covariance, n_threads):
+        self.intercept_scale = 1.0 / np.maximum(
+            curvature.sum(axis=0, dtype=np.float64), LEAST_CURVATURE
+        )
+        n_wanted = max(LEAST_DRAWN, DRAWN_PER_FEATURE * X.shape[1])
+        share = leverage + leverage.mean()
+
+        def factor(k):
+            of_rows = curvature[:, k].astype(np.float64)
+            chosen, odds = draw_rows(of_rows * share, n_wanted)
+            matrix = centred_products(X, chosen, of_rows[chosen] / odds, mean)
+            matrix += SHARE * of_rows.sum() * covariance
+            matrix.flat[:: len(matrix) + 1] += penalty
             diagonal = matrix.diagonal().copy()
             # a feature that is constant where there is curvature: leave its scale alone
             diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
             scale = 1.0 / np.sqrt(diagonal)
-            inverse = inverse_factor(matrix, scale, dtype).astype(dtype)
-            self.factors.append((inverse, scale))
+            dtype = computing_dtype(X)
+            return inverse_factor(matrix, scale, dtype).astype(dtype), scale
+
+        with ThreadPoolExecutor(n_threads) as pool:  # BLAS itself has one thread during a fit
+            self.factors = list(pool.map(factor, range(curvature.shape[1])))
 
     def apply(self, gradient, has_intercept):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""

@@ -2,7 +2,8 @@
 
 from ._base import Result
 from ._lbfgs import lbfgs
+from ._newton import newton_cg, newton_cholesky
 
-SOLVERS = {"lbfgs": lbfgs}
+SOLVERS = {"lbfgs": lbfgs, "newton-cg": newton_cg, "newton-cholesky": newton_cholesky}
 
 __all__ = ["SOLVERS", "Result"]

@@ -1,0 +1,99 @@
+"""Newton's method: with the whole Hessian, or with its products alone.
+
+``newton_cholesky`` factorises the Hessian at every point: a few iterations to the last digit, where
+n_features * n_outputs is at most some thousands. ``newton_cg`` solves for the step by conjugate
+gradients, each a pass over X, in the metric of the objective's preconditioner, and only as exactly
+as pays: until another product adds little to the decrease that the quadratic model promises (Nash
+and Sofer, Operations Research Letters 9, 1990).
+"""
+
+import numpy as np
+
+from ._base import require
+from ._descent import descend
+
+REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
+LITTLE = 0.3  # of the mean gain per product so far: there the products end
+LEAST_PRODUCTS = 3
+MOST_PRODUCTS = 100
+
+
+def newton_cholesky(objective, start, *, tol, max_iter, polish=False, callback=None):
+    """Minimise an objective; parameters and result as in ``lbfgs``.
+
+    Raises
+    ------
+    ValueError
+        If the Hessian is too large.
+    """
+    require(objective, "newton-cholesky", (*REQUIRES, "hessian_at"))
+    return descend(objective, WholeHessian(objective), start, tol, max_iter, polish, callback)
+
+
+def newton_cg(objective, start, *, tol, max_iter, polish=False, callback=None):
+    """Minimise an objective; parameters and result as in ``lbfgs``."""
+    require(objective, "newton-cg", (*REQUIRES, "hessian_product"))
+    rule = ConjugateGradients(objective)
+    return descend(objective, rule, start, tol, max_iter, polish, callback)
+
+
+class WholeHessian:
+    """The rule of ``newton_cholesky``."""
+
+    hard = 15
+    patience = 15
+    n_added = 0
+
+    def __init__(self, objective):
+        self.objective = objective
+
+    def add(self, step, change):
+        """Nothing is learnt from steps."""
+
+    clear = add
+
+    def direction(self, point, gradient):
+        """-H^-1 gradient."""
+        self.objective.hessian_at(point)
+        return -self.objective.precondition(gradient)
+
+
+class ConjugateGradients:
+    """The rule of ``newton_cg``."""
+
+    hard = 8
+    patience = 4
+    n_added = 0
+
+    def __init__(self, objective):
+        self.objective = objective
+
+    def add(self, step, change):
+        """Nothing is learnt from steps."""
+
+    clear = add
+
+    def direction(self, point, gradient):
+        """An approximate solution of H direction = -gradient."""
+        precondition, product = self.objective.precondition, self.objective.hessian_product
+        residual = -gradient
+        preconditioned = precondition(residual)
+        conjugate, size = preconditioned.copy(), residual @ preconditioned
+        direction, gain = np.zeros_like(gradient), 0.0
+        for n in range(1, MOST_PRODUCTS + 1):
+            image = product(point, conjugate)
+            curvature = conjugate @ image
+            if not curvature > 0:  # rounding, or a function that is not convex here
+                break
+            step = size / curvature
+            direction += step * conjugate
+            residual -= step * image
+            gain_before, gain = gain, 0.5 * (direction @ (residual - gradient))
+            if n >= LEAST_PRODUCTS and n * (gain - gain_before) <= LITTLE * gain:
+                break
+            preconditioned = precondition(residual)
+            size_before, size = size, residual @ preconditioned
+            if not size > 0:
+                break
+            conjugate = preconditioned + (size / size_before) * conjugate
+        return direction if direction.any() else precondition(-gradient)
