@@ -9,6 +9,7 @@ import contextlib
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import blas
 
 from ._loss import proba
 from ._preconditioner import (
@@ -90,7 +91,7 @@ class LinearObjective:
         if not fit_intercept and isinstance(X, np.ndarray):
             variance = variance + mean**2
         self.preconditioner = Preconditioner(
-            X, row_weight, centre, variance, self._typical_curvature(), l2_reg
+            X, row_weight, centre, variance, self._typical_curvature(), l2_reg, n_threads
         )
 
     def _typical_curvature(self):
@@ -163,11 +164,15 @@ class LinearObjective:
     def _centred(self, coef_gradient, intercept_gradient):
         """Gradient of the mean loss in the vector's coordinates, where b = last row - W mean."""
         gradient = np.empty(self.shape)
-        gradient[: self.n_features] = coef_gradient
+        of_coef, intercept_gradient = (
+            gradient[: self.n_features],
+            intercept_gradient / self.total_weight,
+        )
+        np.divide(coef_gradient, self.total_weight, out=of_coef)
         if self.fit_intercept:
-            gradient[: self.n_features] -= np.outer(self.mean, intercept_gradient)
+            if of_coef.size:  # of_coef -= outer(mean, intercept_gradient), without a copy
+                blas.dger(-1.0, intercept_gradient, self.mean, a=of_coef.T, overwrite_a=True)
             gradient[-1] = intercept_gradient
-        gradient /= self.total_weight
         return gradient
 
     def precondition(self, gradient):
@@ -203,8 +208,8 @@ class LinearObjective:
         """Use the Hessian at ``vector`` from now on."""
         if self.size > MOST_HESSIAN_ROWS:
             raise ValueError(
-                f"solver='newton-cholesky' makes the whole Hessian, for at most "
-                f"{MOST_HESSIAN_ROWS} coefficients; here are {self.size}. Use solver='auto' (or 'newton-cg')."
+                "solver='newton-cholesky' makes the whole Hessian, for at most "
+                f"{MOST_HESSIAN_ROWS} coefficients; here are {self.size}. Use solver='auto'."
             )
         logits, curvature = self._curvature(vector)
         coupling = None

@@ -23,8 +23,8 @@ MOST_BLOCK_NUMBERS = 16_000_000
 # Widest X for which the full matrix is made: 32 MB, and a factorisation well below a second.
 MOST_FEATURES = 2000
 # Rows that are used, per feature: the matrix is needed to a few percent, not exactly.
-ROWS_PER_FEATURE = 16
-LEAST_ROWS = 20_000
+ROWS_PER_FEATURE = 10
+LEAST_ROWS = 5_000
 # Rows that are drawn for the matrix of one output, and at least so many per feature.
 LEAST_DRAWN = 2000
 DRAWN_PER_FEATURE = 6
@@ -120,7 +120,7 @@ def reach(X, weight, mean):
     return np.maximum(most - mean, mean - least)
 
 
-def covariance(X, weight, mean):
+def covariance(X, weight, mean, n_threads=1):
     """Weighted covariance of a dense X about ``mean``, from a subset of rows if there are many.
 
     The subset takes rows at equal distances of cumulated weight, so that a weight counts like as
@@ -135,7 +135,11 @@ def covariance(X, weight, mean):
         weight = counts.astype(np.float64)
     else:
         chosen = np.arange(n_samples)
-    return centred_products(X, chosen, weight, mean) / weight.sum()
+    # always four parts, so that the sum does not depend on the number of threads
+    parts = zip(np.array_split(chosen, 4), np.array_split(weight, 4), strict=True)
+    with ThreadPoolExecutor(n_threads) as pool:  # BLAS itself has one thread during a fit
+        products = pool.map(lambda part: centred_products(X, *part, mean), parts)
+        return sum(products) / weight.sum()
 
 
 def centred_products(X, chosen, weight, mean):
@@ -179,9 +183,10 @@ class Preconditioner:
         A typical second derivative of the loss in a logit.
     l2_reg : float
         Weight of ||W||^2 / 2.
+    n_threads : int
     """
 
-    def __init__(self, X, weight, mean, variance, curvature, l2_reg):
+    def __init__(self, X, weight, mean, variance, curvature, l2_reg, n_threads=1):
         diagonal = curvature * variance + l2_reg
         # a constant feature without a penalty has no curvature at all: leave its scale alone
         diagonal[diagonal == 0] = 1.0
@@ -189,7 +194,7 @@ class Preconditioner:
         self.scale = 1.0 / np.sqrt(diagonal)
         self.inverse_factor = self.covariance = None
         if not sparse.issparse(X) and X.shape[1] <= MOST_FEATURES:
-            self.covariance = covariance(X, weight, mean)
+            self.covariance = covariance(X, weight, mean, n_threads)
             matrix = curvature * self.covariance
             matrix.flat[:: len(matrix) + 1] += l2_reg
             self.inverse_factor = inverse_factor(matrix, self.scale, computing_dtype(X))
@@ -198,10 +203,12 @@ class Preconditioner:
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
         result = np.empty_like(gradient)
         n_features = len(self.scale)
-        scaled = gradient[:n_features] * self.scale[:, np.newaxis]
-        if self.inverse_factor is not None:
-            scaled = self.inverse_factor.T @ (self.inverse_factor @ scaled)
-        result[:n_features] = scaled * self.scale[:, np.newaxis]
+        scale = self.scale[:, np.newaxis]
+        if self.inverse_factor is None:
+            np.multiply(gradient[:n_features], scale**2, out=result[:n_features])
+        else:
+            scaled = self.inverse_factor @ (gradient[:n_features] * scale)
+            np.multiply(self.inverse_factor.T @ scaled, scale, out=result[:n_features])
         if has_intercept:
             result[n_features] = gradient[n_features] / self.curvature
         return result
@@ -315,10 +322,10 @@ class BlocksAt:
     w p (1 - p) in the output: near the optimum of separable or hardly penalised problems few rows
     have any, and directions that X alone makes look steep are flat.
 
-    For each output rows are drawn by curvature times leverage. By curvature alone, 20,000 of MNIST's
-    60,000 rows are worse than 5,000 by both: features that few rows have are missed, and their
-    coefficients then move without restraint. A little of the covariance of all rows (SHARE of the
-    curvature) is the rest of the restraint.
+    For each output rows are drawn by curvature times leverage. By curvature alone, 20,000 of the
+    60,000 rows of MNIST are worse than 5,000 by both: features that few rows have are missed, and
+    their coefficients then move without restraint. A little of the covariance of all rows (SHARE of
+    the curvature) is the rest of the restraint.
 
     Parameters
     ----------

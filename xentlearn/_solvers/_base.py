@@ -21,7 +21,7 @@ precondition_at(vector), optional
     Makes ``precondition`` use the curvature at ``vector``, where it can; asked for by a solver that
     polishes, or that finds the problem hard.
 hessian_at(vector)
-    Makes ``precondition`` the inverse of the Hessian at ``vector``; a ValueError if it is too large.
+    Makes ``precondition`` the inverse Hessian at ``vector``; a ValueError if it is too large.
 path(vector), relax(strength), extra_penalty(vector), optional
     Falling strengths of an extra penalty, for a problem that is found hard; put one in force, 0 to
     end it; and what it adds to the value at ``vector``.

@@ -13,6 +13,7 @@ from ._descent import descend
 
 REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 
+RESCALE = 4  # pairs after which the scale of H0 is made anew: it takes a product with H0
 MEMORY = 20  # pairs kept; 10 takes a third more evaluations on MNIST, 50 saves a few at most
 LARGE = 100_000  # numbers in a vector whose pairs are kept in float32: half the time and memory
 CHUNK = 65_536  # of them that are multiplied at a time, so that sums in float32 stay short
@@ -61,7 +62,7 @@ class Pairs:
         dtype = np.float32 if size >= LARGE else np.float64
         self.s, self.y = np.empty((2, MEMORY, size), dtype=dtype)  # memory is taken when touched
         self.products = np.zeros((MEMORY, MEMORY))
-        self.n_added = 0
+        self.clear()
 
     def add(self, difference, change):
         """One more pair, unless the function is not convex along it."""
@@ -76,7 +77,7 @@ class Pairs:
             self.clear()
 
     def clear(self):
-        self.n_added = 0
+        self.n_added, self.scale = 0, None
 
     def direction(self, point, gradient):
         """-H gradient, from H0 = scale * preconditioner."""
@@ -93,8 +94,10 @@ class Pairs:
         weights[order] = alpha
         q = gradient - _combination(weights, y)
         r = precondition(q)
-        change = y[newest].astype(np.float64)
-        r *= curvature[-1] / (change @ precondition(change))
+        if self.scale is None or self.n_added % RESCALE == 0:
+            change = y[newest].astype(np.float64)
+            self.scale = curvature[-1] / (change @ precondition(change))
+        r *= self.scale
         right = curvature * alpha - _rows_times(y, r)[order]
         weights[order] = linalg.solve_triangular(R, right, trans="T", check_finite=False)
         r += _combination(weights, s)
