@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._centred import CentredX, is_wide
 from ._linear import DTYPES, DesignMatrix
 from ._loss import proba
 from ._loss_settings import BinaryCrossentropy
@@ -219,26 +220,30 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
         coef_dtype = np.float64 if double else np.float32
 
+        kept, y = y.with_weight()
+        X = X[kept]
+        row_weight = y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1)
         small = X.shape[0] * X.shape[1] * y.n_outputs <= SMALL_WORK
-        data = X.astype(np.float64) if small and X.dtype != np.float64 else X
-        design = DesignMatrix(data)
-        total_weight = y.total_weight
         n_threads = effective_n_threads()
         with sequential_blas:
-            objective = None
+            centred = objective = None
+            if small or is_wide(X):
+                centred = CentredX(X, row_weight, self.fit_intercept)
+                X = centred.X
             if len(outputs):
+                design = DesignMatrix(X)
                 objective = LinearObjective(
                     design,
-                    data,
+                    X,
                     y.kernel_target(design.dtype, outputs),
                     mass[outputs],
-                    y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1),
-                    total_weight,
-                    1.0 / (self.C * total_weight),
+                    row_weight,
+                    y.total_weight,
+                    1.0 / (self.C * y.total_weight),
                     bool(self.fit_intercept),
                     n_threads,
                 )
-            self._solve(objective, y, outputs, start, small, coef_dtype)
+            self._solve(objective, centred, y, outputs, start, small, coef_dtype)
         return self
 
     def _check_parameters(self):
@@ -334,7 +339,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             )
         return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
 
-    def _solve(self, objective, y, outputs, start, small, coef_dtype):
+    def _solve(self, objective, centred, y, outputs, start, small, coef_dtype):
         """Run the solver and store what it found, also if it was interrupted."""
         n_features = self.n_features_in_
         coef = np.zeros((y.n_outputs, n_features), dtype=coef_dtype)
@@ -346,7 +351,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             first = objective.start()
             if start is not None:
                 known = np.nan_to_num(start[1][outputs], posinf=0.0, neginf=0.0)
-                first = objective.pack(start[0][outputs], known)
+                start = start[0][outputs], known
+                first = objective.pack(*(centred.to_fit(*start) if centred else start))
             result = SOLVERS[solver](
                 objective,
                 first,
@@ -355,16 +361,16 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
                 polish=small,
                 callback=_print_progress if self.verbose > 0 else None,
             )
-            fitted_coef, fitted_intercept = objective.unpack(result.vector)
+            fitted = objective.unpack(result.vector)
+            fitted_coef, fitted_intercept = centred.from_fit(*fitted) if centred else fitted
             if not self.fit_intercept:
                 fitted_intercept = np.zeros(len(outputs))
             elif y.loss.proba_kind == "softmax":
                 fitted_intercept -= fitted_intercept.mean()
             coef[outputs], intercept[outputs] = fitted_coef, fitted_intercept
+            stored = coef[outputs].astype(np.float64), intercept[outputs].astype(np.float64)
             self.objective_, self.optimality_gap_ = objective.optimality_gap(
-                objective.pack(
-                    coef[outputs].astype(np.float64), intercept[outputs].astype(np.float64)
-                )
+                objective.pack(*(centred.to_fit(*stored) if centred else stored))
             )
         self._kind = y.kind
         self.classes_ = y.classes

@@ -77,7 +77,8 @@ class LinearObjective:
         self.n_outputs = target.n_outputs
         self.shape = (self.n_features + fit_intercept, self.n_outputs)
         self.size = self.shape[0] * self.shape[1]
-        self._reach = self._leverage = self._covariance = None  # made when they are asked for
+        # made when they are asked for
+        self._reach = self._leverage = self._covariance = self._centred_X = None
         # a sum of n rounding errors of random sign; float32 rows are rounded one by one
         eps = np.finfo(design.dtype).eps
         self.rounding = max(8 * np.finfo(np.float64).eps, eps / np.sqrt(max(1, design.n_rows)))
@@ -217,14 +218,16 @@ class LinearObjective:
             coupling = np.empty_like(logits)
             proba("softmax", logits, coupling, False, self.n_threads)
             coupling = coupling * np.sqrt(self.row_weight / self.total_weight)[:, np.newaxis]
-        X = self.X.toarray() if sparse.issparse(self.X) else self.X
-        Z = X - self.mean
-        if self.fit_intercept:
-            Z = np.concatenate([Z, np.ones((len(Z), 1))], axis=1)
+        if self._centred_X is None:
+            X = self.X.toarray() if sparse.issparse(self.X) else self.X
+            self._centred_X = X - self.mean
+            if self.fit_intercept:
+                ones = np.ones((len(X), 1))
+                self._centred_X = np.concatenate([self._centred_X, ones], axis=1)
         # where it fails, the point is so flat that rounding has the last word
         with contextlib.suppress(np.linalg.LinAlgError):
             penalty = self.l2_reg + self.extra[:, 0]
-            self.preconditioner = HessianAt(Z, curvature, coupling, penalty)
+            self.preconditioner = HessianAt(self._centred_X, curvature, coupling, penalty)
 
     def _curvature(self, vector):
         """Logits of all rows, and w p (1 - p) over the sum of the weights."""

@@ -25,6 +25,7 @@ MOST_FEATURES = 2000
 # Rows that are used, per feature: the matrix is needed to a few percent, not exactly.
 ROWS_PER_FEATURE = 10
 LEAST_ROWS = 5_000
+PARTED_WORK = 1e8  # multiply-adds from which the covariance is made by several threads
 # Rows that are drawn for the matrix of one output, and at least so many per feature.
 LEAST_DRAWN = 2000
 DRAWN_PER_FEATURE = 6
@@ -135,8 +136,11 @@ def covariance(X, weight, mean, n_threads=1):
         weight = counts.astype(np.float64)
     else:
         chosen = np.arange(n_samples)
-    # always four parts, so that the sum does not depend on the number of threads
-    parts = zip(np.array_split(chosen, 4), np.array_split(weight, 4), strict=True)
+    # parts by size alone, so that the sum does not depend on the number of threads
+    n_parts = 4 if len(chosen) * n_features**2 >= PARTED_WORK else 1
+    if n_parts == 1:
+        return centred_products(X, chosen, weight, mean) / weight.sum()
+    parts = zip(np.array_split(chosen, n_parts), np.array_split(weight, n_parts), strict=True)
     with ThreadPoolExecutor(n_threads) as pool:  # BLAS itself has one thread during a fit
         products = pool.map(lambda part: centred_products(X, *part, mean), parts)
         return sum(products) / weight.sum()
@@ -241,16 +245,18 @@ class HessianAt:
 
     def __init__(self, Z, curvature, coupling, penalty):
         n_rows, n_outputs = Z.shape[1], curvature.shape[1]
-        blocks = np.zeros((n_outputs, n_outputs, n_rows, n_rows))
-        for k in range(n_outputs):
-            blocks[k, k] = Z.T @ (curvature[:, k, np.newaxis] * Z)
-            if coupling is not None:
-                weighted = Z * coupling[:, k, np.newaxis]
-                for other in range(k):
-                    blocks[k, other] = -weighted.T @ (Z * coupling[:, other, np.newaxis])
-                    blocks[other, k] = blocks[k, other].T
         # the vector has outputs running fastest: entry (row, output)
-        matrix = blocks.transpose(2, 0, 3, 1).reshape(n_rows * n_outputs, n_rows * n_outputs)
+        matrix = np.zeros((n_rows * n_outputs, n_rows * n_outputs))
+        if coupling is not None and n_outputs > 1:
+            n_abreast = max(1, BLOCK_NUMBERS // len(matrix))
+            for begin in range(0, len(Z), n_abreast):
+                rows = slice(begin, begin + n_abreast)
+                weighted = Z[rows, :, np.newaxis] * coupling[rows, np.newaxis]
+                weighted = weighted.reshape(len(weighted), -1)
+                matrix -= weighted.T @ weighted  # BLAS makes half of it and mirrors that
+        of_outputs = matrix.reshape(n_rows, n_outputs, n_rows, n_outputs)
+        for k in range(n_outputs):
+            of_outputs[:, k, :, k] = Z.T @ (curvature[:, k, np.newaxis] * Z)
         diagonal = matrix.diagonal().copy()
         diagonal[: len(penalty) * n_outputs] += np.repeat(penalty, n_outputs)
         # where every row is certain there is no curvature whose inverse could be written down

@@ -2,7 +2,7 @@
 
 import numbers
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -83,6 +83,18 @@ class EncodedY:
         if self.entry_weight is not None:
             return self.entry_weight.mean(axis=1).sum()
         return self.weight.sum()
+
+    def with_weight(self):
+        """(rows that have a weight, self restricted to them)."""
+        weight = self.weight if self.entry_weight is None else self.entry_weight.max(axis=1)
+        kept = weight > 0
+        if kept.all():
+            return slice(None), self
+        arrays = ("labels", "values", "weight", "entry_weight")
+        parts = {name: getattr(self, name) for name in arrays}
+        return kept, replace(
+            self, **{name: part[kept] for name, part in parts.items() if part is not None}
+        )
 
     def mass(self):
         """Sums of weights times smoothed targets.

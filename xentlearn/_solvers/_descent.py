@@ -22,6 +22,7 @@ PATH_TOL = 3e-3  # relative gap at which the next penalty of the path is taken,
 PATH_ITERATIONS = 50  # or after so many iterations
 SETTLED = 5  # iterations with one penalty before its estimated gap is believed
 FLAT = 10  # iterations over which values that do not fall any more are noticed
+QUADRATIC = 0.1  # share of the last slope that a Newton step leaves near the minimum
 WINDOW = 5  # iterations over which progress is judged
 LEAST_RATE, MOST_RATE = 0.96, 0.995  # of convergence per iteration that an estimate may assume
 
@@ -38,7 +39,7 @@ def descend(objective, rule, start, tol, max_iter, polish, callback):
         change of the gradient; ``clear()``, for directions from the present point and gradient
         alone; ``n_added``, whether there is something to clear; and the numbers ``hard`` and
         ``patience``: a problem that takes ``hard`` iterations gets a new preconditioner, and a path
-        if it has one; ``patience`` iterations later the next.
+        if it has one; ``patience`` iterations later the next. ``exact``: directions are Newton's.
     start, tol, max_iter, polish, callback
         As in the solvers.
 
@@ -66,12 +67,16 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
     schedule = _Schedule(objective, rule, polish, tol)
     direction, slope = _direction(rule, x, gradient)
     values = []  # with the present penalty
-    best_slope, since_best = np.inf, 0
+    best_slope, since_best, last_slope = np.inf, 0, 0.0
 
     while True:
         scale = max(abs(value), objective.value_scale)
         values.append(value)
-        gap = max(-0.5 * slope, gap_by_progress(values)) / scale
+        if rule.exact and -slope <= QUADRATIC * last_slope:
+            gap = -slope / scale  # twice Newton's estimate, where the method converges as it should
+        else:
+            gap = max(-0.5 * slope, gap_by_progress(values)) / scale
+        last_slope = -slope
         true_value, true_gap = value, gap
         if schedule.relaxed:
             extra = objective.extra_penalty(x)
@@ -107,7 +112,7 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
             if schedule.penalty_changed:  # else what the rule learnt still holds
                 rule.clear()
                 value, gradient = objective.value_gradient(x)
-                values, best_slope = [value], np.inf
+                values, best_slope, last_slope = [value], np.inf, 0.0
             direction, slope = _direction(rule, x, gradient)
 
         step = line_search(objective, x, value, slope, direction)

@@ -55,6 +55,7 @@ class Pairs:
 
     hard = 25
     patience = 25
+    exact = False
 
     def __init__(self, objective):
         size = objective.size

@@ -43,6 +43,7 @@ class WholeHessian:
     hard = 15
     patience = 15
     n_added = 0
+    exact = True
 
     def __init__(self, objective):
         self.objective = objective
@@ -64,6 +65,7 @@ class ConjugateGradients:
     hard = 8
     patience = 4
     n_added = 0
+    exact = False
 
     def __init__(self, objective):
         self.objective = objective

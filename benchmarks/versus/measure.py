@@ -1,0 +1,123 @@
+"""How good a fit is, seen from outside of every solver, and how long it took to get there."""
+
+import math
+import statistics
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+
+BLOCK = 4096  # rows whose logits are held at a time
+PAUSE = 0.3  # seconds, for the threads of the last solver to stop spinning
+QUICK, REPEATS = 1.0, 3  # fits are repeated while all of them took less than so many seconds
+FINE = 1.2  # numbers of iterations are told apart up to this factor
+
+
+def objective(coef, intercept, problem):
+    """Mean cross-entropy plus ||W||^2 / (2 C n), in float64."""
+    X, y, C = problem.X, problem.y, problem.C
+    coef, intercept = coef.astype(np.float64), intercept.astype(np.float64)
+    total = 0.0
+    for begin in range(0, len(y), BLOCK):
+        labels = y[begin : begin + BLOCK]
+        logits = X[begin : begin + BLOCK].astype(np.float64) @ coef.T + intercept
+        if len(coef) == 1:  # two classes: the logit of the first is 0
+            logits = np.hstack([np.zeros_like(logits), logits])
+        total += np.sum(logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels])
+    return float(total + np.vdot(coef, coef) / (2 * C)) / len(y)
+
+
+@dataclass
+class Run:
+    """One fit from scratch."""
+
+    setting: float
+    dtype: str
+    seconds: float
+    objective: float
+    n_iter: int
+    warnings: list  # their names
+
+    def stopped_early(self):
+        """Whether it was not the number of iterations that ended it."""
+        return self.n_iter < self.setting
+
+
+def attempt(peer, problem, X, setting):
+    """Run a whole fit; one that is quick is repeated, for the median."""
+    time.sleep(PAUSE)
+    seconds = []
+    while not seconds or (len(seconds) < REPEATS and sum(seconds) < QUICK):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            begin = time.perf_counter()
+            found = peer.fit(X, problem.y, problem.C, setting)
+            seconds.append(time.perf_counter() - begin)
+    value = objective(found.coef, found.intercept, problem)
+    return Run(
+        setting,
+        str(X.dtype),
+        statistics.median(seconds),
+        value if math.isfinite(value) else math.inf,
+        found.n_iter,
+        sorted(warning.category.__name__ for warning in caught),
+    )
+
+
+def next_setting(runs, wanted, first):
+    """The number of iterations to try next for an objective of ``wanted``; None: no more.
+
+    Doubled until it is reached, then bisected until the least number that reaches it is known up
+    to the factor FINE.
+    """
+    enough = min((run.setting for run in runs if run.objective <= wanted), default=math.inf)
+    too_few = max((run.setting for run in runs if run.setting < enough), default=0)
+    if enough == math.inf:
+        return None if any(run.stopped_early() for run in runs) else 2 * too_few or first
+    if enough - too_few <= 1 or enough <= FINE * too_few:
+        return None
+    return round(math.sqrt(max(too_few, 1) * enough))
+
+
+def climb(peer, problem, minimum, limit, report):
+    """Runs of a peer until every gap is reached, or ``limit`` seconds are spent on more iterations.
+
+    A peer that stops short of a gap by itself in float32 goes on in float64.
+    """
+    every_run = []
+    first = peer.first
+    for dtype in peer.dtypes_for(problem.X):
+        X = problem.X.astype(dtype, copy=False)
+        runs = []
+        for gap in sorted(problem.gaps, reverse=True):
+            while setting := next_setting(runs, minimum * (1 + gap), first):
+                spent = sum(run.seconds for run in every_run)
+                last = max(runs, key=lambda run: run.setting, default=None)
+                if last and setting > last.setting:
+                    expected = last.seconds * setting / last.setting
+                    if spent + expected > limit:
+                        return every_run
+                runs.append(attempt(peer, problem, X, setting))
+                every_run.append(runs[-1])
+                report(runs[-1])
+        if min(run.objective for run in runs) <= minimum * (1 + min(problem.gaps)):
+            break
+        first = max(1, max(run.n_iter for run in runs))
+    return every_run
+
+
+def interleaved(functions, rounds, limit):
+    """{name: (median seconds, last result)} of functions called in turns, for ``limit`` seconds."""
+    seconds = {name: [] for name in functions}
+    results = {}
+    begin = time.perf_counter()
+    for done in range(rounds):
+        if (time.perf_counter() - begin) * (done + 1) > limit * max(done, 1):
+            break
+        for name, function in functions.items():
+            start = time.perf_counter()
+            results[name] = function()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: (statistics.median(seconds[name]), results[name]) for name in functions}

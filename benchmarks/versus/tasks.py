@@ -1,0 +1,209 @@
+"""What is measured: races to a gap, fits of small data, grid searches, memory.
+
+Every task returns plain numbers, which ``report`` and ``picture`` turn into tables and curves.
+"""
+
+import itertools
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from measure import attempt, climb, interleaved, objective
+from memory import ESTIMATORS
+from problems import Problem, probe, race_problem, searched, small
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+
+from xentlearn import SoftmaxClassifier
+
+OWN_RUNS = 3
+SMALL_ROUNDS, SEARCH_ROUNDS = 30, 3
+FEW_PRODUCTS = 1e9  # so many multiply-adds a pass, and a very long run in float64 takes minutes
+ENOUGH_ITERATIONS = 10_000
+
+
+def progress(text):
+    """A line that is not part of the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+# ---- Races ---------------------------------------------------------------------------------------
+
+
+def race(name, args, own, peers):
+    """Time to each gap of one data set for each solver."""
+    problem = race_problem(name, args.data)
+    if args.rows:
+        problem = problem.first_rows(args.rows)
+    progress(f"{name}: {problem.shape}")
+    trace, reference = long_runs(problem)
+    minimum = reference["objective"]
+    progress(f"  reference: {reference}")
+    own_runs = {solver.name: [] for solver in own}
+    peer_runs = {}
+
+    def tell(peer, run):
+        progress(
+            f"  {peer.name}, {run.setting:g}, {run.dtype}: {run.seconds:.2f} s, "
+            f"gap {run.objective / minimum - 1:.1e}"
+        )
+
+    def run_own():
+        for solver, gap in itertools.product(own, problem.gaps):
+            own_runs[solver.name].append(attempt(solver, problem, problem.X, gap))
+            tell(solver, own_runs[solver.name][-1])
+
+    rivals = [peer for peer in peers if peer.takes(problem)]
+    for turn, peer in itertools.zip_longest(range(OWN_RUNS), rivals):
+        if turn is not None:
+            run_own()
+        if peer is not None:
+            runs = climb(peer, problem, minimum, args.limit, lambda run, peer=peer: tell(peer, run))
+            peer_runs[peer.name] = runs
+            minimum = min([minimum, *(run.objective for run in runs)])
+    as_numbers = {
+        solver: [asdict(run) for run in runs] for solver, runs in (own_runs | peer_runs).items()
+    }
+    return {
+        "kind": "race",
+        "task": name,
+        "shape": problem.shape,
+        "gaps": problem.gaps,
+        "reference": reference,
+        "trace": trace,
+        "own": list(own_runs),
+        "runs": as_numbers,
+    }
+
+
+def long_runs(problem):
+    """The curve of a fit with a small ``tol``, and the best that xentlearn can do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tol = 1e-7
+        model = SoftmaxClassifier(C=problem.C, tol=tol).fit(problem.X, problem.y)
+        trace = {key: model.history_[key].tolist() for key in ("seconds", "objective")}
+        if problem.n_products <= FEW_PRODUCTS:
+            tol = 1e-9
+            model = SoftmaxClassifier(C=problem.C, tol=tol, max_iter=ENOUGH_ITERATIONS)
+            model.fit(problem.X.astype(np.float64), problem.y)
+    reference = {
+        "objective": objective(model.coef_, model.intercept_, problem),
+        "tol": tol,
+        "certified": float(model.optimality_gap_),
+        "dtype": str(model.coef_.dtype),
+    }
+    return trace, reference
+
+
+# ---- Small data ----------------------------------------------------------------------------------
+
+
+def small_fits(args):
+    """Whole fits of small data with default settings: time, objective, warnings."""
+    for problem in small():
+        progress(f"small: {problem.name}")
+        estimators = {"xentlearn": SoftmaxClassifier, "scikit-learn": LogisticRegression}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            measured = interleaved(
+                {
+                    name: lambda estimator=estimator: estimator().fit(problem.X, problem.y)
+                    for name, estimator in estimators.items()
+                },
+                SMALL_ROUNDS,
+                args.limit,
+            )
+        yield {
+            "kind": "small",
+            "task": problem.name,
+            "fits": {
+                name: {
+                    "seconds": seconds,
+                    "objective": objective(model.coef_, model.intercept_, problem),
+                    "warned": warned(estimators[name](), problem.X, problem.y) > 0,
+                }
+                for name, (seconds, model) in measured.items()
+            },
+        }
+
+
+def warned(estimator, X, y):
+    """How many warnings a fit gives."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit(X, y)
+    return len(caught)
+
+
+# ---- Grid searches -------------------------------------------------------------------------------
+
+SEARCHED = {
+    "xentlearn": SoftmaxClassifier(),
+    "scikit-learn": LogisticRegression(),
+    f"scikit-learn, max_iter={ENOUGH_ITERATIONS:,}": LogisticRegression(max_iter=ENOUGH_ITERATIONS),
+}
+
+
+def searches(args):
+    """Whole grid searches: 12 values of C, five folds."""
+    for problem in searched(args.data):
+        if args.rows:
+            problem = problem.first_rows(args.rows)
+        progress(f"gridsearch: {problem.name}")
+        measured = interleaved(
+            {name: lambda e=estimator: search(e, problem) for name, estimator in SEARCHED.items()},
+            SEARCH_ROUNDS,
+            args.limit,
+        )
+        yield {
+            "kind": "gridsearch",
+            "task": f"{problem.name} ({problem.shape.rsplit(',', 1)[0]})",
+            "searches": {
+                name: {"seconds": seconds, **found} for name, (seconds, found) in measured.items()
+            },
+        }
+
+
+def search(estimator, problem):
+    """One search; what it found and how often it warned."""
+    grid = GridSearchCV(estimator, {"C": np.logspace(-4, 2, 12)}, cv=5)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        grid.fit(problem.X, problem.y)
+    return {
+        "C": float(grid.best_params_["C"]),
+        "score": float(grid.best_score_),
+        "warnings": len(caught),
+    }
+
+
+# ---- Memory --------------------------------------------------------------------------------------
+
+
+def memory(args):
+    """What a fit of the probe adds to resident memory, each in a fresh process."""
+    problem = Problem("probe", *probe(np.float32))
+    if args.rows:
+        problem = problem.first_rows(args.rows)
+    progress(f"memory: {problem.shape}")
+    extra = {}
+    with tempfile.TemporaryDirectory() as folder:
+        # the child reads its only copy; made there, X would leave room behind for the fit to use
+        np.save(Path(folder, "X.npy"), problem.X)
+        np.save(Path(folder, "y.npy"), problem.y)
+        for name in ESTIMATORS:
+            command = [sys.executable, Path(__file__).with_name("memory.py"), name]
+            command += [Path(folder, "X.npy"), Path(folder, "y.npy")]
+            result = subprocess.run(command, check=True, capture_output=True, text=True)
+            extra[name] = int(result.stdout)
+    return {
+        "kind": "memory",
+        "task": f"probe ({problem.shape})",
+        "coef_bytes": 4 * problem.n_outputs * problem.X.shape[1],
+        "extra": extra,
+    }
