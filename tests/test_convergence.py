@@ -14,14 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import scale
 
-from raw_data import SETS, RawData, random_mixture
+from raw_data import SETS, random_mixture
 from reference import TrainingObjective, minimum
 from xentlearn import SoftmaxClassifier
-from xentlearn._solvers import SOLVERS
 
 DEFAULT_TOL = SoftmaxClassifier().tol
 TIGHT_TOL = 1e-8

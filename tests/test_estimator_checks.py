@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of an estimator, for each loss, with nothing expected to fail.
+"""scikit-learn's own checks of an estimator, for each loss and solver, with nothing expected to fail.
 
 The pairs are those of `parametrize_with_checks`, as a list: pytest does not want the iterator
 that old versions of scikit-learn give it.
@@ -8,6 +8,7 @@ import pytest
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
 from xentlearn import SoftmaxClassifier
+from xentlearn._solvers import SOLVERS
 
 LOSSES = [
     "auto",
@@ -25,10 +26,11 @@ def name_of(check):
 
 
 def every_check():
+    settings = [{"loss": loss} for loss in LOSSES] + [{"solver": solver} for solver in SOLVERS]
     return [
-        pytest.param(estimator, check, id=f"{loss}-{name_of(check)}")
-        for loss in LOSSES
-        for estimator, check in estimator_checks_generator(SoftmaxClassifier(loss=loss))
+        pytest.param(estimator, check, id=f"{next(iter(setting.values()))}-{name_of(check)}")
+        for setting in settings
+        for estimator, check in estimator_checks_generator(SoftmaxClassifier(**setting))
     ]
 
 

@@ -792,7 +792,9 @@ def test_blocks_are_the_diagonal_of_the_hessian(dtype, rng):
     curvature = rng.uniform(0, 1e-3, size=(n, n_outputs))
     mean = X.mean(axis=0, dtype=np.float64)
     gradient = rng.normal(size=(n_features + 1, n_outputs))
-    got = BlocksAt(X, curvature, mean, 0.1).apply(gradient, True)
+    penalty = np.full(n_features, 0.1)
+    everything = np.zeros((n_features, n_features))  # nothing of the covariance of all rows
+    got = BlocksAt(X, curvature, mean, penalty, np.ones(n), everything, 2).apply(gradient, True)
     Z = X.astype(np.float64) - mean
     for k in range(n_outputs):
         block = Z.T @ (curvature[:, k, np.newaxis] * Z) + 0.1 * np.eye(n_features)
@@ -806,7 +808,7 @@ def test_large_problems_get_blocks(rng):
     objective = case.objective()
     before = objective.preconditioner
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xentlearn._preconditioner.HESSIAN_WORK", 0)
+        patch.setattr("xentlearn._objective.HESSIAN_WORK", 0)
         objective.precondition_at(np.zeros(objective.size))
         assert isinstance(objective.preconditioner, BlocksAt)
         for g in rng.normal(size=(10, objective.size)):

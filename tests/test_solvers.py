@@ -6,16 +6,8 @@ from scipy import optimize
 
 from xentlearn._solvers import SOLVERS, Result
 from xentlearn._solvers._base import require
-from xentlearn._solvers._lbfgs import (
-    HARD,
-    MEMORY,
-    MOST_TRIALS,
-    POLISH_ITERATIONS,
-    REQUIRES,
-    WINDOW,
-    _line_search,
-    lbfgs,
-)
+from xentlearn._solvers._descent import MOST_TRIALS, POLISH_ITERATIONS, WINDOW, line_search
+from xentlearn._solvers._lbfgs import MEMORY, REQUIRES, Pairs, lbfgs
 
 EPS = np.finfo(np.float64).eps
 NAMES = sorted(SOLVERS)
@@ -30,7 +22,7 @@ FACTOR = {1.0: 1.01, 1e2: 2, 1e4: 10, 1e6: 300}
 
 
 class Objective:
-    """What solvers need, and a record of what they asked for; subclasses define `compute`."""
+    """What solvers need, and a record of what they asked for; subclasses define `compute`, `hessian`."""
 
     rounding = 8 * EPS
     value_scale = 1e-6
@@ -39,6 +31,7 @@ class Objective:
         self.size = size
         self.points = []
         self.values = []
+        self.inverse_hessian = None
         self.interrupt_at = None  # the number of the evaluation that is interrupted
 
     def value_gradient(self, vector):
@@ -51,7 +44,18 @@ class Objective:
         self.values.append(value)
         return value, gradient
 
+    def hessian_product(self, vector, direction):
+        return self.hessian(vector) @ direction
+
+    def hessian_at(self, vector):
+        self.inverse_hessian = np.linalg.pinv(self.hessian(vector))
+
     def precondition(self, gradient):
+        if self.inverse_hessian is not None:
+            return self.inverse_hessian @ gradient
+        return self.approximate(gradient)
+
+    def approximate(self, gradient):
         return gradient.copy()
 
 
@@ -73,7 +77,10 @@ class Quadratic(Objective):
         gradient = self.matrix @ (vector - self.minimum)
         return 0.5 * gradient @ (vector - self.minimum) + self.least, gradient
 
-    def precondition(self, gradient):
+    def hessian(self, vector):
+        return self.matrix
+
+    def approximate(self, gradient):
         return self.inverse @ gradient if self.preconditioner == "exact" else gradient.copy()
 
 
@@ -99,7 +106,7 @@ class Logistic(Objective):
         curvature = (self.X.T * (p * (1 - p))) @ self.X / len(self.X)
         return curvature + self.penalty * np.eye(self.size)
 
-    def precondition(self, gradient):
+    def approximate(self, gradient):
         return gradient / (0.25 * (self.X**2).mean(axis=0) + self.penalty)
 
 
@@ -108,6 +115,9 @@ class Rosenbrock(Objective):
 
     def compute(self, vector):
         return optimize.rosen(vector) + 1.0, optimize.rosen_der(vector)
+
+    def hessian(self, vector):
+        return optimize.rosen_hess(vector)
 
 
 class Noisy(Quadratic):
@@ -141,6 +151,9 @@ class Barrier(Objective):
             value, slope = self.outside
             return value, np.full(self.size, slope)
         return (self.costs * vector - np.log(vector)).sum(), self.costs - 1 / vector
+
+    def hessian(self, vector):
+        return np.diag(vector**-2.0)
 
 
 def run(solver, objective, start=None, *, tol=1e-10, max_iter=2000, **kwargs):
@@ -311,7 +324,7 @@ def test_line_search_meets_the_wolfe_conditions(make, length):
         value, gradient = objective.value_gradient(x)
         direction = -length * gradient
         slope = gradient @ direction
-        point, new_value, new_gradient = _line_search(objective, x, value, slope, direction)
+        point, new_value, new_gradient = line_search(objective, x, value, slope, direction)
         step = (point - x) @ direction / (direction @ direction)
         np.testing.assert_allclose(point, x + step * direction)
         assert new_value <= value + 1e-4 * step * slope
@@ -447,7 +460,7 @@ def test_polishing_asks_for_a_better_preconditioner(solver):
 
 @each_solver
 def test_a_hard_problem_asks_for_a_better_preconditioner(solver):
-    """Without polishing, only from iteration HARD on."""
+    """Without polishing, only from iteration Pairs.hard on."""
 
     class Refreshed(Quadratic):
         n_asked = 0
@@ -457,14 +470,14 @@ def test_a_hard_problem_asks_for_a_better_preconditioner(solver):
             self.preconditioner = "exact"
 
     easy = Refreshed(condition=1e2)
-    assert run(solver, easy, tol=1e-4).n_iter < HARD
+    assert run(solver, easy, tol=1e-4).n_iter < Pairs.hard
     assert easy.n_asked == 0
-    assert run(solver, Quadratic(), tol=1e-12).n_iter > HARD + 20
+    assert run(solver, Quadratic(), tol=1e-12).n_iter > Pairs.hard + 20
     hard = Refreshed()
     result = run(solver, hard, tol=1e-12)
     assert result.converged
     assert hard.n_asked == 1
-    assert HARD < result.n_iter <= HARD + 20
+    assert Pairs.hard < result.n_iter <= Pairs.hard + 20
 
 
 @each_solver

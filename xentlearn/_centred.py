@@ -74,10 +74,11 @@ class CentredX:
         """
         n_samples, n_features = X.shape
         pivoting = n_samples**2 * n_features <= PIVOTED_ROTATION
-        self.order = np.argsort(-np.abs(X).max(axis=0), kind="stable")
-        raw = linalg.qr(
-            X[:, self.order].T, mode="raw", pivoting=pivoting, overwrite_a=True, check_finite=False
-        )
+        self.order = slice(None)
+        if pivoting:
+            self.order = np.argsort(-np.abs(X).max(axis=0), kind="stable")
+            X = X[:, self.order]
+        raw = linalg.qr(X.T, mode="raw", pivoting=pivoting, overwrite_a=True, check_finite=False)
         self.rotation = raw[0]
         R = np.triu(raw[1][:n_samples])
         result = np.empty((n_samples, n_samples))
@@ -94,7 +95,7 @@ class CentredX:
     def from_fit(self, coef, intercept):
         """(coef, intercept) for the features of the original, from those for ``X``."""
         if self.rotation is not None:
-            padded = np.zeros((len(self.order), len(coef)))
+            padded = np.zeros((len(self.mean), len(coef)))
             padded[: len(self.X)] = coef.T
             of_feature = np.empty_like(padded)
             of_feature[self.order] = self._times_q(padded, "N")

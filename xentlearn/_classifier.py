@@ -24,6 +24,10 @@ from ._validation import check_weights
 # is solved in float64 and polished until rounding stops it, so that results do not depend on how a
 # problem is put (a weight of 2, or the row twice).
 SMALL_WORK = 4_000_000
+# Multiply-adds up to which a Hessian costs about as much as what Python does around a pass. Then
+# newton-cholesky takes 10 iterations in place of the 25 of lbfgs: iris, wine, breast cancer are
+# fitted in half the time; the digits, 400 million, take it four times as long.
+TINY_HESSIAN = 20_000_000
 
 
 class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
@@ -54,8 +58,11 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label. "balanced" gives every class the same total weight. Not for
         multi-label y; see ``pos_weight`` of ``BinaryCrossentropy``.
-    solver : {"auto", "lbfgs"}, default="auto"
-        "auto" takes what is fastest for the data, at present always "lbfgs".
+    solver : {"auto", "lbfgs", "newton-cg", "newton-cholesky"}, default="auto"
+        "auto" takes what was found fastest: "newton-cholesky" where the Hessian costs next to
+        nothing (some hundred coefficients), else "lbfgs". All are preconditioned and do not mind
+        unscaled features. "newton-cholesky" takes at most 6,000 coefficients in all (counted in
+        the space of the rows, where there are more features than rows).
     max_iter : int, default=1000
         Most iterations of the solver, >= 1.
     tol : float, default=1e-4
@@ -65,7 +72,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     warm_start : bool, default=False
         Whether ``fit`` starts from the coefficients of the previous fit.
     random_state : int, RandomState instance or None, default=None
-        For solvers that draw random numbers; "lbfgs" draws none.
+        For solvers that draw random numbers; none of the present ones does.
     verbose : int, default=0
         If > 0, print a line per iteration.
 
@@ -344,9 +351,12 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         n_features = self.n_features_in_
         coef = np.zeros((y.n_outputs, n_features), dtype=coef_dtype)
         intercept = self._constant.astype(coef_dtype)
-        solver = "lbfgs" if self.solver == "auto" else self.solver
+        solver = self.solver
         result = None
         self.objective_ = self.optimality_gap_ = 0.0
+        if solver == "auto":
+            tiny = objective is not None and objective.hessian_work() <= TINY_HESSIAN
+            solver = "newton-cholesky" if tiny else "lbfgs"
         if objective is not None:
             first = objective.start()
             if start is not None:

@@ -13,12 +13,13 @@ from scipy.linalg import blas
 
 from ._loss import proba
 from ._preconditioner import (
+    HESSIAN_WORK,
     MOST_HESSIAN_ROWS,
     BlocksAt,
     HessianAt,
     Preconditioner,
     blocks_fit,
-    hessian_is_cheap,
+    hessian_work,
     leverages,
     reach,
     weighted_moments,
@@ -28,6 +29,7 @@ from ._preconditioner import (
 PATH_BEGIN = 0.03
 PATH_STEP = 0.1
 MOST_PATH = 5
+SEPARATED = 0.03  # of the objective at zero coefficients: below it there is no path
 MOST_PATH_BEGIN = 1e-4  # where weights are tiny
 PATH_END = 3.0  # times the penalty that was asked for, at a typical feature: there it may end
 
@@ -187,7 +189,7 @@ class LinearObjective:
         """
         if sparse.issparse(self.X):
             return
-        if hessian_is_cheap(len(self.X), *self.shape, self.mass.ndim == 1):
+        if self.hessian_work() <= HESSIAN_WORK:
             self.hessian_at(vector)
         elif blocks_fit(len(self.X), self.n_features, self.n_outputs):
             if self._leverage is None:
@@ -204,6 +206,10 @@ class LinearObjective:
                     self._covariance,
                     self.n_threads,
                 )
+
+    def hessian_work(self):
+        """Multiply-adds that ``hessian_at`` takes; inf if the Hessian is too large for it."""
+        return hessian_work(self.X.shape[0], *self.shape, self.mass.ndim == 1)
 
     def hessian_at(self, vector):
         """Use the Hessian at ``vector`` from now on."""
@@ -244,9 +250,12 @@ class LinearObjective:
     def path(self, vector):
         """Falling strengths for ``relax``, from one that keeps most logits of rows moderate.
 
-        None where the penalty asked for is as strong already. At a strength of 1 / S it costs half
-        a row's share of the objective to move the logit of a single row by 1.
+        None where the penalty asked for is as strong already, or where the rows are all but
+        separated: their losses then fall together, and a path only costs time. At a strength of
+        1 / S it costs half a row's share of the objective to move the logit of a single row by 1.
         """
+        if self.value_gradient(vector)[0] < SEPARATED * 1e6 * self.value_scale:
+            return []
         if self._reach is None:
             self._reach = reach(self.X, self.row_weight, self.mean)
         at = min(PATH_BEGIN / self.total_weight, MOST_PATH_BEGIN)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 # Most multiply-adds for which the Hessian itself is made: a tenth of a second.
-HESSIAN_WORK = 5e9
+HESSIAN_WORK = 1e9
 MOST_HESSIAN_ROWS = 6000  # 288 MB
 LEAST_CURVATURE = 1e-100  # whose inverse can still be squared
 # Most numbers in the matrices of all outputs together: 64 MB in float32.
@@ -218,11 +218,12 @@ class Preconditioner:
         return result
 
 
-def hessian_is_cheap(n_samples, n_rows, n_outputs, coupled):
-    """Whether ``HessianAt`` is worth its time for a vector of (n_rows, n_outputs)."""
+def hessian_work(n_samples, n_rows, n_outputs, coupled):
+    """Multiply-adds of ``HessianAt`` for a vector of (n_rows, n_outputs), inf if too large."""
+    if n_rows * n_outputs > MOST_HESSIAN_ROWS:
+        return np.inf
     blocks = n_outputs * (n_outputs + 1) / 2 if coupled else n_outputs
-    work = n_samples * n_rows**2 * blocks + (n_rows * n_outputs) ** 3 / 6
-    return n_rows * n_outputs <= MOST_HESSIAN_ROWS and work <= HESSIAN_WORK
+    return n_samples * n_rows**2 * blocks + (n_rows * n_outputs) ** 3 / 6
 
 
 class HessianAt:

@@ -14,17 +14,20 @@ from ._base import Result
 SUFFICIENT_DECREASE = 1e-4  # of the line search: Nocedal and Wright's usual constants
 CURVATURE = 0.9
 MOST_TRIALS = 30  # per line search; a healthy one needs one or two
-POLISHED = 1e-20  # a relative gap at which coefficients are right to about 10 digits
+POLISHED = 1e-18  # a relative gap at which coefficients are right to about 9 digits
 POLISH_ITERATIONS = 200
-REFRESH = 10  # a polished problem gets the Hessian at iterations 10, 20, 40, 80, ...
+REFRESH = 20  # iterations after which a polished problem gets the Hessian, and gets it anew
+OFTEN_AFTER, OFTEN = 60, 4  # one that three Hessians have not finished gets them more often
 NEARLY = 5  # times 'tol': so near the end a new preconditioner comes too late
 PATH_TOL = 3e-3  # relative gap at which the next penalty of the path is taken,
 PATH_ITERATIONS = 50  # or after so many iterations
 SETTLED = 5  # iterations with one penalty before its estimated gap is believed
+IN_ROUNDING = 100  # times the rounding of a value: less of a decrease cannot be found for sure
 FLAT = 10  # iterations over which values that do not fall any more are noticed
 QUADRATIC = 0.1  # share of the last slope that a Newton step leaves near the minimum
+MINUTE = 1e-12  # a relative gap by which its convergence is quadratic in any case
 WINDOW = 5  # iterations over which progress is judged
-LEAST_RATE, MOST_RATE = 0.96, 0.995  # of convergence per iteration that an estimate may assume
+LEAST_RATE, MOST_RATE = 0.96, 0.998  # of convergence per iteration that an estimate may assume
 
 
 def descend(objective, rule, start, tol, max_iter, polish, callback):
@@ -72,7 +75,7 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
     while True:
         scale = max(abs(value), objective.value_scale)
         values.append(value)
-        if rule.exact and -slope <= QUADRATIC * last_slope:
+        if rule.exact and -slope <= max(QUADRATIC * last_slope, MINUTE * scale):
             gap = -slope / scale  # twice Newton's estimate, where the method converges as it should
         else:
             gap = max(-0.5 * slope, gap_by_progress(values)) / scale
@@ -125,7 +128,7 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
             result.n_iter += 1
             continue
         if step is None:
-            if gap <= tol or -0.5 * slope <= objective.rounding * scale:
+            if gap <= tol or -0.5 * slope <= IN_ROUNDING * objective.rounding * scale:
                 _end_in_rounding(result, best)
             else:
                 result.message = "the line search found no decrease"
@@ -189,7 +192,7 @@ class _Schedule:
             self.began, self.ended = n_iter, False
         self.objective.precondition_at(x)
         if self.polish and not self.relaxed:
-            self.due = max(2 * self.due, n_iter + REFRESH)
+            self.due = n_iter + (REFRESH if n_iter < OFTEN_AFTER else OFTEN)
         else:
             self.due = n_iter + self.patience
             if not self.relaxed:

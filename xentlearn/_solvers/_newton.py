@@ -51,7 +51,8 @@ class WholeHessian:
     def add(self, step, change):
         """Nothing is learnt from steps."""
 
-    clear = add
+    def clear(self):
+        """Nor is there anything to forget."""
 
     def direction(self, point, gradient):
         """-H^-1 gradient."""
@@ -73,7 +74,8 @@ class ConjugateGradients:
     def add(self, step, change):
         """Nothing is learnt from steps."""
 
-    clear = add
+    def clear(self):
+        """Nor is there anything to forget."""
 
     def direction(self, point, gradient):
         """An approximate solution of H direction = -gradient."""
