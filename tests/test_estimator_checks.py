@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of an estimator, for each loss and solver, with nothing expected to fail.
+"""scikit-learn's own checks of an estimator, for each loss and solver; nothing is expected to fail.
 
 The pairs are those of `parametrize_with_checks`, as a list: pytest does not want the iterator
 that old versions of scikit-learn give it.

@@ -90,11 +90,10 @@ class LinearObjective:
 
         mean, variance = weighted_moments(X, row_weight)
         self.mean = mean if fit_intercept else np.zeros(self.n_features)
-        centre = self.mean if isinstance(X, np.ndarray) else np.zeros(self.n_features)
         if not fit_intercept and isinstance(X, np.ndarray):
             variance = variance + mean**2
         self.preconditioner = Preconditioner(
-            X, row_weight, centre, variance, self._typical_curvature(), l2_reg, n_threads
+            X, row_weight, self.mean, variance, self._typical_curvature(), l2_reg, n_threads
         )
 
     def _typical_curvature(self):
@@ -221,9 +220,12 @@ class LinearObjective:
         logits, curvature = self._curvature(vector)
         coupling = None
         if self.mass.ndim == 1:
-            coupling = np.empty_like(logits)
-            proba("softmax", logits, coupling, False, self.n_threads)
-            coupling = coupling * np.sqrt(self.row_weight / self.total_weight)[:, np.newaxis]
+            p = np.empty(logits.shape)
+            proba("softmax", logits.astype(np.float64), p, False, self.n_threads)
+            share = (self.row_weight / self.total_weight)[:, np.newaxis]
+            if curvature.dtype == np.float32:  # so rounded, the Hessian would not be definite
+                curvature = share * p * (1 - p)
+            coupling = p * np.sqrt(share)
         if self._centred_X is None:
             X = self.X.toarray() if sparse.issparse(self.X) else self.X
             self._centred_X = X - self.mean
@@ -337,7 +339,8 @@ class LinearObjective:
         square = np.vdot(g + shift, g + shift) / (2 * self.l2_reg)
         if square > 0 and -entropy < 2 * square:
             gap = min(gap, value - max(0.0, -entropy) ** 2 / (4 * square))
-        gap = max(0.0, gap)  # rounding may leave a tiny negative number
+        # what rounding may have taken away: residuals are as large as the loss, times b
+        gap = max(0.0, gap) + self.rounding * value * (1.0 + np.abs(b).max(initial=0.0))
         return value, float(gap / (value - gap)) if gap < value else np.inf
 
     def _constant_share(self, g_b):

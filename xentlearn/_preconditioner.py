@@ -15,7 +15,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 # Most multiply-adds for which the Hessian itself is made: a tenth of a second.
-HESSIAN_WORK = 1e9
+HESSIAN_WORK = 3e9
 MOST_HESSIAN_ROWS = 6000  # 288 MB
 LEAST_CURVATURE = 1e-100  # whose inverse can still be squared
 # Most numbers in the matrices of all outputs together: 64 MB in float32.
@@ -122,7 +122,7 @@ def reach(X, weight, mean):
 
 
 def covariance(X, weight, mean, n_threads=1):
-    """Weighted covariance of a dense X about ``mean``, from a subset of rows if there are many.
+    """Weighted covariance of X about ``mean``, from a subset of rows if there are many.
 
     The subset takes rows at equal distances of cumulated weight, so that a weight counts like as
     many repeated rows.
@@ -136,6 +136,12 @@ def covariance(X, weight, mean, n_threads=1):
         weight = counts.astype(np.float64)
     else:
         chosen = np.arange(n_samples)
+    if sparse.issparse(X):
+        rows = X[chosen].astype(np.float64)
+        products = (rows.multiply(weight[:, np.newaxis]).T @ rows).toarray() / weight.sum()
+        # about the mean of all rows, also where these are only some
+        own = weight @ rows / weight.sum()
+        return products - np.outer(own, mean) - np.outer(mean, own) + np.outer(mean, mean)
     # parts by size alone, so that the sum does not depend on the number of threads
     n_parts = 4 if len(chosen) * n_features**2 >= PARTED_WORK else 1
     if n_parts == 1:
@@ -174,7 +180,7 @@ def inverse_factor(matrix, scale, dtype):
 class Preconditioner:
     """(curvature * M + l2_reg I)^-1 for each output, and 1 / curvature for its intercept.
 
-    M is the covariance of X (dense, at most MOST_FEATURES features) or its diagonal.
+    M is the covariance of X (at most MOST_FEATURES features) or its diagonal.
 
     Parameters
     ----------
@@ -197,7 +203,7 @@ class Preconditioner:
         self.curvature = curvature
         self.scale = 1.0 / np.sqrt(diagonal)
         self.inverse_factor = self.covariance = None
-        if not sparse.issparse(X) and X.shape[1] <= MOST_FEATURES:
+        if X.shape[1] <= MOST_FEATURES:
             self.covariance = covariance(X, weight, mean, n_threads)
             matrix = curvature * self.covariance
             matrix.flat[:: len(matrix) + 1] += l2_reg

@@ -27,6 +27,7 @@ FLAT = 10  # iterations over which values that do not fall any more are noticed
 QUADRATIC = 0.1  # share of the last slope that a Newton step leaves near the minimum
 MINUTE = 1e-12  # a relative gap by which its convergence is quadratic in any case
 WINDOW = 5  # iterations over which progress is judged
+SLOW, MOST_FALL = 100, 0.7  # of a slow descent's estimate from one iteration to the next
 LEAST_RATE, MOST_RATE = 0.96, 0.998  # of convergence per iteration that an estimate may assume
 
 
@@ -70,16 +71,19 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
     schedule = _Schedule(objective, rule, polish, tol)
     direction, slope = _direction(rule, x, gradient)
     values = []  # with the present penalty
-    best_slope, since_best, last_slope = np.inf, 0, 0.0
+    best_slope, since_best, last_slope, last_gap = np.inf, 0, 0.0, 0.0
 
     while True:
         scale = max(abs(value), objective.value_scale)
         values.append(value)
+        polishing = polish and result.n_iter < POLISH_ITERATIONS
         if rule.exact and -slope <= max(QUADRATIC * last_slope, MINUTE * scale):
             gap = -slope / scale  # twice Newton's estimate, where the method converges as it should
         else:
             gap = max(-0.5 * slope, gap_by_progress(values)) / scale
-        last_slope = -slope
+            if result.n_iter >= SLOW and not polishing:  # one lucky window must not end it
+                gap = max(gap, MOST_FALL * last_gap)
+        last_slope, last_gap = -slope, gap
         true_value, true_gap = value, gap
         if schedule.relaxed:
             extra = objective.extra_penalty(x)
@@ -92,7 +96,7 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
         if callback is not None:
             callback(result.n_iter, true_value, true_gap)
 
-        wanted = min(tol, POLISHED) if polish and result.n_iter < POLISH_ITERATIONS else tol
+        wanted = min(tol, POLISHED) if polishing else tol
         if gap <= wanted and schedule.settled(result.n_iter):
             result.converged, result.message = True, "the gap reached 'tol'"
             return
@@ -115,7 +119,7 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
             if schedule.penalty_changed:  # else what the rule learnt still holds
                 rule.clear()
                 value, gradient = objective.value_gradient(x)
-                values, best_slope, last_slope = [value], np.inf, 0.0
+                values, best_slope, last_slope, last_gap = [value], np.inf, 0.0, 0.0
             direction, slope = _direction(rule, x, gradient)
 
         step = line_search(objective, x, value, slope, direction)
