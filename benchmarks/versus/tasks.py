@@ -112,7 +112,7 @@ def small_fits(args):
             warnings.simplefilter("ignore")
             measured = interleaved(
                 {
-                    name: lambda estimator=estimator: estimator().fit(problem.X, problem.y)
+                    name: lambda e=estimator, p=problem: e().fit(p.X, p.y)
                     for name, estimator in estimators.items()
                 },
                 SMALL_ROUNDS,
@@ -156,7 +156,10 @@ def searches(args):
             problem = problem.first_rows(args.rows)
         progress(f"gridsearch: {problem.name}")
         measured = interleaved(
-            {name: lambda e=estimator: search(e, problem) for name, estimator in SEARCHED.items()},
+            {
+                name: lambda e=estimator, p=problem: search(e, p)
+                for name, estimator in SEARCHED.items()
+            },
             SEARCH_ROUNDS,
             args.limit,
         )

@@ -132,7 +132,7 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
             result.n_iter += 1
             continue
         if step is None:
-            if gap <= tol or -0.5 * slope <= IN_ROUNDING * objective.rounding * scale:
+            if -0.5 * slope <= max(tol, IN_ROUNDING * objective.rounding) * scale:
                 _end_in_rounding(result, best)
             else:
                 result.message = "the line search found no decrease"
