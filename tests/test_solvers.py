@@ -404,10 +404,26 @@ def test_convergence_in_the_last_iteration_is_convergence(solver):
 @each_solver
 def test_callback(solver):
     calls = []
-    result = run(solver, Quadratic(), callback=lambda *args: calls.append(args))
+
+    def note(so_far):
+        calls.append((so_far.n_iter, so_far.objective, so_far.gap))
+
+    result = run(solver, Quadratic(), callback=note)
     assert [n_iter for n_iter, _, _ in calls] == list(range(result.n_iter + 1))
     assert [value for _, value, _ in calls] == result.history["objective"]
     assert [gap for _, _, gap in calls] == result.history["gap"]
+
+
+@each_solver
+def test_a_callback_stops_the_fit(solver):
+    objective = Rosenbrock(3)
+    start = np.zeros(3)
+    result = SOLVERS[solver](
+        objective, start, tol=1e-12, max_iter=100, callback=lambda so_far: so_far.n_iter == 3
+    )
+    assert result.n_iter == 3
+    assert result.message == "stopped by a callback"
+    assert not result.interrupted
 
 
 @each_solver
@@ -419,7 +435,7 @@ def test_a_callback_changes_nothing(solver):
 
 @each_solver
 def test_errors_of_callback_and_objective_pass_through(solver):
-    def stop(n_iter, objective, gap):
+    def stop(so_far):
         raise RuntimeError("enough")
 
     with pytest.raises(RuntimeError, match="enough"):
@@ -673,8 +689,8 @@ def test_interrupt_in_the_preconditioner(solver):
 def test_interrupt_in_the_callback(solver):
     whole = run(solver, Rosenbrock(3), tol=1e-12)
 
-    def stop_at_3(n_iter, objective, gap):
-        if n_iter == 3:
+    def stop_at_3(so_far):
+        if so_far.n_iter == 3:
             raise KeyboardInterrupt
 
     objective = Rosenbrock(3)

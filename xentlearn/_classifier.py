@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from ._centred import CentredX, is_wide
 from ._linear import DTYPES, DesignMatrix
 from ._loss import proba
@@ -30,7 +31,7 @@ SMALL_WORK = 4_000_000
 TINY_HESSIAN = 20_000_000
 
 
-class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
+class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """Linear classifier trained by cross-entropy: softmax, binary, multi-label, soft labels.
 
     Minimises, with s_i the sample weight times the class weight of row i and S their sum,
@@ -74,7 +75,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         For solvers that draw random numbers; none of the present ones does.
     verbose : int, default=0
-        If > 0, print a line per iteration.
+        If > 0, print a line per iteration. Callbacks of scikit-learn 1.9 and newer see each
+        iteration as a task within the fit: ``clf.set_callbacks(ProgressBar())``.
 
     Attributes
     ----------
@@ -198,6 +200,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
     # ---- Fitting -------------------------------------------------------------------------------
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Fit the model.
 
@@ -220,7 +223,9 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         """
         self._check_parameters()
         X = self._validate_X(X, reset=True)
+        labels = y
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
+        callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0)
         mass = y.mass()
         outputs = self._fitted_outputs(y, mass)
         start = self._warm_start_coef(y, X.shape[1])
@@ -250,7 +255,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
                     bool(self.fit_intercept),
                     n_threads,
                 )
-            self._solve(objective, centred, y, outputs, start, small, coef_dtype)
+            self._solve(objective, centred, y, outputs, start, small, coef_dtype, callbacks)
+        callbacks.close()
         return self
 
     def _check_parameters(self):
@@ -346,11 +352,30 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             )
         return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
 
-    def _solve(self, objective, centred, y, outputs, start, small, coef_dtype):
+    def _solve(self, objective, centred, y, outputs, start, small, coef_dtype, callbacks):
         """Run the solver and store what it found, also if it was interrupted."""
-        n_features = self.n_features_in_
-        coef = np.zeros((y.n_outputs, n_features), dtype=coef_dtype)
-        intercept = self._constant.astype(coef_dtype)
+
+        def fitted(vector):
+            """The attributes that predictions need, from the solver's vector."""
+            coef = np.zeros((y.n_outputs, self.n_features_in_), dtype=coef_dtype)
+            intercept = self._constant.astype(coef_dtype)
+            if vector is not None:
+                found = objective.unpack(vector)
+                found_coef, found_intercept = centred.from_fit(*found) if centred else found
+                if not self.fit_intercept:
+                    found_intercept = np.zeros(len(outputs))
+                elif y.loss.proba_kind == "softmax":
+                    found_intercept = found_intercept - found_intercept.mean()
+                coef[outputs], intercept[outputs] = found_coef, found_intercept
+            return {
+                "coef_": coef,
+                "intercept_": intercept,
+                "classes_": y.classes,
+                "loss_": y.loss,
+                "_kind": y.kind,
+            }
+
+        callbacks.fitted = fitted
         solver = self.solver
         result = None
         self.objective_ = self.optimality_gap_ = 0.0
@@ -369,23 +394,17 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
                 tol=self.tol,
                 max_iter=self.max_iter,
                 polish=small,
-                callback=_print_progress if self.verbose > 0 else None,
+                callback=callbacks,
             )
-            fitted = objective.unpack(result.vector)
-            fitted_coef, fitted_intercept = centred.from_fit(*fitted) if centred else fitted
-            if not self.fit_intercept:
-                fitted_intercept = np.zeros(len(outputs))
-            elif y.loss.proba_kind == "softmax":
-                fitted_intercept -= fitted_intercept.mean()
-            coef[outputs], intercept[outputs] = fitted_coef, fitted_intercept
+        attributes = fitted(None if result is None else result.vector)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        if result is not None:
+            coef, intercept = self.coef_, self.intercept_
             stored = coef[outputs].astype(np.float64), intercept[outputs].astype(np.float64)
             self.objective_, self.optimality_gap_ = objective.optimality_gap(
                 objective.pack(*(centred.to_fit(*stored) if centred else stored))
             )
-        self._kind = y.kind
-        self.classes_ = y.classes
-        self.coef_, self.intercept_ = coef, intercept
-        self.loss_ = y.loss
         self.solver_ = solver
         self.n_iter_ = np.array([0 if result is None else result.n_iter], dtype=np.int32)
         self.history_ = {
@@ -563,10 +582,4 @@ def _is_real_number_array(X):
         isinstance(dtype, np.dtype)
         and dtype.kind in "fiub"
         and (isinstance(X, np.ndarray) or sparse.issparse(X))
-    )
-
-
-def _print_progress(n_iter, objective, gap):
-    print(
-        f"iteration {n_iter:4d}   objective {objective:.8f}   estimated gap {gap:.1e}", flush=True
     )

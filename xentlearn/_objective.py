@@ -6,6 +6,7 @@ with s_i the weights of the rows and S their sum; the intercept b is not penalis
 """
 
 import contextlib
+import functools
 
 import numpy as np
 from scipy import sparse
@@ -92,8 +93,19 @@ class LinearObjective:
         self.mean = mean if fit_intercept else np.zeros(self.n_features)
         if not fit_intercept and isinstance(X, np.ndarray):
             variance = variance + mean**2
-        self.preconditioner = Preconditioner(
-            X, row_weight, self.mean, variance, self._typical_curvature(), l2_reg, n_threads
+        self._variance = variance
+
+    @functools.cached_property
+    def preconditioner(self):
+        """Made when a solver asks for it: newton-cholesky never does."""
+        return Preconditioner(
+            self.X,
+            self.row_weight,
+            self.mean,
+            self._variance,
+            self._typical_curvature(),
+            self.l2_reg,
+            self.n_threads,
         )
 
     def _typical_curvature(self):

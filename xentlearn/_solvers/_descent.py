@@ -3,6 +3,12 @@
 Data that can nearly be separated, with hardly a penalty, are approached along a path of falling
 extra penalties (``objective.path``): without it a few rows are overshot early, their losses grow
 long straight tails without curvature, and steps stay short for hundreds of iterations.
+
+Tried and lost, on MNIST (784 features, 10 classes): Newton's method by conjugate gradients far from
+the minimum of raw pixels, which overshoots; blocks of the Hessian from rows that are drawn by
+curvature alone (``_preconditioner.BlocksAt``); one curvature per class in place of blocks; stopping
+by the Newton decrement in the metric of L-BFGS, which is up to 10 times too small. On X with more
+features than rows a path costs more than it saves, as wherever rows are all but separated.
 """
 
 import time
@@ -93,8 +99,9 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
         result.history["objective"].append(true_value)
         result.history["gap"].append(true_gap)
         result.history["seconds"].append(time.perf_counter() - began)
-        if callback is not None:
-            callback(result.n_iter, true_value, true_gap)
+        if callback is not None and callback(result):
+            result.converged, result.message = True, "stopped by a callback"
+            return
 
         wanted = min(tol, POLISHED) if polishing else tol
         if gap <= wanted and schedule.settled(result.n_iter):

@@ -36,7 +36,8 @@ def lbfgs(objective, start, *, tol, max_iter, polish=False, callback=None):
         Whether to go on beyond ``tol`` until rounding leaves nothing to gain, up to
         POLISH_ITERATIONS in all.
     callback : callable or None, default=None
-        Called as ``callback(n_iter, objective, gap)`` at the start and after each iteration.
+        Called with the ``Result`` so far at the start and after each iteration; what it returns
+        says whether to stop.
 
     Returns
     -------

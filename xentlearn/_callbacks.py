@@ -1,0 +1,72 @@
+"""scikit-learn's callbacks (1.9 and newer): a fit is one task, each iteration a task within it."""
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # an older scikit-learn has none
+
+    class CallbackSupportMixin:
+        """Nothing to support."""
+
+    def with_callbacks(method):
+        """The method as it is."""
+        return method
+
+
+class FitCallbacks:
+    """What a solver calls at the start and after each iteration.
+
+    Parameters
+    ----------
+    estimator : SoftmaxClassifier
+    X : {ndarray, CSR} of shape (n_samples, n_features)
+    y : array-like
+        As ``fit`` got it.
+    sample_weight : array-like or None
+    verbose : bool
+        Whether to print a line per iteration.
+    """
+
+    def __init__(self, estimator, X, y, sample_weight, verbose):
+        self.estimator, self.verbose = estimator, verbose
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self.data = {"X": X, "y": y, "metadata": metadata}
+        self.context = self.iteration = None
+        self.fitted = None  # (vector) -> fitted attributes; set when they are known
+        if getattr(estimator, "_skl_callbacks", None):
+            # one more: each iteration begins before it is known whether there is another
+            self.context = estimator._init_callback_context(max_subtasks=estimator.max_iter + 1)
+            self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
+
+    def __call__(self, result):
+        """Whether a callback wants the fit to stop."""
+        if self.verbose:
+            print(
+                f"iteration {result.n_iter:4d}   objective {result.objective:.8f}"
+                f"   estimated gap {result.gap:.1e}   {result.history['seconds'][-1]:.2f} s",
+                flush=True,
+            )
+        if self.context is None:
+            return False
+        vector = result.vector
+        stop = False
+        if self.iteration is not None:
+            stop = self._end(self.iteration, lambda: self.fitted(vector))
+        self.iteration = self.context.subcontext(task_name="iteration")
+        self.iteration.call_on_fit_task_begin(
+            estimator=self.estimator,
+            reconstruction_attributes=lambda: self.fitted(vector),
+            **self.data,
+        )
+        return stop
+
+    def close(self):
+        """End the iteration that never ran, and the fit; the estimator has been fitted."""
+        if self.context is not None:
+            if self.iteration is not None:
+                self.iteration.call_on_fit_task_end(estimator=self.estimator)
+            self._end(self.context, dict)
+
+    def _end(self, context, attributes):
+        return context.call_on_fit_task_end(
+            estimator=self.estimator, reconstruction_attributes=attributes, **self.data
+        )
