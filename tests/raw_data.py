@@ -290,10 +290,10 @@ def one_percent_positive():
     return RawData(X * np.logspace(-3, 3, 12), y)
 
 
-def two_hundred_classes_of_two_rows():
+def a_hundred_classes_of_two_rows():
     rng = np.random.default_rng(24)
-    y = np.arange(400) % 200
-    X = 4 * rng.standard_normal((200, 4))[y] + rng.standard_normal((400, 4))
+    y = np.arange(200) % 100
+    X = 4 * rng.standard_normal((100, 4))[y] + rng.standard_normal((200, 4))
     return RawData(X * [1, 10, 100, 1000], y)
 
 
@@ -405,7 +405,7 @@ SETS = {
         three_rare_rows,
         rare_classes,
         one_percent_positive,
-        two_hundred_classes_of_two_rows,
+        a_hundred_classes_of_two_rows,
         overlapping_classes,
         weights_from_1e_3_to_1e3,
         zero_weights_of_outliers,

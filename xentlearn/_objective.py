@@ -81,7 +81,8 @@ class LinearObjective:
         self.shape = (self.n_features + fit_intercept, self.n_outputs)
         self.size = self.shape[0] * self.shape[1]
         # made when they are asked for
-        self._reach = self._leverage = self._covariance = self._centred_X = None
+        self._reach = self._leverage = self._covariance = None
+        self._centred_Xs = {}
         # a sum of n rounding errors of random sign; float32 rows are rounded one by one
         eps = np.finfo(design.dtype).eps
         self.rounding = max(8 * np.finfo(np.float64).eps, eps / np.sqrt(max(1, design.n_rows)))
@@ -193,15 +194,16 @@ class LinearObjective:
         """Approximate inverse Hessian times a gradient."""
         return self.preconditioner.apply(gradient.reshape(self.shape), self.fit_intercept).ravel()
 
-    def precondition_at(self, vector):
+    def precondition_at(self, vector, thorough=False):
         """Use the Hessian at ``vector`` from now on, or its diagonal blocks if it is large.
 
-        Nothing changes for sparse X, or where even the blocks take too much memory.
+        A ``thorough`` one is made in float64, whatever the time. Nothing changes for sparse X, or
+        where even the blocks take too much memory.
         """
         if sparse.issparse(self.X):
             return
         if self.hessian_work() <= HESSIAN_WORK:
-            self.hessian_at(vector)
+            self.hessian_at(vector, np.float64 if thorough else np.float32)
         elif blocks_fit(len(self.X), self.n_features, self.n_outputs):
             if self._leverage is None:
                 self._covariance = self.preconditioner.covariance
@@ -222,8 +224,8 @@ class LinearObjective:
         """Multiply-adds that ``hessian_at`` takes; inf if the Hessian is too large for it."""
         return hessian_work(self.X.shape[0], *self.shape, self.mass.ndim == 1)
 
-    def hessian_at(self, vector):
-        """Use the Hessian at ``vector`` from now on."""
+    def hessian_at(self, vector, dtype=np.float64):
+        """Use the Hessian at ``vector`` from now on, made in ``dtype``."""
         if self.size > MOST_HESSIAN_ROWS:
             raise ValueError(
                 "solver='newton-cholesky' makes the whole Hessian, for at most "
@@ -237,17 +239,25 @@ class LinearObjective:
             share = (self.row_weight / self.total_weight)[:, np.newaxis]
             if curvature.dtype == np.float32:  # so rounded, the Hessian would not be definite
                 curvature = share * p * (1 - p)
-            coupling = p * np.sqrt(share)
-        if self._centred_X is None:
-            X = self.X.toarray() if sparse.issparse(self.X) else self.X
-            self._centred_X = X - self.mean
-            if self.fit_intercept:
-                ones = np.ones((len(X), 1))
-                self._centred_X = np.concatenate([self._centred_X, ones], axis=1)
+            coupling = (p * np.sqrt(share)).astype(dtype)
         # where it fails, the point is so flat that rounding has the last word
         with contextlib.suppress(np.linalg.LinAlgError):
-            penalty = self.l2_reg + self.extra[:, 0]
-            self.preconditioner = HessianAt(self._centred_X, curvature, coupling, penalty)
+            self.preconditioner = HessianAt(
+                self._centred_X(dtype),
+                curvature.astype(dtype),
+                coupling,
+                (self.l2_reg + self.extra[:, 0]).astype(dtype),
+                self.n_threads,
+            )
+
+    def _centred_X(self, dtype):
+        """X - mean with a column of ones for the intercept, kept for the next Hessian."""
+        if dtype not in self._centred_Xs:
+            X = self.X.toarray() if sparse.issparse(self.X) else self.X
+            ones = np.ones((len(X), int(self.fit_intercept)))
+            centred = np.concatenate([X - self.mean, ones], axis=1)
+            self._centred_Xs[dtype] = centred.astype(dtype, copy=False)
+        return self._centred_Xs[dtype]
 
     def _curvature(self, vector):
         """Logits of all rows, and w p (1 - p) over the sum of the weights."""
