@@ -199,10 +199,16 @@ class LinearObjective:
 
         A ``thorough`` one is made in float64, whatever the time. Nothing changes for sparse X, or
         where even the blocks take too much memory.
+
+        Returns
+        -------
+        bool
+            Whether it is the whole Hessian.
         """
         if sparse.issparse(self.X):
-            return
-        if self.hessian_work() <= HESSIAN_WORK:
+            return False
+        whole = self.hessian_work() <= HESSIAN_WORK
+        if whole:
             self.hessian_at(vector, np.float64 if thorough else np.float32)
         elif blocks_fit(len(self.X), self.n_features, self.n_outputs):
             if self._leverage is None:
@@ -219,6 +225,7 @@ class LinearObjective:
                     self._covariance,
                     self.n_threads,
                 )
+        return whole
 
     def hessian_work(self):
         """Multiply-adds that ``hessian_at`` takes; inf if the Hessian is too large for it."""

@@ -9,6 +9,7 @@ takes out what the features alone decide (scales, offsets, correlations). The di
 X is sparse or too wide for a matrix of n_features squared.
 """
 
+import contextlib
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
@@ -166,17 +167,19 @@ def centred_products(X, chosen, weight, mean):
     return matrix
 
 
-def inverse_factor(matrix, scale, dtype):
+def inverse_factor(matrix, scale, dtype, slack=None):
     """L^-1 with matrix^-1 about scale L^-T L^-1 scale; the matrix is overwritten.
 
     ``scale`` makes the diagonal about 1, so that the factorisation does not see units of features.
     Applied as two matrix products: positive definite whatever the rounding, and for a few columns
     several times faster than two triangular solves. ``dtype`` is the one the matrix was made in:
-    duplicated or constant features, and its rounding, must not break the factorisation.
+    duplicated or constant features, and its rounding, must not break the factorisation. For that
+    the diagonal gets 8 ``slack`` times its rounding, by default as many as there are rows.
     """
+    slack = len(matrix) if slack is None else slack
     matrix *= scale[:, np.newaxis]
     matrix *= scale
-    matrix.flat[:: len(matrix) + 1] += 8 * len(matrix) * np.finfo(dtype).eps
+    matrix.flat[:: len(matrix) + 1] += 8 * slack * np.finfo(dtype).eps
     factor = linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
     invert = linalg.get_lapack_funcs("trtri", (factor,))
     return invert(factor, lower=True, overwrite_c=True)[0]
@@ -291,9 +294,20 @@ class HessianAt:
         diagonal = matrix.diagonal().astype(np.float64)
         # where every row is certain there is no curvature whose inverse could be written down
         diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
+        if coupling is not None and n_outputs > 1:
+            # The same change of all logits costs nothing, and no gradient points there: a curvature
+            # like that of the outputs in these directions leaves all others as they are.
+            like = (diagonal.reshape(n_outputs, n_rows).mean(axis=0) / n_outputs).astype(Z.dtype)
+            of_rows = matrix.reshape(n_outputs, n_rows, n_outputs, n_rows)
+            of_rows[:, np.arange(n_rows), :, np.arange(n_rows)] += like[:, np.newaxis, np.newaxis]
+            diagonal += np.tile(like, n_outputs)
         self.scale = 1.0 / np.sqrt(diagonal)
-        # with a little more on the diagonal: softmax intercepts may all move together for nothing
-        self.inverse_factor = inverse_factor(matrix, self.scale.astype(Z.dtype), Z.dtype)
+        scale = self.scale.astype(Z.dtype)
+        if Z.dtype == np.float64:  # flat directions need every digit that there is
+            with contextlib.suppress(np.linalg.LinAlgError):
+                self.inverse_factor = inverse_factor(matrix.copy(), scale, Z.dtype, slack=1)
+                return
+        self.inverse_factor = inverse_factor(matrix, scale, Z.dtype)
 
     def apply(self, gradient, has_intercept):
         """Times a gradient of shape (n_rows, n_outputs)."""

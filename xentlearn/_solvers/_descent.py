@@ -225,8 +225,9 @@ class _Schedule:
             self.objective.relax(extra)
             self.relaxed, self.penalty_changed = extra > 0, True
             self.began, self.ended = n_iter, False
-        self.objective.precondition_at(x, thorough=self.polish)
-        if self.polish and not self.relaxed:
+        thorough = self.polish or n_iter >= SLOW
+        whole = self.objective.precondition_at(x, thorough)
+        if (self.polish or (thorough and whole)) and not self.relaxed:
             self.due = n_iter + (REFRESH if n_iter < OFTEN_AFTER else OFTEN)
         else:
             self.due = n_iter + self.patience
