@@ -464,7 +464,7 @@ def test_polishing_asks_for_a_better_preconditioner(solver):
     class Refreshed(Quadratic):
         at = ()
 
-        def precondition_at(self, vector):
+        def precondition_at(self, vector, thorough):
             self.at = (*self.at, vector.copy())
             self.preconditioner = "exact"
 
@@ -486,7 +486,7 @@ def test_a_hard_problem_asks_for_a_better_preconditioner(solver):
     class Refreshed(Quadratic):
         n_asked = 0
 
-        def precondition_at(self, vector):
+        def precondition_at(self, vector, thorough):
             self.n_asked += 1
             self.preconditioner = "exact"
 

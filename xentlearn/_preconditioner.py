@@ -294,13 +294,14 @@ class HessianAt:
         diagonal = matrix.diagonal().astype(np.float64)
         # where every row is certain there is no curvature whose inverse could be written down
         diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
-        if coupling is not None and n_outputs > 1:
-            # The same change of all logits costs nothing, and no gradient points there: a curvature
-            # like that of the outputs in these directions leaves all others as they are.
-            like = (diagonal.reshape(n_outputs, n_rows).mean(axis=0) / n_outputs).astype(Z.dtype)
+        free = np.flatnonzero(np.append(penalty, np.zeros(n_rows - len(penalty))) == 0)
+        if coupling is not None and n_outputs > 1 and len(free):
+            # The same change of all logits costs nothing without a penalty, and no gradient points
+            # there: a curvature like that of the outputs leaves all other directions as they are.
+            like = diagonal.reshape(n_outputs, n_rows)[:, free].mean(axis=0) / n_outputs
             of_rows = matrix.reshape(n_outputs, n_rows, n_outputs, n_rows)
-            of_rows[:, np.arange(n_rows), :, np.arange(n_rows)] += like[:, np.newaxis, np.newaxis]
-            diagonal += np.tile(like, n_outputs)
+            of_rows[:, free, :, free] += like.astype(Z.dtype)[:, np.newaxis, np.newaxis]
+            diagonal.reshape(n_outputs, n_rows)[:, free] += like
         self.scale = 1.0 / np.sqrt(diagonal)
         scale = self.scale.astype(Z.dtype)
         if Z.dtype == np.float64:  # flat directions need every digit that there is

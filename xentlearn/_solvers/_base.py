@@ -17,9 +17,10 @@ hessian_product(vector, direction) -> ndarray
     Hessian at ``vector`` times ``direction``.
 precondition(gradient) -> ndarray
     An approximate inverse Hessian, positive definite and linear, times ``gradient``.
-precondition_at(vector), optional
+precondition_at(vector, thorough) -> bool, optional
     Makes ``precondition`` use the curvature at ``vector``, where it can; asked for by a solver that
-    polishes, or that finds the problem hard.
+    polishes, or that finds the problem hard; to the last digit if ``thorough``. Whether it is the
+    whole Hessian.
 hessian_at(vector)
     Makes ``precondition`` the inverse Hessian at ``vector``; a ValueError if it is too large.
 path(vector), relax(strength), extra_penalty(vector), optional
