@@ -158,12 +158,14 @@ RACES = {
     "breast-cancer": lambda _: load_breast_cancer(return_X_y=True),
     "digits-products": lambda _: products_of_pixels(),
 }
+STRENGTHS = {"probe": 10.0, "probe16": 10.0, "text": 10.0}  # of C, elsewhere 1
 GAPS = {"probe": (1e-3, 1e-4), "probe16": (1e-3, 1e-4)}  # elsewhere 1e-4
 
 
 def race_problem(name, folder):
     """The task of a race."""
-    return Problem(name, *RACES[name](folder), gaps=GAPS.get(name, (1e-4,)))
+    X, y = RACES[name](folder)
+    return Problem(name, X, y, STRENGTHS.get(name, 1.0), GAPS.get(name, (1e-4,)))
 
 
 SMALL = {
