@@ -13,6 +13,7 @@ from ._base import require
 from ._descent import descend
 
 REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
+HARDLY_CHANGED = 1e-3  # left of the slope by one step: the Hessian there is still good enough
 LITTLE = 0.3  # of the mean gain per product so far: there the products end
 LEAST_PRODUCTS = 3
 MOST_PRODUCTS = 100
@@ -47,17 +48,27 @@ class WholeHessian:
 
     def __init__(self, objective):
         self.objective = objective
+        self.clear()
 
     def add(self, step, change):
         """Nothing is learnt from steps."""
 
     def clear(self):
-        """Nor is there anything to forget."""
+        """Make the next Hessian in any case."""
+        self.decrement = 0.0
 
     def direction(self, point, gradient):
-        """-H^-1 gradient."""
+        """-H^-1 gradient; after a step that left little to do, with the Hessian before it."""
+        if self.decrement > 0:
+            direction = -self.objective.precondition(gradient)
+            decrement = -(gradient @ direction)
+            if decrement <= HARDLY_CHANGED * self.decrement:
+                self.decrement = decrement
+                return direction
         self.objective.hessian_at(point)
-        return -self.objective.precondition(gradient)
+        direction = -self.objective.precondition(gradient)
+        self.decrement = -(gradient @ direction)
+        return direction
 
 
 class ConjugateGradients:
