@@ -90,7 +90,7 @@ class LinearObjective:
         n_alternatives = 2 if mass.ndim == 2 else self.n_outputs
         self.value_scale = 1e-6 * self.mass.sum() * np.log(n_alternatives)
 
-        mean, variance = weighted_moments(X, row_weight)
+        mean, variance = weighted_moments(X, row_weight, n_threads)
         self.mean = mean if fit_intercept else np.zeros(self.n_features)
         if not fit_intercept and isinstance(X, np.ndarray):
             variance = variance + mean**2
@@ -213,7 +213,9 @@ class LinearObjective:
         elif blocks_fit(len(self.X), self.n_features, self.n_outputs):
             if self._leverage is None:
                 self._covariance = self.preconditioner.covariance
-                self._leverage = leverages(self.X, self.mean, self.preconditioner)
+                self._leverage = leverages(
+                    self.X, self.mean, self.preconditioner, self.n_threads
+                )
             _, curvature = self._curvature(vector)
             with contextlib.suppress(np.linalg.LinAlgError):
                 self.preconditioner = BlocksAt(

@@ -10,16 +10,15 @@ X is sparse or too wide for a matrix of n_features squared.
 """
 
 import contextlib
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import linalg, sparse
+from scipy.linalg import blas
 
 # Most multiply-adds for which the Hessian itself is made: a tenth of a second.
 HESSIAN_WORK = 3e9
-HESSIAN_NUMBERS = 500_000  # in rows of its products at a time: a second-level cache holds them
-MOST_PARTED_ROWS = 2000  # of a Hessian that is made in parts: 32 MB each
+HESSIAN_NUMBERS = 1_000_000  # in rows of its products at a time
 MOST_HESSIAN_ROWS = 6000  # 288 MB
 LEAST_CURVATURE = 1e-100  # whose inverse can still be squared
 # Most numbers in the matrices of all outputs together: 64 MB in float32.
@@ -37,7 +36,8 @@ SKETCH = 16  # random projections that leverages are estimated from
 SHARE = 0.02  # of an output's curvature that all rows get alike; 0.002 and 0.3 were slower
 MOST_LOGITS = 50_000_000  # of all rows together, for the curvature at a point
 BLOCK_NUMBERS = 100_000  # of X at a time
-BLOCK_ROWS = 4096  # of X at a time for a product with itself
+BLOCK_ROWS = 512  # of X at a time for a product with itself: a second-level cache holds them
+N_PARTS = 8  # of rows that are summed by several threads
 SPARSE_BLOCK_ROWS = 65_536
 
 
@@ -46,7 +46,21 @@ def computing_dtype(X):
     return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
 
 
-def weighted_moments(X, weight):
+def sum_of_parts(function, n_rows, n_threads, parted=True):
+    """Sum of ``function(rows)`` over slices of ``range(n_rows)``, by several threads.
+
+    The slices go by ``n_rows`` alone, so that the sum does not depend on the number of threads.
+    BLAS itself has one thread during a fit. Where it is not worth it (``parted``), one slice.
+    """
+    if not parted:
+        return function(slice(0, n_rows))
+    bounds = np.linspace(0, n_rows, N_PARTS + 1).astype(int).tolist()
+    parts = [slice(begin, end) for begin, end in zip(bounds, bounds[1:], strict=False)]
+    with ThreadPoolExecutor(n_threads) as pool:
+        return sum(pool.map(function, parts))
+
+
+def weighted_moments(X, weight, n_threads=1):
     """Weighted mean and variance of each feature, in float64.
 
     Parameters
@@ -54,6 +68,7 @@ def weighted_moments(X, weight):
     X : ndarray or CSR of shape (n_samples, n_features)
     weight : ndarray of shape (n_samples,)
         With a positive sum.
+    n_threads : int, default=1
 
     Returns
     -------
@@ -66,7 +81,7 @@ def weighted_moments(X, weight):
         If a square overflows.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, variance = _moments(X, weight)
+        mean, variance = _moments(X, weight, n_threads)
     if not np.isfinite(variance).all():
         feature = int(np.argmin(np.isfinite(variance)))
         raise ValueError(
@@ -76,7 +91,7 @@ def weighted_moments(X, weight):
     return mean, variance
 
 
-def _moments(X, weight):
+def _moments(X, weight, n_threads):
     total, dtype = weight.sum(), computing_dtype(X)
     n_samples, n_features = X.shape
     mean, variance = np.zeros(n_features), np.zeros(n_features)
@@ -91,20 +106,33 @@ def _moments(X, weight):
         return mean / total, variance / total
     # sums over a block in the dtype of X, over blocks in float64
     weight = weight.astype(dtype)
-    for rows in row_blocks(X):
-        mean += weight[rows] @ X[rows].astype(dtype, copy=False)
-    mean /= total
-    for rows in row_blocks(X):
-        centred = X[rows].astype(dtype, copy=False) - mean.astype(dtype)
-        centred *= centred
-        variance += weight[rows] @ centred
-    return mean, variance / total
+    parted = X.size >= PARTED_WORK / 10
+
+    def weighted_sum(part):
+        result = np.zeros(n_features)
+        for rows in row_blocks(X, part):
+            result += weight[rows] @ X[rows].astype(dtype, copy=False)
+        return result
+
+    mean = sum_of_parts(weighted_sum, n_samples, n_threads, parted) / total
+    centre = mean.astype(dtype)
+
+    def weighted_squares(part):
+        result = np.zeros(n_features)
+        for rows in row_blocks(X, part):
+            centred = X[rows].astype(dtype, copy=False) - centre
+            centred *= centred
+            result += weight[rows] @ centred
+        return result
+
+    return mean, sum_of_parts(weighted_squares, n_samples, n_threads, parted) / total
 
 
-def row_blocks(X):
-    """Slices of rows of a dense X, each of a size that a second-level cache holds."""
+def row_blocks(X, part=slice(None)):
+    """Slices of (a part of) the rows of a dense X, each of a size that a second-level cache holds."""
     n_rows = max(1, BLOCK_NUMBERS // max(1, X.shape[1]))
-    return [slice(begin, begin + n_rows) for begin in range(0, len(X), n_rows)]
+    begin, end, _ = part.indices(len(X))
+    return [slice(at, min(at + n_rows, end)) for at in range(begin, end, n_rows)]
 
 
 def reach(X, weight, mean):
@@ -145,47 +173,75 @@ def covariance(X, weight, mean, n_threads=1):
         products = (rows.multiply(weight[:, np.newaxis]).T @ rows).toarray() / weight.sum()
         # about the mean of all rows, also where these are only some
         own = weight @ rows / weight.sum()
-        return products - np.outer(own, mean) - np.outer(mean, own) + np.outer(mean, mean)
-    # parts by size alone, so that the sum does not depend on the number of threads
-    n_parts = 4 if len(chosen) * n_features**2 >= PARTED_WORK else 1
-    if n_parts == 1:
-        return centred_products(X, chosen, weight, mean) / weight.sum()
-    parts = zip(np.array_split(chosen, n_parts), np.array_split(weight, n_parts), strict=True)
-    with ThreadPoolExecutor(n_threads) as pool:  # BLAS itself has one thread during a fit
-        products = pool.map(lambda part: centred_products(X, *part, mean), parts)
-        return sum(products) / weight.sum()
+        products -= np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean)
+        return products.astype(computing_dtype(X), copy=False)
+    matrix = sum_of_parts(
+        lambda part: centred_products(X, chosen[part], weight[part], mean),
+        len(chosen),
+        n_threads,
+        len(chosen) * n_features**2 >= PARTED_WORK,
+    )
+    matrix /= weight.sum()
+    return matrix
 
 
 def centred_products(X, chosen, weight, mean):
-    """Sum of weight (x - mean) (x - mean)^T over the chosen rows, in float64 block by block."""
-    matrix, dtype = np.zeros((X.shape[1], X.shape[1])), computing_dtype(X)
+    """Sum of weight (x - mean) (x - mean)^T over the chosen rows, in the dtype X is computed in.
+
+    A few digits are enough: see the slack in ``cholesky_factor``. Products by NumPy, which lets
+    other threads go on; scipy.linalg.blas.syrk, half the work, does not.
+    """
+    n_features, dtype = X.shape[1], computing_dtype(X)
+    matrix, mean = np.zeros((n_features, n_features), dtype=dtype), mean.astype(dtype)
+    root = np.sqrt(weight).astype(dtype)[:, np.newaxis]
     for begin in range(0, len(chosen), BLOCK_ROWS):
         rows = slice(begin, begin + BLOCK_ROWS)
-        centred = X[chosen[rows]].astype(dtype, copy=False) - mean.astype(dtype)
-        centred *= np.sqrt(weight[rows, np.newaxis]).astype(dtype)
+        centred = X[chosen[rows]].astype(dtype, copy=False) - mean
+        centred *= root[rows]
         matrix += centred.T @ centred
     return matrix
 
 
-def inverse_factor(matrix, scale, dtype, slack=None):
-    """L^-1 with matrix^-1 about scale L^-T L^-1 scale; the matrix is overwritten.
+def cholesky_factor(matrix, scale, slack=None):
+    """L of ``L L^T = scale matrix scale``, in Fortran order.
 
+    The matrix, in C order, is overwritten; only its upper triangle is looked at.
     ``scale`` makes the diagonal about 1, so that the factorisation does not see units of features.
-    Applied as two matrix products: positive definite whatever the rounding, and for a few columns
-    several times faster than two triangular solves. ``dtype`` is the one the matrix was made in:
-    duplicated or constant features, and its rounding, must not break the factorisation. For that
-    the diagonal gets 8 ``slack`` times its rounding, by default as many as there are rows.
+    Duplicated or constant features, and rounding of the matrix, must not break it: for that the
+    diagonal gets 8 ``slack`` times the rounding of its dtype, by default as many as there are rows.
     """
     slack = len(matrix) if slack is None else slack
+    scale = scale.astype(matrix.dtype, copy=False)
     matrix *= scale[:, np.newaxis]
     matrix *= scale
-    matrix.flat[:: len(matrix) + 1] += 8 * slack * np.finfo(dtype).eps
-    # LAPACK itself: for a matrix of forty rows scipy.linalg.cholesky takes five times as long
-    factorise, invert = linalg.get_lapack_funcs(("potrf", "trtri"), (matrix,))
-    factor, info = factorise(matrix.T, lower=True, overwrite_a=True)  # symmetric; .T is no copy
+    matrix.flat[:: len(matrix) + 1] += 8 * slack * np.finfo(matrix.dtype).eps
+    # LAPACK itself: for a matrix of forty rows scipy.linalg.cholesky takes five times as long, and
+    # for one of 784 in float32 numpy.linalg.cholesky three times
+    factor, info = linalg.get_lapack_funcs("potrf", (matrix,))(
+        matrix.T, lower=True, overwrite_a=True
+    )
     if info != 0:
         raise np.linalg.LinAlgError(f"The leading minor of order {info} is not positive definite.")
-    return invert(factor, lower=True, overwrite_c=True)[0]
+    return factor
+
+
+def solve(factor, scale, right):
+    """``scale * (L L^T)^-1 (scale * right)`` for a vector or the columns of a matrix.
+
+    In the dtype of the factor. Its inverse would take as long again to make as the factor itself,
+    and save a quarter of the time here.
+    """
+    if right.ndim == 1:
+        substitute = blas.get_blas_funcs("trsv", (factor,))
+        solved = substitute(factor, (scale * right).astype(factor.dtype, copy=False), lower=True)
+        return scale * substitute(factor, solved, lower=True, trans=True, overwrite_x=True)
+    substitute = blas.get_blas_funcs("trsm", (factor,))
+    scale = scale[:, np.newaxis]
+    # from the right, L^-1 b as (b^T L^-T)^T: rows in C order are columns in Fortran's
+    solved = (scale * right).astype(factor.dtype, copy=False).T
+    for trans in (True, False):
+        solved = substitute(1.0, factor, solved, side=True, lower=True, trans_a=trans, overwrite_b=True)
+    return scale * solved.T
 
 
 class Preconditioner:
@@ -213,23 +269,22 @@ class Preconditioner:
         diagonal[diagonal == 0] = 1.0
         self.curvature = curvature
         self.scale = 1.0 / np.sqrt(diagonal)
-        self.inverse_factor = self.covariance = None
+        self.factor = self.covariance = None
         if X.shape[1] <= MOST_FEATURES:
             self.covariance = covariance(X, weight, mean, n_threads)
-            matrix = curvature * self.covariance
+            matrix = self.covariance * self.covariance.dtype.type(curvature)
             matrix.flat[:: len(matrix) + 1] += l2_reg
-            self.inverse_factor = inverse_factor(matrix, self.scale, computing_dtype(X))
+            self.factor = cholesky_factor(matrix, self.scale)
 
     def apply(self, gradient, has_intercept):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
         result = np.empty_like(gradient)
         n_features = len(self.scale)
-        scale = self.scale[:, np.newaxis]
-        if self.inverse_factor is None:
+        if self.factor is None:
+            scale = self.scale[:, np.newaxis]
             np.multiply(gradient[:n_features], scale**2, out=result[:n_features])
         else:
-            scaled = self.inverse_factor @ (gradient[:n_features] * scale)
-            np.multiply(self.inverse_factor.T @ scaled, scale, out=result[:n_features])
+            result[:n_features] = solve(self.factor, self.scale, gradient[:n_features])
         if has_intercept:
             result[n_features] = gradient[n_features] / self.curvature
         return result
@@ -268,30 +323,27 @@ class HessianAt:
         of_output = [slice(k * n_rows, (k + 1) * n_rows) for k in range(n_outputs)]
         size = n_rows * n_outputs
 
-        def sums(rows):
-            """The matrix of these rows alone, all entries of one output together."""
-            matrix = np.zeros((size, size), dtype=Z.dtype)
-            n_abreast = max(1, HESSIAN_NUMBERS // size)
-            for begin in range(rows.start, rows.stop, n_abreast):
-                block = slice(begin, min(begin + n_abreast, rows.stop))
-                if coupling is not None and n_outputs > 1:
-                    weighted = coupling[block, :, np.newaxis] * Z[block, np.newaxis]
-                    weighted = weighted.reshape(len(weighted), size)
-                    matrix -= weighted.T @ weighted  # BLAS makes half of it and mirrors that
-            for k, at in enumerate(of_output):  # not by p - p^2, which cancels
-                weighted = np.sqrt(curvature[rows, k, np.newaxis]) * Z[rows]
-                matrix[at, at] = weighted.T @ weighted
-            return matrix
+        matrix = np.zeros((size, size), dtype=Z.dtype)
+        coupled = coupling is not None and n_outputs > 1
 
-        # parts by size alone, so that the sums do not depend on the number of threads
-        parted = len(Z) * size**2 >= PARTED_WORK and size <= MOST_PARTED_ROWS
-        if parted:
-            bounds = np.linspace(0, len(Z), 5).astype(int)
-            parts = [slice(begin, end) for begin, end in itertools.pairwise(bounds.tolist())]
-            with ThreadPoolExecutor(n_threads) as pool:  # BLAS itself has one thread during a fit
-                matrix = sum(pool.map(sums, parts))
-        else:
-            matrix = sums(slice(0, len(Z)))
+        def add(k, rows, weighted):
+            """Blocks (k, l) with l >= k, for some rows: the lower ones mirror them."""
+            at = of_output[k]
+            if coupled and at.stop < size:
+                matrix[at, at.stop :] -= weighted[:, at].T @ weighted[:, at.stop :]
+            own = np.sqrt(curvature[rows, k, np.newaxis]) * Z[rows]
+            matrix[at, at] += own.T @ own  # not by p - p^2, which cancels
+
+        n_abreast = max(1, HESSIAN_NUMBERS // size)
+        n_threads = n_threads if len(Z) * size**2 >= PARTED_WORK else 1
+        with ThreadPoolExecutor(n_threads) as pool:  # BLAS itself has one thread during a fit
+            each = pool.map if n_threads > 1 else map
+            for begin in range(0, len(Z), n_abreast):
+                rows, weighted = slice(begin, begin + n_abreast), None
+                if coupled:
+                    weighted = coupling[rows, :, np.newaxis] * Z[rows, np.newaxis]
+                    weighted = weighted.reshape(len(weighted), size)
+                list(each(lambda k, r=rows, w=weighted: add(k, r, w), range(n_outputs)))
         of_features = np.arange(size).reshape(n_outputs, n_rows)[:, : len(penalty)]
         matrix[of_features, of_features] += penalty
         diagonal = matrix.diagonal().astype(np.float64)
@@ -306,22 +358,19 @@ class HessianAt:
             of_rows[:, free, :, free] += like.astype(Z.dtype)[:, np.newaxis, np.newaxis]
             diagonal.reshape(n_outputs, n_rows)[:, free] += like
         self.scale = 1.0 / np.sqrt(diagonal)
-        scale = self.scale.astype(Z.dtype)
         if Z.dtype == np.float64:  # flat directions need every digit that there is
             with contextlib.suppress(np.linalg.LinAlgError):
-                self.inverse_factor = inverse_factor(matrix.copy(), scale, Z.dtype, slack=1)
+                self.factor = cholesky_factor(matrix.copy(), self.scale, slack=1)
                 return
-        self.inverse_factor = inverse_factor(matrix, scale, Z.dtype)
+        self.factor = cholesky_factor(matrix, self.scale)
 
     def apply(self, gradient, has_intercept):
         """Times a gradient of shape (n_rows, n_outputs)."""
-        inverse = self.inverse_factor
-        scaled = (gradient.T.ravel() * self.scale).astype(inverse.dtype, copy=False)
-        solved = (inverse.T @ (inverse @ scaled)) * self.scale
+        solved = solve(self.factor, self.scale, gradient.T.ravel())
         return np.ascontiguousarray(solved.reshape(gradient.shape[::-1]).T)
 
 
-def leverages(X, mean, preconditioner):
+def leverages(X, mean, preconditioner, n_threads=1):
     """How much of the covariance each row makes up, roughly: x^T covariance^-1 x about the mean.
 
     From SKETCH random projections, right to a third: rows are drawn by it, with weights that make
@@ -329,12 +378,18 @@ def leverages(X, mean, preconditioner):
     """
     n_features, dtype = X.shape[1], computing_dtype(X)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_features, SKETCH))
-    projections = preconditioner.scale[:, np.newaxis] * (preconditioner.inverse_factor.T @ signs)
-    projections = projections.astype(dtype)
+    factor = preconditioner.factor
+    projections = blas.get_blas_funcs("trsm", (factor,))(1.0, factor, signs, lower=True, trans_a=True)
+    projections = (preconditioner.scale[:, np.newaxis] * projections).astype(dtype)
+    mean = mean.astype(dtype)
     result = np.empty(len(X))
-    for rows in row_blocks(X):
-        projected = (X[rows].astype(dtype, copy=False) - mean.astype(dtype)) @ projections
+
+    def project(rows):
+        projected = (X[rows].astype(dtype, copy=False) - mean) @ projections
         result[rows] = np.einsum("ij,ij->i", projected, projected)
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(project, row_blocks(X)))
     return result / SKETCH
 
 
@@ -405,14 +460,13 @@ class BlocksAt:
             of_rows = curvature[:, k].astype(np.float64)
             chosen, odds = draw_rows(of_rows * share, n_wanted)
             matrix = centred_products(X, chosen, of_rows[chosen] / odds, mean)
-            matrix += SHARE * of_rows.sum() * covariance
+            matrix += covariance * matrix.dtype.type(SHARE * of_rows.sum())
             matrix.flat[:: len(matrix) + 1] += penalty
-            diagonal = matrix.diagonal().copy()
+            diagonal = matrix.diagonal().astype(np.float64)
             # a feature that is constant where there is curvature: leave its scale alone
             diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
             scale = 1.0 / np.sqrt(diagonal)
-            dtype = computing_dtype(X)
-            return inverse_factor(matrix, scale, dtype).astype(dtype), scale
+            return cholesky_factor(matrix, scale), scale
 
         with ThreadPoolExecutor(n_threads) as pool:  # BLAS itself has one thread during a fit
             self.factors = list(pool.map(factor, range(curvature.shape[1])))
@@ -421,10 +475,8 @@ class BlocksAt:
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
         result = np.empty_like(gradient)
         n_features = len(gradient) - has_intercept
-        for k, (inverse, scale) in enumerate(self.factors):
-            # in the dtype of the factor: casting n_features^2 numbers costs more than the product
-            scaled = (scale * gradient[:n_features, k]).astype(inverse.dtype)
-            result[:n_features, k] = scale * (inverse.T @ (inverse @ scaled))
+        for k, (factor, scale) in enumerate(self.factors):
+            result[:n_features, k] = solve(factor, scale, gradient[:n_features, k])
         if has_intercept:
             result[n_features] = gradient[n_features] * self.intercept_scale
         return result

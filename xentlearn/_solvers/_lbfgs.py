@@ -6,7 +6,7 @@ the units of the features. See Nocedal and Wright, Numerical Optimization (2006)
 """
 
 import numpy as np
-from scipy import linalg
+from scipy.linalg.lapack import dtrtrs as solve_upper  # without checks, a tenth of the time
 
 from ._base import require
 from ._descent import descend
@@ -87,11 +87,11 @@ class Pairs:
         if n == 0:
             return -precondition(gradient)
         order = np.arange(self.n_added - n, self.n_added) % MEMORY
-        R = np.triu(self.products[np.ix_(order, order)])
+        R = self.products[order][:, order]  # the upper triangle of it
         curvature = R.diagonal()
         s, y, newest = self.s[:n], self.y[:n], order[-1]
 
-        alpha = linalg.solve_triangular(R, _rows_times(s, gradient)[order], check_finite=False)
+        alpha = solve_upper(R, _rows_times(s, gradient)[order])[0]
         weights = np.empty(n)
         weights[order] = alpha
         q = gradient - _combination(weights, y)
@@ -101,7 +101,7 @@ class Pairs:
             self.scale = curvature[-1] / (change @ precondition(change))
         r *= self.scale
         right = curvature * alpha - _rows_times(y, r)[order]
-        weights[order] = linalg.solve_triangular(R, right, trans="T", check_finite=False)
+        weights[order] = solve_upper(R, right, trans=1)[0]
         r += _combination(weights, s)
         return np.negative(r, out=r)
 
