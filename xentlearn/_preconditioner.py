@@ -335,9 +335,10 @@ class HessianAt:
             matrix[at, at] += own.T @ own  # not by p - p^2, which cancels
 
         n_abreast = max(1, HESSIAN_NUMBERS // size)
-        n_threads = n_threads if len(Z) * size**2 >= PARTED_WORK else 1
-        with ThreadPoolExecutor(n_threads) as pool:  # BLAS itself has one thread during a fit
-            each = pool.map if n_threads > 1 else map
+        parted = n_threads > 1 and len(Z) * size**2 >= PARTED_WORK
+        # BLAS itself has one thread during a fit
+        with ThreadPoolExecutor(n_threads) if parted else contextlib.nullcontext() as pool:
+            each = pool.map if parted else map
             for begin in range(0, len(Z), n_abreast):
                 rows, weighted = slice(begin, begin + n_abreast), None
                 if coupled:

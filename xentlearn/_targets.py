@@ -26,6 +26,9 @@ from ._validation import (
 )
 
 AUTO_NAMES = ("auto", "log_loss")
+# Kinds of dtype whose values are classes whatever they are: scikit-learn's checks find nothing in
+# them, but take a tenth of the time of a small fit.
+WHOLE = "biu"
 
 
 def resolve_loss(loss):
@@ -231,7 +234,7 @@ def _as_array(y):
                     f"Input y contains NaN or None, first at row {missing.index(True)}; drop these "
                     "rows, or give them a label of their own and name it by 'ignore_class'."
                 )
-        else:
+        elif y.dtype.kind not in WHOLE:
             check_array(y, dtype=None, ensure_2d=False, ensure_min_samples=0, input_name="y")
     return y
 
@@ -245,7 +248,8 @@ def check_consistent_length_with(y, n_samples):
 
 
 def _encode_labels(y, setting, class_weight, weight):
-    check_classification_targets(y)
+    if y.dtype.kind not in WHOLE:
+        check_classification_targets(y)
     ignore_class = getattr(setting, "ignore_class", None)
     counted = np.ones(len(y), dtype=bool)
     if ignore_class is not None:

@@ -97,7 +97,7 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
             extra = objective.extra_penalty(x)
             true_value, true_gap = value - extra, gap + extra / scale
         result.vector, result.objective, result.gap = x, true_value, true_gap
-        result.gradient_norm = float(np.abs(gradient).max(initial=0.0))
+        result.gradient_norm = max(gradient.max(initial=0.0), -gradient.min(initial=0.0))
         result.history["objective"].append(true_value)
         result.history["gap"].append(true_gap)
         result.history["seconds"].append(time.perf_counter() - began)
@@ -155,7 +155,9 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
             return
 
         x_new, value_new, gradient_new = step
-        rule.add(x_new - x, gradient_new - gradient)
+        np.subtract(gradient_new, gradient, out=gradient)  # new memory costs more than the numbers
+        np.subtract(x_new, x, out=direction)
+        rule.add(direction, gradient)
         x, value, gradient = x_new, value_new, gradient_new
         direction, slope = _direction(rule, x, gradient)
         if not slope < 0:  # rounding has made the matrix indefinite
@@ -287,7 +289,8 @@ def line_search(objective, x, value, slope, direction):
     low_value, low_slope = value, slope
     step = 1.0
     for _ in range(MOST_TRIALS):
-        point = x + step * direction
+        point = step * direction
+        point += x
         new_value, new_gradient = objective.value_gradient(point)
         new_slope = new_gradient @ direction
         finite = np.isfinite(new_value) and np.isfinite(new_slope)
