@@ -10,9 +10,9 @@ import functools
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import blas
 
 from ._loss import proba
+from ._parts import Parts
 from ._preconditioner import (
     HESSIAN_WORK,
     MOST_HESSIAN_ROWS,
@@ -30,6 +30,7 @@ from ._preconditioner import (
 PATH_BEGIN = 0.03
 PATH_STEP = 0.1
 MOST_PATH = 5
+PART_NUMBERS = 32_768  # of a vector at a time: 256 KB
 SEPARATED = 0.03  # of the objective at zero coefficients: below it there is no path
 MOST_PATH_BEGIN = 1e-4  # where weights are tiny
 PATH_END = 3.0  # times the penalty that was asked for, at a typical feature: there it may end
@@ -83,6 +84,8 @@ class LinearObjective:
         # made when they are asked for
         self._reach = self._leverage = self._covariance = None
         self._centred_Xs = {}
+        n_abreast = max(1, PART_NUMBERS // max(1, self.n_outputs))
+        self._feature_parts = Parts(self.n_features, n_abreast, n_threads)
         # a sum of n rounding errors of random sign; float32 rows are rounded one by one
         eps = np.finfo(design.dtype).eps
         self.rounding = max(8 * np.finfo(np.float64).eps, eps / np.sqrt(max(1, design.n_rows)))
@@ -155,46 +158,44 @@ class LinearObjective:
         loss, coef_gradient, intercept_gradient = self.design.loss_gradient(
             self.target, coef, intercept, self.n_threads
         )
-        gradient = self._centred(coef_gradient, intercept_gradient)
-        penalty = self._add_penalty(coef, gradient)
+        gradient, penalty = self._centred(coef_gradient, intercept_gradient, coef)
         return float(loss / self.total_weight + penalty), gradient.ravel()
-
-    def _add_penalty(self, coef, gradient):
-        """Add the penalty's gradient, row by row of features; the penalty itself."""
-        if not self.extra.any():  # without temporaries: on sparse text they take longer than a pass
-            coef, gradient = coef.reshape(-1), gradient.reshape(-1)
-            blas.daxpy(coef, gradient, n=len(coef), a=self.l2_reg)
-            return 0.5 * self.l2_reg * np.vdot(coef, coef)
-        penalised = (self.l2_reg + self.extra) * coef
-        gradient[: self.n_features] += penalised
-        return 0.5 * np.vdot(penalised, coef)
 
     def hessian_product(self, vector, direction):
         """Hessian at ``vector`` times ``direction``."""
         coef_direction, intercept_direction = self._packed(direction)
-        product = self._centred(
+        product, _ = self._centred(
             *self.design.hessian_product(
                 self.target,
                 *self._packed(vector),
                 coef_direction,
                 intercept_direction,
                 self.n_threads,
-            )
+            ),
+            coef_direction,
         )
-        self._add_penalty(coef_direction, product)
         return product.ravel()
 
-    def _centred(self, coef_gradient, intercept_gradient):
-        """Gradient of the mean loss in the vector's coordinates, where b = last row - W mean."""
+    def _centred(self, coef_gradient, intercept_gradient, coef):
+        """(gradient, penalty) from the sums over rows, in coordinates where b = last row - W mean.
+
+        In parts that stay in cache: on sparse text this took half as long as the pass.
+        """
         gradient = np.empty(self.shape)
-        of_coef = gradient[: self.n_features]
         intercept_gradient = intercept_gradient / self.total_weight
-        np.divide(coef_gradient, self.total_weight, out=of_coef)
+
+        def add(rows):
+            of_coef = np.divide(coef_gradient[rows], self.total_weight, out=gradient[rows])
+            if self.fit_intercept:
+                of_coef -= self.mean[rows, np.newaxis] * intercept_gradient
+            penalised = (self.l2_reg + self.extra[rows]) * coef[rows]
+            of_coef += penalised
+            return 0.5 * np.vdot(penalised, coef[rows])
+
+        penalty = self._feature_parts.sum(add)
         if self.fit_intercept:
-            if of_coef.size:  # of_coef -= outer(mean, intercept_gradient), without a copy
-                blas.dger(-1.0, intercept_gradient, self.mean, a=of_coef.T, overwrite_a=True)
             gradient[-1] = intercept_gradient
-        return gradient
+        return gradient, penalty
 
     def precondition(self, gradient):
         """Approximate inverse Hessian times a gradient."""

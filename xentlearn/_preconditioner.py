@@ -10,11 +10,12 @@ X is sparse or too wide for a matrix of n_features squared.
 """
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import linalg, sparse
 from scipy.linalg import blas
+
+from ._parts import Parts
 
 # Most multiply-adds for which the Hessian itself is made: a tenth of a second.
 HESSIAN_WORK = 3e9
@@ -46,18 +47,13 @@ def computing_dtype(X):
     return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
 
 
-def sum_of_parts(function, n_rows, n_threads, parted=True):
-    """Sum of ``function(rows)`` over slices of ``range(n_rows)``, by several threads.
+def row_parts(n_rows, n_threads, parted=True):
+    """Parts of rows for several threads; a single one where it is not worth it (not ``parted``).
 
-    The slices go by ``n_rows`` alone, so that the sum does not depend on the number of threads.
-    BLAS itself has one thread during a fit. Where it is not worth it (``parted``), one slice.
+    BLAS itself has one thread during a fit.
     """
-    if not parted:
-        return function(slice(0, n_rows))
-    bounds = np.linspace(0, n_rows, N_PARTS + 1).astype(int).tolist()
-    parts = [slice(begin, end) for begin, end in zip(bounds, bounds[1:], strict=False)]
-    with ThreadPoolExecutor(n_threads) as pool:
-        return sum(pool.map(function, parts))
+    width = -(-n_rows // N_PARTS) if parted else n_rows
+    return Parts(n_rows, max(1, width), n_threads)
 
 
 def weighted_moments(X, weight, n_threads=1):
@@ -106,7 +102,7 @@ def _moments(X, weight, n_threads):
         return mean / total, variance / total
     # sums over a block in the dtype of X, over blocks in float64
     weight = weight.astype(dtype)
-    parted = X.size >= PARTED_WORK / 10
+    parts = row_parts(n_samples, n_threads, X.size >= PARTED_WORK / 10)
 
     def weighted_sum(part):
         result = np.zeros(n_features)
@@ -114,7 +110,7 @@ def _moments(X, weight, n_threads):
             result += weight[rows] @ X[rows].astype(dtype, copy=False)
         return result
 
-    mean = sum_of_parts(weighted_sum, n_samples, n_threads, parted) / total
+    mean = parts.sum(weighted_sum) / total
     centre = mean.astype(dtype)
 
     def weighted_squares(part):
@@ -125,7 +121,7 @@ def _moments(X, weight, n_threads):
             result += weight[rows] @ centred
         return result
 
-    return mean, sum_of_parts(weighted_squares, n_samples, n_threads, parted) / total
+    return mean, parts.sum(weighted_squares) / total
 
 
 def row_blocks(X, part=slice(None)):
@@ -175,12 +171,8 @@ def covariance(X, weight, mean, n_threads=1):
         own = weight @ rows / weight.sum()
         products -= np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean)
         return products.astype(computing_dtype(X), copy=False)
-    matrix = sum_of_parts(
-        lambda part: centred_products(X, chosen[part], weight[part], mean),
-        len(chosen),
-        n_threads,
-        len(chosen) * n_features**2 >= PARTED_WORK,
-    )
+    parts = row_parts(len(chosen), n_threads, len(chosen) * n_features**2 >= PARTED_WORK)
+    matrix = parts.sum(lambda part: centred_products(X, chosen[part], weight[part], mean))
     matrix /= weight.sum()
     return matrix
 
@@ -335,16 +327,13 @@ class HessianAt:
             matrix[at, at] += own.T @ own  # not by p - p^2, which cancels
 
         n_abreast = max(1, HESSIAN_NUMBERS // size)
-        parted = n_threads > 1 and len(Z) * size**2 >= PARTED_WORK
-        # BLAS itself has one thread during a fit
-        with ThreadPoolExecutor(n_threads) if parted else contextlib.nullcontext() as pool:
-            each = pool.map if parted else map
-            for begin in range(0, len(Z), n_abreast):
-                rows, weighted = slice(begin, begin + n_abreast), None
-                if coupled:
-                    weighted = coupling[rows, :, np.newaxis] * Z[rows, np.newaxis]
-                    weighted = weighted.reshape(len(weighted), size)
-                list(each(lambda k, r=rows, w=weighted: add(k, r, w), range(n_outputs)))
+        outputs = Parts(n_outputs, 1, n_threads if len(Z) * size**2 >= PARTED_WORK else 1)
+        for begin in range(0, len(Z), n_abreast):
+            rows, weighted = slice(begin, begin + n_abreast), None
+            if coupled:
+                weighted = coupling[rows, :, np.newaxis] * Z[rows, np.newaxis]
+                weighted = weighted.reshape(len(weighted), size)
+            outputs.each(lambda part, r=rows, w=weighted: add(part.start, r, w))
         of_features = np.arange(size).reshape(n_outputs, n_rows)[:, : len(penalty)]
         matrix[of_features, of_features] += penalty
         diagonal = matrix.diagonal().astype(np.float64)
@@ -389,8 +378,7 @@ def leverages(X, mean, preconditioner, n_threads=1):
         projected = (X[rows].astype(dtype, copy=False) - mean) @ projections
         result[rows] = np.einsum("ij,ij->i", projected, projected)
 
-    with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(project, row_blocks(X)))
+    row_parts(len(X), n_threads).each(lambda part: [project(rows) for rows in row_blocks(X, part)])
     return result / SKETCH
 
 
@@ -469,8 +457,12 @@ class BlocksAt:
             scale = 1.0 / np.sqrt(diagonal)
             return cholesky_factor(matrix, scale), scale
 
-        with ThreadPoolExecutor(n_threads) as pool:  # BLAS itself has one thread during a fit
-            self.factors = list(pool.map(factor, range(curvature.shape[1])))
+        self.factors = [None] * curvature.shape[1]
+
+        def make(part):
+            self.factors[part.start] = factor(part.start)
+
+        Parts(curvature.shape[1], 1, n_threads).each(make)
 
     def apply(self, gradient, has_intercept):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""

@@ -23,6 +23,8 @@ precondition_at(vector, thorough) -> bool, optional
     whole Hessian.
 hessian_at(vector)
     Makes ``precondition`` the inverse Hessian at ``vector``; a ValueError if it is too large.
+n_threads : int, optional
+    Threads that the solver may use for long vectors; 1 if it is not there.
 path(vector), relax(strength), extra_penalty(vector), optional
     Falling strengths of an extra penalty, for a problem that is found hard; put one in force, 0 to
     end it; and what it adds to the value at ``vector``.

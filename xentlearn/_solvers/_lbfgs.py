@@ -8,6 +8,7 @@ the units of the features. See Nocedal and Wright, Numerical Optimization (2006)
 import numpy as np
 from scipy.linalg.lapack import dtrtrs as solve_upper  # without checks, a tenth of the time
 
+from .._parts import Parts
 from ._base import require
 from ._descent import descend
 
@@ -16,7 +17,7 @@ REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 RESCALE = 4  # pairs after which the scale of H0 is made anew: it takes a product with H0
 MEMORY = 20  # pairs kept; 10 takes a third more evaluations on MNIST, 50 saves a few at most
 LARGE = 100_000  # numbers in a vector whose pairs are kept in float32: half the time and memory
-CHUNK = 65_536  # of them that are multiplied at a time, so that sums in float32 stay short
+CHUNK = 65_536  # of them in a part, so that sums in float32 stay short
 
 
 def lbfgs(objective, start, *, tol, max_iter, polish=False, callback=None):
@@ -51,7 +52,9 @@ class Pairs:
     """The rule of L-BFGS: the last MEMORY differences s of points and y of gradients, in rows.
 
     The two loops of the recursion are triangular systems in R, R_ij = s_i.y_j for i not younger
-    than j: with products of whole matrices they take a fraction of the time.
+    than j: with products of whole matrices they take a fraction of the time. Long vectors are
+    worked on in parts, by several threads: products with the pairs read all of their memory. The
+    parts are the same for any number of threads, and so are the sums.
     """
 
     hard = 25
@@ -61,21 +64,28 @@ class Pairs:
     def __init__(self, objective):
         size = objective.size
         self.objective = objective
-        dtype = np.float32 if size >= LARGE else np.float64
+        large = size >= LARGE
+        dtype = np.float32 if large else np.float64
         self.s, self.y = np.empty((2, MEMORY, size), dtype=dtype)  # memory is taken when touched
         self.products = np.zeros((MEMORY, MEMORY))
+        n_threads = getattr(objective, "n_threads", 1)
+        self.parts = Parts(size, CHUNK if large else max(size, 1), n_threads)
         self.clear()
 
-    def add(self, difference, change):
-        """One more pair, unless the function is not convex along it."""
-        if not difference @ change > 0:
-            return
+    def add(self, x, x_new, gradient, gradient_new):
+        """One more pair."""
         at = self.n_added % MEMORY
-        self.s[at], self.y[at] = difference, change
+        s, y = self.s[at], self.y[at]
+
+        def subtract(part):
+            np.subtract(x_new[part], x[part], out=s[part], casting="same_kind")
+            np.subtract(gradient_new[part], gradient[part], out=y[part], casting="same_kind")
+
+        self.parts.each(subtract)
         self.n_added += 1
         n = min(self.n_added, MEMORY)
-        self.products[:n, at] = _rows_times(self.s[:n], self.y[at])
-        if not self.products[at, at] > 0:  # rounding to float32 has the last word
+        self.products[:n, at] = self._times(self.s[:n], y)
+        if not self.products[at, at] > 0:  # by the line search it is, but for rounding
             self.clear()
 
     def clear(self):
@@ -85,38 +95,44 @@ class Pairs:
         """-H gradient, from H0 = scale * preconditioner."""
         precondition, n = self.objective.precondition, min(self.n_added, MEMORY)
         if n == 0:
-            return -precondition(gradient)
+            direction = precondition(gradient)
+            return np.negative(direction, out=direction)
         order = np.arange(self.n_added - n, self.n_added) % MEMORY
         R = self.products[order][:, order]  # the upper triangle of it
         curvature = R.diagonal()
         s, y, newest = self.s[:n], self.y[:n], order[-1]
 
-        alpha = solve_upper(R, _rows_times(s, gradient)[order])[0]
-        weights = np.empty(n)
-        weights[order] = alpha
-        q = gradient - _combination(weights, y)
-        r = precondition(q)
+        alpha = solve_upper(R, self._times(s, gradient)[order])[0]
+        r = precondition(self._minus(gradient, _ordered(alpha, order), y))
         if self.scale is None or self.n_added % RESCALE == 0:
             change = y[newest].astype(np.float64)
             self.scale = curvature[-1] / (change @ precondition(change))
-        r *= self.scale
-        right = curvature * alpha - _rows_times(y, r)[order]
-        weights[order] = solve_upper(R, right, trans=1)[0]
-        r += _combination(weights, s)
-        return np.negative(r, out=r)
+        right = curvature * alpha - self.scale * self._times(y, r)[order]
+        beta = solve_upper(R, right, trans=1)[0]
+        r *= -self.scale
+        return self._minus(r, _ordered(beta, order), s)
+
+    def _times(self, rows, vector):
+        """rows @ vector, in float64."""
+
+        def times(part):
+            return rows[:, part] @ vector[part].astype(rows.dtype, copy=False)
+
+        return self.parts.sum(times, start=np.zeros(len(rows)))
+
+    def _minus(self, vector, weights, rows):
+        """vector - weights @ rows, in float64."""
+        result, weights = np.empty_like(vector), weights.astype(rows.dtype)
+
+        def minus(part):
+            np.subtract(vector[part], weights @ rows[:, part], out=result[part])
+
+        self.parts.each(minus)
+        return result
 
 
-def _rows_times(rows, vector):
-    """rows @ vector, in float64."""
-    if rows.dtype == np.float64:
-        return rows @ vector
-    result = np.zeros(len(rows))
-    for begin in range(0, len(vector), CHUNK):
-        part = slice(begin, begin + CHUNK)
-        result += rows[:, part] @ vector[part].astype(np.float32)
+def _ordered(values, order):
+    """Values of the pairs from the oldest to the newest, by where the pairs are."""
+    result = np.empty(len(values))
+    result[order] = values
     return result
-
-
-def _combination(weights, rows):
-    """weights @ rows, in float64."""
-    return weights.astype(rows.dtype) @ rows

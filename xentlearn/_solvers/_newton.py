@@ -50,7 +50,7 @@ class WholeHessian:
         self.objective = objective
         self.clear()
 
-    def add(self, step, change):
+    def add(self, x, x_new, gradient, gradient_new):
         """Nothing is learnt from steps."""
 
     def clear(self):
@@ -82,7 +82,7 @@ class ConjugateGradients:
     def __init__(self, objective):
         self.objective = objective
 
-    def add(self, step, change):
+    def add(self, x, x_new, gradient, gradient_new):
         """Nothing is learnt from steps."""
 
     def clear(self):
