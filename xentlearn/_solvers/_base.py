@@ -23,6 +23,8 @@ precondition_at(vector, thorough) -> bool, optional
     whole Hessian.
 hessian_at(vector)
     Makes ``precondition`` the inverse Hessian at ``vector``; a ValueError if it is too large.
+certified_gap(vector, value, gradient, wanted) -> float, optional
+    Upper bound of value - minimum, or inf; asked for where it may be at most ``wanted``.
 n_threads : int, optional
     Threads that the solver may use for long vectors; 1 if it is not there.
 path(vector), relax(strength), extra_penalty(vector), optional

@@ -77,6 +77,7 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
         result.objective, result.message = value, "the objective is not finite at the start"
         return
     schedule = _Schedule(objective, rule, polish, tol)
+    certifies = hasattr(objective, "certified_gap") and not polish
     direction, slope = _direction(rule, x, gradient)
     values = []  # with the present penalty
     best_slope, since_best, last_slope, last_gap = np.inf, 0, 0.0, 0.0
@@ -106,6 +107,9 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
             return
 
         wanted = min(tol, POLISHED) if polishing else tol
+        if gap > wanted >= -0.5 * slope / scale and certifies:  # progress is a cautious witness
+            gap = min(gap, objective.certified_gap(x, value, gradient, tol * scale) / scale)
+            result.gap = result.history["gap"][-1] = gap
         ended = gap <= wanted and schedule.settled(result.n_iter)
         if ended and schedule.doubtful(result.n_iter):
             checked = schedule.newton_decrement(x, gradient, result.n_iter) / scale
