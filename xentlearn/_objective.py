@@ -371,7 +371,7 @@ class LinearObjective:
             at = vector.copy()
             at[-self.n_outputs :] -= self._intercept_step(vector, gradient[-self.n_outputs :])
             value_at, gradient_at = self.value_gradient(at)
-            if np.isfinite(value_at):
+            if value_at <= value:  # else the step was too long, and rounding would be too large
                 gap = min(gap, value - value_at + self._duality_gap(at, value_at, gradient_at))
         # what rounding may have taken away: residuals are as large as the loss, times b
         b = vector[self.n_features * self.n_outputs :]

@@ -170,21 +170,21 @@ def covariance(X, weight, mean, n_threads=1):
         # about the mean of all rows, also where these are only some
         own = weight @ rows / weight.sum()
         products -= np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean)
-        return products.astype(computing_dtype(X), copy=False)
+        return products
     parts = row_parts(len(chosen), n_threads, len(chosen) * n_features**2 >= PARTED_WORK)
-    matrix = parts.sum(lambda part: centred_products(X, chosen[part], weight[part], mean))
-    matrix /= weight.sum()
-    return matrix
+    return parts.sum(
+        lambda part: centred_products(X, chosen[part], weight[part], mean, np.float64)
+    ) / weight.sum()
 
 
-def centred_products(X, chosen, weight, mean):
-    """Sum of weight (x - mean) (x - mean)^T over the chosen rows, in the dtype X is computed in.
+def centred_products(X, chosen, weight, mean, sum_dtype):
+    """Sum of weight (x - mean) (x - mean)^T over the chosen rows.
 
-    A few digits are enough: see the slack in ``cholesky_factor``. Products by NumPy, which lets
-    other threads go on; scipy.linalg.blas.syrk, half the work, does not.
+    Products are in the dtype that X is computed in, sums over blocks of them in ``sum_dtype``. By
+    NumPy, which lets other threads go on; scipy.linalg.blas.syrk does not.
     """
     n_features, dtype = X.shape[1], computing_dtype(X)
-    matrix, mean = np.zeros((n_features, n_features), dtype=dtype), mean.astype(dtype)
+    matrix, mean = np.zeros((n_features, n_features), dtype=sum_dtype), mean.astype(dtype)
     root = np.sqrt(weight).astype(dtype)[:, np.newaxis]
     for begin in range(0, len(chosen), BLOCK_ROWS):
         rows = slice(begin, begin + BLOCK_ROWS)
@@ -194,19 +194,21 @@ def centred_products(X, chosen, weight, mean):
     return matrix
 
 
-def cholesky_factor(matrix, scale, slack=None):
+def cholesky_factor(matrix, scale, slack=None, eps=None):
     """L of ``L L^T = scale matrix scale``, in Fortran order.
 
     The matrix, in C order, is overwritten; only its upper triangle is looked at.
     ``scale`` makes the diagonal about 1, so that the factorisation does not see units of features.
     Duplicated or constant features, and rounding of the matrix, must not break it: for that the
-    diagonal gets 8 ``slack`` times the rounding of its dtype, by default as many as there are rows.
+    diagonal gets 8 ``slack`` times ``eps``, by default as many as there are rows, and the rounding
+    of its dtype.
     """
     slack = len(matrix) if slack is None else slack
+    eps = np.finfo(matrix.dtype).eps if eps is None else eps
     scale = scale.astype(matrix.dtype, copy=False)
     matrix *= scale[:, np.newaxis]
     matrix *= scale
-    matrix.flat[:: len(matrix) + 1] += 8 * slack * np.finfo(matrix.dtype).eps
+    matrix.flat[:: len(matrix) + 1] += 8 * slack * eps
     # LAPACK itself: for a matrix of forty rows scipy.linalg.cholesky takes five times as long, and
     # for one of 784 in float32 numpy.linalg.cholesky three times
     factor, info = linalg.get_lapack_funcs("potrf", (matrix,))(
@@ -218,22 +220,10 @@ def cholesky_factor(matrix, scale, slack=None):
 
 
 def solve(factor, scale, right):
-    """``scale * (L L^T)^-1 (scale * right)`` for a vector or the columns of a matrix.
-
-    In the dtype of the factor. Its inverse would take as long again to make as the factor itself,
-    and save a quarter of the time here.
-    """
-    if right.ndim == 1:
-        substitute = blas.get_blas_funcs("trsv", (factor,))
-        solved = substitute(factor, (scale * right).astype(factor.dtype, copy=False), lower=True)
-        return scale * substitute(factor, solved, lower=True, trans=True, overwrite_x=True)
-    substitute = blas.get_blas_funcs("trsm", (factor,))
-    scale = scale[:, np.newaxis]
-    # from the right, L^-1 b as (b^T L^-T)^T: rows in C order are columns in Fortran's
-    solved = (scale * right).astype(factor.dtype, copy=False).T
-    for trans in (True, False):
-        solved = substitute(1.0, factor, solved, side=True, lower=True, trans_a=trans, overwrite_b=True)
-    return scale * solved.T
+    """``scale * (L L^T)^-1 (scale * right)`` for a vector, in the dtype of the factor."""
+    substitute = blas.get_blas_funcs("trsv", (factor,))
+    solved = substitute(factor, (scale * right).astype(factor.dtype, copy=False), lower=True)
+    return scale * substitute(factor, solved, lower=True, trans=True, overwrite_x=True)
 
 
 class Preconditioner:
@@ -261,22 +251,26 @@ class Preconditioner:
         diagonal[diagonal == 0] = 1.0
         self.curvature = curvature
         self.scale = 1.0 / np.sqrt(diagonal)
-        self.factor = self.covariance = None
+        self.inverse_factor = self.covariance = None
         if X.shape[1] <= MOST_FEATURES:
             self.covariance = covariance(X, weight, mean, n_threads)
-            matrix = self.covariance * self.covariance.dtype.type(curvature)
+            matrix = curvature * self.covariance
             matrix.flat[:: len(matrix) + 1] += l2_reg
-            self.factor = cholesky_factor(matrix, self.scale)
+            factor = cholesky_factor(matrix, self.scale, eps=np.finfo(computing_dtype(X)).eps)
+            # Two products with L^-1 are positive definite whatever the rounding, and for the
+            # columns of a matrix several times faster than solving.
+            self.inverse_factor = linalg.lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
 
     def apply(self, gradient, has_intercept):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
         result = np.empty_like(gradient)
         n_features = len(self.scale)
-        if self.factor is None:
-            scale = self.scale[:, np.newaxis]
+        scale = self.scale[:, np.newaxis]
+        if self.inverse_factor is None:
             np.multiply(gradient[:n_features], scale**2, out=result[:n_features])
         else:
-            result[:n_features] = solve(self.factor, self.scale, gradient[:n_features])
+            scaled = self.inverse_factor @ (gradient[:n_features] * scale)
+            np.multiply(self.inverse_factor.T @ scaled, scale, out=result[:n_features])
         if has_intercept:
             result[n_features] = gradient[n_features] / self.curvature
         return result
@@ -368,10 +362,8 @@ def leverages(X, mean, preconditioner, n_threads=1):
     """
     n_features, dtype = X.shape[1], computing_dtype(X)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_features, SKETCH))
-    factor = preconditioner.factor
-    projections = blas.get_blas_funcs("trsm", (factor,))(1.0, factor, signs, lower=True, trans_a=True)
-    projections = (preconditioner.scale[:, np.newaxis] * projections).astype(dtype)
-    mean = mean.astype(dtype)
+    projections = preconditioner.scale[:, np.newaxis] * (preconditioner.inverse_factor.T @ signs)
+    projections, mean = projections.astype(dtype), mean.astype(dtype)
     result = np.empty(len(X))
 
     def project(rows):
@@ -448,8 +440,10 @@ class BlocksAt:
         def factor(k):
             of_rows = curvature[:, k].astype(np.float64)
             chosen, odds = draw_rows(of_rows * share, n_wanted)
-            matrix = centred_products(X, chosen, of_rows[chosen] / odds, mean)
-            matrix += covariance * matrix.dtype.type(SHARE * of_rows.sum())
+            # all in the dtype of X: the slack covers its rounding, and float32 takes half the time
+            dtype = computing_dtype(X)
+            matrix = centred_products(X, chosen, of_rows[chosen] / odds, mean, dtype)
+            matrix += covariance * dtype.type(SHARE * of_rows.sum())
             matrix.flat[:: len(matrix) + 1] += penalty
             diagonal = matrix.diagonal().astype(np.float64)
             # a feature that is constant where there is curvature: leave its scale alone
