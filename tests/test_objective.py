@@ -690,13 +690,13 @@ def test_optimality_gap_says_something_at_the_start(name, fit_intercept, rng):
 def test_optimality_gap_is_its_formula(name, rng):
     """Without an intercept: that of the dual at q = (1 - tau) t + tau p, for the best tau."""
     case = make_case(name, rng)
-    objective = case.objective(fit_intercept=False)
     weight, total = case.weights()
     weight = weight / total
     targets = (1 - case.smoothing) * case.targets + case.smoothing / N_OUTPUTS
     n_useful = 0
     for scale in (0.0, 0.01, 0.1, 1.0):
         for _ in range(5):
+            objective = case.objective(fit_intercept=False)  # it remembers the best bound
             vector = scale * rng.normal(size=objective.size)
             value, gap = objective.optimality_gap(vector)
             p = softmax(case.X @ objective.unpack(vector)[0].T, axis=1)
