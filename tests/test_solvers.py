@@ -514,8 +514,8 @@ def test_polishing_does_not_undo_convergence(solver):
 @only_lbfgs
 def test_polish_ends(solver):
     """After POLISH_ITERATIONS the tolerance is as good as any."""
-    rough = run(solver, Quadratic(size=100, condition=1e4), tol=0.1)
-    result = run(solver, Quadratic(size=100, condition=1e4), tol=0.1, polish=True)
+    rough = run(solver, Quadratic(size=100, condition=3e3), tol=0.1)
+    result = run(solver, Quadratic(size=100, condition=3e3), tol=0.1, polish=True)
     assert rough.n_iter < POLISH_ITERATIONS
     assert result.converged
     assert result.message == "the gap reached 'tol'"

@@ -42,6 +42,7 @@ STEP_WORK = 2e9
 STEP_NUMBERS = 1_000_000
 SEPARATED = 0.03  # of the objective at zero coefficients: below it there is no path
 MOST_PATH_BEGIN = 1e-4  # where weights are tiny
+MOST_MOVE = 3.0  # of a row's logit by one feature and step, once a problem is found hard
 PATH_END = 3.0  # times the penalty that was asked for, at a typical feature: there it may end
 
 
@@ -316,6 +317,21 @@ class LinearObjective:
             strengths.append(at)
             at *= PATH_STEP
         return strengths
+
+    def clip(self, direction):
+        """A direction of which no feature alone moves a row's logit by more than MOST_MOVE.
+
+        Once ``path`` has found a hard problem. There the model of the curvature is valid for a few
+        units of a logit only: without this, whole steps shrink to a tenth or less because of
+        features that few rows have.
+        """
+        if self._reach is None:
+            return direction
+        most = MOST_MOVE / np.maximum(self._reach, np.finfo(float).tiny)[:, np.newaxis]
+        clipped = direction.copy()
+        W = clipped.reshape(self.shape)[: self.n_features]
+        np.clip(W, -most, most, out=W)
+        return clipped
 
     def relax(self, strength):
         """Add strength / 2 * sum_j (r_j ||W_j||)^2, with r_j the reach of feature j; 0 ends it.

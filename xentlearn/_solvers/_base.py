@@ -23,6 +23,8 @@ precondition_at(vector, thorough) -> bool, optional
     whole Hessian.
 hessian_at(vector)
     Makes ``precondition`` the inverse Hessian at ``vector``; a ValueError if it is too large.
+clip(direction) -> ndarray, optional
+    A direction kept within where the curvature that the objective knows of is valid.
 certified_gap(vector, value, gradient, wanted) -> float, optional
     Upper bound of value - minimum, or inf; asked for where it may be at most ``wanted``.
 n_threads : int, optional

@@ -17,6 +17,8 @@ REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 RESCALE = 4  # pairs after which the scale of H0 is made anew: it takes a product with H0
 MEMORY = 20  # pairs kept; 10 takes a third more evaluations on MNIST, 50 saves a few at most
 LARGE = 100_000  # numbers in a vector whose pairs are kept in float32: half the time and memory,
+LONG_MEMORY = 200  # of a descent that has been slow: a third fewer iterations of raw MNIST. From
+LONG_NUMBERS = 4_000_000  # the start they cost: on digits old pairs mislead. At most so many numbers
 FEWER = 8  # and fewer of them: 20 save no iteration on sparse text, and take a third of the time
 CHUNK = 65_536  # of them in a part, so that sums in float32 stay short
 
@@ -93,13 +95,32 @@ class Pairs:
     def clear(self):
         self.n_added, self.scale = 0, None
 
+    def lengthen(self):
+        """Keep more pairs from now on."""
+        memory, size = min(LONG_MEMORY, LONG_NUMBERS // max(1, self.s.shape[1])), self.s.shape[1]
+        if memory <= self.memory:
+            return
+        order = self._order()
+        for name in ("s", "y"):
+            longer = np.empty((memory, size), dtype=self.s.dtype)
+            longer[: len(order)] = getattr(self, name)[order]
+            setattr(self, name, longer)
+        products = np.zeros((memory, memory))
+        products[: len(order), : len(order)] = self.products[order][:, order]
+        self.products, self.memory, self.n_added = products, memory, len(order)
+
+    def _order(self):
+        """Where the pairs are, from the oldest to the newest."""
+        n = min(self.n_added, self.memory)
+        return np.arange(self.n_added - n, self.n_added) % self.memory
+
     def direction(self, point, gradient):
         """-H gradient, from H0 = scale * preconditioner."""
-        precondition, n = self.objective.precondition, min(self.n_added, self.memory)
+        precondition, order = self.objective.precondition, self._order()
+        n = len(order)
         if n == 0:
             direction = precondition(gradient)
             return np.negative(direction, out=direction)
-        order = np.arange(self.n_added - n, self.n_added) % self.memory
         R = self.products[order][:, order]  # the upper triangle of it
         curvature = R.diagonal()
         s, y, newest = self.s[:n], self.y[:n], order[-1]

@@ -53,6 +53,9 @@ class WholeHessian:
     def add(self, x, x_new, gradient, gradient_new):
         """Nothing is learnt from steps."""
 
+    def lengthen(self):
+        """There is no memory."""
+
     def clear(self):
         """Make the next Hessian in any case."""
         self.decrement = 0.0
@@ -84,6 +87,9 @@ class ConjugateGradients:
 
     def add(self, x, x_new, gradient, gradient_new):
         """Nothing is learnt from steps."""
+
+    def lengthen(self):
+        """There is no memory."""
 
     def clear(self):
         """Nor is there anything to forget."""
