@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import logsumexp
+from threadpoolctl import ThreadpoolController
 
 BLOCK = 4096  # rows whose logits are held at a time
 PAUSE = 0.3  # seconds, for the threads of the last solver to stop spinning
+POOLS = ThreadpoolController()
 QUICK, REPEATS = 1.0, 3  # fits are repeated while all of them took less than so many seconds
 FINE = 1.2  # numbers of iterations are told apart up to this factor
 
@@ -29,6 +31,28 @@ def objective(coef, intercept, problem):
     return float(total + np.vdot(coef, coef) / (2 * C)) / len(y)
 
 
+def blas_threads(n_threads):
+    """Context in which BLAS has so many threads; None: as many as it likes."""
+    return POOLS.limit(limits=n_threads, user_api="blas")
+
+
+def fastest_blas_threads(fit):
+    """None or 1: with how many threads of BLAS ``fit()`` is faster.
+
+    Peers get as many. Where cores are virtual, two threads of OpenBLAS can take twenty times as
+    long as one, and a race with default settings would show nothing else.
+    """
+    seconds = {}
+    for n_threads in (None, 1):
+        with blas_threads(n_threads), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit()
+            begin = time.perf_counter()
+            fit()
+            seconds[n_threads] = time.perf_counter() - begin
+    return min(seconds, key=seconds.get)
+
+
 @dataclass
 class Run:
     """One fit from scratch."""
@@ -39,18 +63,19 @@ class Run:
     objective: float
     n_iter: int
     warnings: list  # their names
+    blas_threads: int | None  # None: as many as BLAS likes
 
     def stopped_early(self):
         """Whether it was not the number of iterations that ended it."""
         return self.n_iter < self.setting
 
 
-def attempt(peer, problem, X, setting):
+def attempt(peer, problem, X, setting, n_blas_threads=None):
     """Run a whole fit; one that is quick is repeated, for the median."""
     time.sleep(PAUSE)
     seconds = []
     while not seconds or (len(seconds) < REPEATS and sum(seconds) < QUICK):
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, blas_threads(n_blas_threads):
             warnings.simplefilter("always")
             begin = time.perf_counter()
             found = peer.fit(X, problem.y, problem.C, setting)
@@ -63,6 +88,7 @@ def attempt(peer, problem, X, setting):
         value if math.isfinite(value) else math.inf,
         found.n_iter,
         sorted(warning.category.__name__ for warning in caught),
+        n_blas_threads,
     )
 
 
@@ -86,11 +112,15 @@ def climb(peer, problem, minimum, limit, report):
 
     A peer that stops short of a gap by itself in float32 goes on in float64.
     """
-    every_run = []
+    every_run, n_blas_threads = [], "unknown"
     first = peer.first
     for dtype in peer.dtypes_for(problem.X):
         X = problem.X.astype(dtype, copy=False)
         runs = []
+        if n_blas_threads == "unknown":
+            n_blas_threads = fastest_blas_threads(
+                lambda X=X: peer.fit(X, problem.y, problem.C, peer.first)
+            )
         for gap in sorted(problem.gaps, reverse=True):
             while setting := next_setting(runs, minimum * (1 + gap), first):
                 spent = sum(run.seconds for run in every_run)
@@ -99,7 +129,7 @@ def climb(peer, problem, minimum, limit, report):
                     expected = last.seconds * setting / last.setting
                     if spent + expected > limit:
                         return every_run
-                runs.append(attempt(peer, problem, X, setting))
+                runs.append(attempt(peer, problem, X, setting, n_blas_threads))
                 every_run.append(runs[-1])
                 report(runs[-1])
         if min(run.objective for run in runs) <= minimum * (1 + min(problem.gaps)):
@@ -108,8 +138,11 @@ def climb(peer, problem, minimum, limit, report):
     return every_run
 
 
-def interleaved(functions, rounds, limit):
-    """{name: (median seconds, last result)} of functions called in turns, for ``limit`` seconds."""
+def interleaved(functions, rounds, limit, threads):
+    """{name: (median seconds, last result)} of functions called in turns, for ``limit`` seconds.
+
+    ``threads`` has the threads of BLAS of those that do not get as many as BLAS likes.
+    """
     seconds = {name: [] for name in functions}
     results = {}
     begin = time.perf_counter()
@@ -117,7 +150,8 @@ def interleaved(functions, rounds, limit):
         if (time.perf_counter() - begin) * (done + 1) > limit * max(done, 1):
             break
         for name, function in functions.items():
-            start = time.perf_counter()
-            results[name] = function()
-            seconds[name].append(time.perf_counter() - start)
+            with blas_threads(threads.get(name)):
+                start = time.perf_counter()
+                results[name] = function()
+                seconds[name].append(time.perf_counter() - start)
     return {name: (statistics.median(seconds[name]), results[name]) for name in functions}

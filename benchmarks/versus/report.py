@@ -84,6 +84,8 @@ def peer_finish(solver, runs, gap, minimum):
         seconds = max(run["seconds"] for run in runs)
     gave_up = not there and runs[-1]["n_iter"] < runs[-1]["setting"]
     how = f"{runs[best]['n_iter']} iterations, {runs[best]['dtype']}"
+    if runs[best]["blas_threads"] is not None:
+        how += f", BLAS with {runs[best]['blas_threads']} thread"
     how += ", stopped by itself" if gave_up else ""
     return Finish(solver, seconds, bool(there), gaps[best], how, gave_up)
 

@@ -3,6 +3,7 @@
 Every task returns plain numbers, which ``report`` and ``picture`` turn into tables and curves.
 """
 
+import functools
 import itertools
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from measure import attempt, climb, interleaved, objective
+from measure import attempt, climb, fastest_blas_threads, interleaved, objective
 from memory import ESTIMATORS
 from problems import Problem, probe, race_problem, searched, small
 from sklearn.linear_model import LogisticRegression
@@ -108,16 +109,14 @@ def small_fits(args):
     for problem in small():
         progress(f"small: {problem.name}")
         estimators = {"xentlearn": SoftmaxClassifier, "scikit-learn": LogisticRegression}
+        functions = {
+            name: functools.partial(fit_default, estimator, problem)
+            for name, estimator in estimators.items()
+        }
+        threads = {"scikit-learn": fastest_blas_threads(functions["scikit-learn"])}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            measured = interleaved(
-                {
-                    name: lambda e=estimator, p=problem: e().fit(p.X, p.y)
-                    for name, estimator in estimators.items()
-                },
-                SMALL_ROUNDS,
-                args.limit,
-            )
+            measured = interleaved(functions, SMALL_ROUNDS, args.limit, threads)
         yield {
             "kind": "small",
             "task": problem.name,
@@ -130,6 +129,11 @@ def small_fits(args):
                 for name, (seconds, model) in measured.items()
             },
         }
+
+
+def fit_default(estimator, problem):
+    """A fit with default settings."""
+    return estimator().fit(problem.X, problem.y)
 
 
 def warned(estimator, X, y):
@@ -155,14 +159,13 @@ def searches(args):
         if args.rows:
             problem = problem.first_rows(args.rows)
         progress(f"gridsearch: {problem.name}")
-        measured = interleaved(
-            {
-                name: lambda e=estimator, p=problem: search(e, p)
-                for name, estimator in SEARCHED.items()
-            },
-            SEARCH_ROUNDS,
-            args.limit,
-        )
+        n_threads = fastest_blas_threads(functools.partial(fit_default, LogisticRegression, problem))
+        functions = {
+            name: functools.partial(search, estimator, problem)
+            for name, estimator in SEARCHED.items()
+        }
+        threads = {name: n_threads for name in SEARCHED if name != "xentlearn"}
+        measured = interleaved(functions, SEARCH_ROUNDS, args.limit, threads)
         yield {
             "kind": "gridsearch",
             "task": f"{problem.name} ({problem.shape.rsplit(',', 1)[0]})",
