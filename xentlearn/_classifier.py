@@ -237,11 +237,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         kept, y = y.with_weight()
         X = X[kept]
         row_weight = y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1)
-        small = X.shape[0] * X.shape[1] * y.n_outputs <= SMALL_WORK
-        n_threads = effective_n_threads()
+        work = X.shape[0] * X.shape[1] * y.n_outputs
+        # asking how many takes as long as some passes over so little
+        n_threads = 1 if work <= POLISHED_WORK else effective_n_threads()
         with sequential_blas:
             centred = objective = None
-            if small or is_wide(X):
+            if work <= SMALL_WORK or is_wide(X):
                 centred = CentredX(X, row_weight, self.fit_intercept)
                 X = centred.X
             if len(outputs):

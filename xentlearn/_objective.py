@@ -35,6 +35,7 @@ PATH_BEGIN = 0.03
 PATH_STEP = 0.1
 MOST_PATH = 5
 PART_NUMBERS = 32_768  # of a vector at a time: 256 KB
+TINY_GAP = 1e-9  # relative: below it a certificate is good enough as it is
 ENOUGH = 4  # times the bound without an intercept: so tight a certificate is not made again
 # Of the intercept's own Newton step: most classes, multiply-adds, and numbers at a time.
 MOST_COUPLED = 2000
@@ -232,9 +233,7 @@ class LinearObjective:
         elif blocks_fit(len(self.X), self.n_features, self.n_outputs):
             if self._leverage is None:
                 self._covariance = self.preconditioner.covariance
-                self._leverage = leverages(
-                    self.X, self.mean, self.preconditioner, self.n_threads
-                )
+                self._leverage = leverages(self.X, self.mean, self.preconditioner, self.n_threads)
             _, curvature = self._curvature(vector)
             with contextlib.suppress(np.linalg.LinAlgError):
                 self.preconditioner = BlocksAt(
@@ -390,14 +389,13 @@ class LinearObjective:
         """
         if self.l2_reg == 0 or not np.isfinite(value):
             return np.inf
-        at, value_at, gradient_at = vector, value, gradient
-        if self.fit_intercept:
+        gap, at = self._duality_gap(vector, value, gradient), vector
+        if self.fit_intercept and gap > TINY_GAP * value:
             at = vector.copy()
             at[-self.n_outputs :] -= self._intercept_step(vector, gradient[-self.n_outputs :])
             value_at, gradient_at = self.value_gradient(at)
-            if not value_at <= value:  # the step was too long
-                at, value_at, gradient_at = vector, value, gradient
-        gap = value - value_at + self._duality_gap(at, value_at, gradient_at)
+            if value_at <= value:  # else the step was too long
+                gap = min(gap, value - value_at + self._duality_gap(at, value_at, gradient_at))
         # what rounding may have taken away: residuals are as large as the loss, times b
         b = at[self.n_features * self.n_outputs :]
         gap = max(0.0, gap) + self.rounding * value * (1.0 + np.abs(b).max(initial=0.0))

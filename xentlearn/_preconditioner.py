@@ -125,7 +125,7 @@ def _moments(X, weight, n_threads):
 
 
 def row_blocks(X, part=slice(None)):
-    """Slices of (a part of) the rows of a dense X, each of a size that a second-level cache holds."""
+    """Slices of (part of) the rows of a dense X, each so small that a second-level cache holds it."""
     n_rows = max(1, BLOCK_NUMBERS // max(1, X.shape[1]))
     begin, end, _ = part.indices(len(X))
     return [slice(at, min(at + n_rows, end)) for at in range(begin, end, n_rows)]
@@ -172,9 +172,10 @@ def covariance(X, weight, mean, n_threads=1):
         products -= np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean)
         return products
     parts = row_parts(len(chosen), n_threads, len(chosen) * n_features**2 >= PARTED_WORK)
-    return parts.sum(
-        lambda part: centred_products(X, chosen[part], weight[part], mean, np.float64)
-    ) / weight.sum()
+    return (
+        parts.sum(lambda part: centred_products(X, chosen[part], weight[part], mean, np.float64))
+        / weight.sum()
+    )
 
 
 def centred_products(X, chosen, weight, mean, sum_dtype):

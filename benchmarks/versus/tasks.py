@@ -159,7 +159,8 @@ def searches(args):
         if args.rows:
             problem = problem.first_rows(args.rows)
         progress(f"gridsearch: {problem.name}")
-        n_threads = fastest_blas_threads(functools.partial(fit_default, LogisticRegression, problem))
+        fit_rival = functools.partial(fit_default, LogisticRegression, problem)
+        n_threads = fastest_blas_threads(fit_rival)
         functions = {
             name: functools.partial(search, estimator, problem)
             for name, estimator in SEARCHED.items()

@@ -264,8 +264,8 @@ def gap_by_progress(values, window=WINDOW, least_rate=LEAST_RATE):
     linear convergence with rate r per window, the rest is r / (1 - r) times the last window's
     decrease. r is bounded below and above, so that one good or bad window does not decide: with 1/2
     per 10 iterations as the least, the true gap of a default fit of MNIST was 1.2e-4 where 1e-4 was
-    asked for. Where the decrease is much faster than that, as on sparse text, the certified bound is
-    there first (``_descend``).
+    asked for. Where the decrease is much faster than that, as on sparse text, the certified bound
+    is there first (``_descend``).
     """
     if len(values) < 3:
         return 0.0

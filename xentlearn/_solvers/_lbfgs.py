@@ -16,10 +16,12 @@ REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 
 RESCALE = 4  # pairs after which the scale of H0 is made anew: it takes a product with H0
 MEMORY = 20  # pairs kept; 10 takes a third more evaluations on MNIST, 50 saves a few at most
-LARGE = 100_000  # numbers in a vector whose pairs are kept in float32: half the time and memory,
-LONG_MEMORY = 200  # of a descent that has been slow: a third fewer iterations of raw MNIST. From
-LONG_NUMBERS = 4_000_000  # the start they cost: on digits old pairs mislead. At most so many numbers
-FEWER = 8  # and fewer of them: 20 save no iteration on sparse text, and take a third of the time
+# Of a descent that has been slow: a third fewer iterations of raw MNIST. From the start so many cost
+# more than they save: on the 8 x 8 digits old pairs mislead. At most LONG_NUMBERS numbers in all.
+LONG_MEMORY, LONG_NUMBERS = 200, 4_000_000
+# Numbers in a vector whose pairs are kept in float32, half the time and memory, and fewer of them:
+# 20 save no iteration on sparse text, and take a third of the time.
+LARGE, FEWER = 100_000, 8
 CHUNK = 65_536  # of them in a part, so that sums in float32 stay short
 
 
