@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from xentlearn import losses
 from xentlearn._linear import DesignMatrix
-from xentlearn._objective import LinearObjective
+from xentlearn._objective import MOST_MOVE, LinearObjective
 from xentlearn._preconditioner import (
     BLOCK_ROWS,
     LEAST_ROWS,
@@ -649,13 +649,98 @@ def points_around(minimum, objective, rng):
 @pytest.mark.parametrize("C", [1e-2, 1.0, 100.0])
 def test_optimality_gap_is_a_bound(name, fit_intercept, container, C, rng):
     case = make_case(name, rng)
-    objective = case.objective(X=contained(case.X, container), C=C, fit_intercept=fit_intercept)
+    X = contained(case.X, container)
+    objective = case.objective(X=X, C=C, fit_intercept=fit_intercept)
     minimum, least = minimum_of(objective)
     for vector in points_around(minimum, objective, rng):
-        value, gap = objective.optimality_gap(vector)
+        fresh = case.objective(X=X, C=C, fit_intercept=fit_intercept)
+        value, gap = fresh.optimality_gap(vector)
         assert value == objective.value_gradient(vector)[0]
         assert gap >= 0
         assert value - least <= gap * least + 1e-12 * value
+        # the best bound of all points so far is one, too
+        _, remembered = objective.optimality_gap(vector)
+        assert remembered >= 0
+        assert value - least <= remembered * least + 1e-12 * value
+
+
+@each_case
+def test_optimality_gap_takes_a_step_of_the_intercept(name, rng, monkeypatch):
+    """Where there are not too many outputs for it; the bound is one in any case."""
+    case = make_case(name, rng)
+    objective = case.objective()
+    minimum, least = minimum_of(objective)
+    vector = minimum.copy()
+    vector[-objective.n_outputs :] += 1e-3 * rng.normal(size=objective.n_outputs)
+    value, gap = case.objective().optimality_gap(vector)
+    monkeypatch.setattr(
+        LinearObjective, "_intercept_step", lambda self, *_: np.zeros(self.n_outputs)
+    )
+    _, without = case.objective().optimality_gap(vector)
+    # missing labels and weights of the positives are in the curvature on average only
+    share = 0.05 if objective.mass.ndim == 1 else 0.3
+    assert (value - least) / least - 1e-14 <= gap < share * without
+
+
+def test_optimality_gap_takes_the_step_from_some_rows(rng, monkeypatch):
+    case = make_case("softmax", rng)
+    minimum, _ = minimum_of(case.objective())
+    vector = minimum.copy()
+    vector[-3:] += [1e-3, 0, -1e-3]
+    _, whole = case.objective().optimality_gap(vector)
+    monkeypatch.setattr("xentlearn._objective.STEP_WORK", len(case.X) * 9 / 4)  # every fourth
+    _, part = case.objective().optimality_gap(vector)
+    monkeypatch.setattr("xentlearn._objective.MOST_COUPLED", 1)
+    _, none = case.objective().optimality_gap(vector)
+    assert whole < part < none
+
+
+@each_case
+@each_intercept
+def test_certified_gap(name, fit_intercept, rng):
+    """A bound, where it is at most what is wanted; else inf."""
+    case = make_case(name, rng)
+    objective = case.objective(fit_intercept=fit_intercept)
+    minimum, least = minimum_of(objective)
+    vector = minimum + 1e-4 * rng.normal(size=objective.size)
+    value, gradient = objective.value_gradient(vector)
+    true = value - least
+
+    def certified(wanted, **settings):
+        fresh = case.objective(fit_intercept=fit_intercept, **settings)
+        return fresh.certified_gap(vector, *fresh.value_gradient(vector), wanted)
+
+    bound = certified(np.inf)
+    assert true <= bound < np.inf
+    assert certified(0.5 * true) == np.inf  # it cannot be below the truth
+    assert certified(100 * bound) == bound
+    assert certified(np.inf, C=np.inf) == np.inf
+    # nor while an extra penalty is in force
+    objective.path(vector)
+    if objective._reach is not None:
+        objective.relax(1e-3)
+        assert objective.certified_gap(vector, value, gradient, np.inf) == np.inf
+
+
+def test_clip(rng):
+    """Once a problem is hard, no feature alone moves a row's logit by more than MOST_MOVE."""
+    case = make_case("softmax", rng)
+    objective = case.objective(C=1e6)
+    direction = rng.normal(size=objective.size) * 10.0 ** rng.integers(-6, 6, size=objective.size)
+    assert objective.clip(direction) is direction
+    objective.path(np.zeros(objective.size))
+    before = direction.copy()
+    clipped = objective.clip(direction).reshape(objective.shape)
+    np.testing.assert_array_equal(direction, before)
+    W, b = before.reshape(objective.shape)[:-1], before.reshape(objective.shape)[-1]
+    reach = np.abs(case.X - objective.mean).max(axis=0)[:, np.newaxis]
+    np.testing.assert_array_equal(clipped[-1], b)
+    allowed = np.abs(W) * reach <= MOST_MOVE * (1 - 1e-12)
+    assert allowed.any()
+    assert not allowed.all()
+    np.testing.assert_array_equal(clipped[:-1][allowed], W[allowed])
+    limit = np.broadcast_to(MOST_MOVE / reach, W.shape)
+    np.testing.assert_allclose(clipped[:-1][~allowed], (np.sign(W) * limit)[~allowed])
 
 
 @each_case

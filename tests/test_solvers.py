@@ -6,7 +6,13 @@ from scipy import optimize
 
 from xentlearn._solvers import SOLVERS, Result
 from xentlearn._solvers._base import require
-from xentlearn._solvers._descent import MOST_TRIALS, POLISH_ITERATIONS, WINDOW, line_search
+from xentlearn._solvers._descent import (
+    MOST_TRIALS,
+    POLISH_ITERATIONS,
+    WINDOW,
+    gap_by_progress,
+    line_search,
+)
 from xentlearn._solvers._lbfgs import MEMORY, REQUIRES, Pairs, lbfgs
 
 EPS = np.finfo(np.float64).eps
@@ -741,6 +747,95 @@ def test_results_do_not_share_their_history():
     a, b = Result(np.zeros(1), 0.0), Result(np.zeros(1), 0.0)
     a.history["objective"].append(1.0)
     assert b.history["objective"] == []
+
+
+class Certified(Quadratic):
+    """With a certificate that is the truth, where it is at most what is wanted."""
+
+    n_asked = 0
+
+    def certified_gap(self, vector, value, gradient, wanted):
+        self.n_asked += 1
+        gap = value - self.least
+        return gap if gap <= wanted else np.inf
+
+
+@only_lbfgs
+def test_a_certificate_ends_a_fit(solver):
+    """Sooner than a cautious estimate, and with itself as the gap."""
+    without = run(solver, Quadratic(size=100), tol=1e-6)
+    objective = Certified(size=100)
+    result = run(solver, objective, tol=1e-6)
+    assert result.converged
+    assert result.n_iter < without.n_iter
+    assert result.gap == (result.objective - objective.least) / result.objective <= 1e-6
+    assert 0 < objective.n_asked < result.n_iter
+    polished = Certified(size=100)
+    run(solver, polished, tol=1e-6, polish=True)
+    assert polished.n_asked == 0
+
+
+class Clipped(Quadratic):
+    """Steps of at most 0.5 in each coordinate."""
+
+    def clip(self, direction):
+        return np.clip(direction, -0.5, 0.5)
+
+
+@each_solver
+def test_directions_are_clipped(solver):
+    plain = run(solver, Quadratic(preconditioner="exact"), tol=1e-10)
+    objective = Clipped(preconditioner="exact")
+    result = run(solver, objective, tol=1e-10)
+    assert result.converged
+    np.testing.assert_allclose(result.vector, objective.minimum, rtol=1e-3, atol=1e-3)
+    first_step = objective.points[1] - objective.points[0]
+    assert np.abs(plain.vector - objective.points[0]).max() > 0.5
+    np.testing.assert_allclose(np.abs(first_step).max(), 0.5)
+
+
+def test_a_clipped_direction_that_leads_nowhere_is_not_taken():
+    class Useless(Quadratic):
+        def clip(self, direction):
+            return 1e-6 * direction
+
+    plain = run("lbfgs", Quadratic(), tol=1e-8)
+    result = run("lbfgs", Useless(), tol=1e-8)
+    np.testing.assert_array_equal(result.vector, plain.vector)
+
+
+@pytest.mark.parametrize("n_pairs", [3, MEMORY, MEMORY + 7])
+def test_lengthened_memory(n_pairs):
+    """Nothing that was known is lost, and more is kept from then on."""
+    objective, rng = Quadratic(size=200), np.random.default_rng(0)
+    rule = Pairs(objective)
+    points = rng.normal(size=(n_pairs + 31, objective.size))
+    gradients = [objective.value_gradient(point)[1] for point in points]
+
+    def add(at):
+        rule.add(points[at - 1], points[at], gradients[at - 1], gradients[at])
+
+    for at in range(1, n_pairs + 1):
+        add(at)
+    before = rule.direction(points[0], gradients[0])
+    rule.lengthen()
+    np.testing.assert_allclose(rule.direction(points[0], gradients[0]), before, rtol=1e-10)
+    for at in range(n_pairs + 1, n_pairs + 31):
+        add(at)
+    assert rule.n_added == min(n_pairs, MEMORY) + 30 <= rule.memory
+    # the secant equation holds for the newest pair
+    s = points[n_pairs + 30] - points[n_pairs + 29]
+    y = objective.matrix @ s
+    np.testing.assert_allclose(-rule.direction(points[0], y), s, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("window", [5, 20])
+def test_gap_by_progress_of_a_constant_rate(rate, window):
+    values = 3.0 + rate ** np.arange(60)
+    gap = gap_by_progress(list(values), window, least_rate=0.0)
+    np.testing.assert_allclose(gap, values[-1] - 3.0, rtol=1e-6, atol=4 * EPS)
+    assert gap_by_progress(list(values)) >= gap * (1 - 1e-9) - 4 * EPS
 
 
 def test_memory_makes_a_difference(monkeypatch):

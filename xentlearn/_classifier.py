@@ -66,7 +66,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         nothing (some hundred coefficients), else "lbfgs". All are preconditioned and do not mind
         unscaled features. "newton-cholesky" takes at most 6,000 coefficients in all (counted in
         the space of the rows, where there are more features than rows).
-    max_iter : int, default=2000
+    max_iter : int, default=3000
         Most iterations of the solver, >= 1.
     tol : float, default=1e-4
         Stop at this relative optimality gap, by the solver's estimate: (objective - minimum) over
@@ -149,7 +149,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         fit_intercept=True,
         class_weight=None,
         solver="auto",
-        max_iter=2000,
+        max_iter=3000,
         tol=1e-4,
         warm_start=False,
         random_state=None,

@@ -125,7 +125,7 @@ def _moments(X, weight, n_threads):
 
 
 def row_blocks(X, part=slice(None)):
-    """Slices of (part of) the rows of a dense X, each so small that a second-level cache holds it."""
+    """Slices of (part of) the rows of a dense X: a second-level cache holds each."""
     n_rows = max(1, BLOCK_NUMBERS // max(1, X.shape[1]))
     begin, end, _ = part.indices(len(X))
     return [slice(at, min(at + n_rows, end)) for at in range(begin, end, n_rows)]

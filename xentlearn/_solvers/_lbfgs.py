@@ -16,8 +16,8 @@ REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 
 RESCALE = 4  # pairs after which the scale of H0 is made anew: it takes a product with H0
 MEMORY = 20  # pairs kept; 10 takes a third more evaluations on MNIST, 50 saves a few at most
-# Of a descent that has been slow: a third fewer iterations of raw MNIST. From the start so many cost
-# more than they save: on the 8 x 8 digits old pairs mislead. At most LONG_NUMBERS numbers in all.
+# Of a descent that has been slow: a third fewer iterations of raw MNIST. From the start so many
+# cost more than they save: on the 8 x 8 digits old pairs mislead. At most LONG_NUMBERS numbers.
 LONG_MEMORY, LONG_NUMBERS = 200, 4_000_000
 # Numbers in a vector whose pairs are kept in float32, half the time and memory, and fewer of them:
 # 20 save no iteration on sparse text, and take a third of the time.
