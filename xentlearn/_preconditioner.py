@@ -307,38 +307,43 @@ class HessianAt:
 
     def __init__(self, Z, curvature, coupling, penalty, n_threads=1):
         n_rows, n_outputs = Z.shape[1], curvature.shape[1]
-        of_output = [slice(k * n_rows, (k + 1) * n_rows) for k in range(n_outputs)]
         size = n_rows * n_outputs
-
         matrix = np.zeros((size, size), dtype=Z.dtype)
+        blocks = np.zeros((n_outputs, n_rows, n_rows), dtype=Z.dtype)  # of the diagonal
         coupled = coupling is not None and n_outputs > 1
 
-        def add(k, rows, weighted):
-            """Blocks (k, l) with l >= k, for some rows: the lower ones mirror them."""
-            at = of_output[k]
-            if coupled and at.stop < size:
-                matrix[at, at.stop :] -= weighted[:, at].T @ weighted[:, at.stop :]
-            own = np.sqrt(curvature[rows, k, np.newaxis]) * Z[rows]
-            matrix[at, at] += own.T @ own  # not by p - p^2, which cancels
+        def add(part, rows, weighted):
+            """Blocks (k, l) with k in ``part`` and l >= k, for some rows: the others mirror them."""
+            if coupled:
+                at = slice(part.start * n_rows, part.stop * n_rows)
+                matrix[at, at.start :] -= weighted[:, at].T @ weighted[:, at.start :]
+            own = np.sqrt(curvature[rows, part]).T[:, :, np.newaxis] * Z[rows]
+            blocks[part] += own.transpose(0, 2, 1) @ own  # not by p - p^2, which cancels
 
         n_abreast = max(1, HESSIAN_NUMBERS // size)
-        outputs = Parts(n_outputs, 1, n_threads if len(Z) * size**2 >= PARTED_WORK else 1)
+        parted = n_threads > 1 and len(Z) * size**2 >= PARTED_WORK
+        outputs = Parts(n_outputs, 1 if parted else n_outputs, n_threads)
         for begin in range(0, len(Z), n_abreast):
             rows, weighted = slice(begin, begin + n_abreast), None
             if coupled:
                 weighted = coupling[rows, :, np.newaxis] * Z[rows, np.newaxis]
                 weighted = weighted.reshape(len(weighted), size)
-            outputs.each(lambda part, r=rows, w=weighted: add(part.start, r, w))
+            outputs.each(lambda part, r=rows, w=weighted: add(part, r, w))
+        for k in range(n_outputs):
+            at = slice(k * n_rows, (k + 1) * n_rows)
+            matrix[at, at] = blocks[k]
         of_features = np.arange(size).reshape(n_outputs, n_rows)[:, : len(penalty)]
         matrix[of_features, of_features] += penalty
         diagonal = matrix.diagonal().astype(np.float64)
         # where every row is certain there is no curvature whose inverse could be written down
         diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
-        free = np.flatnonzero(np.append(penalty, np.zeros(n_rows - len(penalty))) == 0)
-        if coupling is not None and n_outputs > 1 and len(free):
+        penalised = np.zeros(n_rows, dtype=bool)
+        penalised[: len(penalty)] = penalty > 0
+        free = np.flatnonzero(~penalised)
+        if coupled and len(free):
             # The same change of all logits costs nothing without a penalty, and no gradient points
             # there: a curvature like that of the outputs leaves all other directions as they are.
-            like = diagonal.reshape(n_outputs, n_rows)[:, free].mean(axis=0) / n_outputs
+            like = diagonal.reshape(n_outputs, n_rows)[:, free].sum(axis=0) / n_outputs**2
             of_rows = matrix.reshape(n_outputs, n_rows, n_outputs, n_rows)
             of_rows[:, free, :, free] += like.astype(Z.dtype)[:, np.newaxis, np.newaxis]
             diagonal.reshape(n_outputs, n_rows)[:, free] += like
