@@ -118,7 +118,10 @@ def test_the_tiny_digits_are_what_they_should_be():
     assert files[IDX_NAMES["test labels"]][:8] == struct.pack(">2I", 2049, 60)
 
 
-@pytest.mark.parametrize("name", ["breast_cancer.py", "grid_search_losses.py", "mnist.py"])
+NAMES = sorted(path.name for path in EXAMPLES.glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_example(name, tmp_path):
     output = tmp_path / "pictures"
     result = run_example(name, "--output", output, cwd=tmp_path)
@@ -196,7 +199,7 @@ def test_mnist_with_a_gzip_file_of_something_else(tmp_path):
     assert_one_clear_line(result, name)
 
 
-@pytest.mark.parametrize("name", ["breast_cancer.py", "grid_search_losses.py", "mnist.py"])
+@pytest.mark.parametrize("name", NAMES)
 def test_help(name, tmp_path):
     result = run_example(name, "--help", cwd=tmp_path)
     assert_success(result)

@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 import reference as ref
+from xentlearn import losses
 from xentlearn.losses import (
     binary_crossentropy,
     categorical_crossentropy,
@@ -903,3 +904,21 @@ def test_bad_options(function, name, value):
 def test_unknown_keyword(function):
     with pytest.raises(TypeError, match="gamma"):
         function(GOOD[function], THIRDS, gamma=2.0)
+
+
+# --- Settings as values ---------------------------------------------------------------------------
+
+
+def test_settings_are_equal_by_their_parameters():
+    sparse, soft = losses.SparseCategoricalCrossentropy, losses.CategoricalCrossentropy
+    binary = losses.BinaryCrossentropy
+    assert sparse() == sparse()
+    assert hash(sparse()) == hash(sparse(label_smoothing=0.1))
+    assert sparse(label_smoothing=0.1) == sparse(label_smoothing=0.1)
+    assert sparse() != sparse(label_smoothing=0.1)
+    assert sparse() != soft()
+    assert sparse(ignore_class="a") != sparse(ignore_class=1)
+    assert binary(pos_weight=[1, 2]) == binary(pos_weight=np.array([1.0, 2.0]))
+    assert binary(pos_weight=[1, 2]) != binary(pos_weight=[1, 3])
+    assert binary(pos_weight=[1, 2]) != binary()
+    assert sparse() != "sparse_categorical_crossentropy"

@@ -230,6 +230,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0)
         mass = y.mass()
         outputs = self._fitted_outputs(y, mass)
+        offset = y.logit_offset(outputs)
         start = self._warm_start_coef(y, X.shape[1])
         double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
         coef_dtype = np.float64 if double else np.float32
@@ -257,6 +258,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                     1.0 / (self.C * y.total_weight),
                     bool(self.fit_intercept),
                     n_threads,
+                    offset,
                 )
             polish = len(y.weight) * X.shape[1] * y.n_outputs <= POLISHED_WORK
             self._solve(objective, centred, y, outputs, start, polish, coef_dtype, callbacks)

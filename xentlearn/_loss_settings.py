@@ -13,6 +13,7 @@ from ._validation import (
     check_binary_targets,
     check_label_smoothing,
     check_labels,
+    check_logit_adjustment,
     check_logits,
     check_out,
     check_positive_weight,
@@ -24,11 +25,22 @@ from ._validation import (
 class LossSetting(BaseEstimator):
     """What all settings share: products on logits, with outputs made or filled.
 
-    A setting checks its targets (``_encode``), names its kernel (``_kind``) and its probabilities
-    (``proba_kind``); the products are then the same for all.
+    A setting checks its targets (``_encode``, which gives the mass of each class as well, or None),
+    names its kernel (``_kind``) and its probabilities (``proba_kind``); the products are then the
+    same for all.
     """
 
     proba_kind = "softmax"
+
+    def __eq__(self, other):
+        """Whether the other is a setting of the same kind with equal parameters."""
+        if type(self) is not type(other):
+            return NotImplemented
+        mine, theirs = self.get_params(), other.get_params()
+        return all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+    def __hash__(self):
+        return hash(type(self))  # parameters may change
 
     def _refuse(self, unknown):
         """Parameters are named one by one in __init__; anything else comes here."""
@@ -97,7 +109,11 @@ class LossSetting(BaseEstimator):
         logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), *outs)
         matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
         y_true = apart(np.asarray(y_true), *outs)
-        return logits, matrix, self._encode(y_true, matrix.shape, logits.dtype, sample_weight)
+        target, class_mass = self._encode(y_true, matrix.shape, logits.dtype, sample_weight)
+        offset = None if class_mass is None else self.logit_offset(class_mass)
+        if offset is not None:
+            matrix = matrix + offset.astype(matrix.dtype)
+        return logits, matrix, target
 
     def loss(self, y_true, logits, *, sample_weight=None, loss_out=None, n_threads=1):
         """Weighted loss of each row.
@@ -332,7 +348,38 @@ class LossSetting(BaseEstimator):
         return float(loss.sum(dtype=np.float64) / divisor)
 
 
-class SparseCategoricalCrossentropy(LossSetting):
+class CategoricalSetting(LossSetting):
+    """What the categorical settings share: class shares, and logits adjusted by them."""
+
+    def logit_offset(self, class_mass):
+        """What ``logit_adjustment`` adds to training logits: tau times the log of the class shares.
+
+        Parameters
+        ----------
+        class_mass : ndarray of shape (n_outputs,)
+            Sum of the weights of each class in the training data.
+
+        Returns
+        -------
+        ndarray of shape (n_outputs,) or None
+            -inf for a class without mass; None where there is no adjustment.
+        """
+        tau = check_logit_adjustment(self.logit_adjustment)
+        if tau == 0 or not np.any(class_mass):
+            return None
+        with np.errstate(divide="ignore"):
+            return tau * np.log(class_mass / np.sum(class_mass))
+
+    def _encode_labels(self, labels, shape, dtype, weight):
+        """(encoded targets, mass of each class) of class indices, -1 where ignored."""
+        counted = labels >= 0
+        mass = np.bincount(
+            labels[counted], None if weight is None else weight[counted], minlength=shape[1]
+        )
+        return self.kernel_target(shape, dtype, labels=labels, weight=weight), mass
+
+
+class SparseCategoricalCrossentropy(CategoricalSetting):
     """Training objective on logits: softmax cross-entropy of integer labels.
 
     For logits z and label y, ``loss = log(sum_k exp(z_k)) - sum_k t_k z_k`` with
@@ -346,6 +393,10 @@ class SparseCategoricalCrossentropy(LossSetting):
     ignore_class : label or None, default=None
         Rows with this label have no loss and no weight. In ``SoftmaxClassifier`` an original
         label, which then gets no logit; here a class index, which may be out of range.
+    logit_adjustment : float, default=0.0
+        For long tails, >= 0: that many times the log of the class's weighted share of the training
+        data is added to its training logit, and to none of a prediction (arXiv 2007.07314). 1 makes
+        predictions as if all classes were equally frequent.
 
     Raises
     ------
@@ -369,9 +420,10 @@ class SparseCategoricalCrossentropy(LossSetting):
 
     keras_name = "sparse_categorical_crossentropy"
 
-    def __init__(self, label_smoothing=0.0, ignore_class=None, **unknown):
+    def __init__(self, label_smoothing=0.0, ignore_class=None, logit_adjustment=0.0, **unknown):
         self.label_smoothing = label_smoothing
         self.ignore_class = ignore_class
+        self.logit_adjustment = logit_adjustment
         self._refuse(unknown)
 
     def _kind(self, labels):
@@ -380,7 +432,7 @@ class SparseCategoricalCrossentropy(LossSetting):
     def _encode(self, y_true, shape, dtype, sample_weight):
         labels = check_labels(y_true, shape[:1], shape[1], self.ignore_class)
         weight = check_weights(sample_weight, "sample_weight", shape[:1])
-        return self.kernel_target(shape, dtype, labels=labels, weight=weight)
+        return self._encode_labels(labels, shape, dtype, weight)
 
     def _total_weight(self, y_true, n_samples, sample_weight):
         weight = np.ones(n_samples) if sample_weight is None else np.asarray(sample_weight)
@@ -389,7 +441,7 @@ class SparseCategoricalCrossentropy(LossSetting):
         return weight[np.asarray(y_true).reshape(-1) != self.ignore_class].sum()
 
 
-class CategoricalCrossentropy(LossSetting):
+class CategoricalCrossentropy(CategoricalSetting):
     """Training objective on logits: softmax cross-entropy of one-hot or soft rows.
 
     For logits z and target row t, ``loss = sum_k t_k (log(sum_j exp(z_j)) - z_k)`` with t smoothed
@@ -399,6 +451,8 @@ class CategoricalCrossentropy(LossSetting):
     ----------
     label_smoothing : float, default=0.0
         In [0, 1]: the share of the target that is spread evenly.
+    logit_adjustment : float, default=0.0
+        As in ``SparseCategoricalCrossentropy``; the share of a class is its share of all rows.
 
     Raises
     ------
@@ -419,8 +473,9 @@ class CategoricalCrossentropy(LossSetting):
 
     keras_name = "categorical_crossentropy"
 
-    def __init__(self, label_smoothing=0.0, **unknown):
+    def __init__(self, label_smoothing=0.0, logit_adjustment=0.0, **unknown):
         self.label_smoothing = label_smoothing
+        self.logit_adjustment = logit_adjustment
         self._refuse(unknown)
 
     def _kind(self, labels):
@@ -431,9 +486,10 @@ class CategoricalCrossentropy(LossSetting):
         y_true = np.asarray(y_true)
         if y_true.ndim == 1:
             labels = check_labels(y_true, shape[:1], shape[1])
-            return self.kernel_target(shape, dtype, labels=labels, weight=weight)
+            return self._encode_labels(labels, shape, dtype, weight)
         values = check_soft_rows(y_true, "y_true", shape, dtype)
-        return self.kernel_target(shape, dtype, values=values, weight=weight)
+        mass = values.sum(axis=0, dtype=np.float64) if weight is None else weight @ values
+        return self.kernel_target(shape, dtype, values=values, weight=weight), mass
 
 
 class BinaryCrossentropy(LossSetting):
@@ -510,10 +566,9 @@ class BinaryCrossentropy(LossSetting):
         values = check_binary_targets(y_true, shape, dtype)
         weight = check_weights(sample_weight, "sample_weight", shape[:1], shape)
         if weight is not None and weight.ndim == 2:
-            return self.kernel_target(
-                shape, dtype, values=values, entry_weight=weight.astype(dtype)
-            )
-        return self.kernel_target(shape, dtype, values=values, weight=weight)
+            weight = weight.astype(dtype)
+            return self.kernel_target(shape, dtype, values=values, entry_weight=weight), None
+        return self.kernel_target(shape, dtype, values=values, weight=weight), None
 
     def _total_weight(self, y_true, n_samples, sample_weight):
         if sample_weight is None:

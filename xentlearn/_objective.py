@@ -73,10 +73,22 @@ class LinearObjective:
         At least 0.
     fit_intercept : bool
     n_threads : int
+    offset : ndarray of shape (n_outputs,) or None, default=None
+        Added to the logits of every row; no part of the intercept. Categorical losses only.
     """
 
     def __init__(
-        self, design, X, target, mass, row_weight, total_weight, l2_reg, fit_intercept, n_threads
+        self,
+        design,
+        X,
+        target,
+        mass,
+        row_weight,
+        total_weight,
+        l2_reg,
+        fit_intercept,
+        n_threads,
+        offset=None,
     ):
         self.design = design
         self.X = X
@@ -90,6 +102,7 @@ class LinearObjective:
         self.n_threads = n_threads
         self.n_features = design.n_features
         self.n_outputs = target.n_outputs
+        self.offset = np.zeros(self.n_outputs) if offset is None else offset
         self.shape = (self.n_features + fit_intercept, self.n_outputs)
         self.size = self.shape[0] * self.shape[1]
         # made when they are asked for
@@ -148,6 +161,11 @@ class LinearObjective:
         coef, intercept = self._packed(vector)
         return coef.T.copy(), intercept.copy()
 
+    def _at(self, vector):
+        """(W^T, what is added to the logits) at a vector."""
+        coef, intercept = self._packed(vector)
+        return coef, intercept + self.offset
+
     def _packed(self, vector):
         """(W^T (n_features, n_outputs), b) of a vector."""
         matrix = vector.reshape(self.shape)
@@ -156,18 +174,19 @@ class LinearObjective:
         return matrix[:-1], matrix[-1] - self.mean @ matrix[:-1]
 
     def start(self):
-        """W = 0 and the intercept that is best for it: the logs of the class shares."""
+        """W = 0 and the best intercept for it: the logs of the class shares, less the offset."""
         matrix = np.zeros(self.shape)
         if self.fit_intercept:
             logs = np.log(self.mass)
             matrix[-1] = logs[:, 1] - logs[:, 0] if self.mass.ndim == 2 else logs - logs.mean()
+            matrix[-1] -= self.offset
         return matrix.ravel()
 
     # ---- What solvers use --------------------------------------------------------------------
 
     def value_gradient(self, vector):
         """Value and gradient at a vector."""
-        coef, intercept = self._packed(vector)
+        coef, intercept = self._at(vector)
         loss, coef_gradient, intercept_gradient = self.design.loss_gradient(
             self.target, coef, intercept, self.n_threads
         )
@@ -180,7 +199,7 @@ class LinearObjective:
         product, _ = self._centred(
             *self.design.hessian_product(
                 self.target,
-                *self._packed(vector),
+                *self._at(vector),
                 coef_direction,
                 intercept_direction,
                 self.n_threads,
@@ -288,7 +307,7 @@ class LinearObjective:
 
     def _curvature(self, vector):
         """Logits of all rows, and w p (1 - p) over the sum of the weights."""
-        coef, intercept = self._packed(vector)
+        coef, intercept = self._at(vector)
         logits = np.empty((self.X.shape[0], self.n_outputs), dtype=self.design.dtype)
         self.design.scores(coef, intercept, logits, "logits", self.n_threads)
         curvature = np.empty_like(logits)
@@ -411,7 +430,7 @@ class LinearObjective:
         coupled = self.mass.ndim == 1
         if coupled and n_outputs > MOST_COUPLED:
             return np.zeros(n_outputs)
-        coef, intercept = self._packed(vector)
+        coef, intercept = self._at(vector)
         hessian, total = np.zeros((n_outputs, n_outputs) if coupled else n_outputs), 0.0
         stride = max(1, round(n_rows * hessian.size / STEP_WORK))
         n_abreast = max(1, STEP_NUMBERS // n_outputs)
@@ -459,8 +478,14 @@ class LinearObjective:
         b, g_b = matrix[self.n_features :], gradient[self.n_features :]
         g = dW - self.l2_reg * W  # gradient of the mean loss alone
         mean_loss = value - 0.5 * self.l2_reg * np.vdot(W, W)
+        # mean alpha times what is added to all logits; in the dual it stays as a linear term unless
+        # an intercept makes mean alpha 0
+        constant, linear = np.vdot(g_b, b + self.offset), 0.0
+        if not self.fit_intercept and self.offset.any():
+            _, _, sums = self.design.loss_gradient(self.target, *self._at(vector), self.n_threads)
+            linear = sums @ self.offset / self.total_weight
         # mean of sum_k p_k log p_k: the loss is -sum_k t_k log p_k
-        negative_entropy = np.vdot(g, W) + np.vdot(g_b, b) - mean_loss
+        negative_entropy = np.vdot(g, W) + constant + linear - mean_loss
 
         shift, excess = 0.0, 0.0
         if self.fit_intercept:
@@ -476,11 +501,11 @@ class LinearObjective:
 
         # tau = 1, written so that only terms are left which vanish at the optimum
         change = dW + shift
-        gap = np.vdot(g_b, b) + excess + np.vdot(change, change) / (2 * self.l2_reg)
+        gap = constant + excess + np.vdot(change, change) / (2 * self.l2_reg)
         if excess:
             gap -= np.vdot(W, shift)
         # the best tau; -tau entropy - tau^2 square is the dual's value
-        entropy = negative_entropy + excess
+        entropy = negative_entropy + excess - linear
         change -= self.l2_reg * W
         square = np.vdot(change, change) / (2 * self.l2_reg)
         if square > 0 and -entropy < 2 * square:

@@ -198,11 +198,10 @@ def centred_products(X, chosen, weight, mean, sum_dtype):
 def cholesky_factor(matrix, scale, slack=None, eps=None):
     """L of ``L L^T = scale matrix scale``, in Fortran order.
 
-    The matrix, in C order, is overwritten; only its upper triangle is looked at.
-    ``scale`` makes the diagonal about 1, so that the factorisation does not see units of features.
-    Duplicated or constant features, and rounding of the matrix, must not break it: for that the
-    diagonal gets 8 ``slack`` times ``eps``, by default as many as there are rows, and the rounding
-    of its dtype.
+    The matrix, in C order, is overwritten; only its upper triangle is looked at. ``scale`` makes
+    the diagonal about 1, so that the factorisation does not see units of features. Duplicated or
+    constant features, and rounding of the matrix, must not break it: for that the diagonal gets 8
+    ``slack`` times ``eps``, by default as many as there are rows, and the rounding of its dtype.
     """
     slack = len(matrix) if slack is None else slack
     eps = np.finfo(matrix.dtype).eps if eps is None else eps
@@ -313,7 +312,7 @@ class HessianAt:
         coupled = coupling is not None and n_outputs > 1
 
         def add(part, rows, weighted):
-            """Blocks (k, l) with k in ``part`` and l >= k, for some rows: the others mirror them."""
+            """Blocks (k, l) with k in ``part`` and l >= k, for some rows; others mirror them."""
             if coupled:
                 at = slice(part.start * n_rows, part.stop * n_rows)
                 matrix[at, at.start :] -= weighted[:, at].T @ weighted[:, at.start :]
@@ -321,8 +320,9 @@ class HessianAt:
             blocks[part] += own.transpose(0, 2, 1) @ own  # not by p - p^2, which cancels
 
         n_abreast = max(1, HESSIAN_NUMBERS // size)
-        parted = n_threads > 1 and len(Z) * size**2 >= PARTED_WORK
-        outputs = Parts(n_outputs, 1 if parted else n_outputs, n_threads)
+        # by size alone, so that the bits do not depend on the number of threads
+        width = 1 if len(Z) * size**2 >= PARTED_WORK else n_outputs
+        outputs = Parts(n_outputs, width, n_threads)
         for begin in range(0, len(Z), n_abreast):
             rows, weighted = slice(begin, begin + n_abreast), None
             if coupled:

@@ -109,13 +109,7 @@ class EncodedY:
         """
         smoothing = check_label_smoothing(self.loss.label_smoothing)
         if not isinstance(self.loss, BinaryCrossentropy):
-            if self.labels is None:
-                mass = self.weight @ self.values
-            else:
-                counted = self.labels >= 0
-                mass = np.bincount(
-                    self.labels[counted], self.weight[counted], minlength=self.n_outputs
-                )
+            mass = self.class_mass()
             return (1 - smoothing) * mass + smoothing * mass.sum() / self.n_outputs
         if self.labels is not None:  # one-vs-rest
             counted = self.labels >= 0
@@ -131,6 +125,19 @@ class EncodedY:
         if positive is not None:
             mass[:, 1] *= positive
         return mass
+
+    def class_mass(self):
+        """Sums of weights times targets by class, before smoothing; of a categorical loss."""
+        if self.labels is None:
+            return self.weight @ self.values
+        counted = self.labels >= 0
+        return np.bincount(self.labels[counted], self.weight[counted], minlength=self.n_outputs)
+
+    def logit_offset(self, outputs):
+        """What ``logit_adjustment`` adds to the training logits of the chosen outputs, or None."""
+        if isinstance(self.loss, BinaryCrossentropy):
+            return None
+        return self.loss.logit_offset(self.class_mass()[outputs])
 
     def kernel_target(self, dtype, outputs):
         """Targets of the chosen outputs, ready for the kernels.

@@ -245,6 +245,17 @@ def check_label_smoothing(label_smoothing):
     return float(label_smoothing)
 
 
+def check_logit_adjustment(logit_adjustment):
+    """A finite number >= 0."""
+    valid = isinstance(logit_adjustment, numbers.Real) and not isinstance(logit_adjustment, bool)
+    if not (valid and 0 <= logit_adjustment < np.inf):
+        raise ValueError(
+            "'logit_adjustment' must be a finite number >= 0, which times the log of the class "
+            f"shares is added to the training logits (0: nothing); got {logit_adjustment!r}."
+        )
+    return float(logit_adjustment)
+
+
 def check_integer(value, name):
     if not isinstance(value, numbers.Integral) or isinstance(value, (bool, np.bool_)):
         raise ValueError(f"'{name}' must be an integer class index or None, got {value!r}.")

@@ -3,7 +3,7 @@
 Functions (``sparse_categorical_crossentropy`` and its kin) judge predictions that exist, named and
 ordered as in Keras. Settings (``SparseCategoricalCrossentropy`` and its kin) are training
 objectives on logits with parameters: for ``SoftmaxClassifier(loss=...)``, for grid searches, or
-for a solver of your own.
+for a solver of your own. ``make_loss_scorer`` judges fitted classifiers by any of them.
 """
 
 from ._loss_functions import (
@@ -11,6 +11,7 @@ from ._loss_functions import (
     categorical_crossentropy,
     sparse_categorical_crossentropy,
 )
+from ._loss_scorer import make_loss_scorer
 from ._loss_settings import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -23,6 +24,7 @@ __all__ = [
     "SparseCategoricalCrossentropy",
     "binary_crossentropy",
     "categorical_crossentropy",
+    "make_loss_scorer",
     "sparse_categorical_crossentropy",
 ]
 

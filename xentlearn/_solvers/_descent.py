@@ -50,12 +50,12 @@ def descend(objective, rule, start, tol, max_iter, polish, callback):
     objective : object
         See ``_base.py``.
     rule : object
-        With ``direction(point, gradient)``; ``add(x, x_new, gradient, gradient_new)``, told of
-        each step; ``clear()``, for directions from the present point and gradient
-        alone; ``lengthen()``, to remember more of a slow descent; ``n_added``, whether there is
-        something to clear; and the numbers ``hard`` and
-        ``patience``: a problem that takes ``hard`` iterations gets a new preconditioner, and a path
-        if it has one; ``patience`` iterations later the next. ``exact``: directions are Newton's.
+        With ``direction(point, gradient)``; ``add(x, x_new, gradient, gradient_new)``, told of each
+        step; ``clear()``, for directions from the present point and gradient alone; ``lengthen()``,
+        to remember more of a slow descent; ``n_added``, whether there is something to clear; and
+        the numbers ``hard`` and ``patience``: a problem that takes ``hard`` iterations gets a new
+        preconditioner, and a path if it has one; ``patience`` iterations later the next. ``exact``:
+        directions are Newton's.
     start, tol, max_iter, polish, callback
         As in the solvers.
 

@@ -1,0 +1,140 @@
+"""Judging a fitted classifier by a loss setting, in grid searches and cross-validation."""
+
+import numpy as np
+from sklearn.base import clone
+
+from ._loss_settings import BinaryCrossentropy, SparseCategoricalCrossentropy
+from ._targets import encode_for_score, resolve_loss
+from ._threads import effective_n_threads
+from ._validation import check_weights
+
+
+def make_loss_scorer(loss="auto"):
+    """Scorer that is minus the mean loss of a classifier's logits: higher is better.
+
+    For ``scoring=`` of ``GridSearchCV`` and its kin. ``sklearn.metrics.make_scorer`` would call a
+    loss with original labels, which may be strings, and with the wrong columns where a class is
+    missing; here labels are looked up in the classifier's ``classes_``.
+
+    Parameters
+    ----------
+    loss : str or loss setting, default="auto"
+        As ``SoftmaxClassifier(loss=...)`` takes it. "auto" is the loss that the classifier was
+        fitted with (``loss_``), for other classifiers binary cross-entropy of one logit and sparse
+        categorical cross-entropy of several. ``logit_adjustment`` is left out: it is for training.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y, sample_weight=None)``, a float. The estimator needs
+        ``decision_function``, whose values are taken as logits, and ``classes_``. y is as in
+        ``fit``; rows of ``ignore_class`` and labels of nan do not count.
+
+    Raises
+    ------
+    ValueError
+        If ``loss`` is unknown; in the scorer, if y does not fit it or has a label that the
+        classifier has not seen.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from xentlearn import SoftmaxClassifier
+    >>> from xentlearn.losses import make_loss_scorer
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> names = y.map({0: "setosa", 1: "versicolor", 2: "virginica"})
+    >>> cross_val_score(SoftmaxClassifier(), X, names, scoring=make_loss_scorer()).round(2)
+    array([-0.14, -0.09, -0.19, -0.17, -0.1 ])
+    """
+    resolve_loss(loss)
+    return LossScorer(loss)
+
+
+class LossScorer:
+    """What ``make_loss_scorer`` makes.
+
+    Parameters
+    ----------
+    loss : str or loss setting
+    """
+
+    def __init__(self, loss):
+        self.loss = loss
+
+    def __repr__(self):
+        return f"make_loss_scorer({self.loss!r})"
+
+    def __call__(self, estimator, X, y, sample_weight=None):
+        """Minus the mean loss.
+
+        Parameters
+        ----------
+        estimator : classifier
+            With ``decision_function`` and ``classes_``.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+
+        Returns
+        -------
+        float
+            nan, with a RuntimeWarning, where no row counts.
+        """
+        logits = np.asarray(estimator.decision_function(X))
+        setting = self._setting(estimator, logits)
+        shape = y.shape if hasattr(y, "shape") else np.shape(y)
+        columns = len(shape) == 2 and shape[1] > 1
+        y = encode_for_score(y, "multilabel" if columns else "labels", logits.shape[-1])
+        if columns:
+            return -setting(y, logits, sample_weight)
+        ignored, indices = self._indices(setting, estimator.classes_, y)
+        weight = check_weights(sample_weight, "sample_weight", y.shape)
+        weight = np.ones(len(y)) if weight is None else weight
+        if isinstance(setting, BinaryCrossentropy):
+            if logits.ndim == 1:
+                return -setting(indices, logits, weight)
+            return -self._one_vs_rest(setting, indices, logits, weight)
+        if logits.ndim == 1:  # of two classes: the difference of their logits
+            logits = np.stack([np.zeros_like(logits), logits], axis=1)
+        return -setting(indices[~ignored], logits[~ignored], weight[~ignored])
+
+    def _setting(self, estimator, logits):
+        """The loss to judge by."""
+        setting = resolve_loss(self.loss)
+        if setting is None:  # a pipeline has its own name for its last step
+            fitted = estimator[-1] if hasattr(estimator, "steps") else estimator
+            default = BinaryCrossentropy() if logits.ndim == 1 else SparseCategoricalCrossentropy()
+            setting = getattr(fitted, "loss_", default)
+        setting = clone(setting)
+        if hasattr(setting, "logit_adjustment"):
+            setting.logit_adjustment = 0.0
+        return setting
+
+    def _indices(self, setting, classes, y):
+        """(which rows are ignored, index into ``classes`` of the others)."""
+        ignore_class = getattr(setting, "ignore_class", None)
+        ignored = np.zeros(len(y), dtype=bool)
+        if ignore_class is not None:
+            ignored |= np.asarray(y == ignore_class)
+            setting.ignore_class = None
+        order = np.argsort(classes)
+        at = np.searchsorted(classes, y, sorter=order).clip(max=len(classes) - 1)
+        indices = order[at]
+        unknown = (classes[indices] != y) & ~ignored
+        if unknown.any():
+            raise ValueError(
+                f"'y' must hold labels that the classifier has seen, {list(classes)}; got "
+                f"{y[np.argmax(unknown)]!r}. Stratify the split, or leave rare classes out."
+            )
+        return ignored, indices
+
+    def _one_vs_rest(self, setting, indices, logits, weight):
+        """Mean loss of K binary logits per row, without K targets per row."""
+        logits = logits.astype(np.float32 if logits.dtype == np.float32 else np.float64, copy=False)
+        target = setting.kernel_target(
+            logits.shape, logits.dtype, labels=indices.astype(np.int32), weight=weight
+        )
+        loss = np.empty(len(logits), dtype=logits.dtype)
+        target.loss_gradient(logits, loss, None, effective_n_threads())
+        return float(loss.sum(dtype=np.float64) / weight.sum())
