@@ -36,6 +36,16 @@ def make_loss_scorer(loss="auto"):
         If ``loss`` is unknown; in the scorer, if y does not fit it or has a label that the
         classifier has not seen.
 
+    Warns
+    -----
+    RuntimeWarning
+        In the scorer, if no row counts: the mean is then nan.
+
+    Notes
+    -----
+    With missing labels (nan) pass ``cv=KFold()`` to a search: scikit-learn refuses nan in y where it
+    would choose the folds by it.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

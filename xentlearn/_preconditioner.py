@@ -269,6 +269,7 @@ class Preconditioner:
         if self.inverse_factor is None:
             np.multiply(gradient[:n_features], scale**2, out=result[:n_features])
         else:
+            # by one thread: OpenMP's, which wait for the next pass, would be in each other's way
             scaled = self.inverse_factor @ (gradient[:n_features] * scale)
             np.multiply(self.inverse_factor.T @ scaled, scale, out=result[:n_features])
         if has_intercept:
