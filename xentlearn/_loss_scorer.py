@@ -43,8 +43,8 @@ def make_loss_scorer(loss="auto"):
 
     Notes
     -----
-    With missing labels (nan) pass ``cv=KFold()`` to a search: scikit-learn refuses nan in y where it
-    would choose the folds by it.
+    With missing labels (nan) pass ``cv=KFold()`` to a search: scikit-learn refuses nan in y where
+    it would choose the folds by it.
 
     Examples
     --------
