@@ -845,8 +845,11 @@ def test_binary_losses_of_a_row_are_added(rng):
 @pytest.mark.parametrize(
     ("cls", "params"),
     [
-        (SparseCategoricalCrossentropy, {"label_smoothing": 0.1, "ignore_class": 3}),
-        (CategoricalCrossentropy, {"label_smoothing": 0.25}),
+        (
+            SparseCategoricalCrossentropy,
+            {"label_smoothing": 0.1, "ignore_class": 3, "logit_adjustment": 1.0},
+        ),
+        (CategoricalCrossentropy, {"label_smoothing": 0.25, "logit_adjustment": 0.5}),
         (BinaryCrossentropy, {"label_smoothing": 0.5, "pos_weight": [1.0, 2.0]}),
     ],
 )
