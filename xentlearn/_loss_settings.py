@@ -25,9 +25,9 @@ from ._validation import (
 class LossSetting(BaseEstimator):
     """What all settings share: products on logits, with outputs made or filled.
 
-    A setting checks its targets (``_encode``, which gives the mass of each class as well, or None),
-    names its kernel (``_kind``) and its probabilities (``proba_kind``); the products are then the
-    same for all.
+    A setting checks its targets (``_encode``, which gives the mass of each class too where logits
+    are adjusted by it), names its kernel (``_kind``) and its probabilities (``proba_kind``); the
+    products are then the same for all.
     """
 
     proba_kind = "softmax"
@@ -371,12 +371,13 @@ class CategoricalSetting(LossSetting):
             return tau * np.log(class_mass / np.sum(class_mass))
 
     def _encode_labels(self, labels, shape, dtype, weight):
-        """(encoded targets, mass of each class) of class indices, -1 where ignored."""
+        """(encoded targets, mass of each class if it is needed) of indices, -1 where ignored."""
+        target = self.kernel_target(shape, dtype, labels=labels, weight=weight)
+        if check_logit_adjustment(self.logit_adjustment) == 0:
+            return target, None  # counting takes as long as the losses of a few classes
         counted = labels >= 0
-        mass = np.bincount(
-            labels[counted], None if weight is None else weight[counted], minlength=shape[1]
-        )
-        return self.kernel_target(shape, dtype, labels=labels, weight=weight), mass
+        weight = None if weight is None else weight[counted]
+        return target, np.bincount(labels[counted], weight, minlength=shape[1])
 
 
 class SparseCategoricalCrossentropy(CategoricalSetting):
@@ -488,8 +489,11 @@ class CategoricalCrossentropy(CategoricalSetting):
             labels = check_labels(y_true, shape[:1], shape[1])
             return self._encode_labels(labels, shape, dtype, weight)
         values = check_soft_rows(y_true, "y_true", shape, dtype)
+        target = self.kernel_target(shape, dtype, values=values, weight=weight)
+        if check_logit_adjustment(self.logit_adjustment) == 0:
+            return target, None
         mass = values.sum(axis=0, dtype=np.float64) if weight is None else weight @ values
-        return self.kernel_target(shape, dtype, values=values, weight=weight), mass
+        return target, mass
 
 
 class BinaryCrossentropy(LossSetting):

@@ -502,7 +502,7 @@ class LinearObjective:
         # tau = 1, written so that only terms are left which vanish at the optimum
         change = dW + shift
         gap = constant + excess + np.vdot(change, change) / (2 * self.l2_reg)
-        if excess:
+        if np.ndim(shift):
             gap -= np.vdot(W, shift)
         # the best tau; -tau entropy - tau^2 square is the dual's value
         entropy = negative_entropy + excess - linear
