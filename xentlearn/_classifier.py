@@ -14,7 +14,6 @@ from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from ._centred import CentredX, is_wide
 from ._linear import DTYPES, DesignMatrix
 from ._loss import proba
-from ._loss_settings import BinaryCrossentropy
 from ._objective import LinearObjective
 from ._solvers import SOLVERS
 from ._targets import encode_for_score, encode_y, resolve_loss
@@ -91,7 +90,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         b; softmax intercepts sum to 0. A label that is constant in training has +-inf, a class
         without weight -inf.
     n_iter_ : ndarray of shape (1,)
-        Iterations of the solver.
+        Iterations of the solver; of a loss that is not convex, from its convex start on.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -103,8 +102,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     objective_ : float
         The objective above, at the stored coefficients.
     optimality_gap_ : float
-        A certified upper bound of (objective_ - minimum) / minimum; inf where none can be given
-        (``C=inf``).
+        A certified upper bound of (objective_ - minimum) / minimum; inf where none can be given:
+        ``C=inf``, and every loss but plain cross-entropy (smoothed and weighted ones included). The
+        last entry of ``history_["gap"]`` is an estimate in any case.
     history_ : dict
         Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
         the start included.
@@ -192,10 +192,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         # decided by the parameter alone and without complaint: a bad loss is fit's to report
-        multilabel = isinstance(self.loss, BinaryCrossentropy) or (
-            isinstance(self.loss, str)
-            and self.loss in ("auto", "log_loss", BinaryCrossentropy.keras_name)
-        )
+        try:
+            setting = resolve_loss(self.loss)
+            multilabel = setting is None or setting.proba_kind == "sigmoid"
+        except ValueError:
+            multilabel = False
         tags.classifier_tags.multi_label = multilabel
         tags.target_tags.multi_output = multilabel
         return tags
@@ -242,26 +243,37 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         # asking how many takes as long as some passes over so little
         n_threads = 1 if work <= POLISHED_WORK else effective_n_threads()
         with sequential_blas:
-            centred = objective = None
+            centred = objective = convex = None
             if work <= SMALL_WORK or is_wide(X):
                 centred = CentredX(X, row_weight, self.fit_intercept)
                 X = centred.X
             if len(outputs):
                 design = DesignMatrix(X)
-                objective = LinearObjective(
-                    design,
-                    X,
-                    y.kernel_target(design.dtype, outputs),
-                    mass[outputs],
-                    row_weight,
-                    y.total_weight,
-                    1.0 / (self.C * y.total_weight),
-                    bool(self.fit_intercept),
-                    n_threads,
-                    offset,
-                )
+
+                def objective_of(y, mass):
+                    return LinearObjective(
+                        design,
+                        X,
+                        y.kernel_target(design.dtype, outputs),
+                        mass[outputs],
+                        row_weight,
+                        y.total_weight,
+                        1.0 / (self.C * y.total_weight),
+                        bool(self.fit_intercept),
+                        n_threads,
+                        offset,
+                        y.loss.plain,
+                        y.loss.certifiable,
+                    )
+
+                objective = objective_of(y, mass)
+                convex = y.convex_start()
+                if convex is not None:
+                    convex = objective_of(convex, convex.mass())
             polish = len(y.weight) * X.shape[1] * y.n_outputs <= POLISHED_WORK
-            self._solve(objective, centred, y, outputs, start, polish, coef_dtype, callbacks)
+            self._solve(
+                objective, convex, centred, y, outputs, start, polish, coef_dtype, callbacks
+            )
         callbacks.close()
         return self
 
@@ -358,8 +370,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             )
         return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
 
-    def _solve(self, objective, centred, y, outputs, start, polish, coef_dtype, callbacks):
-        """Run the solver and store what it found, also if it was interrupted."""
+    def _solve(self, objective, convex, centred, y, outputs, start, polish, coef_dtype, callbacks):
+        """Run the solver and store what it found, also if it was interrupted.
+
+        ``convex`` is the objective whose minimum an objective that is not convex begins at, or
+        None.
+        """
 
         def fitted(vector):
             """The attributes that predictions need, from the solver's vector."""
@@ -370,7 +386,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 found_coef, found_intercept = centred.from_fit(*found) if centred else found
                 if not self.fit_intercept:
                     found_intercept = np.zeros(len(outputs))
-                elif y.loss.proba_kind == "softmax":
+                elif y.loss.shift_invariant:
                     found_intercept = found_intercept - found_intercept.mean()
                 coef[outputs], intercept[outputs] = found_coef, found_intercept
             return {
@@ -386,22 +402,24 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         result = None
         self.objective_ = self.optimality_gap_ = 0.0
         if solver == "auto":
-            tiny = objective is not None and objective.hessian_work() <= TINY_HESSIAN
+            tiny = (
+                objective is not None
+                and objective.exact_hessian
+                and objective.hessian_work() <= TINY_HESSIAN
+            )
             solver = "newton-cholesky" if tiny else "lbfgs"
         if objective is not None:
+            options = {"tol": self.tol, "max_iter": self.max_iter, "polish": polish}
             first = objective.start()
             if start is not None:
                 known = np.nan_to_num(start[1][outputs], posinf=0.0, neginf=0.0)
                 start = start[0][outputs], known
                 first = objective.pack(*(centred.to_fit(*start) if centred else start))
-            result = SOLVERS[solver](
-                objective,
-                first,
-                tol=self.tol,
-                max_iter=self.max_iter,
-                polish=polish,
-                callback=callbacks,
-            )
+            elif convex is not None:
+                result = SOLVERS[solver](convex, convex.start(), **options)
+                first = result.vector
+            if result is None or not result.interrupted:
+                result = SOLVERS[solver](objective, first, callback=callbacks, **options)
         attributes = fitted(None if result is None else result.vector)
         for name, value in attributes.items():
             setattr(self, name, value)

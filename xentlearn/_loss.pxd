@@ -5,6 +5,14 @@ from cython cimport floating
 from libc.stdint cimport int32_t
 
 
+cdef extern from "_kernels/forms.h" nogil:
+    ctypedef struct xent_form:
+        int name
+        double log_weight, miss_weight, floor, q, gamma, gamma_of_0, clip, alpha, alpha_of_0
+    int XENT_CROSS_ENTROPY, XENT_POLY, XENT_GENERALIZED, XENT_FOCAL, XENT_SYMMETRIC
+    int XENT_ASYMMETRIC
+
+
 cdef enum Kind:
     SPARSE_CATEGORICAL
     CATEGORICAL
@@ -14,8 +22,9 @@ cdef enum Kind:
 # What is asked for each row.
 cdef enum Product:
     LOSS_GRADIENT       # out = gradient (NULL: not wanted); loss as well unless NULL
-    HESSIAN_PRODUCT     # out = Hessian times direction
+    HESSIAN_PRODUCT     # out = Hessian, or what stands for it, times direction
     HESSIAN_DIAGONAL
+    SOFTMAX_FACTOR      # loss = f where that is f (diag(p) - p p^T); 0 of binary losses
     ENTRY_LOSS          # binary only: out = the loss of each entry
     PROBA
     LOG_PROBA
@@ -24,15 +33,20 @@ cdef enum Product:
 # Encoded targets of all rows. Arrays of void* have the dtype of the logits and C order.
 cdef struct TargetRows:
     Kind kind
+    xent_form form
     Py_ssize_t n_outputs
     const int32_t* labels       # (n_rows,), -1 for an ignored row; or NULL
     const void* values          # (n_rows, n_outputs) soft rows or 0/1/nan entries; or NULL
     const double* weight        # (n_rows,) or NULL
     const void* entry_weight    # binary: (n_rows, n_outputs) or NULL
-    const void* positive        # binary: (n_outputs,) weights of the positives, or NULL
+    const void* positive        # (n_outputs,) weights of the positives; of classes, unless the form
+                                # is XENT_CROSS_ENTROPY; or NULL
     double scale                # smoothed target = scale * target + shift
     double shift
     bint weighted               # whether some row's weight is not 1 (0: ignored)
+    const TargetRows* parts     # of a sum of losses on the same logits, with their factors; or NULL
+    const double* factors
+    Py_ssize_t n_parts
 
 
 # Where the numbers of a matrix are, strides counted in numbers.
@@ -55,6 +69,7 @@ cdef class EncodedTarget:
     cdef readonly Py_ssize_t n_rows
     cdef readonly Py_ssize_t n_outputs
     cdef readonly object dtype
+    cdef readonly tuple parts   # (factor, EncodedTarget) of each loss that is added
     cdef tuple _arrays          # keeps alive what `rows` points to
 
 

@@ -16,7 +16,8 @@ Notation, for one row of logits z with target t (sum T, usually 1) and row weigh
                as -(s + (1 - e_y)) / (1 + s), minus the sum of the others
     Hessian  = w T (diag(p) - p p^T)
 
-Binary cross-entropy adds one loss per entry; see ``binary_step`` in ``rows_body.h``.
+Binary cross-entropy adds one loss per entry; see ``binary_body`` in ``rows_body.h``. Other forms of
+both (focal, generalised, ...) are in ``forms_body.h``; a sum of losses is worked on part by part.
 
 Rows are worked on in blocks that stay in the first-level cache. A block of few classes is turned
 so that vectors run across rows; a block of many classes keeps vectors along the row. What a row
@@ -55,6 +56,10 @@ cdef extern from "_kernels/rows.h" nogil:
         void (*cross)(
             xent_block, const void* z, const void* max, const void* values,
             double scale, double shift, void* cross, void* total) noexcept nogil
+        void (*class_terms)(
+            xent_block, const xent_form*, const void* z, const void* max, const void* e,
+            const void* s, const void* targets, void* slopes, void* cost, void* slope
+        ) noexcept nogil
         void (*residual)(
             xent_block, const void* e, const void* factor, const void* values,
             double scale, double shift, const void* weight, const int32_t* labels,
@@ -75,7 +80,7 @@ cdef extern from "_kernels/rows.h" nogil:
             xent_block, const void* across, void* rows, Py_ssize_t stride) noexcept nogil
         void (*at_labels)(
             xent_block, const int32_t* labels, const void* z, const void* max, const void* e,
-            void* distance, void* e_out) noexcept nogil
+            void* distance, void* lost, void* e_out) noexcept nogil
         void (*row_terms)(
             Py_ssize_t, const void* s, const void* weight, const void* total,
             const void* distance, const void* cross, double scale, void* loss, void* factor
@@ -83,14 +88,17 @@ cdef extern from "_kernels/rows.h" nogil:
         void (*label_gradient)(
             Py_ssize_t, const void* s, const void* e, const void* factor, const void* weight,
             double scale, double shift, void* out) noexcept nogil
+        void (*label_terms)(
+            Py_ssize_t, const xent_form*, const void* s, const void* distance, const void* lost,
+            const void* e, const void* weight, void* cost, void* slope) noexcept nogil
         void (*log1p)(Py_ssize_t, const void* u, void* out) noexcept nogil
         void (*exp)(Py_ssize_t, const void* x, void* out) noexcept nogil
         void (*binary)(
-            Py_ssize_t, const void* z, const void* y, double scale, double shift,
+            Py_ssize_t, const xent_form*, const void* z, const void* y, double scale, double shift,
             const void* positive, const void* weight, void* loss, void* gradient
         ) noexcept nogil
         void (*binary_curvature)(
-            Py_ssize_t, const void* z, const void* y, double scale, double shift,
+            Py_ssize_t, const xent_form*, const void* z, const void* y, double scale, double shift,
             const void* positive, const void* weight, const void* direction, void* out
         ) noexcept nogil
         void (*sigmoid)(Py_ssize_t, const void* z, int logarithm, void* out) noexcept nogil
@@ -152,7 +160,8 @@ cdef enum:
     BLOCK_NUMBERS = 4096
     NUMBERS_AHEAD = 1024    # that are asked for before they are needed: at least a row
     N_MATRICES = 7      # logits, direction, out, values; binary: entries, positive, weight
-    N_ROW_VECTORS = 9
+    N_WORK_VECTORS = 9  # numbers of rows that a block works with,
+    N_ROW_VECTORS = 12  # its losses, its labels with room for whole vectors, the losses of a part
 
 
 cdef Py_ssize_t block_rows(Py_ssize_t n_outputs) noexcept nogil:
@@ -170,7 +179,7 @@ cdef inline Py_ssize_t matrix_numbers(Py_ssize_t n_outputs) noexcept nogil:
 cdef Py_ssize_t scratch_bytes(Py_ssize_t n_outputs, Py_ssize_t itemsize) noexcept nogil:
     """Scratch memory that process_rows needs, per thread."""
     return itemsize * (
-        N_MATRICES * matrix_numbers(n_outputs) + N_ROW_VECTORS * BLOCK_ROWS
+        (N_MATRICES + 1) * matrix_numbers(n_outputs) + N_ROW_VECTORS * BLOCK_ROWS
     )
 
 
@@ -240,7 +249,7 @@ cdef void sparse_categorical_block(
         const floating* weight = row_weights(
             target, first, block.n_rows, vectors + 6 * BLOCK_ROWS)
         const int32_t* labels = target.labels + first
-        int32_t* with_room = <int32_t*> (vectors + 8 * BLOCK_ROWS)
+        int32_t* with_room = <int32_t*> (vectors + (N_WORK_VECTORS + 1) * BLOCK_ROWS)
         bint smoothed = target.shift != 0.0
 
     if block.across:
@@ -249,7 +258,7 @@ cdef void sparse_categorical_block(
     rows.softmax(block, z, out, m, s)
     if loss != NULL and smoothed:
         rows.cross(block, z, m, NULL, 0.0, target.shift, cross, distance)
-    rows.at_labels(block, labels, z, m, out, distance, at_label)
+    rows.at_labels(block, labels, z, m, out, distance, NULL, at_label)
     rows.row_terms(
         block.n_rows, s, weight, NULL, distance, cross if smoothed else NULL, target.scale,
         loss, factor)
@@ -289,9 +298,9 @@ cdef void categorical_block(
 cdef void softmax_curvature_block(
     const TargetRows* target, Product product, Py_ssize_t first, xent_block block,
     const floating* z, const floating* values, const floating* direction, floating* out,
-    floating* vectors,
+    floating* loss, floating* vectors,
 ) noexcept nogil:
-    """Hessian times direction, or the diagonal of the Hessian; T = 1 for integer labels."""
+    """Hessian times direction, its diagonal, or (as ``loss``) w T; T = 1 for integer labels."""
     cdef:
         const xent_rows* rows = primitives(z)
         floating* m = vectors
@@ -312,11 +321,104 @@ cdef void softmax_curvature_block(
     if weight != NULL:
         for i in range(block.n_rows):
             total[i] *= weight[i]
+    if product == SOFTMAX_FACTOR:
+        memcpy(loss, total, block.n_rows * sizeof(floating))
+        return
     if product == HESSIAN_PRODUCT:
         rows.hessian_product(block, out, inverse, direction, total, out)
     else:
         rows.hessian_diagonal(block, out, s, inverse, total, out)
     clear_weightless_rows(weight, block, out)
+
+
+cdef void fill_targets(
+    const TargetRows* target, Py_ssize_t first, xent_block block, const floating* values,
+    floating* targets, floating* on_the_way,
+) noexcept nogil:
+    """Smoothed targets of a block times the weights of their classes, in the layout of the block.
+
+    ``values`` are its soft rows where they lie; NULL: made from labels.
+    """
+    cdef:
+        Py_ssize_t i, k, n_outputs = block.n_classes
+        floating* rows_first = on_the_way if block.across else targets
+        floating scale = <floating> target.scale, shift = <floating> target.shift
+
+    for i in range(block.n_rows):
+        for k in range(n_outputs):
+            rows_first[i * n_outputs + k] = shift + (
+                scale * values[i * n_outputs + k] if values != NULL
+                else scale if target.labels[first + i] == k else 0)
+    if target.positive != NULL:
+        for i in range(block.n_rows):
+            for k in range(n_outputs):
+                rows_first[i * n_outputs + k] *= (<const floating*> target.positive)[k]
+    if block.across:
+        primitives(targets).turn(block, on_the_way, n_outputs, targets)
+
+
+cdef void other_form_block(
+    const TargetRows* target, Product product, Py_ssize_t first, xent_block block,
+    const floating* z, const floating* values, const floating* direction, floating* loss,
+    floating* out, floating* targets, floating* on_the_way, floating* vectors,
+) noexcept nogil:
+    """Everything of a softmax loss whose form is not plain cross-entropy.
+
+    Labels that are not smoothed cost what their own class costs; otherwise every class has a target
+    and a slope, which ``targets`` has room for.
+    """
+    cdef:
+        const xent_rows* rows = primitives(z)
+        const xent_form* form = &target.form
+        floating* m = vectors
+        floating* s = vectors + BLOCK_ROWS
+        floating* distance = vectors + 2 * BLOCK_ROWS
+        floating* lost = vectors + 3 * BLOCK_ROWS
+        floating* at_label = vectors + 4 * BLOCK_ROWS
+        floating* slope = vectors + 5 * BLOCK_ROWS      # sum of the slopes, weighted
+        floating* factor = vectors + 6 * BLOCK_ROWS
+        floating* weight = vectors + 7 * BLOCK_ROWS
+        int32_t* labels = <int32_t*> (vectors + (N_WORK_VECTORS + 1) * BLOCK_ROWS)
+        bint by_label = values == NULL and target.shift == 0.0
+        Py_ssize_t i, n = block.n_rows
+
+    if row_weights(target, first, n, weight) == NULL:
+        for i in range(n):
+            weight[i] = 1
+    rows.softmax(block, z, out, m, s)
+    if by_label:
+        memcpy(labels, target.labels + first, n * sizeof(int32_t))
+        if target.positive != NULL:
+            for i in range(n):
+                weight[i] *= (<const floating*> target.positive)[max(0, labels[i])]
+        rows.at_labels(block, labels, z, m, out, distance, lost, at_label)
+        rows.label_terms(n, form, s, distance, lost, at_label, weight, loss, slope)
+    else:
+        fill_targets(target, first, block, values, targets, on_the_way)
+        # distance serves for the cost
+        rows.class_terms(block, form, z, m, out, s, targets, targets, distance, slope)
+        for i in range(n):
+            slope[i] = weight[i] * slope[i] if weight[i] != 0 else 0
+            if loss != NULL:
+                loss[i] = weight[i] * distance[i] if weight[i] != 0 else 0
+    if product == SOFTMAX_FACTOR:
+        memcpy(loss, slope, n * sizeof(floating))
+        return
+    if product == HESSIAN_PRODUCT or product == HESSIAN_DIAGONAL:
+        rows.row_terms(n, s, NULL, NULL, NULL, NULL, 0.0, NULL, factor)
+        if product == HESSIAN_PRODUCT:
+            rows.hessian_product(block, out, factor, direction, slope, out)
+        else:
+            rows.hessian_diagonal(block, out, s, factor, slope, out)
+    else:
+        rows.row_terms(n, s, slope, NULL, NULL, NULL, 0.0, NULL, factor)
+        if by_label:
+            rows.label_gradient(n, s, at_label, factor, weight, 1.0, 0.0, at_label)
+            rows.residual(
+                block, out, factor, NULL, 0.0, 0.0, weight, labels, at_label, out)
+        else:
+            rows.residual(block, out, factor, targets, 1.0, 0.0, weight, NULL, NULL, out)
+    clear_weightless_rows(<const floating*> weight, block, out)
 
 
 cdef void softmax_proba_block(
@@ -382,16 +484,19 @@ cdef void binary_block(
                     per_entry[i * n_outputs + k] if per_entry != NULL else 1)
         entry_weight = weight
 
+    if product == SOFTMAX_FACTOR:
+        memset(loss, 0, n * sizeof(floating))
+        return
     if product == HESSIAN_PRODUCT or product == HESSIAN_DIAGONAL:
         rows.binary_curvature(
-            count, z, y, target.scale, target.shift, positives, entry_weight,
+            count, &target.form, z, y, target.scale, target.shift, positives, entry_weight,
             direction if product == HESSIAN_PRODUCT else NULL, out)
     elif product == ENTRY_LOSS:
         rows.binary(
-            count, z, y, target.scale, target.shift, positives, entry_weight, out, NULL)
+            count, &target.form, z, y, target.scale, target.shift, positives, entry_weight, out, NULL)
     else:
         rows.binary(
-            count, z, y, target.scale, target.shift, positives, entry_weight,
+            count, &target.form, z, y, target.scale, target.shift, positives, entry_weight,
             NULL if loss == NULL else loss if n_outputs == 1 else entries, out)
     if product == LOSS_GRADIENT and loss != NULL and n_outputs > 1:
         if n_outputs <= XENT_FEW_CLASSES:
@@ -444,7 +549,7 @@ cdef void take_block_back(
         copy_block(block.n_rows, block.n_classes, on_the_way, compact, to, layout)
 
 
-cdef void process_rows(
+cdef void process_one(
     const TargetRows* target, Product product, Py_ssize_t first, Py_ssize_t n_rows,
     const floating* logits, Layout logits_layout,
     const floating* direction, Layout direction_layout,
@@ -452,16 +557,15 @@ cdef void process_rows(
     floating* out, Layout out_layout,
     char* scratch,
 ) noexcept nogil:
-    """One product for ``n_rows`` rows, the first of which is row ``first`` of the target.
-
-    Pointers are those of the first row. ``loss`` and ``out`` may be NULL where not wanted;
-    ``logits`` and ``out`` must not overlap.
-    """
+    """``process_rows`` for a single loss."""
     cdef:
         Py_ssize_t n_outputs = target.n_outputs
         Py_ssize_t n_at_once = block_rows(n_outputs)
         Py_ssize_t n_ahead = max(1, NUMBERS_AHEAD // n_outputs)
         bint binary = target.kind == BINARY
+        bint other_form = (
+            not binary and target.form.name != XENT_CROSS_ENTROPY
+            and product != PROBA and product != LOG_PROBA)
         bint logarithm = product == LOG_PROBA
         xent_block block
         Layout compact = layout_of(n_outputs, 1)
@@ -480,8 +584,8 @@ cdef void process_rows(
         floating* entries_scratch = z_scratch + 4 * size    # softmax: rows on their way
         floating* positive_scratch = z_scratch + 5 * size
         floating* weight_scratch = z_scratch + 6 * size
-        floating* vectors = z_scratch + N_MATRICES * size
-        floating* loss_scratch = vectors + 7 * BLOCK_ROWS
+        floating* vectors = z_scratch + (N_MATRICES + 1) * size     # one is that of a part
+        floating* loss_scratch = vectors + N_WORK_VECTORS * BLOCK_ROWS
 
     block.n_classes = n_outputs
     block.across = not binary and n_outputs <= XENT_FEW_CLASSES
@@ -509,7 +613,8 @@ cdef void process_rows(
             values = <const floating*> target.values + (first + begin) * n_outputs
 
         # A block is worked on where it lies if everything in it has one and the same layout.
-        block.stride = n_outputs if binary or values != NULL else logits_layout.row
+        block.stride = (
+            n_outputs if binary or other_form or values != NULL else logits_layout.row)
         in_place = (
             not block.across
             and lies_as(logits_layout, block.stride, n)
@@ -525,7 +630,7 @@ cdef void process_rows(
                 bring_block(
                     block, v, direction_layout, compact, last, v_scratch, entries_scratch)
                 v = v_scratch
-            if values != NULL and block.across:
+            if values != NULL and block.across and not other_form:
                 bring_block(
                     block, values, compact, compact, last, values_scratch, entries_scratch)
                 values = values_scratch
@@ -542,9 +647,14 @@ cdef void process_rows(
                 target, product, first + begin, block, z, v,
                 loss_block, o, entries_scratch, values_scratch, positive_scratch, weight_scratch,
                 vectors)
+        elif other_form:
+            other_form_block(
+                target, product, first + begin, block, z, values, v, loss_block,
+                o if o != NULL else out_scratch, values_scratch, positive_scratch, vectors)
         elif product != LOSS_GRADIENT:
             softmax_curvature_block(
-                target, product, first + begin, block, z, values, v, o, vectors)
+                target, product, first + begin, block, z, values, v,
+                o if o != NULL else out_scratch, loss_block, vectors)
         elif target.kind == SPARSE_CATEGORICAL:
             sparse_categorical_block(
                 target, first + begin, block, z, loss_block, o, vectors)
@@ -561,6 +671,58 @@ cdef void process_rows(
                 entries_scratch)
 
 
+cdef void process_rows(
+    const TargetRows* target, Product product, Py_ssize_t first, Py_ssize_t n_rows,
+    const floating* logits, Layout logits_layout,
+    const floating* direction, Layout direction_layout,
+    floating* loss, Py_ssize_t loss_stride,
+    floating* out, Layout out_layout,
+    char* scratch,
+) noexcept nogil:
+    """One product for ``n_rows`` rows, the first of which is row ``first`` of the target.
+
+    Pointers are those of the first row. ``loss`` and ``out`` may be NULL where not wanted;
+    ``logits`` and ``out`` must not overlap.
+    """
+    cdef:
+        Py_ssize_t n_outputs = target.n_outputs
+        Py_ssize_t n_at_once = block_rows(n_outputs)
+        Py_ssize_t size = matrix_numbers(n_outputs)
+        Layout compact = layout_of(n_outputs, 1)
+        floating* part_out = <floating*> scratch + N_MATRICES * size
+        floating* part_loss = part_out + size + (N_ROW_VECTORS - 1) * BLOCK_ROWS
+        Py_ssize_t b, part, i, k, begin, n
+        floating factor
+        floating* to
+
+    if target.n_parts == 0:
+        process_one(
+            target, product, first, n_rows, logits, logits_layout, direction, direction_layout,
+            loss, loss_stride, out, out_layout, scratch)
+        return
+    for b in range((n_rows + n_at_once - 1) // n_at_once):
+        begin = b * n_at_once
+        n = min(n_at_once, n_rows - begin)
+        for part in range(target.n_parts):
+            factor = <floating> target.factors[part]
+            process_one(
+                &target.parts[part], product, first + begin, n,
+                logits + begin * logits_layout.row, logits_layout,
+                direction + begin * direction_layout.row if direction != NULL else NULL,
+                direction_layout,
+                part_loss if loss != NULL else NULL, 1,
+                part_out if out != NULL else NULL, compact, scratch)
+            if loss != NULL:
+                for i in range(n):
+                    to = loss + (begin + i) * loss_stride
+                    to[0] = factor * part_loss[i] + (to[0] if part > 0 else 0)
+            if out != NULL:
+                for i in range(n):
+                    for k in range(n_outputs):
+                        to = out + (begin + i) * out_layout.row + k * out_layout.column
+                        to[0] = factor * part_out[i * n_outputs + k] + (to[0] if part > 0 else 0)
+
+
 # ---- From Python -----------------------------------------------------------------------------
 
 cdef const void* address(array):
@@ -568,6 +730,26 @@ cdef const void* address(array):
     if array is None:
         return NULL
     return <const void*> <size_t> array.__array_interface__["data"][0]
+
+
+cdef xent_form form_of(str name, dict parameters) except *:
+    """The form of a name with its parameters; those that it does not have are not used."""
+    cdef xent_form form
+    memset(&form, 0, sizeof(form))
+    form.name = {
+        "cross_entropy": XENT_CROSS_ENTROPY, "poly": XENT_POLY, "generalized": XENT_GENERALIZED,
+        "focal": XENT_FOCAL, "symmetric": XENT_SYMMETRIC, "asymmetric": XENT_ASYMMETRIC,
+    }[name]
+    form.log_weight = parameters.get("log_weight", 1.0)
+    form.miss_weight = parameters.get("miss_weight", 0.0)
+    form.floor = parameters.get("floor", 0.0)
+    form.q = parameters.get("q", 1.0)
+    form.gamma = parameters.get("gamma", 0.0)
+    form.gamma_of_0 = parameters.get("gamma_of_0", 0.0)
+    form.clip = parameters.get("clip", 0.0)
+    form.alpha = parameters.get("alpha", 1.0)
+    form.alpha_of_0 = parameters.get("alpha_of_0", 1.0)
+    return form
 
 
 cdef class EncodedTarget:
@@ -590,9 +772,13 @@ cdef class EncodedTarget:
     entry_weight : ndarray of shape (n_rows, n_outputs), or None
         Weights of entries ("binary").
     positive : ndarray of shape (n_outputs,), or None
-        Weights of the positives ("binary").
+        Weights of the positives ("binary"), or of the classes of a form.
     label_smoothing : float, default=0.0
         In [0, 1]: the share of the target that is spread evenly.
+    form : str, default="cross_entropy"
+        "poly", "generalized", "focal", "symmetric" or "asymmetric": see ``_kernels/forms.h``.
+    **parameters : float
+        Parameters of the form, by the names there.
 
     Notes
     -----
@@ -602,7 +788,7 @@ cdef class EncodedTarget:
     def __init__(
         self, str kind, Py_ssize_t n_rows, Py_ssize_t n_outputs, dtype, *,
         labels=None, values=None, weight=None, entry_weight=None, positive=None,
-        double label_smoothing=0.0,
+        double label_smoothing=0.0, str form="cross_entropy", **parameters,
     ):
         self.n_rows = n_rows
         self.n_outputs = n_outputs
@@ -623,6 +809,48 @@ cdef class EncodedTarget:
             labels is not None and bool((labels < 0).any()))
         self.rows.scale = 1.0 - label_smoothing
         self.rows.shift = label_smoothing / (2 if kind == "binary" else n_outputs)
+        self.rows.form = form_of(form, parameters)
+        self.parts = ((1.0, self),)
+
+    @staticmethod
+    def sum_of(parts):
+        """The target of a sum of losses on the same logits.
+
+        Parameters
+        ----------
+        parts : sequence of (float, EncodedTarget)
+            Factor and target of each.
+
+        Returns
+        -------
+        EncodedTarget
+        """
+        cdef EncodedTarget first = parts[0][1], one, total
+        total = EncodedTarget.__new__(EncodedTarget)
+        total.n_rows, total.n_outputs, total.dtype = first.n_rows, first.n_outputs, first.dtype
+        memset(&total.rows, 0, sizeof(total.rows))
+        total.rows.kind = first.rows.kind
+        total.rows.n_outputs = first.n_outputs
+        factors = np.array([factor for factor, _ in parts], dtype=np.float64)
+        rows = np.empty(len(parts) * sizeof(TargetRows), dtype=np.uint8)
+        cdef TargetRows* to = <TargetRows*> address(rows)
+        for i, (_, one) in enumerate(parts):
+            to[i] = one.rows
+        total.rows.parts = to
+        total.rows.factors = <const double*> address(factors)
+        total.rows.n_parts = len(parts)
+        total.parts = tuple(parts)
+        total._arrays = (rows, factors)
+        return total
+
+    @property
+    def couples(self):
+        """Whether a row's logits are coupled in the Hessian: any part is a softmax."""
+        cdef EncodedTarget part
+        for _, part in self.parts:
+            if part.rows.kind != BINARY:
+                return True
+        return False
 
     def loss_gradient(
         self, const floating[:, :] logits, floating[:] loss_out, floating[:, :] gradient_out,
@@ -643,6 +871,12 @@ cdef class EncodedTarget:
     ):
         """Fill the diagonal of each row's Hessian."""
         run[floating](&self.rows, HESSIAN_DIAGONAL, logits, None, None, diagonal_out, n_threads)
+
+    def softmax_factor(
+        self, const floating[:, :] logits, floating[:] factor_out, int n_threads,
+    ):
+        """Fill what each row's diag(p) - p p^T is multiplied by in the Hessian."""
+        run[floating](&self.rows, SOFTMAX_FACTOR, logits, None, factor_out, None, n_threads)
 
     def entry_loss(
         self, const floating[:, :] logits, floating[:, :] loss_out, int n_threads,

@@ -6,6 +6,12 @@ import numpy as np
 
 from . import _proba_loss
 from ._loss import EncodedTarget
+from ._loss_settings import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+)
 from ._threads import effective_n_threads
 from ._validation import (
     as_floating,
@@ -13,7 +19,6 @@ from ._validation import (
     check_class_weight,
     check_label_smoothing,
     check_labels,
-    check_positive_weight,
     check_soft_rows,
     check_weights,
     require_distributions,
@@ -198,27 +203,143 @@ def categorical_crossentropy(
     >>> sparse_categorical_crossentropy([5], p)
     array([0.51082562])
     """
+    return _categorical(
+        y_true,
+        y_pred,
+        CategoricalCrossentropy(label_smoothing),
+        from_logits,
+        class_weight,
+        sample_weight,
+        axis,
+        reduction,
+        n_threads,
+    )
+
+
+def categorical_focal_crossentropy(
+    y_true,
+    y_pred,
+    *,
+    gamma=2.0,
+    alpha=None,
+    from_logits=False,
+    label_smoothing=0.0,
+    class_weight=None,
+    sample_weight=None,
+    axis=-1,
+    reduction="none",
+    n_threads=None,
+):
+    """Focal loss of one-hot or soft rows: ``-sum_k a_k t_k (1 - p_k)^gamma log p_k`` per row.
+
+    a is ``alpha`` (or 1); with label smoothing e, ``t_k`` becomes ``(1 - e) t_k + e / K``; arXiv
+    1708.02002, equation 5, with the definition of Keras.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (..., n_classes)
+        Probabilities of the classes (one-hot rows included), shaped as ``y_pred``.
+    y_pred : array-like of shape (..., n_classes)
+        Probabilities, or logits with ``from_logits=True``.
+    gamma : float, default=2.0
+        In [0, 100]: how much less a well predicted class counts; 0 is plain cross-entropy.
+    alpha : float, sequence of n_classes floats or None, default=None
+        Weights >= 0 of the classes; no mean is divided by them.
+    from_logits : bool, default=False
+        Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
+    label_smoothing : float, default=0.0
+        In [0, 1].
+    class_weight : sequence of n_classes floats, dict or None, default=None
+        Weights >= 0 by class index. A row weighs ``sum_k t_k w_k``, with t before smoothing.
+    sample_weight : array-like of shape (...) or None, default=None
+        Weights >= 0 of the rows.
+    axis : int, default=-1
+        The axis of ``y_true`` and ``y_pred`` that holds the classes.
+    reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
+        "none" gives weighted rows. "mean" divides their sum by the number of rows,
+        "weighted_mean" by the sum of their weights.
+    n_threads : int or None, default=None
+        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+
+    Returns
+    -------
+    ndarray of the shape of ``y_pred`` less ``axis``, or a number unless ``reduction="none"``
+        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+
+    Raises
+    ------
+    ValueError
+        If a row of ``y_true`` or ``y_pred`` is no distribution (an entry outside [0, 1] or a sum
+        further than 1e-4 from 1; float16: 5e-3), or a shape or parameter does not fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a mean is asked for and no row counts; it is nan.
+
+    Notes
+    -----
+    Keras has ``alpha=0.25`` by default, clips probabilities to 1e-7 and rescales rows; here they
+    are taken as they are. PyTorch has no such loss.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import categorical_focal_crossentropy
+    >>> categorical_focal_crossentropy([[0, 1], [0, 1]], [[0.1, 0.9], [0.9, 0.1]]).round(4)
+    array([0.0011, 1.8651])
+    """
+    return _categorical(
+        y_true,
+        y_pred,
+        CategoricalFocalCrossentropy(gamma, alpha, label_smoothing),
+        from_logits,
+        class_weight,
+        sample_weight,
+        axis,
+        reduction,
+        n_threads,
+    )
+
+
+def _categorical(
+    y_true,
+    y_pred,
+    setting,
+    from_logits,
+    class_weight,
+    sample_weight,
+    axis,
+    reduction,
+    n_threads,
+):
+    """The loss of a categorical setting on predictions."""
     rows, tolerance, shape = _prediction_rows(y_pred, axis, least_ndim=1)
     n_threads = effective_n_threads(n_threads)
     values, _ = as_floating(y_true, "y_true")
     if values.ndim == len(shape):
         values = np.moveaxis(np.asarray(y_true), axis, -1)
     values = check_soft_rows(values, "y_true", shape, rows.dtype, n_threads).reshape(rows.shape)
-    smoothing = check_label_smoothing(label_smoothing)
     weight = _row_weights(sample_weight, shape[:-1])
     class_weight = check_class_weight(class_weight, shape[-1])
     if class_weight is not None:
         weight = _times(weight, values @ class_weight)
 
     loss = np.empty(len(rows), dtype=rows.dtype)
+    target = setting.kernel_target(rows.shape, rows.dtype, values=values)
     if from_logits:
-        target = EncodedTarget(
-            "categorical", *rows.shape, rows.dtype, values=values, label_smoothing=smoothing
-        )
         target.loss_gradient(rows, loss, None, n_threads)
     else:
         require_distributions(rows, None, "y_pred", tolerance, shape, n_threads)
-        _proba_loss.categorical(rows, values, smoothing, loss, n_threads)
+        by_class = setting._output_weight(shape[-1], np.float64)
+        _proba_loss.categorical(
+            rows,
+            values,
+            setting.label_smoothing,
+            getattr(setting, "gamma", 0.0),
+            np.ones(shape[-1]) if by_class is None else by_class,
+            loss,
+            n_threads,
+        )
     return _reduce(loss, weight, np.ones(len(rows), dtype=bool), reduction, shape[:-1])
 
 
@@ -295,6 +416,103 @@ def binary_crossentropy(
     >>> binary_crossentropy([[0, 1, 0, 1, 0, 1]], [[0.1, 0.9, 0.2, 0.8, 0.1, 0.7]]).round(3)
     array([0.187])
     """
+    return _binary(
+        y_true,
+        y_pred,
+        BinaryCrossentropy(label_smoothing, pos_weight),
+        from_logits,
+        sample_weight,
+        axis,
+        reduction,
+        n_threads,
+    )
+
+
+def binary_focal_crossentropy(
+    y_true,
+    y_pred,
+    *,
+    gamma=2.0,
+    alpha=None,
+    from_logits=False,
+    label_smoothing=0.0,
+    sample_weight=None,
+    axis=-1,
+    reduction="none",
+    n_threads=None,
+):
+    """Focal loss ``-a (1 - p_t)^gamma (y log p + (1 - y) log(1 - p))``, mean over the last axis.
+
+    ``p_t = y p + (1 - y) (1 - p)`` and ``a = alpha y + (1 - alpha) (1 - y)`` (or 1); label
+    smoothing e makes y into ``(1 - e) y + e / 2``. Targets of nan are missing: a row's mean is over
+    the entries that are there. arXiv 1708.02002, equation 5, with the definition of Keras.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,) or (..., n_labels)
+        Targets in [0, 1], nan where missing, shaped as ``y_pred``.
+    y_pred : array-like of shape (n,) or (..., n_labels)
+        Probabilities of the positive outcome, or logits with ``from_logits=True``. One dimension
+        means n rows of one output each.
+    gamma : float, default=2.0
+        In [0, 100]: how much less a well predicted label counts; 0 is plain cross-entropy.
+    alpha : float or None, default=None
+        In [0, 1]: weight of the positives, 1 - alpha being that of the negatives; None weighs both
+        by 1. No mean is divided by it.
+    from_logits : bool, default=False
+        Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
+    label_smoothing : float, default=0.0
+        In [0, 1].
+    sample_weight : array-like of shape (...), or of the shape of ``y_pred``, or None, default=None
+        Weights >= 0 of rows or of entries.
+    axis : int, default=-1
+        The axis that holds the labels (2 dimensions and up).
+    reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
+        As in ``binary_crossentropy``.
+    n_threads : int or None, default=None
+        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+
+    Returns
+    -------
+    ndarray of the shape of ``y_pred`` less ``axis`` ((n,) for (n,)), or a number unless "none"
+        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+
+    Raises
+    ------
+    ValueError
+        If a target or a probability is outside [0, 1], or a shape or parameter does not fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a mean is asked for and no row counts; it is nan.
+
+    Notes
+    -----
+    Keras weighs by ``alpha`` only with ``apply_class_balancing=True`` and clips probabilities to
+    1e-7; ``torchvision.ops.sigmoid_focal_loss`` has ``alpha=0.25`` by default (a negative one means
+    None) and takes logits.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import binary_focal_crossentropy
+    >>> binary_focal_crossentropy([1, 1], [0.9, 0.1]).round(4)
+    array([0.0011, 1.8651])
+    """
+    return _binary(
+        y_true,
+        y_pred,
+        BinaryFocalCrossentropy(gamma, alpha, label_smoothing),
+        from_logits,
+        sample_weight,
+        axis,
+        reduction,
+        n_threads,
+    )
+
+
+def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction, n_threads):
+    """The loss of a binary setting on predictions."""
     predictions, _ = as_floating(y_pred, "y_pred")
     n_threads = effective_n_threads(n_threads)
     if predictions.ndim > 1:
@@ -310,8 +528,6 @@ def binary_crossentropy(
     if n_labels == 0:
         raise ValueError(f"'y_pred' must have at least 1 label, got shape {predictions.shape}.")
     values = check_binary_targets(y_true, predictions.shape, predictions.dtype)
-    smoothing = check_label_smoothing(label_smoothing)
-    positive = check_positive_weight(pos_weight, n_labels, predictions.dtype)
     if sample_weight is not None and predictions.ndim > 1:
         sample_weight = np.asarray(sample_weight)
         if sample_weight.ndim == predictions.ndim:
@@ -323,15 +539,8 @@ def binary_crossentropy(
     rows, values = predictions.reshape(-1, n_labels), values.reshape(-1, n_labels)
     present = ~np.isnan(values)
     entries = np.empty(rows.shape, dtype=rows.dtype)
+    target = setting.kernel_target(rows.shape, rows.dtype, values=values)
     if from_logits:
-        target = EncodedTarget(
-            "binary",
-            *rows.shape,
-            rows.dtype,
-            values=values,
-            positive=positive,
-            label_smoothing=smoothing,
-        )
         target.entry_loss(rows, entries, n_threads)
     else:
         bad = present & ~((rows >= 0) & (rows <= 1))
@@ -341,8 +550,17 @@ def binary_crossentropy(
                 f"'y_pred' must hold probabilities in [0, 1]; row {row} holds "
                 f"{rows[row, label]}; pass logits with from_logits=True."
             )
-        ones = np.ones(n_labels) if positive is None else positive.astype(np.float64)
-        _proba_loss.binary(rows, values, ones, smoothing, entries, n_threads)
+        positive = setting._output_weight(n_labels, np.float64)
+        _proba_loss.binary(
+            rows,
+            values,
+            np.ones(n_labels) if positive is None else positive,
+            setting.label_smoothing,
+            getattr(setting, "gamma", 0.0),
+            *setting._alphas(),
+            entries,
+            n_threads,
+        )
 
     if weight is not None and weight.shape != row_shape:
         entry_weight = weight.reshape(rows.shape)

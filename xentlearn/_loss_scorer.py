@@ -103,7 +103,7 @@ class LossScorer:
         ignored, indices = self._indices(setting, estimator.classes_, y)
         weight = check_weights(sample_weight, "sample_weight", y.shape)
         weight = np.ones(len(y)) if weight is None else weight
-        if isinstance(setting, BinaryCrossentropy):
+        if setting.proba_kind == "sigmoid":
             if logits.ndim == 1:
                 return -setting(indices, logits, weight)
             return -self._one_vs_rest(setting, indices, logits, weight)
@@ -125,7 +125,7 @@ class LossScorer:
 
     def _indices(self, setting, classes, y):
         """(which rows are ignored, index into ``classes`` of the others)."""
-        ignore_class = getattr(setting, "ignore_class", None)
+        ignore_class = setting.ignore_class
         ignored = np.zeros(len(y), dtype=bool)
         if ignore_class is not None:
             ignored |= np.asarray(y == ignore_class)

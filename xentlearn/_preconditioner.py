@@ -302,10 +302,12 @@ class HessianAt:
         sqrt(w) p over the root of that sum, for the softmax; None for binary outputs.
     penalty : ndarray of shape (n_features,)
         Second derivative of the penalty in the first rows of the vector.
+    shift_invariant : bool
+        Whether the same change of all logits of a row changes nothing.
     n_threads : int
     """
 
-    def __init__(self, Z, curvature, coupling, penalty, n_threads=1):
+    def __init__(self, Z, curvature, coupling, penalty, shift_invariant, n_threads=1):
         n_rows, n_outputs = Z.shape[1], curvature.shape[1]
         size = n_rows * n_outputs
         matrix = np.zeros((size, size), dtype=Z.dtype)
@@ -341,7 +343,7 @@ class HessianAt:
         penalised = np.zeros(n_rows, dtype=bool)
         penalised[: len(penalty)] = penalty > 0
         free = np.flatnonzero(~penalised)
-        if coupled and len(free):
+        if coupled and shift_invariant and len(free):
             # The same change of all logits costs nothing without a penalty, and no gradient points
             # there: a curvature like that of the outputs leaves all other directions as they are.
             like = diagonal.reshape(n_outputs, n_rows)[:, free].sum(axis=0) / n_outputs**2

@@ -1,14 +1,15 @@
 """Cross-entropy of rows of probabilities: the losses, and the check that they are probabilities.
 
 Probabilities are taken as they are, neither clipped nor rescaled: loss = -sum_k t_k log p_k, where
-a target of 0 costs nothing and a probability of 0 under a target costs inf. Logarithms and sums
-are in float64, also for float32 input. A row that is no distribution is reported, not priced.
+a target of 0 costs nothing and a probability of 0 under a target costs inf. The focal forms multiply it by
+(1 - p)^gamma (arXiv 1708.02002). Logarithms and sums are in float64, also for float32 input. A row
+that is no distribution is reported, not priced.
 """
 
 from cython cimport floating
 from cython.parallel cimport prange
 
-from libc.math cimport fabs, log, log1p
+from libc.math cimport fabs, log, log1p, pow
 from libc.stdint cimport int32_t
 
 
@@ -35,12 +36,18 @@ cdef bint is_distribution(
 
 cdef inline double categorical_row(
     const floating[:, :] values, const floating[:, :] proba, Py_ssize_t i, double smoothing,
+    double gamma, const double[:] alpha,
 ) noexcept nogil:
     cdef Py_ssize_t k, n_classes = proba.shape[1]
-    cdef double total = 0.0
+    cdef double total = 0.0, target
     for k in range(n_classes):
-        total += cost((1.0 - smoothing) * values[i, k] + smoothing / n_classes, proba[i, k])
+        target = alpha[k] * ((1.0 - smoothing) * values[i, k] + smoothing / n_classes)
+        total += focused(cost(target, proba[i, k]), 1.0 - proba[i, k], gamma)
     return total
+
+
+cdef inline double focused(double loss, double miss, double gamma) noexcept nogil:
+    return loss if gamma == 0.0 or loss == 0.0 else pow(miss, gamma) * loss
 
 
 cdef inline double sparse_categorical_row(
@@ -101,29 +108,30 @@ def sparse_categorical(
 
 
 def categorical(
-    const floating[:, :] proba, const floating[:, :] values, double smoothing,
-    floating[:] loss_out, int n_threads,
+    const floating[:, :] proba, const floating[:, :] values, double smoothing, double gamma,
+    const double[:] alpha, floating[:] loss_out, int n_threads,
 ):
-    """Fill the loss of each row for soft targets ``values``."""
+    """Fill the loss of each row for soft targets ``values``, weighed by class by ``alpha``."""
     cdef Py_ssize_t i
     for i in prange(
         proba.shape[0], nogil=True, schedule="static", num_threads=n_threads,
         use_threads_if=n_threads > 1,
     ):
-        loss_out[i] = <floating> categorical_row(values, proba, i, smoothing)
+        loss_out[i] = <floating> categorical_row(values, proba, i, smoothing, gamma, alpha)
 
 
 def binary(
     const floating[:, :] proba, const floating[:, :] values, const double[:] positive,
-    double smoothing, floating[:, :] loss_out, int n_threads,
+    double smoothing, double gamma, double alpha, double alpha_of_0, floating[:, :] loss_out,
+    int n_threads,
 ):
     """Fill the loss of each entry; 0 where the target is nan.
 
-    ``positive`` weighs the positives of each column. 1 - t is taken from 1 - y, so that it keeps
-    its digits.
+    ``positive`` weighs the positives of each column, ``alpha`` and ``alpha_of_0`` both outcomes of a
+    focal loss. 1 - t is taken from 1 - y, so that it keeps its digits.
     """
     cdef Py_ssize_t i, k
-    cdef double y
+    cdef double y, t, c, p
     for i in prange(
         proba.shape[0], nogil=True, schedule="static", num_threads=n_threads,
         use_threads_if=n_threads > 1,
@@ -133,10 +141,14 @@ def binary(
             if y != y:
                 loss_out[i, k] = 0
             else:
+                p = proba[i, k]
+                t = (1.0 - smoothing) * y + smoothing / 2
+                c = (1.0 - smoothing) * (1.0 - y) + smoothing / 2
                 loss_out[i, k] = <floating> (
-                    positive[k] * cost((1.0 - smoothing) * y + smoothing / 2, proba[i, k])
-                    + negative_cost((1.0 - smoothing) * (1.0 - y) + smoothing / 2, proba[i, k])
-                )
+                    (alpha * t + alpha_of_0 * c if alpha != alpha_of_0 else alpha)
+                    * focused(
+                        positive[k] * cost(t, p) + negative_cost(c, p),
+                        t * (1.0 - p) + c * p, gamma))
 
 
 cdef inline double negative_cost(double target, double proba) noexcept nogil:

@@ -11,19 +11,15 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 
+from ._categorical_settings import class_mass
+from ._loss_setting import LossSetting
 from ._loss_settings import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
-    LossSetting,
     SparseCategoricalCrossentropy,
     known_names,
 )
-from ._validation import (
-    check_label_smoothing,
-    check_positive_weight,
-    check_soft_rows,
-    check_weights,
-)
+from ._validation import check_label_smoothing, check_soft_rows, check_weights
 
 AUTO_NAMES = ("auto", "log_loss")
 # Kinds of dtype whose values are classes whatever they are: scikit-learn's checks find nothing in
@@ -100,44 +96,39 @@ class EncodedY:
         )
 
     def mass(self):
-        """Sums of weights times smoothed targets.
+        """Sums of weights times targets, as the loss sees them: smoothed and weighed.
 
         Returns
         -------
         ndarray of shape (n_outputs,), by class; of shape (n_outputs, 2) for a binary loss: of the
-        0s and of the 1s of each output, ``pos_weight`` included.
+        0s and of the 1s of each output.
         """
-        smoothing = check_label_smoothing(self.loss.label_smoothing)
-        if not isinstance(self.loss, BinaryCrossentropy):
-            mass = self.class_mass()
-            return (1 - smoothing) * mass + smoothing * mass.sum() / self.n_outputs
-        if self.labels is not None:  # one-vs-rest
-            counted = self.labels >= 0
-            ones = np.bincount(self.labels[counted], self.weight[counted], minlength=self.n_outputs)
-            zeros = ones.sum() - ones
+        check_label_smoothing(self.loss.label_smoothing)
+        if self.loss.proba_kind == "softmax":
+            mass = self._class_mass()
+        elif self.labels is not None:  # one-vs-rest
+            ones = self._class_mass()
+            mass = np.stack([ones.sum() - ones, ones], axis=1)
         else:
             weight = self.weight[:, np.newaxis] if self.entry_weight is None else self.entry_weight
             ones = (weight * np.nan_to_num(self.values)).sum(axis=0)
             zeros = (weight * np.nan_to_num(1 - self.values)).sum(axis=0)
-        mass = np.stack([zeros, ones], axis=1)
-        mass = (1 - smoothing) * mass + smoothing / 2 * mass.sum(axis=1, keepdims=True)
-        positive = check_positive_weight(self.loss.pos_weight, self.n_outputs, np.float64)
-        if positive is not None:
-            mass[:, 1] *= positive
-        return mass
+            mass = np.stack([zeros, ones], axis=1)
+        return self.loss._fitted_mass(mass, self.n_outputs)
 
-    def class_mass(self):
-        """Sums of weights times targets by class, before smoothing; of a categorical loss."""
-        if self.labels is None:
-            return self.weight @ self.values
-        counted = self.labels >= 0
-        return np.bincount(self.labels[counted], self.weight[counted], minlength=self.n_outputs)
+    def _class_mass(self):
+        return class_mass(self.labels, self.values, self.weight, self.n_outputs)
 
     def logit_offset(self, outputs):
         """What ``logit_adjustment`` adds to the training logits of the chosen outputs, or None."""
-        if isinstance(self.loss, BinaryCrossentropy):
+        if self.loss.proba_kind == "sigmoid":
             return None
-        return self.loss.logit_offset(self.class_mass()[outputs])
+        return self.loss.logit_offset(self._class_mass()[outputs])
+
+    def convex_start(self):
+        """The same targets with the convex loss that a fit begins with, or None."""
+        start = self.loss._convex_start()
+        return None if start is None else replace(self, loss=start)
 
     def kernel_target(self, dtype, outputs):
         """Targets of the chosen outputs, ready for the kernels.
@@ -257,7 +248,7 @@ def check_consistent_length_with(y, n_samples):
 def _encode_labels(y, setting, class_weight, weight):
     if y.dtype.kind not in WHOLE:
         check_classification_targets(y)
-    ignore_class = getattr(setting, "ignore_class", None)
+    ignore_class = None if setting is None else setting.ignore_class
     counted = np.ones(len(y), dtype=bool)
     if ignore_class is not None:
         counted = np.asarray(y != ignore_class)
@@ -289,7 +280,7 @@ def _encode_labels(y, setting, class_weight, weight):
     n_classes = len(classes)
     if setting is None:
         setting = BinaryCrossentropy() if n_classes == 2 else SparseCategoricalCrossentropy()
-    if not isinstance(setting, BinaryCrossentropy):
+    if setting.proba_kind == "softmax":
         kind = "two_logits" if n_classes == 2 else "multiclass"
         return EncodedY(kind, setting, classes, n_classes, labels, None, weight)
     if n_classes > 2:
@@ -342,9 +333,11 @@ def _encode_rows(y, setting, class_weight, weight):
             setting = CategoricalCrossentropy()
         else:
             raise ValueError(_rule_for_columns(y))
-    if isinstance(setting, BinaryCrossentropy):
+    if setting.proba_kind == "sigmoid":
         if not indicator:
-            raise ValueError(_rule_for_columns(y) + " BinaryCrossentropy takes the first of these.")
+            raise ValueError(
+                f"{_rule_for_columns(y)} {type(setting).__name__} takes the first of these."
+            )
         return _encode_indicator(y, setting, class_weight, weight)
     if isinstance(setting, SparseCategoricalCrossentropy):
         raise ValueError(

@@ -224,36 +224,50 @@ def check_class_weight(class_weight, n_classes):
     return check_weights(class_weight, "class_weight", (n_classes,))
 
 
-def check_positive_weight(pos_weight, n_outputs, dtype):
-    """Weights of the positives, shape (n_outputs,), from a number or a sequence."""
-    if pos_weight is None:
+def check_output_weight(weight, name, n_outputs, dtype):
+    """Weights >= 0 by output, shape (n_outputs,), from a number or a sequence; None stays None."""
+    if weight is None:
         return None
-    weight = np.asarray(pos_weight)
+    weight = np.asarray(weight)
     if weight.ndim == 0:
         weight = np.full(n_outputs, weight)
-    return check_weights(weight, "pos_weight", (n_outputs,)).astype(dtype)
+    return check_weights(weight, name, (n_outputs,)).astype(dtype)
+
+
+def check_number(value, name, valid, rule):
+    """``value`` as a float, if it is a number for which ``valid`` holds; nan never does."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+    if not (is_number and valid(value)):
+        raise ValueError(f"'{name}' must be {rule}; got {value!r}.")
+    return float(value)
 
 
 def check_label_smoothing(label_smoothing):
     """A number in [0, 1]."""
-    valid = isinstance(label_smoothing, numbers.Real) and not isinstance(label_smoothing, bool)
-    if not (valid and 0 <= label_smoothing <= 1):
-        raise ValueError(
-            "'label_smoothing' must be a number in [0, 1], the share of the target that is spread "
-            f"evenly; got {label_smoothing!r}."
-        )
-    return float(label_smoothing)
+    return check_number(
+        label_smoothing,
+        "label_smoothing",
+        lambda value: 0 <= value <= 1,
+        "a number in [0, 1], the share of the target that is spread evenly",
+    )
 
 
 def check_logit_adjustment(logit_adjustment):
     """A finite number >= 0."""
-    valid = isinstance(logit_adjustment, numbers.Real) and not isinstance(logit_adjustment, bool)
-    if not (valid and 0 <= logit_adjustment < np.inf):
-        raise ValueError(
-            "'logit_adjustment' must be a finite number >= 0, which times the log of the class "
-            f"shares is added to the training logits (0: nothing); got {logit_adjustment!r}."
-        )
-    return float(logit_adjustment)
+    return check_number(
+        logit_adjustment,
+        "logit_adjustment",
+        lambda value: 0 <= value < np.inf,
+        "a finite number >= 0, which times the log of the class shares is added to the training "
+        "logits (0: nothing)",
+    )
+
+
+def check_focusing(gamma, name="gamma"):
+    """A number in [0, 100]: the power of the miss 1 - p by which an entry's loss is multiplied."""
+    return check_number(
+        gamma, name, lambda value: 0 <= value <= 100, "a number in [0, 100] (0: no focus)"
+    )
 
 
 def check_integer(value, name):

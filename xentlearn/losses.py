@@ -8,22 +8,40 @@ for a solver of your own. ``make_loss_scorer`` judges fitted classifiers by any 
 
 from ._loss_functions import (
     binary_crossentropy,
+    binary_focal_crossentropy,
     categorical_crossentropy,
+    categorical_focal_crossentropy,
     sparse_categorical_crossentropy,
 )
 from ._loss_scorer import make_loss_scorer
 from ._loss_settings import (
+    AsymmetricBinaryCrossentropy,
     BinaryCrossentropy,
+    BinaryFocalCrossentropy,
     CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    GeneralizedCrossentropy,
+    HybridLoss,
+    PolyCrossentropy,
     SparseCategoricalCrossentropy,
+    SymmetricCrossentropy,
 )
 
 __all__ = [
+    "AsymmetricBinaryCrossentropy",
     "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "GeneralizedCrossentropy",
+    "HybridLoss",
+    "PolyCrossentropy",
     "SparseCategoricalCrossentropy",
+    "SymmetricCrossentropy",
     "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
     "make_loss_scorer",
     "sparse_categorical_crossentropy",
 ]

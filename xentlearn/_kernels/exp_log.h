@@ -1,12 +1,13 @@
-/* exp and log1p of vectors.
+/* exp, log and powers of vectors.
  *
- * Both reduce the argument and evaluate one polynomial. The polynomials are weighted minimax fits
+ * All reduce the argument and evaluate one polynomial. The polynomials are weighted minimax fits
  * (Remez, computed with 60 digits); `doc/accuracy.md` states the errors and tests/test_kernels.py
  * holds every target to them:
  *
  *   exp    at most 1.1 ulp (2 spacings among subnormals), any argument: half an ulp for the last
  *          sum, and below 1, where r is as large as ln2/2, a quarter each for r and r + r^2 P(r)
  *   log1p  at most 2 ulp for arguments >= 0
+ *   power  x^y for x in [0, 1]: at most 2 + 2 y ulp
  */
 
 #if IS_FLOAT
@@ -22,6 +23,9 @@
 #define UNSHIFT 0x1p-64f
 #define SQRT_HALF_BITS 0x3f3504f3
 #define LARGEST 0x1.fffffep+127f
+#define SMALLEST 0x1p-126f      /* normal number */
+#define UPPER_HALF (~(INT)0xfff)
+#define LEAST_EXPONENT -250.0f  /* 2^-250 is 0 */
 #define NUMBER(x) x##f
 #else
 #define MANTISSA_BITS 52
@@ -36,12 +40,15 @@
 #define UNSHIFT 0x1p-960
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcd
 #define LARGEST 0x1.fffffffffffffp+1023
+#define SMALLEST 0x1p-1022
+#define UPPER_HALF (~(INT)0x7ffffff)
+#define LEAST_EXPONENT -2040.0
 #define NUMBER(x) x
 #endif
 #define BIASED_MAGIC (ROUND_MAGIC + (REAL)(EXP_SHIFT + EXPONENT_BIAS))
 
-/* 1 + r + r^2 P(r) = exp(r) for |r| <= ln2/2. */
-XENT_INLINE V NAME(exp_polynomial)(V r)
+/* r + r^2 P(r) = exp(r) - 1 for |r| <= ln2/2. */
+XENT_INLINE V NAME(expm1_polynomial)(V r)
 {
 #if IS_FLOAT
     V p = SPLAT(0x1.6a2352p-10f);
@@ -61,7 +68,12 @@ XENT_INLINE V NAME(exp_polynomial)(V r)
     p = p * r + 0x1.55555555554f9p-3;
     p = p * r + 0x1.000000000000ap-1;
 #endif
-    return (p * (r * r) + r) + NUMBER(1.0);
+    return p * (r * r) + r;
+}
+
+XENT_INLINE V NAME(exp_polynomial)(V r)
+{
+    return NAME(expm1_polynomial)(r) + NUMBER(1.0);
 }
 
 /* 2^n, where the low bits of `biased` hold n + EXPONENT_BIAS: all bits above the exponent's leave
@@ -87,6 +99,15 @@ XENT_INLINE V NAME(exp)(V x)
 }
 #define EXP NAME(exp)
 
+/* a - b, and what its rounding has lost (Knuth's two-sum): a - b = d + lost where all are finite. */
+XENT_INLINE V NAME(difference)(V a, V b, V *lost)
+{
+    const V d = a - b, back = d - a;
+    *lost = (a - (d - back)) - (b + back);
+    return d;
+}
+#define DIFFERENCE NAME(difference)
+
 /* exp(a - b) * 2^EXP_SHIFT for a <= b: exactly 2^EXP_SHIFT where a = b. The rounding error of the
  * difference (Knuth's two-sum) goes into r: without it, the relative error would grow with b - a.
  * The factor keeps results normal where exp itself would be subnormal, so that a sum of many of
@@ -95,9 +116,8 @@ XENT_INLINE V NAME(exp)(V x)
  * nothing. */
 XENT_INLINE V NAME(exp_difference)(V a, V b)
 {
-    V d = a - b;
-    V back = d - a;
-    V low = (a - (d - back)) - (b + back);
+    V low;
+    V d = DIFFERENCE(a, b, &low);
     V shifted = d * LOG2_E + BIASED_MAGIC;
     V n_real = shifted - BIASED_MAGIC;
     V p = NAME(exp_polynomial)(((d - n_real * LN2_HIGH) - n_real * LN2_LOW) + low);
@@ -106,6 +126,51 @@ XENT_INLINE V NAME(exp_difference)(V a, V b)
     return SELECT(LESS(d, SPLAT(EXP_LOWEST)), SPLAT(0), e);
 }
 #define EXP_DIFFERENCE NAME(exp_difference)
+
+/* 1 - exp(-x) for x >= 0, to 3 ulp. */
+XENT_INLINE V NAME(one_minus_exp)(V x)
+{
+    const V near = -NAME(expm1_polynomial)(-x);
+    return SELECT(LESS(x, SPLAT(NUMBER(0.34))), near, NUMBER(1.0) - EXP(-x));
+}
+#define ONE_MINUS_EXP NAME(one_minus_exp)
+
+/* log(1 + x) + low for 1 + x in [sqrt(1/2), sqrt(2)). */
+XENT_INLINE V NAME(log_polynomial)(V x, V low)
+{
+#if IS_FLOAT
+    V q = SPLAT(-0x1.38b46cp-4f);
+    q = q * x + 0x1.056f9cp-3f;
+    q = q * x - 0x1.0d8eccp-3f;
+    q = q * x + 0x1.22d812p-3f;
+    q = q * x - 0x1.547128p-3f;
+    q = q * x + 0x1.99a014p-3f;
+    q = q * x - 0x1.00022ap-2f;
+    q = q * x + 0x1.555554p-2f;
+    /* x - x^2/2 + x^3 Q(x) */
+    return low + x * x * (x * q - 0.5f) + x;
+#else
+    /* 2 atanh(s), s = x / (2 + x); 2 s = x - s x, and s^2 Q(s^2) is the rest of the series over s,
+     * as in fdlibm's log: x - (x^2/2 - s (x^2/2 + Q)) has the smallest rounding */
+    V s = x / (x + 2.0);
+    V z = s * s;
+    V q = SPLAT(0x1.2f0d8ef234f70p-3);
+    q = q * z + 0x1.39a0f4f5f828fp-3;
+    q = q * z + 0x1.7466462d33713p-3;
+    q = q * z + 0x1.c71c51e7f3125p-3;
+    q = q * z + 0x1.2492494217a8bp-2;
+    q = q * z + 0x1.999999997fb31p-2;
+    q = q * z + 0x1.5555555555593p-1;
+    V half_square = 0.5 * x * x;
+    return x - (half_square - (s * (half_square + q * z) + low));
+#endif
+}
+
+/* A small integer as a number. */
+XENT_INLINE V NAME(as_number)(VI k)
+{
+    return AS_REAL(k + AS_INT(SPLAT(ROUND_MAGIC))) - ROUND_MAGIC;
+}
 
 /* log(1 + u) for u >= 0. w = 1 + u rounds; what is lost is put back, so that a tiny u comes
  * through unharmed. w = 2^k f with f in [sqrt(1/2), sqrt(2)); x = f - 1 plus the lost part;
@@ -122,35 +187,80 @@ XENT_INLINE V NAME(log1p)(V u)
     lost = SELECT(LESS(u, SPLAT(NUMBER(0x1p60))), lost * NAME(power_of_two)(EXPONENT_BIAS - k),
                   SPLAT(0));
     V x = (f - NUMBER(1.0)) + lost;
-    V k_real = AS_REAL(k + AS_INT(SPLAT(ROUND_MAGIC))) - ROUND_MAGIC;
-#if IS_FLOAT
-    V q = SPLAT(-0x1.38b46cp-4f);
-    q = q * x + 0x1.056f9cp-3f;
-    q = q * x - 0x1.0d8eccp-3f;
-    q = q * x + 0x1.22d812p-3f;
-    q = q * x - 0x1.547128p-3f;
-    q = q * x + 0x1.99a014p-3f;
-    q = q * x - 0x1.00022ap-2f;
-    q = q * x + 0x1.555554p-2f;
-    /* log1p(x) = x - x^2/2 + x^3 Q(x) */
-    V r = (k_real * LN2_LOW + x * x * (x * q - 0.5f) + x) + k_real * LN2_HIGH;
-#else
-    /* log1p(x) = 2 atanh(s), s = x / (2 + x); 2 s = x - s x, and s^2 Q(s^2) is the rest of the
-     * series over s, as in fdlibm's log: x - (x^2/2 - s (x^2/2 + Q)) has the smallest rounding */
-    V s = x / (x + 2.0);
-    V z = s * s;
-    V q = SPLAT(0x1.2f0d8ef234f70p-3);
-    q = q * z + 0x1.39a0f4f5f828fp-3;
-    q = q * z + 0x1.7466462d33713p-3;
-    q = q * z + 0x1.c71c51e7f3125p-3;
-    q = q * z + 0x1.2492494217a8bp-2;
-    q = q * z + 0x1.999999997fb31p-2;
-    q = q * z + 0x1.5555555555593p-1;
-    V half_square = 0.5 * x * x;
-    V r = k_real * LN2_HIGH -
-          ((half_square - (s * (half_square + q * z) + k_real * LN2_LOW)) - x);
-#endif
+    V n = NAME(as_number)(k);
+    V r = NAME(log_polynomial)(x, n * LN2_LOW) + n * LN2_HIGH;
     /* inf and nan come out as they went in */
     return SELECT(AT_MOST(u, SPLAT(LARGEST)), r, u);
 }
 #define LOG1P NAME(log1p)
+
+/* x = 2^n (1 + fraction) for a finite x > 0, subnormal ones included. */
+XENT_INLINE V NAME(fraction)(V x, V *n)
+{
+    const M subnormal = LESS(x, SPLAT(SMALLEST));
+    x = SELECT(subnormal, x * NUMBER(0x1p64), x);
+    const VI bits = AS_INT(x), k = (bits - SQRT_HALF_BITS) >> MANTISSA_BITS;
+    *n = NAME(as_number)(k) - SELECT(subnormal, SPLAT(NUMBER(64.0)), SPLAT(0));
+    return AS_REAL(bits - (k << MANTISSA_BITS)) - NUMBER(1.0);
+}
+
+/* log(x), 0 < x < inf. */
+XENT_INLINE V NAME(log)(V x)
+{
+    V n;
+    const V f = NAME(fraction)(x, &n);
+    return NAME(log_polynomial)(f, n * LN2_LOW) + n * LN2_HIGH;
+}
+#define LOG NAME(log)
+
+/* A constant factor, with so few bits in `high` that its product with an exponent, or with the
+ * upper half of another number, is exact. */
+typedef struct {
+    REAL all, high, low;
+} NAME(split);
+#define SPLIT NAME(split)
+
+XENT_INLINE REAL NAME(upper_half_of)(REAL x)
+{
+    INT bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits &= UPPER_HALF;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+XENT_INLINE SPLIT NAME(split_of)(double x)
+{
+    SPLIT split = {(REAL)x, NAME(upper_half_of)((REAL)x), 0};
+    split.low = (REAL)(x - (double)split.high);
+    return split;
+}
+
+/* x^y, 0 <= x <= 1, 0 <= y <= 100: 2^(n y) exp(y log(1 + fraction)), where the whole part of n y
+ * goes into the exponent and nothing of its fraction is lost. */
+XENT_INLINE V NAME(power)(V x, SPLIT y)
+{
+    V n;
+    const V f = NAME(fraction)(x, &n);
+    const V exponent = MAX(n * y.high, SPLAT(LEAST_EXPONENT));
+    const V shifted = exponent + ROUND_MAGIC;
+    const VI whole = AS_INT(shifted) - AS_INT(SPLAT(ROUND_MAGIC)), half = whole >> 1;
+    const V rest = (exponent - (shifted - ROUND_MAGIC)) + n * y.low;
+    const V e = EXP(rest * (LN2_HIGH + LN2_LOW) + y.all * NAME(log_polynomial)(f, SPLAT(0)));
+    const V r = e * NAME(power_of_two)(half + EXPONENT_BIAS) *
+                NAME(power_of_two)(whole - half + EXPONENT_BIAS);
+    return SELECT(EQUAL(x, SPLAT(0)), SPLAT(y.all == 0), r + (x - x)); /* a nan stays one */
+}
+#define POWER NAME(power)
+
+/* exp(-(y (d + d_low + more))) for y in (0, 1] and terms >= 0 but for the rounding error d_low of
+ * d: the product with d is kept whole, else its rounding would grow with d. */
+XENT_INLINE V NAME(exp_product)(SPLIT y, V d, V d_low, V more)
+{
+    const V d_high = AS_REAL(AS_INT(d) & UPPER_HALF);
+    const V d_rest = d - d_high;
+    const V rest = (y.high * d_rest + y.low * d_high) + (y.low * d_rest + y.all * d_low);
+    const V e = EXP_DIFFERENCE(-(y.high * d_high), rest + y.all * more) * UNSHIFT;
+    return SELECT(EQUAL(d, SPLAT(INFINITY)), SPLAT(0), e);
+}
+#define EXP_PRODUCT NAME(exp_product)

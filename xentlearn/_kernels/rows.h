@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "forms.h"
+
 /* Layout of n_rows x n_classes numbers.
  *
  * across = 0: a row is contiguous, vectors run along its classes; row i begins at i * stride.
@@ -40,6 +42,11 @@ typedef struct {
        (values NULL: t = shift); 0 * inf counts as 0 */
     void (*cross)(xent_block, const void *z, const void *max, const void *values, double scale,
                   double shift, void *cross, void *total);
+    /* another form's cost and slope of each class with target t: cost and slope are their sums over
+       the row, slopes the slopes themselves; slopes may be targets */
+    void (*class_terms)(xent_block, const xent_form *form, const void *z, const void *max,
+                        const void *e, const void *s, const void *targets, void *slopes,
+                        void *cost, void *slope);
     /* out = e * factor - (scale * values + shift) * weight; values may be NULL (shift alone is
        the target), weight too (1), out may be e. Unless labels is NULL, out = at_labels there (at
        any class for a negative label; labels have room for whole vectors) */
@@ -62,10 +69,11 @@ typedef struct {
        16 bytes that may be read, and written before the next row is */
     void (*turn)(xent_block, const void *rows, ptrdiff_t stride, void *across);
     void (*turn_back)(xent_block, const void *across, void *rows, ptrdiff_t stride);
-    /* distance = max - z and e_out = e (NULL: not wanted) at the labels; a negative label, of which
-       nothing will be used, stands for any class. Labels have room for whole vectors */
+    /* distance = max - z, what its rounding lost (NULL: not wanted) and e_out = e (NULL) at the
+       labels; a negative label, of which nothing will be used, stands for any class. Labels have
+       room for whole vectors */
     void (*at_labels)(xent_block, const int32_t *labels, const void *z, const void *max,
-                      const void *e, void *distance, void *e_out);
+                      const void *e, void *distance, void *lost, void *e_out);
 
     /* The next ones take `count` contiguous numbers. */
     /* What rows owe: factor = weight total / (1 + s) and, unless loss is NULL,
@@ -78,15 +86,20 @@ typedef struct {
        others; with shift != 0 e factor - (scale + shift) weight. weight may be NULL (1) */
     void (*label_gradient)(ptrdiff_t count, const void *s, const void *e, const void *factor,
                            const void *weight, double scale, double shift, void *out);
+    /* another form's weighted cost (NULL: not wanted) and slope of the labels */
+    void (*label_terms)(ptrdiff_t count, const xent_form *form, const void *s,
+                        const void *distance, const void *lost, const void *e, const void *weight,
+                        void *cost, void *slope);
     void (*log1p)(ptrdiff_t count, const void *u, void *out);
     void (*exp)(ptrdiff_t count, const void *x, void *out);
-    /* binary cross-entropy of logits z, targets y in [0, 1] or nan (missing: 0), t = scale * y +
-       shift; positive and weight may be NULL (1); loss or gradient may be NULL */
-    void (*binary)(ptrdiff_t count, const void *z, const void *y, double scale, double shift,
-                   const void *positive, const void *weight, void *loss, void *gradient);
-    /* its second derivative in z, times direction (NULL: 1) */
-    void (*binary_curvature)(ptrdiff_t count, const void *z, const void *y, double scale,
-                             double shift, const void *positive, const void *weight,
+    /* binary loss of logits z, targets y in [0, 1] or nan (missing: 0), t = scale * y + shift;
+       positive and weight may be NULL (1); loss or gradient may be NULL */
+    void (*binary)(ptrdiff_t count, const xent_form *form, const void *z, const void *y,
+                   double scale, double shift, const void *positive, const void *weight,
+                   void *loss, void *gradient);
+    /* its second derivative in z, or what stands for it, times direction (NULL: 1) */
+    void (*binary_curvature)(ptrdiff_t count, const xent_form *form, const void *z, const void *y,
+                             double scale, double shift, const void *positive, const void *weight,
                              const void *direction, void *out);
     /* 1 / (1 + exp(-z)), or its logarithm */
     void (*sigmoid)(ptrdiff_t count, const void *z, int logarithm, void *out);

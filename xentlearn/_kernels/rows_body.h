@@ -8,7 +8,7 @@
  * Sums add at most SUM_STEPS vectors in the dtype itself, then go into a pair of numbers that loses
  * nothing (Knuth's two-sum), so the error does not grow with the number of classes.
  */
-#include "exp_log.h"
+#include "forms_body.h"
 
 #define SUM_STEPS 8
 #define ONE NUMBER(1.0)
@@ -202,6 +202,66 @@ static void NAME(cross)(xent_block block, const void *z, const void *max, const 
 {
     BOTH_LAYOUTS(NAME(cross_body)(1, block, z, max, values, scale, shift, cross, total),
                  NAME(cross_body)(0, block, z, max, values, scale, shift, cross, total));
+}
+
+/* ---- other forms: costs and slopes of all classes ---------------------------------------------- */
+
+/* out may be targets */
+XENT_INLINE void NAME(class_terms_body)(const int across, xent_block block, const FORM *form,
+                                        const REAL *z, const REAL *max, const REAL *e,
+                                        const REAL *s, const REAL *targets, REAL *slopes,
+                                        REAL *cost_out, REAL *slope_out)
+{
+    const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
+    const M fresh = LAST_LANES(rest);
+    GROUPS(block, g)
+    {
+        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + TAIL(block);
+        const V m = ROW_LOAD(max, g), others = ROW_LOAD(s, g);
+        const V inverse = ONE / (ONE + others), log_sum = LOG1P(others);
+        V t_tail = SPLAT(0); /* slopes may overwrite it */
+        if (rest)
+            t_tail = LOAD_TAIL(targets + tail, 0);
+        SUM costs = {0}, slopes_sum = {0};
+        V cost, slope;
+#define TERMS(from, t)                                                                        \
+    do {                                                                                      \
+        V lost;                                                                               \
+        const V distance = DIFFERENCE(m, LOAD(z + (from)), &lost), exponential = LOAD(e + (from)); \
+        NAME(class_entry)(form, t, distance, lost, log_sum, exponential * inverse,            \
+                          (others + (ONE - exponential)) * inverse, &cost, &slope);           \
+    } while (0)
+        for (ptrdiff_t begin = 0; begin < steps; begin += SUM_STEPS) {
+            const ptrdiff_t end = begin + SUM_STEPS < steps ? begin + SUM_STEPS : steps;
+            for (ptrdiff_t j = begin; j < end; j++) {
+                TERMS(at + j * step, LOAD(targets + at + j * step));
+                STORE(slopes + at + j * step, slope);
+                costs.part += cost;
+                slopes_sum.part += slope;
+            }
+            SUM_FLUSH(&costs);
+            SUM_FLUSH(&slopes_sum);
+        }
+        if (rest) {
+            TERMS(tail, t_tail);
+            STORE_TAIL(slopes + tail, slope);
+            costs.part += SELECT(fresh, cost, ZERO);
+            slopes_sum.part += SELECT(fresh, slope, ZERO);
+        }
+#undef TERMS
+        ROW_STORE(cost_out, g, SUM_TOTAL(across, &costs));
+        ROW_STORE(slope_out, g, SUM_TOTAL(across, &slopes_sum));
+    }
+}
+
+static void NAME(class_terms)(xent_block block, const xent_form *form_in, const void *z,
+                              const void *max, const void *e, const void *s, const void *targets,
+                              void *slopes, void *cost, void *slope)
+{
+    const FORM form = FORM_OF(form_in);
+    BOTH_LAYOUTS(
+        NAME(class_terms_body)(1, block, &form, z, max, e, s, targets, slopes, cost, slope),
+        NAME(class_terms_body)(0, block, &form, z, max, e, s, targets, slopes, cost, slope));
 }
 
 /* ---- p - t ---------------------------------------------------------------------------------- */
@@ -469,14 +529,19 @@ static void NAME(turn_back)(xent_block block, const void *across_in, void *rows_
 
 static void NAME(at_labels)(xent_block block, const int32_t *labels, const void *z_in,
                             const void *max_in, const void *e_in, void *distance_out,
-                            void *e_out)
+                            void *lost_out, void *e_out)
 {
     const REAL *z = z_in, *max = max_in, *e = e_in;
-    REAL *distance = distance_out, *e_label = e_out;
+    REAL *distance = distance_out, *lost = lost_out, *e_label = e_out;
+    V low;
     if (!block.across) {
         for (ptrdiff_t i = 0; i < block.n_rows; i++) {
             const ptrdiff_t at = i * block.stride + (labels[i] < 0 ? 0 : labels[i]);
             distance[i] = max[i] - z[at];
+            if (lost) {
+                DIFFERENCE(SPLAT(max[i]), SPLAT(z[at]), &low);
+                lost[i] = FIRST_LANE(low);
+            }
             if (e)
                 e_label[i] = e[at];
         }
@@ -491,7 +556,9 @@ static void NAME(at_labels)(xent_block block, const int32_t *labels, const void 
             if (e)
                 e_there = SELECT(there, LOAD(e + k * block.stride + g), e_there);
         }
-        STORE(distance + g, LOAD(max + g) - z_there);
+        STORE(distance + g, DIFFERENCE(LOAD(max + g), z_there, &low));
+        if (lost)
+            STORE(lost + g, low);
         if (e)
             STORE(e_label + g, e_there);
     }
@@ -558,6 +625,25 @@ static void NAME(label_gradient)(ptrdiff_t count, const void *s_in, const void *
     });
 }
 
+/* The form's cost and slope of a label, for whole rows: p of it is e / (1 + s). */
+static void NAME(label_terms)(ptrdiff_t count, const xent_form *form_in, const void *s_in,
+                              const void *distance, const void *lost, const void *e_in,
+                              const void *weight, void *cost_out, void *slope_out)
+{
+    const FORM form = FORM_OF(form_in);
+    ELEMENTWISE(count, {
+        const V s = READ(s_in), e = READ(e_in), w = READ_OR_ONE(weight);
+        const V inverse = ONE / (ONE + s);
+        V cost, slope;
+        NAME(class_entry)(&form, SPLAT(ONE), READ(distance), READ(lost), LOG1P(s), e * inverse,
+                          (s + (ONE - e)) * inverse, &cost, &slope);
+        const M none = EQUAL(w, ZERO);
+        if (cost_out)
+            WRITE(cost_out, SELECT(none, w, w * cost));
+        WRITE(slope_out, SELECT(none, w, w * slope));
+    });
+}
+
 static void NAME(log1p_all)(ptrdiff_t count, const void *u, void *out)
 {
     ELEMENTWISE(count, WRITE(out, LOG1P(READ(u))));
@@ -585,55 +671,78 @@ XENT_INLINE M NAME(counting)(V y, const void *weight, V w)
     return weight ? present & ~EQUAL(w, SPLAT(0)) : present;
 }
 
-/* With a = positive * t and c = 1 - t: loss = a softplus(-z) + c softplus(z), where softplus(z) =
+/* Plain: with a = positive * t and c = 1 - t: loss = a softplus(-z) + c softplus(z), where softplus(z) =
  * max(z, 0) + log1p(exp(-|z|)): terms >= 0 only. Its gradient is c sigma(z) - a sigma(-z). A term
  * with a = 0 or c = 0 is 0, also at an infinite logit. 1 - t is scale * (1 - y) + shift, which
  * keeps its digits where y is 1. */
-XENT_INLINE void NAME(binary_body)(const int want_loss, const int want_gradient, ptrdiff_t count,
-                                   const REAL *z_in, const REAL *y_in, REAL scale, REAL shift,
-                                   const REAL *positive, const REAL *weight, REAL *loss,
-                                   REAL *gradient)
+/* Other forms: see binary_entry, with t in place of a. */
+XENT_INLINE void NAME(binary_body)(const int want_loss, const int want_gradient, const int plain,
+                                   ptrdiff_t count, const FORM *form, const REAL *z_in,
+                                   const REAL *y_in, REAL scale, REAL shift, const REAL *positive,
+                                   const REAL *weight, REAL *loss, REAL *gradient)
 {
     ELEMENTWISE(count, {
-        const V z = READ(z_in), y = READ(y_in), w = READ_OR_ONE(weight);
+        const V z = READ(z_in), y = READ(y_in), w = READ_OR_ONE(weight), zero = SPLAT(0);
         const V a = (scale * y + shift) * READ_OR_ONE(positive), c = scale * (ONE - y) + shift;
         const M counts = NAME(counting)(y, weight, w);
-        V sigmoid, reverse, e;
+        V sigmoid, reverse, e, cost, slope;
         NAME(sigmoids)(z, &sigmoid, &reverse, &e);
-        if (want_loss) {
-            const V zero = SPLAT(0);
-            const V towards_0 = SELECT(LESS(zero, z) & ~EQUAL(c, zero), c * z, zero);
-            const V towards_1 = SELECT(LESS(z, zero) & ~EQUAL(a, zero), a * -z, zero);
-            const V x = w * ((a + c) * LOG1P(e) + (towards_0 + towards_1));
-            WRITE(loss, SELECT(counts, x, zero));
+        if (plain) {
+            slope = c * sigmoid - a * reverse;
+            if (want_loss) {
+                const V towards_0 = SELECT(LESS(zero, z) & ~EQUAL(c, zero), c * z, zero);
+                const V towards_1 = SELECT(LESS(z, zero) & ~EQUAL(a, zero), a * -z, zero);
+                cost = (a + c) * LOG1P(e) + (towards_0 + towards_1);
+            }
+        } else {
+            V up, down;
+            NAME(binary_entry)(form, z, a, c, sigmoid, reverse, LOG1P(e), &cost, &up, &down);
+            slope = up - down;
         }
-        if (want_gradient)
-            WRITE(gradient, SELECT(counts, w * (c * sigmoid - a * reverse), SPLAT(0)));
+        if (want_loss && (plain || loss))
+            WRITE(loss, SELECT(counts, w * cost, zero));
+        if (want_gradient && (plain || gradient))
+            WRITE(gradient, SELECT(counts, w * slope, zero));
     });
 }
 
-static void NAME(binary)(ptrdiff_t count, const void *z, const void *y, double scale, double shift,
-                         const void *positive, const void *weight, void *loss, void *gradient)
+static void NAME(binary)(ptrdiff_t count, const xent_form *form_in, const void *z, const void *y,
+                         double scale, double shift, const void *positive, const void *weight,
+                         void *loss, void *gradient)
 {
-    if (loss && gradient)
-        NAME(binary_body)(1, 1, count, z, y, scale, shift, positive, weight, loss, gradient);
+    const FORM form = FORM_OF(form_in);
+#define BODY(want_loss, want_gradient, plain)                                                 \
+    NAME(binary_body)(want_loss, want_gradient, plain, count, &form, z, y, scale, shift, positive, \
+                      weight, loss, gradient)
+    if (form.name != XENT_CROSS_ENTROPY)
+        BODY(1, 1, 0);
+    else if (loss && gradient)
+        BODY(1, 1, 1);
     else if (loss)
-        NAME(binary_body)(1, 0, count, z, y, scale, shift, positive, weight, loss, gradient);
+        BODY(1, 0, 1);
     else
-        NAME(binary_body)(0, 1, count, z, y, scale, shift, positive, weight, loss, gradient);
+        BODY(0, 1, 1);
+#undef BODY
 }
 
-static void NAME(binary_curvature)(ptrdiff_t count, const void *z_in, const void *y_in,
-                                   double scale_in, double shift_in, const void *positive,
-                                   const void *weight, const void *direction, void *out)
+static void NAME(binary_curvature)(ptrdiff_t count, const xent_form *form_in, const void *z_in,
+                                   const void *y_in, double scale_in, double shift_in,
+                                   const void *positive, const void *weight, const void *direction,
+                                   void *out)
 {
     const REAL scale = (REAL)scale_in, shift = (REAL)shift_in;
+    const FORM form = FORM_OF(form_in);
     ELEMENTWISE(count, {
-        const V z = READ(z_in), y = READ(y_in);
+        const V z = READ(z_in), y = READ(y_in), w = READ_OR_ONE(weight);
         const V a = (scale * y + shift) * READ_OR_ONE(positive), c = scale * (ONE - y) + shift;
-        V sigmoid, reverse, e;
+        V sigmoid, reverse, e, cost, up, down, curvature;
         NAME(sigmoids)(z, &sigmoid, &reverse, &e);
-        const V w = READ_OR_ONE(weight), curvature = (w * (a + c)) * (sigmoid * reverse);
+        if (form.name == XENT_CROSS_ENTROPY)
+            curvature = (w * (a + c)) * (sigmoid * reverse);
+        else {
+            NAME(binary_entry)(&form, z, a, c, sigmoid, reverse, LOG1P(e), &cost, &up, &down);
+            curvature = w * (up * reverse + down * sigmoid);
+        }
         WRITE(out, SELECT(NAME(counting)(y, weight, w), curvature * READ_OR_ONE(direction),
                           SPLAT(0)));
     });
@@ -656,6 +765,7 @@ static const xent_rows NAME(rows) = {
     LANES,
     NAME(softmax),
     NAME(cross),
+    NAME(class_terms),
     NAME(residual),
     NAME(hessian_product),
     NAME(hessian_diagonal),
@@ -666,6 +776,7 @@ static const xent_rows NAME(rows) = {
     NAME(at_labels),
     NAME(row_terms),
     NAME(label_gradient),
+    NAME(label_terms),
     NAME(log1p_all),
     NAME(exp_all),
     NAME(binary),
@@ -673,6 +784,12 @@ static const xent_rows NAME(rows) = {
     NAME(sigmoid),
 };
 
+#undef ZERO
+#undef HARDLY_ANY
+#undef FORM
+#undef FORM_OF
+#undef TIMES
+#undef SOFTPLUS
 #undef SUM_STEPS
 #undef ONE
 #undef SUM

@@ -43,8 +43,17 @@
 #undef UNSHIFT
 #undef SQRT_HALF_BITS
 #undef LARGEST
+#undef SMALLEST
+#undef UPPER_HALF
+#undef LEAST_EXPONENT
 #undef NUMBER
 #undef BIASED_MAGIC
 #undef EXP
+#undef DIFFERENCE
 #undef EXP_DIFFERENCE
 #undef LOG1P
+#undef LOG
+#undef ONE_MINUS_EXP
+#undef SPLIT
+#undef POWER
+#undef EXP_PRODUCT

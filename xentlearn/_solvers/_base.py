@@ -1,8 +1,9 @@
 """The contract between an objective and a solver.
 
 A solver is a function ``solver(objective, start, *, tol, max_iter, polish, callback) -> Result``
-that minimises a smooth convex function of one flat float64 vector. It sees no data, no loss and no
-penalty, only these members of the objective (a solver names those it needs in ``REQUIRES``):
+that minimises a smooth function of one flat float64 vector, convex near its minimum. It sees no
+data, no loss and no penalty, only these members of the objective (a solver names those it needs in
+``REQUIRES``):
 
 size : int
     Length of the vector.
@@ -21,6 +22,9 @@ precondition_at(vector, thorough) -> bool, optional
     Makes ``precondition`` use the curvature at ``vector``, where it can; asked for by a solver that
     polishes, or that finds the problem hard; to the last digit if ``thorough``. Whether it is the
     whole Hessian.
+exact_hessian : bool, optional
+    Whether it is the Hessian (True if it is not there), or stands for the one of a function that
+    need not be convex: a step by it is then no Newton step.
 hessian_at(vector)
     Makes ``precondition`` the inverse Hessian at ``vector``; a ValueError if it is too large.
 clip(direction) -> ndarray, optional

@@ -86,6 +86,7 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
         return
     schedule = _Schedule(objective, rule, polish, tol)
     certifies = hasattr(objective, "certified_gap") and not polish
+    exact_hessian = getattr(objective, "exact_hessian", True)
     direction, slope = _direction(objective, rule, x, gradient)
     values = []  # with the present penalty
     best_slope, since_best, last_slope, last_gap = np.inf, 0, 0.0, 0.0
@@ -100,6 +101,9 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
             # where the descent is fast and its metric good both of these show it
             fast = max(-0.5 * METRIC * slope, gap_by_progress(values, trusted=TRUSTED))
             gap = max(-0.5 * slope, min(fast, gap_by_progress(values))) / scale
+            if not exact_hessian and len(values) <= 2 * WINDOW:
+                gap = np.inf  # the start, a minimum of something else, looks flatter than it is
+            gap = gap if slope < 0 else 0.0
             if result.n_iter >= SLOW and not polishing:  # one lucky window must not end it
                 long_run = gap_by_progress(values, len(values) // SHARE_OF_SLOW, least_rate=0.0)
                 gap = max(gap, MOST_FALL * last_gap, CAUTION * long_run / scale)
@@ -118,8 +122,11 @@ def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
             return
 
         wanted = min(tol, POLISHED) if polishing else tol
-        if gap > wanted >= -0.5 * slope / scale and certifies:  # progress is a cautious witness
-            gap = min(gap, objective.certified_gap(x, value, gradient, tol * scale) / scale)
+        # progress is a cautious witness; at a start that is another's minimum there is none yet
+        doubtful = gap > wanted >= -0.5 * slope / scale
+        if certifies and (doubtful or (len(values) < 3 and gap <= wanted)):
+            certified = objective.certified_gap(x, value, gradient, tol * scale) / scale
+            gap = min(gap, certified) if doubtful else max(gap, certified)
             result.gap = result.history["gap"][-1] = gap
         ended = gap <= wanted and schedule.settled(result.n_iter)
         if ended and schedule.doubtful(result.n_iter):

@@ -44,10 +44,10 @@ class WholeHessian:
     hard = 15
     patience = 15
     n_added = 0
-    exact = True
 
     def __init__(self, objective):
         self.objective = objective
+        self.exact = getattr(objective, "exact_hessian", True)
         self.clear()
 
     def add(self, x, x_new, gradient, gradient_new):

@@ -1,0 +1,305 @@
+"""Focal, generalised, symmetric, Poly-1 and asymmetric losses on logits, against 50-digit oracles.
+
+The rule is that of ``test_loss``: 8 eps, relative to the entry where the formula has one sign, to
+the sum of the magnitudes of its terms where they cancel. A power magnifies the rounding of what is
+raised to it, so that focal losses of gamma > 2 are allowed gamma / 2 times as much.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import reference as ref
+from reference import mp
+from test_loss import (
+    binary_data,
+    each_dtype,
+    labels_of,
+    soft_targets_of,
+    softmax_data,
+)
+from xentlearn._loss import available_targets, current_target, use_target
+from xentlearn.losses import (
+    AsymmetricBinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalFocalCrossentropy,
+    GeneralizedCrossentropy,
+    PolyCrossentropy,
+    SymmetricCrossentropy,
+)
+
+SOFTMAX_FORMS = [
+    CategoricalFocalCrossentropy(),
+    CategoricalFocalCrossentropy(gamma=0.5),
+    CategoricalFocalCrossentropy(gamma=1),
+    CategoricalFocalCrossentropy(gamma=5),
+    CategoricalFocalCrossentropy(gamma=2.5, label_smoothing=0.1),
+    CategoricalFocalCrossentropy(gamma=0, alpha=0.25),
+    CategoricalFocalCrossentropy(gamma=2, alpha=0.25),
+    GeneralizedCrossentropy(),
+    GeneralizedCrossentropy(q=1),
+    GeneralizedCrossentropy(q=0.01),
+    SymmetricCrossentropy(),
+    SymmetricCrossentropy(alpha=0.1, beta=2.5, log_zero=-6.0),
+    SymmetricCrossentropy(alpha=0, beta=1.0),
+    PolyCrossentropy(),
+    PolyCrossentropy(epsilon=-1),
+    PolyCrossentropy(epsilon=7.5),
+]
+BINARY_FORMS = [
+    BinaryFocalCrossentropy(),
+    BinaryFocalCrossentropy(gamma=0.5),
+    BinaryFocalCrossentropy(gamma=5, alpha=0.25),
+    BinaryFocalCrossentropy(gamma=0, alpha=0.9),
+    BinaryFocalCrossentropy(gamma=1.5, alpha=0.25, label_smoothing=0.1),
+    AsymmetricBinaryCrossentropy(),
+    AsymmetricBinaryCrossentropy(gamma_neg=2, gamma_pos=1, clip=0.0),
+    AsymmetricBinaryCrossentropy(gamma_neg=0.5, gamma_pos=0.5, clip=0.3),
+    AsymmetricBinaryCrossentropy(gamma_neg=0, gamma_pos=0, clip=0.05),
+]
+each_softmax_form = pytest.mark.parametrize("setting", SOFTMAX_FORMS, ids=repr)
+each_binary_form = pytest.mark.parametrize("setting", BINARY_FORMS, ids=repr)
+each_target = pytest.mark.parametrize("target", available_targets())
+
+
+@pytest.fixture
+def on_target(target):
+    """The CPU target of the test, for its time."""
+    before = current_target()
+    use_target(target)
+    yield
+    use_target(before)
+
+
+# --- Oracles --------------------------------------------------------------------------------------
+
+
+def cost_and_slope(setting, row, k):
+    """What class k costs per unit of its target, and the derivative of that in l = -log p."""
+    p, miss, cost = row.p[k], row.one_minus_p[k], row.cost[k]
+    if isinstance(setting, PolyCrossentropy):
+        epsilon = ref.exact(setting.epsilon)
+        return cost + epsilon * miss, (1 + epsilon) - epsilon * miss  # 1 + epsilon p
+    if isinstance(setting, GeneralizedCrossentropy):
+        q = ref.exact(setting.q)
+        power = mp.exp(-q * cost)
+        return -mp.expm1(-q * cost) / q, power
+    if isinstance(setting, CategoricalFocalCrossentropy):
+        gamma = ref.exact(setting.gamma)
+        power = miss**gamma
+        product = p * cost if p != 0 else mp.zero  # l may be infinite
+        ratio = product / miss if miss != 0 else p
+        return (power * cost if power != 0 else mp.zero), power + gamma * power * ratio
+    raise TypeError(setting)
+
+
+def form_row(setting, row, y):
+    """(loss, its scale, gradient, its scales, diagonal, its scales) of one row, to 50 digits.
+
+    Scales are what errors are relative to. The diagonal is of the generalised Gauss-Newton matrix.
+    """
+    target = ref.softmax_target(y, row.n_classes, setting.label_smoothing)
+    labelled = np.ndim(y) == 0 and setting.label_smoothing == 0
+    p, k = row.p, int(y) if labelled else None
+    if isinstance(setting, SymmetricCrossentropy):
+        a, b, floor = (ref.exact(x) for x in (setting.alpha, setting.beta, setting.log_zero))
+        logs = [max(mp.log(t), floor) if t > 0 else floor for t in target]
+        mirrored = [
+            -b * x * log if t != 1 else mp.zero for x, log, t in zip(p, logs, target, strict=True)
+        ]
+        if labelled:  # sum_k p_k (-log_zero) over the others
+            mirrored = [-b * floor * row.one_minus_p[k]]
+        costs = [a * t * c for t, c in zip(target, row.cost, strict=True) if a * t != 0] + mirrored
+        slopes = [a * t + b * x * (log - floor) for t, x, log in zip(target, p, logs, strict=True)]
+        terms = slopes
+        if not labelled:  # log_t - log_zero cancels
+            terms = [
+                a * t + b * x * abs(log + floor) for t, x, log in zip(target, p, logs, strict=True)
+            ]
+    else:
+        alpha = getattr(setting, "alpha", None)
+        target = [t * (1 if alpha is None else ref.exact(alpha)) for t in target]
+        pairs = [cost_and_slope(setting, row, k) for k in range(row.n_classes)]
+        costs = [t * cost for t, (cost, _) in zip(target, pairs, strict=True) if t != 0]
+        terms = slopes = [t * slope for t, (_, slope) in zip(target, pairs, strict=True)]
+    loss_scale = mp.fsum(abs(cost) for cost in costs)
+    if isinstance(setting, PolyCrossentropy) and setting.epsilon < 0:  # two terms that cancel
+        both = [c + m for c, m in zip(row.cost, row.one_minus_p, strict=True)]
+        loss_scale = mp.fsum(t * c for t, c in zip(target, both, strict=True) if t != 0)
+    factor, total = mp.fsum(slopes), mp.fsum(terms)
+    gradient = [x * factor - g for x, g in zip(p, slopes, strict=True)]
+    scale = [max(x * total, g) for x, g in zip(p, terms, strict=True)]
+    if labelled:
+        gradient = [x * factor for x in p]
+        gradient[k] = -row.one_minus_p[k] * factor
+        scale = [x * total for x in p]
+        scale[k] = row.one_minus_p[k] * total
+    curvature = ref.softmax_hessian_diagonal(row)
+    diagonal, diagonal_scale = ([x * c for c in curvature] for x in (factor, total))
+    return mp.fsum(costs), loss_scale, gradient, scale, diagonal, diagonal_scale
+
+
+def at_least(scales, setting, dtype):
+    """Scales, but no smaller than what a weight makes of the smallest normal number.
+
+    Below it p and l have a fixed spacing, which a weight magnifies.
+    """
+    weights = [getattr(setting, name, 0) for name in ("alpha", "epsilon")]
+    weight = 1 + sum(abs(w) for w in weights if w is not None)
+    if isinstance(setting, SymmetricCrossentropy):
+        weight += setting.beta * abs(setting.log_zero)
+    least = ref.exact(np.finfo(dtype).tiny) * weight
+    return np.vectorize(lambda scale: max(scale, least), otypes=[object])(np.array(scales, object))
+
+
+def asymmetric_costs(setting, unit):
+    """Cost of a negative, p_m^gamma (-log(1 - p_m)), and its derivative in z."""
+    gamma, clip = ref.exact(setting.gamma_neg), ref.exact(setting.clip)
+    shifted = unit.p - clip
+    if shifted <= 0:
+        return mp.zero, mp.zero
+    others = unit.one_minus_p + clip
+    log = -mp.log(others) if shifted > 0.5 else mp.log1p(shifted / others)
+    power = shifted**gamma
+    slope = gamma * power / shifted * log + power / others
+    return power * log, slope * unit.p * unit.one_minus_p
+
+
+def binary_form(setting, unit, y):
+    """(loss, its scale, gradient, its scale, curvature, its scale) of one logit, to 50 digits.
+
+    The curvature is up (1 - p) + down p of the gradient up - down.
+    """
+    if np.isnan(y):
+        return (mp.zero,) * 6
+    t = (1 - ref.exact(setting.label_smoothing)) * exact_y(y) + ref.exact(
+        setting.label_smoothing
+    ) / 2
+    c, p, miss = 1 - t, unit.p, unit.one_minus_p
+    if isinstance(setting, BinaryFocalCrossentropy):
+        gamma = ref.exact(setting.gamma)
+        alpha = None if setting.alpha is None else ref.exact(setting.alpha)
+        share = mp.one if alpha is None else alpha * t + (1 - alpha) * c
+        costs = t * unit.cost_of_1 + c * unit.cost_of_0
+        wrong = t * miss + c * p
+        power = wrong**gamma
+        bent = gamma * p * miss / wrong * costs
+        loss = share * power * costs
+        up, down = share * power * c * (p + bent), share * power * t * (miss + bent)
+    else:
+        gamma = ref.exact(setting.gamma_pos)
+        of_0, slope_of_0 = asymmetric_costs(setting, unit)
+        power = miss**gamma
+        loss = t * power * unit.cost_of_1 + c * of_0
+        up = c * slope_of_0
+        down = t * power * (miss + gamma * p * unit.cost_of_1)
+    curvature = up * miss + down * p
+    return loss, loss, up - down, max(up, down), curvature, curvature
+
+
+def exact_y(y):
+    return ref.exact(float(y))
+
+
+def limit(setting):
+    """Eps that a result may be off."""
+    gammas = [getattr(setting, name, 0) for name in ("gamma", "gamma_neg", "gamma_pos")]
+    return ref.BUDGET_IN_EPS * max(1.0, max(gammas) / 2)
+
+
+def test_the_oracles_slopes_are_derivatives():
+    class Row:  # of one class whose probability is given
+        def __init__(self, cost):
+            self.p, self.cost = [mp.exp(-cost)], [cost]
+            self.one_minus_p = [-mp.expm1(-cost)]
+
+    settings = [s for s in SOFTMAX_FORMS if not isinstance(s, SymmetricCrossentropy)]
+    for setting, cost in itertools.product(settings, ["0.01", "0.7", "5", "40"]):
+        cost = mp.mpf(cost)
+        slope = cost_and_slope(setting, Row(cost), 0)[1]
+        found = mp.diff(lambda x, s=setting: cost_and_slope(s, Row(x), 0)[0], cost)
+        assert abs(slope - found) <= 1e-15 * abs(found), (setting, cost)
+    for setting, y, z in itertools.product(BINARY_FORMS, [0, 1, 0.25], ["-9", "-0.3", "2", "30"]):
+        slope = binary_form(setting, Logit(mp.mpf(z)), y)[2]
+        found = mp.diff(lambda x, s=setting, y=y: binary_form(s, Logit(x), y)[0], mp.mpf(z))
+        assert abs(slope - found) <= 1e-15 * max(abs(found), mp.mpf("1e-10")), (setting, y, z)
+
+
+class Logit:
+    """``ref.BinaryLogit`` of a number that need not be a float."""
+
+    def __init__(self, z):
+        self.p, self.one_minus_p = 1 / (1 + mp.exp(-z)), 1 / (1 + mp.exp(z))
+        self.cost_of_1, self.cost_of_0 = mp.log1p(mp.exp(-z)), mp.log1p(mp.exp(z))
+
+
+def test_the_oracles_gradient_of_soft_rows_is_a_derivative(rng):
+    target = np.array([0.5, 0.001, 0.0, 0.499])
+    z = [mp.mpf(x) for x in ("0.3", "-1", "2", "0")]
+
+    def loss(setting, z):
+        total = mp.fsum(mp.exp(x) for x in z)
+        row = ref.SoftmaxRow([0.0] * 4)
+        row.p = [mp.exp(x) / total for x in z]
+        row.one_minus_p = [1 - p for p in row.p]
+        row.cost = [-mp.log(p) for p in row.p]
+        return form_row(setting, row, target)
+
+    step = mp.mpf("1e-15")
+    for setting in SOFTMAX_FORMS:
+        gradient = loss(setting, z)[2]
+        for k in range(4):
+            ends = [loss(setting, [*z[:k], z[k] + h, *z[k + 1 :]])[0] for h in (step, -step)]
+            assert abs((ends[0] - ends[1]) / (2 * step) - gradient[k]) < 1e-20, (setting, k)
+
+
+# --- Accuracy -------------------------------------------------------------------------------------
+
+
+@each_target
+@each_dtype
+@pytest.mark.parametrize("n_classes", [2, 3, 7, 16, 17, 33, 100])
+@each_softmax_form
+def test_softmax_accuracy(setting, n_classes, dtype, target, on_target, rng):
+    logits, rows = softmax_data(n_classes, dtype, 11)
+    for y_true in (labels_of(logits, rng), soft_targets_of(logits, rng)):
+        want = [form_row(setting, row, y) for row, y in zip(rows, y_true, strict=True)]
+        got = (
+            *setting.loss_gradient(y_true, logits),
+            setting.hessian_diagonal(y_true, logits),
+        )
+        columns = list(zip(*want, strict=True))
+        for found, exact, scale in zip(got, columns[::2], columns[1::2], strict=True):
+            scale = at_least(scale, setting, dtype)
+            ref.assert_accurate(found, exact, dtype, scale, limit(setting))
+
+
+@each_target
+@each_dtype
+@pytest.mark.parametrize("n_labels", [1, 5, 33])
+@each_binary_form
+def test_binary_accuracy(setting, n_labels, dtype, target, on_target, rng):
+    logits, units = binary_data(n_labels, dtype, 5)
+    hard = rng.integers(2, size=logits.shape).astype(dtype)
+    soft = rng.random(logits.shape).astype(dtype)
+    soft[rng.random(logits.shape) < 0.2] = np.nan
+    for y_true in (hard, soft):
+        want = np.array(
+            [
+                [binary_form(setting, unit, y) for unit, y in zip(*pair, strict=True)]
+                for pair in zip(units, y_true, strict=True)
+            ],
+            dtype=object,
+        )
+        loss, gradient = setting.loss_gradient(y_true, logits)
+        diagonal = setting.hessian_diagonal(y_true, logits)
+        allowed = limit(setting)
+        sums = [want[:, :, i].sum(axis=1) for i in (0, 1)]
+        # among the subnormal p the spacing is fixed, and the cost of the rest magnifies it
+        magnified = 2 + max(getattr(setting, "gamma", 0), 1) * np.abs(logits.astype(object))
+        least = magnified * ref.exact(np.finfo(dtype).tiny)
+        scales = [np.maximum(want[:, :, i], least) for i in (3, 5)]
+        ref.assert_accurate(loss, sums[0], dtype, sums[1], allowed)
+        ref.assert_accurate(gradient, want[:, :, 2], dtype, scales[0], allowed)
+        ref.assert_accurate(diagonal, want[:, :, 4], dtype, scales[1], allowed)
