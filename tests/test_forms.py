@@ -6,15 +6,19 @@ raised to it, so that focal losses of gamma > 2 are allowed gamma / 2 times as m
 """
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 import reference as ref
 from reference import mp
 from test_loss import (
+    assert_same_bits,
     binary_data,
     each_dtype,
+    everything,
     labels_of,
     soft_targets_of,
     softmax_data,
@@ -22,10 +26,14 @@ from test_loss import (
 from xentlearn._loss import available_targets, current_target, use_target
 from xentlearn.losses import (
     AsymmetricBinaryCrossentropy,
+    BinaryCrossentropy,
     BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
     GeneralizedCrossentropy,
+    HybridLoss,
     PolyCrossentropy,
+    SparseCategoricalCrossentropy,
     SymmetricCrossentropy,
 )
 
@@ -303,3 +311,248 @@ def test_binary_accuracy(setting, n_labels, dtype, target, on_target, rng):
         ref.assert_accurate(loss, sums[0], dtype, sums[1], allowed)
         ref.assert_accurate(gradient, want[:, :, 2], dtype, scales[0], allowed)
         ref.assert_accurate(diagonal, want[:, :, 4], dtype, scales[1], allowed)
+
+
+# --- All of them, plain ones included, against themselves -----------------------------------------
+
+HYBRID = HybridLoss(
+    [("softmax", SparseCategoricalCrossentropy()), ("ovr", BinaryCrossentropy())],
+    weights=[1.0, 0.5],
+)
+LABELLED = [*SOFTMAX_FORMS, HYBRID]
+ALL = [*LABELLED, *BINARY_FORMS]
+each_setting = pytest.mark.parametrize("setting", ALL, ids=repr)
+each_labelled = pytest.mark.parametrize("setting", LABELLED, ids=repr)
+
+
+def targets_of(setting, logits, rng):
+    """Labels for a softmax, else an indicator with missing entries."""
+    if setting.proba_kind == "softmax":
+        return rng.integers(logits.shape[1], size=len(logits))
+    values = rng.integers(2, size=logits.shape).astype(logits.dtype)
+    values[rng.random(values.shape) < 0.1] = np.nan
+    return values
+
+
+@each_dtype
+@pytest.mark.parametrize("n_outputs", [2, 5, 40])
+@each_setting
+def test_bits_depend_on_nothing(setting, n_outputs, dtype, rng):
+    """Not on threads, on strides, on other rows, nor on whether loss and gradient come together."""
+    logits = rng.normal(scale=3, size=(1500, n_outputs)).astype(dtype)
+    y = targets_of(setting, logits, rng)
+    weight = rng.integers(3, size=len(logits)).astype(float)
+    direction = rng.normal(size=logits.shape).astype(dtype)
+    want = everything(setting, y, logits, direction, weight)
+    np.testing.assert_array_equal(want["loss"], want["fused loss"])
+    np.testing.assert_array_equal(want["gradient"], want["fused gradient"])
+    assert_same_bits(everything(setting, y, logits, direction, weight, n_threads=2), want)
+    wide = np.zeros((len(logits), 2 * n_outputs + 1), dtype=dtype)
+    wide[:, ::2][:, :n_outputs] = logits
+    strided = everything(setting, y, wide[:, ::2][:, :n_outputs], direction, weight)
+    assert_same_bits(strided, want)
+    fortran = everything(
+        setting, y, np.asfortranarray(logits), np.asfortranarray(direction), weight
+    )
+    assert_same_bits(fortran, want)
+    few = everything(setting, y[700:713], logits[700:713], direction[700:713], weight[700:713])
+    assert_same_bits(few, {name: values[700:713] for name, values in want.items()})
+
+
+@each_dtype
+@each_labelled
+def test_labels_are_one_hot_rows(setting, dtype, rng):
+    logits = rng.normal(scale=3, size=(50, 6)).astype(dtype)
+    labels = rng.integers(6, size=50)
+    by_label = setting.loss_gradient(labels, logits)
+    if isinstance(setting, HybridLoss):
+        setting = HybridLoss(
+            [("softmax", CategoricalCrossentropy()), ("ovr", BinaryCrossentropy())], [1.0, 0.5]
+        )
+    by_row = setting.loss_gradient(np.eye(6)[labels], logits)
+    for got, want in zip(by_row, by_label, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=60 * np.finfo(dtype).eps)
+
+
+@each_setting
+def test_hessians_are_symmetric_and_positive(setting, rng):
+    n_outputs = 4
+    logits = rng.normal(scale=4, size=(30, n_outputs))
+    y = targets_of(setting, logits, rng)
+    columns = [setting.hessian_product(y, logits, np.tile(e, (30, 1))) for e in np.eye(n_outputs)]
+    hessians = np.stack(columns, axis=2)
+    np.testing.assert_allclose(hessians, hessians.transpose(0, 2, 1), atol=1e-14)
+    diagonal = np.einsum("ikk->ik", hessians)
+    np.testing.assert_allclose(diagonal, setting.hessian_diagonal(y, logits), atol=1e-14)
+    assert np.linalg.eigvalsh(hessians).min() > -1e-13
+    if setting.plain:
+        step = 1e-6
+        for k, e in enumerate(np.eye(n_outputs)):
+            ends = [setting.gradient(y, logits + h * e) for h in (step, -step)]
+            np.testing.assert_allclose(
+                hessians[:, :, k], (ends[0] - ends[1]) / (2 * step), atol=1e-7
+            )
+
+
+@each_dtype
+@each_setting
+def test_nothing_is_nan_at_the_ends(setting, dtype):
+    """Logits of -inf, far apart, or all but certain: losses may be inf, gradients are numbers."""
+    far = 1e4
+    rows = [[30, 0, 0], [0, 30, 0], [far, -far, 0], [-far, far, 0], [0, -np.inf, 0], [88, 0, 0]]
+    rows += [[-np.inf, 0, -np.inf], [0, -np.inf, -np.inf], [745, 0, 0], [1e-300, 0, 0], [0, 0, 0]]
+    logits = np.array(rows, dtype=dtype)
+    for k in range(3):
+        if setting.proba_kind == "softmax":
+            y = np.full(len(logits), k)
+        else:
+            logits = np.where(logits == -np.inf, dtype(-far), logits)
+            y = np.tile(np.eye(3)[k], (len(logits), 1))
+        loss, gradient = setting.loss_gradient(y, logits)
+        assert not np.isnan(loss).any()
+        assert np.isfinite(gradient).all()
+        assert np.isfinite(setting.hessian_diagonal(y, logits)).all()
+        if setting.proba_kind == "softmax" and setting.label_smoothing == 0:
+            assert (gradient[:, k] <= 0).all()
+            assert (np.delete(gradient, k, axis=1) >= 0).all()
+
+
+@each_setting
+def test_rows_that_do_not_count(setting, rng):
+    logits = rng.normal(size=(6, 3))
+    y = targets_of(setting, logits, rng)
+    logits[2] = np.nan
+    weight = np.array([1, 2, 0, 1, 1, 0.5])
+    loss, gradient = setting.loss_gradient(y, logits, sample_weight=weight)
+    assert loss[2] == 0
+    assert (gradient[2] == 0).all()
+    kept = weight > 0
+    want = setting.loss_gradient(y[kept], logits[kept], sample_weight=weight[kept])
+    np.testing.assert_array_equal(loss[kept], want[0])
+    np.testing.assert_array_equal(gradient[kept], want[1])
+    assert setting(y, logits, weight) == pytest.approx(loss.sum() / weight.sum(), rel=1e-14)
+
+
+@each_setting
+def test_settings_are_scikit_learns(setting):
+    twin = clone(setting)
+    assert twin is not setting
+    assert twin == setting
+    assert hash(twin) == hash(setting)
+    assert pickle.loads(pickle.dumps(setting)) == setting
+    assert type(setting).__name__ in repr(setting)
+    assert type(setting).__name__ in setting._repr_html_()
+    name, value = next(
+        (name, value)
+        for name, value in setting.get_params().items()
+        if isinstance(value, float | int)
+    )
+    twin.set_params(**{name: value + 0.125})
+    assert twin != setting
+    with pytest.raises(ValueError, match="Invalid parameter 'gama'"):
+        twin.set_params(gama=1)
+
+
+# --- Limits that are other losses -----------------------------------------------------------------
+
+
+def test_limits(rng):
+    logits = rng.normal(scale=3, size=(40, 5))
+    labels, entries = rng.integers(5, size=40), rng.integers(2, size=(40, 5))
+    plain = SparseCategoricalCrossentropy().loss(labels, logits)
+    close = {"rtol": 1e-12}
+    for setting in (
+        CategoricalFocalCrossentropy(gamma=0),
+        CategoricalFocalCrossentropy(gamma=0, alpha=1.0),
+        PolyCrossentropy(epsilon=0),
+        SymmetricCrossentropy(beta=0),
+        SymmetricCrossentropy(log_zero=0),
+    ):
+        np.testing.assert_allclose(setting.loss(labels, logits), plain, **close)
+    p = setting.predict_proba(logits)[np.arange(40), labels]
+    np.testing.assert_allclose(GeneralizedCrossentropy(q=1).loss(labels, logits), 1 - p, **close)
+    np.testing.assert_allclose(
+        GeneralizedCrossentropy(q=1e-9).loss(labels, logits), plain, rtol=1e-7
+    )
+    binary = BinaryCrossentropy().loss(entries, logits)
+    for setting, factor in (
+        (BinaryFocalCrossentropy(gamma=0), 1),
+        (BinaryFocalCrossentropy(gamma=0, alpha=0.5), 0.5),
+        (AsymmetricBinaryCrossentropy(gamma_neg=0, gamma_pos=0, clip=0), 1),
+    ):
+        np.testing.assert_allclose(setting.loss(entries, logits), factor * binary, **close)
+    np.testing.assert_allclose(
+        AsymmetricBinaryCrossentropy(gamma_neg=2, gamma_pos=2, clip=0).loss(entries, logits),
+        BinaryFocalCrossentropy(gamma=2).loss(entries, logits),
+        **close,
+    )
+
+
+def test_hybrid_is_the_weighted_sum(rng):
+    logits = rng.normal(scale=3, size=(40, 5))
+    labels = rng.integers(5, size=40)
+    parts = [SparseCategoricalCrossentropy(), BinaryCrossentropy()]
+    targets = [labels, np.eye(5)[labels]]
+    for name in ("loss", "gradient", "hessian_diagonal"):
+        one, other = (getattr(p, name)(t, logits) for p, t in zip(parts, targets, strict=True))
+        np.testing.assert_allclose(getattr(HYBRID, name)(labels, logits), one + 0.5 * other)
+    np.testing.assert_array_equal(HYBRID.predict_proba(logits), parts[0].predict_proba(logits))
+
+
+# --- Bad parameters -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (CategoricalFocalCrossentropy(gamma=-1), r"'gamma' must be a number in \[0, 100\]"),
+        (CategoricalFocalCrossentropy(gamma=np.nan), "'gamma' must be a number"),
+        (CategoricalFocalCrossentropy(alpha=[1, 2]), r"'alpha' must have shape \(3,\)"),
+        (CategoricalFocalCrossentropy(alpha=-1), "'alpha' must be finite and at least 0"),
+        (GeneralizedCrossentropy(q=0), "limit at 0 is CategoricalCrossentropy"),
+        (GeneralizedCrossentropy(q=1.5), r"'q' must be a number in \(0, 1\]"),
+        (SymmetricCrossentropy(alpha=-1), "'alpha' must be a finite number >= 0"),
+        (SymmetricCrossentropy(alpha=0, beta=0), "which is no loss"),
+        (SymmetricCrossentropy(log_zero=4), "'log_zero' must be a finite number <= 0"),
+        (PolyCrossentropy(epsilon=-2), "'epsilon' must be a finite number >= -1"),
+        (PolyCrossentropy(epsilon="1"), "'epsilon' must be a finite number"),
+        (BinaryFocalCrossentropy(alpha=2), r"'alpha' must be None or a number in \[0, 1\]"),
+        (AsymmetricBinaryCrossentropy(clip=1), r"'clip' must be a number in \[0, 1\)"),
+        (AsymmetricBinaryCrossentropy(gamma_neg=True), "'gamma_neg' must be a number"),
+        (HybridLoss([]), r"'losses' must be a list of \(name, setting\) pairs"),
+        (HybridLoss([CategoricalCrossentropy()]), r"'losses' must be a list of \(name"),
+        (HybridLoss([("a", "log_loss")]), "Part 'a' of HybridLoss must be a setting"),
+        (HybridLoss([("a", HYBRID)]), "Part 'a' of HybridLoss must be a setting"),
+        (HybridLoss([("a", PolyCrossentropy())] * 2), "not unique"),
+        (HybridLoss([("a__b", PolyCrossentropy())]), "must not contain __"),
+        (HybridLoss([("a", PolyCrossentropy())], [1, 2]), r"'weights' must have shape \(1,\)"),
+        (HybridLoss([("a", PolyCrossentropy())], [0]), "at least one part"),
+        (HybridLoss([("a", PolyCrossentropy(logit_adjustment=1))]), "'logit_adjustment' must be 0"),
+    ],
+    ids=str,
+)
+def test_bad_parameters(setting, message):
+    y = (
+        [[1.0, 0, 0]]
+        if isinstance(setting, BinaryFocalCrossentropy | AsymmetricBinaryCrossentropy)
+        else [0]
+    )
+    with pytest.raises(ValueError, match=message):
+        setting.loss(y, [[1.0, 2.0, 3.0]])
+
+
+@pytest.mark.parametrize("cls", [type(setting) for setting in ALL])
+def test_from_logits_is_explained(cls):
+    arguments = {"losses": []} if cls is HybridLoss else {}
+    with pytest.raises(TypeError, match=r"always acts on logits.*xentlearn\.losses\.\w+\("):
+        cls(from_logits=True, **arguments)
+    with pytest.raises(TypeError, match="has no parameter 'gama'"):
+        cls(gama=1, **arguments)
+
+
+def test_hybrid_parts_by_name():
+    setting = clone(HYBRID)
+    setting.set_params(softmax__label_smoothing=0.1, ovr=BinaryFocalCrossentropy(), weights=None)
+    assert setting.get_params()["ovr__gamma"] == 2.0
+    assert setting.losses[0][1] == SparseCategoricalCrossentropy(label_smoothing=0.1)
+    assert HYBRID.losses[0][1] == SparseCategoricalCrossentropy()

@@ -21,7 +21,7 @@ def class_mass(labels, values, weight, n_classes):
     ----------
     labels : ndarray of shape (n_samples,) or None
         Class indices, -1 where ignored.
-    values : ndarray of shape (n_samples, n_classes) or None
+    values : ndarray or CSR of shape (n_samples, n_classes) or None
         Soft rows, where there are no labels.
     weight : ndarray of shape (n_samples,) or None
         Weights of rows; None: 1.
@@ -32,9 +32,7 @@ def class_mass(labels, values, weight, n_classes):
     ndarray of shape (n_classes,), float64
     """
     if labels is None:
-        if weight is None:
-            return values.sum(axis=0, dtype=np.float64)
-        return weight @ values
+        return (np.ones(values.shape[0]) if weight is None else weight) @ values
     counted = labels >= 0
     weight = None if weight is None else weight[counted]
     return np.bincount(labels[counted], weight, minlength=n_classes).astype(np.float64)
@@ -174,8 +172,8 @@ class CategoricalCrossentropy(CategoricalSetting):
 
     Notes
     -----
-    ``y_true`` of the methods: rows of shape (n_samples, n_outputs) that sum to 1, or class indices
-    of shape (n_samples,), which cost the same as their one-hot rows.
+    ``y_true`` of the methods: rows of shape (n_samples, n_outputs) that sum to 1, as an array or
+    CSR, or class indices of shape (n_samples,), which cost the same as their one-hot rows.
 
     Examples
     --------

@@ -2,7 +2,7 @@
 
 from cython cimport floating
 
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 
 
 cdef extern from "_kernels/forms.h" nogil:
@@ -37,6 +37,8 @@ cdef struct TargetRows:
     Py_ssize_t n_outputs
     const int32_t* labels       # (n_rows,), -1 for an ignored row; or NULL
     const void* values          # (n_rows, n_outputs) soft rows or 0/1/nan entries; or NULL
+    const int64_t* indptr       # of CSR: values are its data; or NULL
+    const int32_t* indices
     const double* weight        # (n_rows,) or NULL
     const void* entry_weight    # binary: (n_rows, n_outputs) or NULL
     const void* positive        # (n_outputs,) weights of the positives; of classes, unless the form

@@ -28,10 +28,11 @@ threads.
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 import numpy as np
+from scipy import sparse
 
 
 cdef extern from "_kernels/targets.h" nogil:
@@ -159,7 +160,8 @@ cdef enum:
     BLOCK_ROWS = 256
     BLOCK_NUMBERS = 4096
     NUMBERS_AHEAD = 1024    # that are asked for before they are needed: at least a row
-    N_MATRICES = 7      # logits, direction, out, values; binary: entries, positive, weight
+    # logits, direction, out, values; binary: entries, positive, weight; rows of CSR targets
+    N_MATRICES = 8
     N_WORK_VECTORS = 9  # numbers of rows that a block works with,
     N_ROW_VECTORS = 12  # its losses, its labels with room for whole vectors, the losses of a part
 
@@ -201,6 +203,18 @@ cdef void copy_block(
             to[i * to_layout.row + k * to_layout.column] = (
                 source[i * source_layout.row + k * source_layout.column]
             )
+
+
+cdef void expand_rows(
+    const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, floating* rows,
+) noexcept nogil:
+    """Rows of CSR targets as a matrix."""
+    cdef Py_ssize_t i, at
+    memset(rows, 0, n_rows * target.n_outputs * sizeof(floating))
+    for i in range(n_rows):
+        for at in range(target.indptr[first + i], target.indptr[first + i + 1]):
+            rows[i * target.n_outputs + target.indices[at]] = (
+                <const floating*> target.values)[at]
 
 
 # ---- Softmax losses --------------------------------------------------------------------------
@@ -443,10 +457,10 @@ cdef void softmax_proba_block(
 
 cdef void binary_block(
     const TargetRows* target, Product product, Py_ssize_t first, xent_block block,
-    const floating* z, const floating* direction, floating* loss, floating* out,
+    const floating* z, const floating* y, const floating* direction, floating* loss, floating* out,
     floating* entries, floating* values, floating* positive, floating* weight, floating* vectors,
 ) noexcept nogil:
-    """Everything binary: a block is n_rows * n_outputs entries in a row.
+    """Everything binary: a block is n_rows * n_outputs entries in a row, with targets ``y``.
 
     ``entries``, ``values``, ``positive`` and ``weight`` are scratch of one number per entry. Labels
     stand for one-vs-rest entries, which are made here, block by block.
@@ -454,7 +468,6 @@ cdef void binary_block(
     cdef:
         const xent_rows* rows = primitives(z)
         Py_ssize_t n = block.n_rows, n_outputs = block.n_classes, count = n * n_outputs
-        const floating* y = <const floating*> target.values + first * n_outputs
         const floating* per_row = row_weights(target, first, n, vectors)
         const floating* per_entry = <const floating*> target.entry_weight
         const floating* entry_weight = NULL
@@ -584,6 +597,7 @@ cdef void process_one(
         floating* entries_scratch = z_scratch + 4 * size    # softmax: rows on their way
         floating* positive_scratch = z_scratch + 5 * size
         floating* weight_scratch = z_scratch + 6 * size
+        floating* rows_scratch = z_scratch + 7 * size
         floating* vectors = z_scratch + (N_MATRICES + 1) * size     # one is that of a part
         floating* loss_scratch = vectors + N_WORK_VECTORS * BLOCK_ROWS
 
@@ -609,7 +623,10 @@ cdef void process_one(
         v = direction + begin * direction_layout.row if direction != NULL else NULL
         o = out + begin * out_layout.row if out != NULL else NULL
         values = <const floating*> NULL
-        if target.values != NULL and not binary:
+        if target.indptr != NULL:
+            expand_rows(target, first + begin, n, rows_scratch)
+            values = rows_scratch
+        elif target.values != NULL:
             values = <const floating*> target.values + (first + begin) * n_outputs
 
         # A block is worked on where it lies if everything in it has one and the same layout.
@@ -644,7 +661,7 @@ cdef void process_one(
                 softmax_proba_block(logarithm, block, z, o, vectors)
         elif binary:
             binary_block(
-                target, product, first + begin, block, z, v,
+                target, product, first + begin, block, z, values, v,
                 loss_block, o, entries_scratch, values_scratch, positive_scratch, weight_scratch,
                 vectors)
         elif other_form:
@@ -765,7 +782,7 @@ cdef class EncodedTarget:
         Dtype of the logits, and of ``values``, ``entry_weight`` and ``positive``.
     labels : ndarray of shape (n_rows,), int32, or None
         Class of each row; -1 for a row that is ignored. For "binary": one-vs-rest.
-    values : ndarray of shape (n_rows, n_outputs), or None
+    values : ndarray or CSR of shape (n_rows, n_outputs), or None
         Soft rows ("categorical"), or entries in [0, 1], nan where missing ("binary").
     weight : ndarray of shape (n_rows,), float64, or None
         Weights of rows, at least 0.
@@ -782,7 +799,7 @@ cdef class EncodedTarget:
 
     Notes
     -----
-    All arrays are C-contiguous.
+    All arrays are C-contiguous. What CSR does not hold is 0; it has no entry twice.
     """
 
     def __init__(
@@ -793,7 +810,12 @@ cdef class EncodedTarget:
         self.n_rows = n_rows
         self.n_outputs = n_outputs
         self.dtype = np.dtype(dtype)
-        self._arrays = (labels, values, weight, entry_weight, positive)
+        indptr = indices = None
+        if sparse.issparse(values):
+            indptr = np.ascontiguousarray(values.indptr, dtype=np.int64)
+            indices = np.ascontiguousarray(values.indices, dtype=np.int32)
+            values = values.data
+        self._arrays = (labels, values, weight, entry_weight, positive, indptr, indices)
         for array in self._arrays:
             assert array is None or array.flags.c_contiguous
         self.rows.kind = {
@@ -802,6 +824,8 @@ cdef class EncodedTarget:
         self.rows.n_outputs = n_outputs
         self.rows.labels = <const int32_t*> address(labels)
         self.rows.values = address(values)
+        self.rows.indptr = <const int64_t*> address(indptr)
+        self.rows.indices = <const int32_t*> address(indices)
         self.rows.weight = <const double*> address(weight)
         self.rows.entry_weight = address(entry_weight)
         self.rows.positive = address(positive)

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from ._loss import EncodedTarget, proba
@@ -160,7 +161,7 @@ class LossSetting(BaseEstimator):
         """(logits, logits as a matrix, encoded targets), none of them under an output."""
         logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), *outs)
         matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
-        y_true = apart(np.asarray(y_true), *outs)
+        y_true = y_true if sparse.issparse(y_true) else apart(np.asarray(y_true), *outs)
         given = self._check_targets(y_true, matrix.shape, logits.dtype)
         weight = check_weights(sample_weight, "sample_weight", *self._weight_shapes(matrix.shape))
         offset = self._offset(given, weight, matrix.shape[1])

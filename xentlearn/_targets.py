@@ -19,7 +19,7 @@ from ._loss_settings import (
     SparseCategoricalCrossentropy,
     known_names,
 )
-from ._validation import check_label_smoothing, check_soft_rows, check_weights
+from ._validation import as_csr, check_label_smoothing, check_soft_rows, check_weights
 
 AUTO_NAMES = ("auto", "log_loss")
 # Kinds of dtype whose values are classes whatever they are: scikit-learn's checks find nothing in
@@ -59,7 +59,7 @@ class EncodedY:
         Logits per row.
     labels : ndarray of shape (n_samples,), int32, or None
         Index into ``classes``, -1 where the row is ignored.
-    values : ndarray of shape (n_samples, n_outputs), float64, or None
+    values : ndarray or CSR of shape (n_samples, n_outputs), float64, or None
         Soft rows, or binary entries with nan where missing.
     weight : ndarray of shape (n_samples,), float64
         Sample weight times class weight; 0 for an ignored row.
@@ -110,11 +110,24 @@ class EncodedY:
             ones = self._class_mass()
             mass = np.stack([ones.sum() - ones, ones], axis=1)
         else:
-            weight = self.weight[:, np.newaxis] if self.entry_weight is None else self.entry_weight
-            ones = (weight * np.nan_to_num(self.values)).sum(axis=0)
-            zeros = (weight * np.nan_to_num(1 - self.values)).sum(axis=0)
-            mass = np.stack([zeros, ones], axis=1)
+            mass = np.stack(self._entry_mass(), axis=1)
         return self.loss._fitted_mass(mass, self.n_outputs)
+
+    def _entry_mass(self):
+        """(weights of the 0s, of the 1s) of each output, without the missing ones."""
+        weight = self.weight if self.entry_weight is None else self.entry_weight
+        total = np.full(self.n_outputs, weight.sum()) if weight.ndim == 1 else weight.sum(axis=0)
+        if not sparse.issparse(self.values):
+            weight = weight if weight.ndim == 2 else weight[:, np.newaxis]
+            ones = (weight * np.nan_to_num(self.values)).sum(axis=0)
+            return (weight * np.nan_to_num(1 - self.values)).sum(axis=0), ones
+        entries = self.values.tocoo()
+        weight = weight[entries.row] if weight.ndim == 1 else weight[entries.row, entries.col]
+        missing = np.isnan(entries.data)
+        held = weight * np.where(missing, 0.0, entries.data)
+        ones = np.bincount(entries.col, held, self.n_outputs)
+        of_missing = np.bincount(entries.col[missing], weight[missing], self.n_outputs)
+        return np.maximum(total - ones - of_missing, 0.0), ones
 
     def _class_mass(self):
         return class_mass(self.labels, self.values, self.weight, self.n_outputs)
@@ -152,7 +165,9 @@ class EncodedY:
             new[outputs] = np.arange(len(outputs), dtype=np.int32)
             labels = new[self.labels]
         else:
-            values = np.ascontiguousarray(self.values[:, outputs], dtype=dtype)
+            values = self.values[:, outputs]
+            is_sparse = sparse.issparse(values)
+            values = values.astype(dtype) if is_sparse else np.ascontiguousarray(values, dtype)
         if self.entry_weight is not None:
             entry_weight = np.ascontiguousarray(self.entry_weight[:, outputs], dtype=dtype)
         return self.loss.kernel_target(
@@ -214,15 +229,14 @@ def _as_array(y):
         raise ValueError(
             "This SoftmaxClassifier estimator requires y to be passed, but the target y is None."
         )
-    if sparse.issparse(y):
-        y = y.toarray()
-    y = np.asarray(y)
+    y = sparse.csr_array(y) if sparse.issparse(y) else np.asarray(y)
     if y.ndim not in (1, 2):
         raise ValueError(
             "'y' must have shape (n_samples,) or (n_samples, n_outputs), got "
             f"{y.shape}; bad input shape."
         )
     if y.ndim == 2 and y.shape[1] == 1:
+        y = y.toarray() if sparse.issparse(y) else y
         y = column_or_1d(y, warn=True)
     if y.ndim == 1:
         if y.dtype.kind == "O":
@@ -316,13 +330,14 @@ def _class_weights(class_weight, classes, mass):
 
 def _encode_rows(y, setting, class_weight, weight):
     y = _numbers(y)
+    entries = y.data if sparse.issparse(y) else y  # zeros that are not held are no news
     with np.errstate(invalid="ignore"):
-        indicator = bool(np.all((y == 0) | (y == 1) | np.isnan(y)))
-        within = bool(np.all((y >= 0) & (y <= 1)))
+        indicator = bool(np.all((entries == 0) | (entries == 1) | np.isnan(entries)))
+        within = bool(np.all((entries >= 0) & (entries <= 1)))
     if setting is None:
         if indicator:
             setting = BinaryCrossentropy()
-            if len(y) and (np.sum(y, axis=1) == 1).all() and not np.isnan(y).any():
+            if y.shape[0] and (y.sum(axis=1) == 1).all():  # nan is not 1
                 warnings.warn(
                     "Every row of y has exactly one 1, and is taken as multi-label; if these are "
                     'one-hot rows, pass loss="categorical_crossentropy".',
@@ -332,11 +347,11 @@ def _encode_rows(y, setting, class_weight, weight):
         elif within:
             setting = CategoricalCrossentropy()
         else:
-            raise ValueError(_rule_for_columns(y))
+            raise ValueError(_rule_for_columns(entries))
     if setting.proba_kind == "sigmoid":
         if not indicator:
             raise ValueError(
-                f"{_rule_for_columns(y)} {type(setting).__name__} takes the first of these."
+                f"{_rule_for_columns(entries)} {type(setting).__name__} takes the first of these."
             )
         return _encode_indicator(y, setting, class_weight, weight)
     if isinstance(setting, SparseCategoricalCrossentropy):
@@ -345,7 +360,7 @@ def _encode_rows(y, setting, class_weight, weight):
             f'shape {y.shape}. For several labels per row pass loss="binary_crossentropy", for '
             'one-hot or soft rows loss="categorical_crossentropy", or y.argmax(axis=1) as y.'
         )
-    if np.isnan(y).any():
+    if np.isnan(entries).any():
         raise ValueError(
             f"{type(setting).__name__} takes rows of probabilities; missing labels (nan) "
             'belong to a multi-label y and loss="binary_crossentropy".'
@@ -353,9 +368,9 @@ def _encode_rows(y, setting, class_weight, weight):
     y = check_soft_rows(y, "y", y.shape, np.float64)
     if weight is not None and weight.ndim == 2:
         raise ValueError(
-            f"'sample_weight' must have shape {(len(y),)} for soft rows, got {weight.shape}."
+            f"'sample_weight' must have shape {y.shape[:1]} for soft rows, got {weight.shape}."
         )
-    weight = np.ones(len(y)) if weight is None else weight.copy()
+    weight = np.ones(y.shape[0]) if weight is None else weight.copy()
     classes = np.arange(y.shape[1])
     mass = weight @ y
     if np.count_nonzero(mass) < 2:
@@ -377,14 +392,14 @@ def _encode_indicator(y, setting, class_weight, weight):
     entry_weight = None
     if weight is not None and weight.ndim == 2:
         entry_weight, weight = weight, None
-    weight = np.ones(len(y)) if weight is None else weight.copy()
+    weight = np.ones(y.shape[0]) if weight is None else weight.copy()
     return EncodedY(
         "multilabel", setting, np.arange(y.shape[1]), y.shape[1], None, y, weight, entry_weight
     )
 
 
 def _numbers(y):
-    """2-D y as float64."""
+    """2-D y as float64, an array or CSR without duplicates."""
     if y.dtype.kind not in "biuf":
         try:
             y = y.astype(np.float64)
@@ -393,7 +408,8 @@ def _numbers(y):
                 f"'y' of shape {y.shape} must hold numbers, got dtype {y.dtype}; lists of label "
                 "names become an indicator by sklearn.preprocessing.MultiLabelBinarizer."
             ) from None
-    return y.astype(np.float64, copy=False)
+    y = y.astype(np.float64, copy=False)
+    return as_csr(y, "y")[0] if sparse.issparse(y) else y
 
 
 def _rule_for_columns(y):
@@ -416,6 +432,7 @@ def encode_for_score(y, kind, n_outputs):
     Soft rows become their argmax.
     """
     y = _as_array(y)
+    y = y.toarray() if sparse.issparse(y) else y  # as large as the predictions
     if kind == "multilabel":
         y = _numbers(y.reshape(len(y), -1))
         if y.shape[1] != n_outputs:

@@ -7,6 +7,7 @@ rule, what came, and a way out.
 import numbers
 
 import numpy as np
+from scipy import sparse
 
 from . import _proba_loss
 
@@ -121,9 +122,21 @@ def check_labels(y_true, shape, n_classes, ignore_class=None):
     return labels
 
 
+def as_csr(values, name):
+    """CSR of float32 or float64 without duplicates, and how far its rows' sums may be from 1."""
+    values = sparse.csr_array(values, copy=False)
+    data, tolerance = as_floating(values.data, name)
+    values = sparse.csr_array((data, values.indices, values.indptr), shape=values.shape)
+    if not values.has_canonical_format:
+        values = values.copy()
+        values.sum_duplicates()
+    return values, tolerance
+
+
 def check_soft_rows(values, name, shape, dtype, n_threads=1):
-    """Rows of probabilities, one per row of the logits, in ``dtype`` and C order."""
-    values, tolerance = as_floating(values, name)
+    """Rows of probabilities, one per row of the logits, in ``dtype``; C order or CSR."""
+    is_sparse = sparse.issparse(values)
+    values, tolerance = as_csr(values, name) if is_sparse else as_floating(values, name)
     if values.shape != shape:
         raise ValueError(
             f"'{name}' must have the shape of the predictions, {shape}, got {values.shape}."
@@ -133,17 +146,36 @@ def check_soft_rows(values, name, shape, dtype, n_threads=1):
                 else ""
             )
         )
+    if is_sparse:
+        _require_sparse_distributions(values, name, tolerance)
+        return values.astype(dtype, copy=False)
     values = np.ascontiguousarray(values, dtype=dtype)
     require_distributions(values.reshape(-1, shape[-1]), None, name, tolerance, shape, n_threads)
     return values
 
 
-def require_distributions(rows, labels, name, tolerance, shape, n_threads):
-    """Raise if a row has an entry outside [0, 1] or does not sum to 1 within ``tolerance``."""
+def _require_sparse_distributions(values, name, tolerance):
+    """``require_distributions`` of CSR: the first bad row is looked at as an array."""
+    sums = np.asarray(values.sum(axis=1, dtype=np.float64)).ravel()
+    bad = ~(np.abs(sums - 1) <= tolerance)
+    outside = ~((values.data >= 0) & (values.data <= 1))
+    if outside.any():
+        bad[np.searchsorted(values.indptr, np.flatnonzero(outside), side="right") - 1] = True
+    if bad.any():
+        row = int(np.argmax(bad))
+        dense = values[[row]].toarray()
+        require_distributions(dense, None, name, tolerance, dense.shape, 1, first=row)
+
+
+def require_distributions(rows, labels, name, tolerance, shape, n_threads, first=0):
+    """Raise if a row has an entry outside [0, 1] or does not sum to 1 within ``tolerance``.
+
+    ``first`` is the number of the first row, for the message.
+    """
     bad = _proba_loss.first_bad_row(rows, labels, tolerance, n_threads)
     if bad >= 0:
         row = rows[bad]
-        at = _index(np.unravel_index(bad, shape[:-1])) if len(shape) > 2 else bad
+        at = _index(np.unravel_index(bad, shape[:-1])) if len(shape) > 2 else first + bad
         what = (
             f"sums to {row.sum(dtype=np.float64):.6g}"
             if ((row >= 0) & (row <= 1)).all()
@@ -159,21 +191,26 @@ def require_distributions(rows, labels, name, tolerance, shape, n_threads):
 
 
 def check_binary_targets(y_true, shape, dtype):
-    """Entries in [0, 1] or nan (missing), in ``dtype`` and C order."""
-    y, _ = as_floating(y_true, "y_true")
+    """Entries in [0, 1] or nan (missing), in ``dtype``; C order or CSR."""
+    is_sparse = sparse.issparse(y_true)
+    y, _ = as_csr(y_true, "y_true") if is_sparse else as_floating(y_true, "y_true")
     if y.shape != shape:
         raise ValueError(
             f"'y_true' must have the shape of the predictions, {shape}, got {y.shape}; "
             "reshape one of them."
         )
-    bad = (y < 0) | (y > 1)
+    entries = y.data if is_sparse else y
+    bad = (entries < 0) | (entries > 1)
     if bad.any():
-        at = np.unravel_index(np.argmax(bad), y.shape)
+        if is_sparse:
+            at = y.tocoo().row[bad][0], y.tocoo().col[bad][0]
+        else:
+            at = np.unravel_index(np.argmax(bad), y.shape)
         raise ValueError(
             "'y_true' must hold binary targets in [0, 1], or nan where missing, got "
-            f"{y[at]} at index {_index(at)}; labels of -1 and 1 become (y + 1) / 2."
+            f"{entries[bad][0]} at index {_index(at)}; labels of -1 and 1 become (y + 1) / 2."
         )
-    return np.ascontiguousarray(y, dtype=dtype)
+    return y.astype(dtype, copy=False) if is_sparse else np.ascontiguousarray(y, dtype=dtype)
 
 
 def check_weights(weight, name, *shapes):
