@@ -365,6 +365,13 @@ def _encode_rows(y, setting, class_weight, weight):
             f"{type(setting).__name__} takes rows of probabilities; missing labels (nan) "
             'belong to a multi-label y and loss="binary_crossentropy".'
         )
+    sums = y.sum(axis=1)
+    if indicator and (sums != 1).any():
+        raise ValueError(
+            f"{type(setting).__name__} takes rows of probabilities, such as one 1 per row; row "
+            f"{np.argmax(sums != 1)} of y has {sums[sums != 1][0]:.0f}. An indicator of several "
+            'labels per row belongs to loss="binary_crossentropy".'
+        )
     y = check_soft_rows(y, "y", y.shape, np.float64)
     if weight is not None and weight.ndim == 2:
         raise ValueError(
