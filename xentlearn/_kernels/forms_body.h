@@ -69,9 +69,10 @@ XENT_INLINE void NAME(class_entry)(const FORM *form, V t, V distance, V distance
                                             : form->log_weight + form->miss_weight * p);
         break;
     case XENT_GENERALIZED: {
-        const V share = ONE_MINUS_EXP(form->q.all * l) / form->q.all;
+        const V power = EXP_PRODUCT(form->q, distance, distance_low, log_sum);
+        const V share = ONE_MINUS_EXP(form->q.all * l, power) / form->q.all;
         *cost = t * SELECT(LESS(l, SPLAT(HARDLY_ANY)), l, share);
-        *slope = t * EXP_PRODUCT(form->q, distance, distance_low, log_sum);
+        *slope = t * power;
         break;
     }
     case XENT_FOCAL: {

@@ -54,6 +54,7 @@
 #undef LOG1P
 #undef LOG
 #undef ONE_MINUS_EXP
+#undef MOST_MULTIPLIED
 #undef SPLIT
 #undef POWER
 #undef EXP_PRODUCT
