@@ -31,14 +31,13 @@ class FitCallbacks:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"X": X, "y": y, "metadata": metadata}
         self.context = self.iteration = None
-        self.fitted = None  # (vector) -> fitted attributes; set when they are known
         if getattr(estimator, "_skl_callbacks", None):
             # one more: each iteration begins before it is known whether there is another
             self.context = estimator._init_callback_context(max_subtasks=estimator.max_iter + 1)
             self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
 
-    def __call__(self, result):
-        """Whether a callback wants the fit to stop."""
+    def __call__(self, result, fitted):
+        """Whether a callback wants the fit to stop; ``fitted()`` gives the attributes so far."""
         if self.verbose:
             print(
                 f"iteration {result.n_iter:4d}   objective {result.objective:.8f}"
@@ -47,15 +46,12 @@ class FitCallbacks:
             )
         if self.context is None:
             return False
-        vector = result.vector
         stop = False
         if self.iteration is not None:
-            stop = self._end(self.iteration, lambda: self.fitted(vector))
+            stop = self._end(self.iteration, fitted)
         self.iteration = self.context.subcontext(task_name="iteration")
         self.iteration.call_on_fit_task_begin(
-            estimator=self.estimator,
-            reconstruction_attributes=lambda: self.fitted(vector),
-            **self.data,
+            estimator=self.estimator, reconstruction_attributes=fitted, **self.data
         )
         return stop
 

@@ -11,25 +11,13 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
-from ._centred import CentredX, is_wide
 from ._linear import DTYPES, DesignMatrix
 from ._loss import proba
-from ._objective import LinearObjective
 from ._solvers import SOLVERS
 from ._targets import encode_for_score, encode_y, resolve_loss
-from ._threads import effective_n_threads, sequential_blas
+from ._threads import effective_n_threads
+from ._training import train
 from ._validation import check_weights
-
-# X of a fit of at most so many multiply-adds per pass is copied: to float64, and centred.
-SMALL_WORK = 4_000_000
-# A fit of at most so many is over in milliseconds whatever is asked for: it is polished until
-# rounding stops it, so that results do not depend on how a problem is put (a weight of 2, or the
-# row twice). With the 8 x 8 digits, 1.2 million, polishing takes three times as long as the fit.
-POLISHED_WORK = 300_000
-# Multiply-adds up to which a Hessian costs about as much as what Python does around a pass. Then
-# newton-cholesky takes 10 iterations in place of the 25 of lbfgs: iris, wine, breast cancer are
-# fitted in half the time; the digits, 400 million, take it four times as long.
-TINY_HESSIAN = 20_000_000
 
 
 class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -229,51 +217,40 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         labels = y
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
         callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0)
-        mass = y.mass()
-        outputs = self._fitted_outputs(y, mass)
-        offset = y.logit_offset(outputs)
+        outputs = self._fitted_outputs(y, y.mass())
         start = self._warm_start_coef(y, X.shape[1])
         double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
-        coef_dtype = np.float64 if double else np.float32
-
         kept, y = y.with_weight()
-        X = X[kept]
-        row_weight = y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1)
-        work = X.shape[0] * X.shape[1] * y.n_outputs
-        # asking how many takes as long as some passes over so little
-        n_threads = 1 if work <= POLISHED_WORK else effective_n_threads()
-        with sequential_blas:
-            centred = objective = convex = None
-            if work <= SMALL_WORK or is_wide(X):
-                centred = CentredX(X, row_weight, self.fit_intercept)
-                X = centred.X
-            if len(outputs):
-                design = DesignMatrix(X)
 
-                def objective_of(y, mass):
-                    return LinearObjective(
-                        design,
-                        X,
-                        y.kernel_target(design.dtype, outputs),
-                        mass[outputs],
-                        row_weight,
-                        y.total_weight,
-                        1.0 / (self.C * y.total_weight),
-                        bool(self.fit_intercept),
-                        n_threads,
-                        offset,
-                        y.loss.plain,
-                        y.loss.certifiable,
-                    )
+        def fitted(coef, intercept):
+            """The attributes that predictions need."""
+            return {
+                "coef_": coef,
+                "intercept_": intercept,
+                "classes_": y.classes,
+                "loss_": y.loss,
+                "_kind": y.kind,
+            }
 
-                objective = objective_of(y, mass)
-                convex = y.convex_start()
-                if convex is not None:
-                    convex = objective_of(convex, convex.mass())
-            polish = len(y.weight) * X.shape[1] * y.n_outputs <= POLISHED_WORK
-            self._solve(
-                objective, convex, centred, y, outputs, start, polish, coef_dtype, callbacks
-            )
+        training = train(
+            X[kept],
+            y,
+            outputs,
+            start,
+            self._constant,
+            np.float64 if double else np.float32,
+            {
+                "C": self.C,
+                "fit_intercept": bool(self.fit_intercept),
+                "solver": self.solver,
+                "tol": self.tol,
+                "max_iter": self.max_iter,
+            },
+            lambda result, found: callbacks(result, lambda: fitted(*found())),
+        )
+        for name, value in fitted(training.coef, training.intercept).items():
+            setattr(self, name, value)
+        self._store(training)
         callbacks.close()
         return self
 
@@ -370,87 +347,29 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             )
         return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
 
-    def _solve(self, objective, convex, centred, y, outputs, start, polish, coef_dtype, callbacks):
-        """Run the solver and store what it found, also if it was interrupted.
-
-        ``convex`` is the objective whose minimum an objective that is not convex begins at, or
-        None.
-        """
-
-        def fitted(vector):
-            """The attributes that predictions need, from the solver's vector."""
-            coef = np.zeros((y.n_outputs, self.n_features_in_), dtype=coef_dtype)
-            intercept = self._constant.astype(coef_dtype)
-            if vector is not None:
-                found = objective.unpack(vector)
-                found_coef, found_intercept = centred.from_fit(*found) if centred else found
-                if not self.fit_intercept:
-                    found_intercept = np.zeros(len(outputs))
-                elif y.loss.shift_invariant:
-                    found_intercept = found_intercept - found_intercept.mean()
-                coef[outputs], intercept[outputs] = found_coef, found_intercept
-            return {
-                "coef_": coef,
-                "intercept_": intercept,
-                "classes_": y.classes,
-                "loss_": y.loss,
-                "_kind": y.kind,
-            }
-
-        callbacks.fitted = fitted
-        solver = self.solver
-        result = None
-        self.objective_ = self.optimality_gap_ = 0.0
-        if solver == "auto":
-            tiny = (
-                objective is not None
-                and objective.exact_hessian
-                and objective.hessian_work() <= TINY_HESSIAN
-            )
-            solver = "newton-cholesky" if tiny else "lbfgs"
-        if objective is not None:
-            options = {"tol": self.tol, "max_iter": self.max_iter, "polish": polish}
-            first = objective.start()
-            if start is not None:
-                known = np.nan_to_num(start[1][outputs], posinf=0.0, neginf=0.0)
-                start = start[0][outputs], known
-                first = objective.pack(*(centred.to_fit(*start) if centred else start))
-            elif convex is not None:
-                result = SOLVERS[solver](convex, convex.start(), **options)
-                first = result.vector
-            if result is None or not result.interrupted:
-                result = SOLVERS[solver](objective, first, callback=callbacks, **options)
-        attributes = fitted(None if result is None else result.vector)
-        for name, value in attributes.items():
-            setattr(self, name, value)
-        if result is not None:
-            coef, intercept = self.coef_, self.intercept_
-            stored = coef[outputs].astype(np.float64), intercept[outputs].astype(np.float64)
-            self.objective_, self.optimality_gap_ = objective.optimality_gap(
-                objective.pack(*(centred.to_fit(*stored) if centred else stored))
-            )
-        self.solver_ = solver
-        self.n_iter_ = np.array([0 if result is None else result.n_iter], dtype=np.int32)
-        self.history_ = {
-            name: np.array([] if result is None else result.history[name])
-            for name in ("objective", "gap", "seconds")
-        }
-        if result is not None and result.interrupted:
+    def _store(self, training):
+        """What the fit tells of itself: attributes and warnings."""
+        self.objective_, self.optimality_gap_ = training.objective, training.gap
+        self.solver_ = training.solver
+        self.n_iter_ = np.array([training.n_iter], dtype=np.int32)
+        self.history_ = {name: np.array(values) for name, values in training.history.items()}
+        if training.interrupted:
             raise KeyboardInterrupt
-        if result is not None and self.C == np.inf and result.objective < objective.value_scale:
+        if training.separable:
             warnings.warn(
                 "The classes are separable and nothing is penalised (C=inf): the objective goes to "
-                f"0 as the coefficients grow without bound. {solver} stopped at objective "
-                f"{result.objective:.2g}; choose a finite 'C' for a minimum that exists.",
+                f"0 as the coefficients grow without bound. {training.solver} stopped at objective "
+                f"{training.objective:.2g}; choose a finite 'C' for a minimum that exists.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        elif result is not None and not result.converged:
+        elif training.failed:
+            result = max(training.failed, key=lambda result: result.gap)
             warnings.warn(
-                f"{solver} stopped after {result.n_iter} iterations ({result.message}): estimated "
-                f"relative optimality gap {result.gap:.2g}, wanted {self.tol:.2g}. Increase "
-                "'max_iter' or 'tol', or lower 'C'"
-                + (", or pass X as float64." if coef_dtype == np.float32 else "."),
+                f"{training.solver} stopped after {result.n_iter} iterations ({result.message}): "
+                f"estimated relative optimality gap {result.gap:.2g}, wanted {self.tol:.2g}. "
+                "Increase 'max_iter' or 'tol', or lower 'C'"
+                + (", or pass X as float64." if self.coef_.dtype == np.float32 else "."),
                 ConvergenceWarning,
                 stacklevel=3,
             )

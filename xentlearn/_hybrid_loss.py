@@ -184,6 +184,12 @@ class HybridLoss(LossSetting, _BaseComposition):
         return False
 
     @property
+    def couples(self):
+        """Whether the logits of a row see each other: any part is a softmax."""
+        self._check_parts()
+        return any(part.couples for _, part in self.losses)
+
+    @property
     def shift_invariant(self):
         """Whether the same change of all logits of a row changes nothing: all are softmaxes."""
         self._check_parts()

@@ -153,6 +153,11 @@ class LossSetting(BaseEstimator):
         return self.plain
 
     @property
+    def couples(self):
+        """Whether the logits of a row see each other: any part is a softmax."""
+        return self.proba_kind == "softmax"
+
+    @property
     def shift_invariant(self):
         """Whether the same change of all logits of a row changes nothing."""
         return self.proba_kind == "softmax"

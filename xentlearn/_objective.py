@@ -117,6 +117,7 @@ class LinearObjective:
         self._reach = self._leverage = self._covariance = None
         self._centred_Xs = {}
         self._looseness = 3.0  # of the bound in `certified_gap`
+        self._start_gradient = None
         self._least = -np.inf  # certified lower bound of the minimum
         n_abreast = max(1, PART_NUMBERS // max(1, self.n_outputs))
         self._feature_parts = Parts(self.n_features, n_abreast, n_threads)
@@ -199,6 +200,8 @@ class LinearObjective:
             self.target, coef, intercept, self.n_threads
         )
         gradient, penalty = self._centred(coef_gradient, intercept_gradient, coef)
+        if self._start_gradient is None and np.array_equal(vector, self.start()):
+            self._start_gradient = gradient  # certificates will ask for it
         return float(loss / self.total_weight + penalty), gradient.ravel()
 
     def hessian_product(self, vector, direction):
@@ -581,9 +584,10 @@ class LinearObjective:
 
         (None, gradient in W at the shares of the classes, None) for the softmax.
         """
-        matrix = np.zeros(self.shape)
-        matrix[-1] = self.start().reshape(self.shape)[-1]
-        at_shares = self.value_gradient(matrix.ravel())[1].reshape(self.shape)[:-1]
+        if self._start_gradient is None:
+            self.value_gradient(self.start())
+        matrix = self.start().reshape(self.shape)
+        at_shares = self._start_gradient[:-1]
         if self.mass.ndim == 1:
             return None, at_shares, None
         shares = self.mass[:, 1] / self.mass.sum(axis=1)

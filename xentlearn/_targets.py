@@ -160,8 +160,11 @@ class EncodedY:
         n_samples = len(self.weight)
         labels = values = entry_weight = None
         if self.labels is not None:
-            # a class that is not fitted has no weight: its rows do not count
-            new = np.full(self.n_outputs + 1, -1, dtype=np.int32)
+            # A class that is not fitted has no weight, its rows do not count; one-vs-rest it may
+            # be fitted elsewhere, and its rows are the rest.
+            others = len(outputs) if self.kind == "one_vs_rest" else -1
+            new = np.full(self.n_outputs + 1, others, dtype=np.int32)
+            new[-1] = -1
             new[outputs] = np.arange(len(outputs), dtype=np.int32)
             labels = new[self.labels]
         else:
