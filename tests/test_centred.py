@@ -60,9 +60,9 @@ def test_wide_and_too_large_to_be_polished(dtype, fit_intercept, monkeypatch):
     rng = np.random.default_rng(1)
     X = rng.normal(size=(60, 400)).astype(dtype) + 3
     y = rng.integers(3, size=60)
-    monkeypatch.setattr("xentlearn._classifier.SMALL_WORK", 0)
+    monkeypatch.setattr("xentlearn._training.SMALL_WORK", 0)
     rotated = SoftmaxClassifier(tol=1e-9, fit_intercept=fit_intercept).fit(X, y)
-    monkeypatch.setattr("xentlearn._classifier.is_wide", lambda X: False)
+    monkeypatch.setattr("xentlearn._training.is_wide", lambda X: False)
     plain = SoftmaxClassifier(tol=1e-9, fit_intercept=fit_intercept, solver="lbfgs")
     plain.fit(X.astype(np.float64), y)
     rtol = 1e-5 if dtype == np.float32 else 1e-7
