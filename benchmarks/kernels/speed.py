@@ -23,9 +23,15 @@ import xentlearn
 from xentlearn import _loss
 from xentlearn._validation import check_labels
 from xentlearn.losses import (
+    AsymmetricBinaryCrossentropy,
     BinaryCrossentropy,
+    BinaryFocalCrossentropy,
     CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    GeneralizedCrossentropy,
+    PolyCrossentropy,
     SparseCategoricalCrossentropy,
+    SymmetricCrossentropy,
 )
 
 try:
@@ -40,6 +46,12 @@ except ImportError:
 SHAPES = ((1_000_000, 3), (1_000_000, 10), (100_000, 100), (10_000, 1000), (1000, 50_000))
 N_BINARY = 5_000_000
 RUNS = 5  # of one function after the other
+FORMS = {
+    "focal": CategoricalFocalCrossentropy(),
+    "generalised": GeneralizedCrossentropy(),
+    "symmetric": SymmetricCrossentropy(),
+    "Poly-1": PolyCrossentropy(),
+}
 
 
 def copier(source, target, n_threads, pool):
@@ -165,6 +177,11 @@ def softmax_variants(shape, dtype, n_threads):
         "smoothing": (of(smoothed), "plain"),
         "a tenth ignored": (of(labels=some_ignored), "plain"),
         "soft rows": (of(CategoricalCrossentropy(), values=soft), "plain"),
+        **{name: (of(setting), "plain") for name, setting in FORMS.items()},
+        **{
+            f"soft rows, {name}": (of(setting, values=soft), "soft rows")
+            for name, setting in FORMS.items()
+        },
         "float64": (of(z=logits.astype(np.float64)), "plain"),
         "copied columns": (of(z=copy, first=columns), None),
         "columns (Fortran order)": (of(z=columns), "copied columns"),
@@ -192,6 +209,8 @@ def binary_variants(dtype, n_threads):
     return {
         "plain": (of(1, y), None),
         "weights": (of(1, y, weight=rng.uniform(0.5, 2, N_BINARY)), "plain"),
+        "focal": (of(1, y, BinaryFocalCrossentropy()), "plain"),
+        "asymmetric": (of(1, y, AsymmetricBinaryCrossentropy()), "plain"),
         "a tenth missing": (of(1, missing), "plain"),
         "10 outputs": (of(10, y), "plain"),
         "10 outputs, a tenth missing": (of(10, missing), "plain"),
