@@ -13,6 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import reference as ref
+import test_forms as forms
 import xentlearn
 from xentlearn import _loss
 from xentlearn.losses import (
@@ -92,6 +93,19 @@ def worst(dtype, seed):
     return errors
 
 
+def worst_of_forms(dtype):
+    """{setting: [largest error of a loss, of a gradient entry]}: labels, soft rows, entries."""
+    errors = {}
+    for setting in (*forms.SOFTMAX_FORMS, *forms.BINARY_FORMS):
+        worst = errors.setdefault(repr(setting), [0.0, 0.0])
+        for n_outputs in (2, 7, 17, 33, 100):
+            for got, exact, scales in forms.compared(setting, n_outputs, dtype):
+                for i in (0, 1):
+                    found = ref.error_in_eps(got[i], exact[i], dtype, scales[i])
+                    worst[i] = max(worst[i], found)
+    return errors
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
@@ -105,6 +119,11 @@ def main():
         for loss in LOSSES:
             cells = ["{:.1f} / {:.1f}".format(*errors[loss, target]) for target in targets]
             print(f"| {loss} | {np.dtype(dtype)} | " + " | ".join(cells) + " |")
+    print(f"\nOther forms, {_loss.current_target()}\n\n| loss | float32 | float64 |\n|---|---|---|")
+    both = [worst_of_forms(dtype) for dtype in (np.float32, np.float64)]
+    for name in both[0]:
+        cells = ["{:.1f} / {:.1f}".format(*errors[name]) for errors in both]
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
