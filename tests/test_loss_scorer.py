@@ -156,3 +156,30 @@ def test_bad_losses_are_refused_at_once():
         make_loss_scorer("hinge")
     assert repr(make_loss_scorer("log_loss")) == "make_loss_scorer('log_loss')"
     assert "CategoricalCrossentropy()" in repr(make_loss_scorer(CategoricalCrossentropy()))
+
+
+def test_rows_must_be_as_many(rng):
+    X = rng.normal(size=(30, 3))
+    y = np.arange(30) % 3
+    for loss in ("auto", "binary_crossentropy"):
+        clf = SoftmaxClassifier(loss).fit(X, y)
+        for rows, labels in ((X, y[:5]), (X[:5], y)):
+            with pytest.raises(ValueError, match="same number of rows"):
+                make_loss_scorer()(clf, rows, labels)
+
+
+def test_y_of_another_kind(rng):
+    X = rng.normal(size=(30, 3))
+    labels = SoftmaxClassifier().fit(X, (X > 0) * 1)
+    with pytest.raises(ValueError, match="'y' must have 3 columns, got 1"):
+        make_loss_scorer()(labels, X, np.arange(30) % 3)
+    two = SoftmaxClassifier().fit(X, X[:, 0] > 0)
+    with pytest.raises(ValueError, match=r"'y' must have shape \(30,\) for a classifier of two"):
+        make_loss_scorer()(two, X, np.ones((30, 2)))
+
+
+def test_one_vs_rest_without_weight(rng):
+    X, y = rng.normal(size=(30, 3)), np.arange(30) % 3
+    clf = SoftmaxClassifier("binary_crossentropy").fit(X, y)
+    with pytest.warns(RuntimeWarning, match="mean of no rows"):
+        assert np.isnan(make_loss_scorer()(clf, X, y, np.zeros(30)))

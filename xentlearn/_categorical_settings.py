@@ -77,7 +77,10 @@ class CategoricalSetting(LossSetting):
         )
 
     def _fitted_mass(self, mass, n_outputs):
-        """Masses of the classes as the loss sees them: smoothed, and weighed by class.
+        """Masses of the classes as the loss sees them: smoothed.
+
+        Not weighed by ``alpha``: rows of a class that it weighs by 0 may still have a smoothed
+        target of another.
 
         Parameters
         ----------
@@ -89,9 +92,11 @@ class CategoricalSetting(LossSetting):
         -------
         ndarray of shape (n_outputs,)
         """
-        mass = (1 - self.label_smoothing) * mass + self.label_smoothing * mass.sum() / n_outputs
-        by_class = self._output_weight(n_outputs, np.float64)
-        return mass if by_class is None else mass * by_class
+        return (1 - self.label_smoothing) * mass + self.label_smoothing * mass.sum() / n_outputs
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_logit_adjustment(self.logit_adjustment)
 
 
 class SparseCategoricalCrossentropy(CategoricalSetting):
@@ -135,6 +140,7 @@ class SparseCategoricalCrossentropy(CategoricalSetting):
 
     name = "sparse_categorical_crossentropy"
     function = True
+    takes_rows = False
 
     def __init__(self, label_smoothing=0.0, ignore_class=None, logit_adjustment=0.0, **unknown):
         self.label_smoothing = label_smoothing
@@ -355,11 +361,14 @@ class SymmetricCrossentropy(CategoricalSetting):
             check_number(value, name, lambda x: 0 <= x < np.inf, "a finite number >= 0")
             for name, value in (("alpha", self.alpha), ("beta", self.beta))
         )
-        if alpha == beta == 0:
-            raise ValueError("'alpha' or 'beta' must be > 0; got 0 for both, which is no loss.")
         floor = check_number(
             self.log_zero, "log_zero", lambda x: -np.inf < x <= 0, "a finite number <= 0"
         )
+        if alpha == 0 and beta * floor == 0:
+            raise ValueError(
+                "'alpha', or both 'beta' and -'log_zero', must be > 0; got "
+                f"{self.alpha!r}, {self.beta!r} and {self.log_zero!r}, which is no loss."
+            )
         if labelled:
             return {"form": "poly", "log_weight": alpha, "miss_weight": -beta * floor}
         return {"form": "symmetric", "log_weight": alpha, "miss_weight": beta, "floor": floor}

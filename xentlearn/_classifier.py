@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from ._linear import DTYPES, DesignMatrix
 from ._loss import proba
+from ._loss_setting import LossSetting
 from ._solvers import SOLVERS
 from ._targets import encode_for_score, encode_y, resolve_loss
 from ._threads import effective_n_threads
@@ -169,10 +170,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         nested = [name for name in params if name.startswith("loss__")]
         loss = params.get("loss", self.loss)
-        if nested and isinstance(loss, str):
+        if nested and not isinstance(loss, LossSetting):
             raise ValueError(
-                f"{nested[0]!r} needs a loss setting, but 'loss' is the string {loss!r}; pass a "
-                "setting object, for example loss=SparseCategoricalCrossentropy()."
+                f"{nested[0]!r} needs a loss setting, but 'loss' is "
+                f"{'the string ' if isinstance(loss, str) else ''}{loss!r}; pass a setting object, "
+                "for example loss=SparseCategoricalCrossentropy()."
             )
         return super().set_params(**params)
 

@@ -1,6 +1,7 @@
 """A weighted sum of losses on the same logits."""
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils.metaestimators import _BaseComposition
 
 from ._loss import EncodedTarget
@@ -65,7 +66,11 @@ class HybridLoss(LossSetting, _BaseComposition):
         -------
         dict
         """
-        return self._get_params("losses", deep=deep)
+        valid = isinstance(self.losses, (list, tuple)) and all(
+            isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], LossSetting)
+            for pair in self.losses
+        )
+        return self._get_params("losses", deep=deep and valid)  # what is wrong, fit will tell
 
     def set_params(self, **params):
         """Set parameters, those of the parts included (``softmax__label_smoothing=0.1``).
@@ -109,9 +114,34 @@ class HybridLoss(LossSetting, _BaseComposition):
     def _total_weight(self, y_true, n_samples, sample_weight):
         return self._first._total_weight(y_true, n_samples, sample_weight)
 
+    @property
+    def takes_rows(self):
+        """Whether all parts take soft rows or an indicator."""
+        self._check_parts()
+        return all(part.takes_rows for _, part in self.losses)
+
+    def _check_parameters(self):
+        self._check_parts()
+        for _, part in self.losses:
+            part._check_parameters()
+
+    def _for_judging(self):
+        setting = clone(self)
+        setting.losses = [(name, part._for_judging()) for name, part in setting.losses]
+        return setting
+
     def _fitted_mass(self, mass, n_outputs):
-        """Masses as the first part sees them."""
-        return self._first._fitted_mass(mass, n_outputs)
+        """Masses as all parts together see them; of the shape of the first part's."""
+        ones = mass if mass.ndim == 1 else mass[:, 1]
+        both = mass if mass.ndim == 2 else np.stack([ones.sum() - ones, ones], axis=1)
+        total = np.zeros((n_outputs, 2))
+        for factor, (_, part) in zip(self._factors(), self.losses, strict=True):
+            if part.proba_kind == "softmax":
+                of_part = part._fitted_mass(ones, n_outputs)
+                total += factor * np.stack([of_part.sum() - of_part, of_part], axis=1)
+            else:
+                total += factor * part._fitted_mass(both, n_outputs)
+        return total[:, 1] if mass.ndim == 1 else total
 
     # ---- The sum -------------------------------------------------------------------------------
 
@@ -121,6 +151,11 @@ class HybridLoss(LossSetting, _BaseComposition):
         parts = []
         for factor, (name, part) in zip(self._factors(), self.losses, strict=True):
             softmax = part.proba_kind == "softmax"
+            if values is not None and not part.takes_rows:
+                raise ValueError(
+                    f"Part {name!r} of HybridLoss, {type(part).__name__}, takes labels, not rows; "
+                    "use CategoricalCrossentropy in its place."
+                )
             if softmax and shape[1] == 1:
                 raise ValueError(
                     f"Part {name!r} of HybridLoss is a softmax, which needs a logit per class; "
@@ -170,6 +205,11 @@ class HybridLoss(LossSetting, _BaseComposition):
                 raise ValueError(
                     f"'logit_adjustment' must be 0 in the parts of HybridLoss, which share their "
                     f"logits; part {name!r} has {part.logit_adjustment!r}."
+                )
+            if part.ignore_class is not None and part is not pairs[0][1]:
+                raise ValueError(
+                    "'ignore_class' belongs to the first part of HybridLoss, for all of them; part "
+                    f"{name!r} has {part.ignore_class!r}."
                 )
 
     @property

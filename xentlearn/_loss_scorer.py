@@ -1,8 +1,8 @@
 """Judging a fitted classifier by a loss setting, in grid searches and cross-validation."""
 
 import numpy as np
-from sklearn.base import clone
 
+from ._loss_setting import mean_of
 from ._loss_settings import BinaryCrossentropy, SparseCategoricalCrossentropy
 from ._targets import encode_for_score, resolve_loss
 from ._threads import effective_n_threads
@@ -93,43 +93,62 @@ class LossScorer:
         float
             nan, with a RuntimeWarning, where no row counts.
         """
+        fitted = estimator[-1] if hasattr(estimator, "steps") else estimator
         logits = np.asarray(estimator.decision_function(X))
-        setting = self._setting(estimator, logits)
+        setting = self._setting(fitted, logits)
         shape = y.shape if hasattr(y, "shape") else np.shape(y)
+        if shape[:1] != logits.shape[:1]:
+            raise ValueError(
+                "'X' and 'y' must have the same number of rows, got "
+                f"{logits.shape[0]} and {shape[0] if shape else 1}."
+            )
         columns = len(shape) == 2 and shape[1] > 1
-        y = encode_for_score(y, "multilabel" if columns else "labels", logits.shape[-1])
-        if columns:
-            return -setting(y, logits, sample_weight)
-        ignored, indices = self._indices(setting, estimator.classes_, y)
+        if columns and logits.ndim == 1:
+            raise ValueError(
+                f"'y' must have shape {logits.shape} for a classifier of two classes, got {shape}."
+            )
+        multilabel = columns or getattr(fitted, "_kind", None) == "multilabel"
+        y = encode_for_score(y, "multilabel" if multilabel else "labels", logits.shape[-1])
+        if multilabel:
+            return -setting._for_judging()(y, logits, sample_weight)
+        ignored, indices = self._indices(setting.ignore_class, estimator.classes_, y)
+        setting = setting._for_judging()
         weight = check_weights(sample_weight, "sample_weight", y.shape)
         weight = np.ones(len(y)) if weight is None else weight
         if setting.proba_kind == "sigmoid":
             if logits.ndim == 1:
                 return -setting(indices, logits, weight)
             return -self._one_vs_rest(setting, indices, logits, weight)
-        if logits.ndim == 1:  # of two classes: the difference of their logits
-            logits = np.stack([np.zeros_like(logits), logits], axis=1)
+        if logits.ndim == 1:
+            logits = self._two_logits(setting, estimator, fitted, X, logits)
         return -setting(indices[~ignored], logits[~ignored], weight[~ignored])
 
-    def _setting(self, estimator, logits):
+    def _setting(self, fitted, logits):
         """The loss to judge by."""
         setting = resolve_loss(self.loss)
-        if setting is None:  # a pipeline has its own name for its last step
-            fitted = estimator[-1] if hasattr(estimator, "steps") else estimator
+        if setting is None:
             default = BinaryCrossentropy() if logits.ndim == 1 else SparseCategoricalCrossentropy()
             setting = getattr(fitted, "loss_", default)
-        setting = clone(setting)
-        if hasattr(setting, "logit_adjustment"):
-            setting.logit_adjustment = 0.0
         return setting
 
-    def _indices(self, setting, classes, y):
+    def _two_logits(self, setting, estimator, fitted, X, difference):
+        """Both logits of two classes, whose difference ``decision_function`` gives."""
+        if setting.shift_invariant:
+            return np.stack([np.zeros_like(difference), difference], axis=1)
+        if getattr(fitted, "_kind", None) != "two_logits":
+            raise ValueError(
+                f"{setting!r} needs both logits of two classes, but {type(fitted).__name__} gives "
+                "their difference; judge by a categorical part of it."
+            )
+        if estimator is not fitted:  # a pipeline
+            X = estimator[:-1].transform(X)
+        return fitted._scores(X, "logits")
+
+    def _indices(self, ignore_class, classes, y):
         """(which rows are ignored, index into ``classes`` of the others)."""
-        ignore_class = setting.ignore_class
         ignored = np.zeros(len(y), dtype=bool)
         if ignore_class is not None:
             ignored |= np.asarray(y == ignore_class)
-            setting.ignore_class = None
         order = np.argsort(classes)
         at = np.searchsorted(classes, y, sorter=order).clip(max=len(classes) - 1)
         indices = order[at]
@@ -149,4 +168,4 @@ class LossScorer:
         )
         loss = np.empty(len(logits), dtype=logits.dtype)
         target.loss_gradient(logits, loss, None, effective_n_threads())
-        return float(loss.sum(dtype=np.float64) / weight.sum())
+        return mean_of(loss, weight.sum())

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from ._loss import EncodedTarget, proba
 from ._threads import effective_n_threads
@@ -29,6 +29,7 @@ class LossSetting(BaseEstimator):
     name = None  # by which ``SoftmaxClassifier(loss=...)`` knows it
     function = False  # whether ``xentlearn.losses`` has a function of that name
     proba_kind = "softmax"
+    takes_rows = True  # soft rows, or an indicator
     label_smoothing = 0.0  # where it is no parameter
     ignore_class = None
 
@@ -129,6 +130,19 @@ class LossSetting(BaseEstimator):
             None where there is no adjustment.
         """
         return None
+
+    def _check_parameters(self):
+        """Raise the ValueError of a parameter that is out of range."""
+        check_label_smoothing(self.label_smoothing)
+        self._form(labelled=True)
+
+    def _for_judging(self):
+        """A copy for predictions, without what is for training alone."""
+        setting = clone(self)
+        for name, neutral in (("logit_adjustment", 0.0), ("ignore_class", None)):
+            if name in setting.get_params():
+                setattr(setting, name, neutral)
+        return setting
 
     def _form(self, labelled):
         """Form and parameters of it (``_kernels/forms.h``); empty for plain cross-entropy."""
@@ -408,12 +422,16 @@ class LossSetting(BaseEstimator):
             nan, with a RuntimeWarning, where no row counts.
         """
         loss = self.loss(y_true, logits, sample_weight=sample_weight)
-        divisor = self._total_weight(y_true, len(loss), sample_weight)
-        if divisor == 0:
-            warnings.warn(
-                "The mean of no rows (none counts, or all weights are 0) is nan.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            return np.nan
-        return float(loss.sum(dtype=np.float64) / divisor)
+        return mean_of(loss, self._total_weight(y_true, len(loss), sample_weight))
+
+
+def mean_of(loss, divisor):
+    """Sum of losses over the sum of weights; nan, with a warning, where no row counts."""
+    if divisor == 0:
+        warnings.warn(
+            "The mean of no rows (none counts, or all weights are 0) is nan.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return np.nan
+    return float(loss.sum(dtype=np.float64) / divisor)

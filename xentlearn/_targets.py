@@ -19,7 +19,7 @@ from ._loss_settings import (
     SparseCategoricalCrossentropy,
     known_names,
 )
-from ._validation import as_csr, check_label_smoothing, check_soft_rows, check_weights
+from ._validation import as_csr, check_soft_rows, check_weights
 
 AUTO_NAMES = ("auto", "log_loss")
 # Kinds of dtype whose values are classes whatever they are: scikit-learn's checks find nothing in
@@ -103,7 +103,6 @@ class EncodedY:
         ndarray of shape (n_outputs,), by class; of shape (n_outputs, 2) for a binary loss: of the
         0s and of the 1s of each output.
         """
-        check_label_smoothing(self.loss.label_smoothing)
         if self.loss.proba_kind == "softmax":
             mass = self._class_mass()
         elif self.labels is not None:  # one-vs-rest
@@ -209,6 +208,8 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
         If y is not a target, does not fit the loss, or the weights do not fit y.
     """
     setting = resolve_loss(loss)
+    if setting is not None:
+        setting._check_parameters()
     y = _as_array(y)
     check_consistent_length_with(y, n_samples)
     if isinstance(sample_weight, numbers.Real):
@@ -357,7 +358,7 @@ def _encode_rows(y, setting, class_weight, weight):
                 f"{_rule_for_columns(entries)} {type(setting).__name__} takes the first of these."
             )
         return _encode_indicator(y, setting, class_weight, weight)
-    if isinstance(setting, SparseCategoricalCrossentropy):
+    if not setting.takes_rows:
         raise ValueError(
             f"{type(setting).__name__} takes a 1-D y, one integer or string label per row; got "
             f'shape {y.shape}. For several labels per row pass loss="binary_crossentropy", for '
@@ -401,6 +402,11 @@ def _encode_indicator(y, setting, class_weight, weight):
         )
     entry_weight = None
     if weight is not None and weight.ndim == 2:
+        if setting.couples:
+            raise ValueError(
+                f"'sample_weight' must have shape {y.shape[:1]} for a loss with a softmax part, "
+                f"got {weight.shape}."
+            )
         entry_weight, weight = weight, None
     weight = np.ones(y.shape[0]) if weight is None else weight.copy()
     return EncodedY(
