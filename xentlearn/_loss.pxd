@@ -41,8 +41,7 @@ cdef struct TargetRows:
     const int32_t* indices
     const double* weight        # (n_rows,) or NULL
     const void* entry_weight    # binary: (n_rows, n_outputs) or NULL
-    const void* positive        # (n_outputs,) weights of the positives; of classes, unless the form
-                                # is XENT_CROSS_ENTROPY; or NULL
+    const void* positive        # (n_outputs,) weights of positives, or classes of a form; or NULL
     double scale                # smoothed target = scale * target + shift
     double shift
     bint weighted               # whether some row's weight is not 1 (0: ignored)

@@ -127,8 +127,8 @@ def binary(
 ):
     """Fill the loss of each entry; 0 where the target is nan.
 
-    ``positive`` weighs the positives of each column, ``alpha`` and ``alpha_of_0`` both outcomes of a
-    focal loss. 1 - t is taken from 1 - y, so that it keeps its digits.
+    ``positive`` weighs the positives of each column, ``alpha`` and ``alpha_of_0`` both outcomes of
+    a focal loss. 1 - t is taken from 1 - y, so that it keeps its digits.
     """
     cdef Py_ssize_t i, k
     cdef double y, t, c, p
