@@ -506,7 +506,8 @@ cdef void binary_block(
             direction if product == HESSIAN_PRODUCT else NULL, out)
     elif product == ENTRY_LOSS:
         rows.binary(
-            count, &target.form, z, y, target.scale, target.shift, positives, entry_weight, out, NULL)
+            count, &target.form, z, y, target.scale, target.shift, positives, entry_weight,
+            out, NULL)
     else:
         rows.binary(
             count, &target.form, z, y, target.scale, target.shift, positives, entry_weight,

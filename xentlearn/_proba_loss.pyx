@@ -1,9 +1,9 @@
 """Cross-entropy of rows of probabilities: the losses, and the check that they are probabilities.
 
 Probabilities are taken as they are, neither clipped nor rescaled: loss = -sum_k t_k log p_k, where
-a target of 0 costs nothing and a probability of 0 under a target costs inf. The focal forms multiply it by
-(1 - p)^gamma (arXiv 1708.02002). Logarithms and sums are in float64, also for float32 input. A row
-that is no distribution is reported, not priced.
+a target of 0 costs nothing and a probability of 0 under a target costs inf. The focal forms
+multiply it by (1 - p)^gamma (arXiv 1708.02002). Logarithms and sums are in float64, also for
+float32 input. A row that is no distribution is reported, not priced.
 """
 
 from cython cimport floating
