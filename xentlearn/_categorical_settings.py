@@ -231,7 +231,7 @@ class CategoricalFocalCrossentropy(CategoricalSetting):
     --------
     >>> from xentlearn.losses import CategoricalFocalCrossentropy
     >>> CategoricalFocalCrossentropy(gamma=2.0).loss([0, 1], [[2.0, 0.0], [2.0, 0.0]]).round(4)
-    array([0.0018, 1.65  ])
+    array([0.0018, 1.6501])
     """
 
     name = "categorical_focal_crossentropy"

@@ -92,7 +92,7 @@ XENT_INLINE void NAME(class_entry)(const FORM *form, V t, V distance, V distance
     }
 }
 
-/* -log sigma(z) from z <= 0 in front of log1p(exp(-|z|)); the same of -z. */
+/* log(1 + exp(z)), the cost of a 0; that of a 1 is the same of -z. */
 #define SOFTPLUS(z, log1p_e) (SELECT(LESS(ZERO, z), z, ZERO) + (log1p_e))
 
 /* The cost of one binary entry with targets t of 1 and c of 0, its pull down the logit towards 0
