@@ -285,8 +285,8 @@ def categorical_focal_crossentropy(
     Examples
     --------
     >>> from xentlearn.losses import categorical_focal_crossentropy
-    >>> categorical_focal_crossentropy([[0, 1], [0, 1]], [[0.1, 0.9], [0.9, 0.1]]).round(3)
-    array([0.001, 1.865])
+    >>> categorical_focal_crossentropy([[0, 1], [0, 1]], [[0.3, 0.7], [0.9, 0.1]]).round(3)
+    array([0.032, 1.865])
     """
     return _categorical(
         y_true,
@@ -496,8 +496,8 @@ def binary_focal_crossentropy(
     Examples
     --------
     >>> from xentlearn.losses import binary_focal_crossentropy
-    >>> binary_focal_crossentropy([1, 1], [0.9, 0.1]).round(3)
-    array([0.001, 1.865])
+    >>> binary_focal_crossentropy([1, 1], [0.7, 0.1]).round(3)
+    array([0.032, 1.865])
     """
     return _binary(
         y_true,
