@@ -202,6 +202,8 @@ def train(X, y, outputs, start, intercept, dtype, parameters, callback):
             )
     if results:
         _put_together(training, results, bounds)
+    elif training.solver == "auto":  # nothing varies, nothing was solved
+        training.solver = "lbfgs"
     return training
 
 
