@@ -219,7 +219,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         labels = y
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
         callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0)
-        outputs = self._fitted_outputs(y, y.mass())
+        mass = y.mass()
+        outputs = self._fitted_outputs(y, mass)
         start = self._warm_start_coef(y, X.shape[1])
         double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
         kept, y = y.with_weight()
@@ -237,6 +238,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         training = train(
             X[kept],
             y,
+            mass,
             outputs,
             start,
             self._constant,

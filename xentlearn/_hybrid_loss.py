@@ -96,7 +96,7 @@ class HybridLoss(LossSetting, _BaseComposition):
 
     @property
     def proba_kind(self):
-        """ "softmax" or "sigmoid"."""
+        """Whether probabilities are those of a "softmax" or of a "sigmoid"."""
         return self._first.proba_kind
 
     @property

@@ -117,7 +117,7 @@ class LinearObjective:
         self._reach = self._leverage = self._covariance = None
         self._centred_Xs = {}
         self._looseness = 3.0  # of the bound in `certified_gap`
-        self._start_gradient = None
+        self._first_evaluation, self._start_gradient = True, None
         self._least = -np.inf  # certified lower bound of the minimum
         n_abreast = max(1, PART_NUMBERS // max(1, self.n_outputs))
         self._feature_parts = Parts(self.n_features, n_abreast, n_threads)
@@ -200,8 +200,10 @@ class LinearObjective:
             self.target, coef, intercept, self.n_threads
         )
         gradient, penalty = self._centred(coef_gradient, intercept_gradient, coef)
-        if self._start_gradient is None and np.array_equal(vector, self.start()):
-            self._start_gradient = gradient  # certificates will ask for it
+        if self._first_evaluation:  # mostly of the start, whose gradient certificates will ask for
+            self._first_evaluation = False
+            if self.certifiable and np.array_equal(vector, self.start()):
+                self._start_gradient = gradient
         return float(loss / self.total_weight + penalty), gradient.ravel()
 
     def hessian_product(self, vector, direction):
@@ -312,19 +314,16 @@ class LinearObjective:
         """
         p = np.empty(logits.shape)
         proba("softmax", logits.astype(np.float64), p, False, self.n_threads)
-        factor, of_binary = np.zeros(len(p)), 0.0
-        for share, part in self.target.parts:
-            if part.couples:
-                row_factor = np.empty(len(p), dtype=logits.dtype)
-                part.softmax_factor(logits, row_factor, self.n_threads)
-                factor += share / self.total_weight * row_factor
-            else:
-                diagonal = np.empty_like(curvature)
-                part.hessian_diagonal(logits, diagonal, self.n_threads)
-                of_binary = of_binary + share / self.total_weight * diagonal.astype(np.float64)
-        factor = factor[:, np.newaxis]
+        factor = np.empty(len(p), dtype=logits.dtype)
+        self.target.softmax_factor(logits, factor, self.n_threads)
+        factor = factor[:, np.newaxis].astype(np.float64) / self.total_weight
         if curvature.dtype == np.float32:
-            curvature = factor * p * (1 - p) + of_binary
+            curvature = factor * p * (1 - p)
+            for share, part in self.target.parts:
+                if not part.couples:
+                    diagonal = np.empty_like(logits)
+                    part.hessian_diagonal(logits, diagonal, self.n_threads)
+                    curvature += share / self.total_weight * diagonal
         return curvature, p * np.sqrt(factor)
 
     def _centred_X(self, dtype):
@@ -585,7 +584,7 @@ class LinearObjective:
         (None, gradient in W at the shares of the classes, None) for the softmax.
         """
         if self._start_gradient is None:
-            self.value_gradient(self.start())
+            self._start_gradient = self.value_gradient(self.start())[1].reshape(self.shape)
         matrix = self.start().reshape(self.shape)
         at_shares = self._start_gradient[:-1]
         if self.mass.ndim == 1:

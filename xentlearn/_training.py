@@ -90,7 +90,7 @@ def output_groups(X, outputs, couples, mass):
     return [outputs[begin : begin + size] for begin in range(0, len(outputs), size)]
 
 
-def train(X, y, outputs, start, intercept, dtype, parameters, callback):
+def train(X, y, mass, outputs, start, intercept, dtype, parameters, callback):
     """Fit the outputs that have something to fit.
 
     Parameters
@@ -99,6 +99,8 @@ def train(X, y, outputs, start, intercept, dtype, parameters, callback):
         The rows that have a weight.
     y : EncodedY
         Of the same rows.
+    mass : ndarray of shape (n_outputs,) or (n_outputs, 2)
+        ``y.mass()``.
     outputs : ndarray of int
     start : (coef, intercept) or None
         Where to begin.
@@ -125,7 +127,7 @@ def train(X, y, outputs, start, intercept, dtype, parameters, callback):
     polish = work <= POLISHED_WORK
     # asking how many takes as long as some passes over so little
     n_threads = 1 if polish else effective_n_threads()
-    mass, convex_y, offset = y.mass(), y.convex_start(), y.logit_offset(outputs)
+    convex_y, offset = y.convex_start(), y.logit_offset(outputs)
     convex_mass = None if convex_y is None else convex_y.mass()
     options = {"tol": parameters["tol"], "max_iter": parameters["max_iter"], "polish": polish}
     with sequential_blas:

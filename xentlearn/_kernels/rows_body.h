@@ -206,7 +206,7 @@ static void NAME(cross)(xent_block block, const void *z, const void *max, const 
 
 /* ---- other forms: costs and slopes of all classes ---------------------------------------------- */
 
-/* out may be targets */
+/* slopes may be targets */
 XENT_INLINE void NAME(class_terms_body)(const int across, xent_block block, const FORM *form,
                                         const REAL *z, const REAL *max, const REAL *e,
                                         const REAL *s, const REAL *targets, REAL *slopes,
@@ -227,7 +227,8 @@ XENT_INLINE void NAME(class_terms_body)(const int across, xent_block block, cons
 #define TERMS(from, t)                                                                        \
     do {                                                                                      \
         V lost;                                                                               \
-        const V distance = DIFFERENCE(m, LOAD(z + (from)), &lost), exponential = LOAD(e + (from)); \
+        const V distance = DIFFERENCE(m, LOAD(z + (from)), &lost);                            \
+        const V exponential = LOAD(e + (from));                                               \
         NAME(class_entry)(form, t, distance, lost, log_sum, exponential * inverse,            \
                           (others + (ONE - exponential)) * inverse, &cost, &slope);           \
     } while (0)
@@ -671,11 +672,10 @@ XENT_INLINE M NAME(counting)(V y, const void *weight, V w)
     return weight ? present & ~EQUAL(w, SPLAT(0)) : present;
 }
 
-/* Plain: with a = positive * t and c = 1 - t: loss = a softplus(-z) + c softplus(z), where softplus(z) =
- * max(z, 0) + log1p(exp(-|z|)): terms >= 0 only. Its gradient is c sigma(z) - a sigma(-z). A term
- * with a = 0 or c = 0 is 0, also at an infinite logit. 1 - t is scale * (1 - y) + shift, which
- * keeps its digits where y is 1. */
-/* Other forms: see binary_entry, with t in place of a. */
+/* Plain: with a = positive * t and c = 1 - t, loss = a softplus(-z) + c softplus(z), where
+ * softplus(z) = max(z, 0) + log1p(exp(-|z|)): terms >= 0 only. Its gradient is c sigma(z) -
+ * a sigma(-z). A term with a = 0 or c = 0 is 0, also at an infinite logit. 1 - t is
+ * scale * (1 - y) + shift, which keeps its digits where y is 1. Other forms: see binary_entry. */
 XENT_INLINE void NAME(binary_body)(const int want_loss, const int want_gradient, const int plain,
                                    ptrdiff_t count, const FORM *form, const REAL *z_in,
                                    const REAL *y_in, REAL scale, REAL shift, const REAL *positive,
