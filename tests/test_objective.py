@@ -9,7 +9,6 @@ from scipy import optimize, sparse
 from scipy.special import softmax
 
 from xentlearn import losses
-from xentlearn._linear import DesignMatrix
 from xentlearn._objective import MOST_MOVE, LinearObjective
 from xentlearn._preconditioner import (
     BLOCK_ROWS,
@@ -20,6 +19,7 @@ from xentlearn._preconditioner import (
     covariance,
     weighted_moments,
 )
+from xentlearn._rows import MemoryData
 from xentlearn._targets import encode_y
 
 N_SAMPLES, N_FEATURES, N_OUTPUTS = 60, 4, 3
@@ -50,11 +50,8 @@ class Case:
         y = encode_y(self.y, X.shape[0], self.loss, None, self.sample_weight)
         assert y.n_outputs == self.targets.shape[1]
         return LinearObjective(
-            DesignMatrix(X),
-            X,
-            y.kernel_target(X.dtype, np.arange(y.n_outputs)),
+            MemoryData(X).rows(y, np.arange(y.n_outputs)),
             y.mass(),
-            y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1),
             y.total_weight,
             1 / (C * y.total_weight),
             fit_intercept,
@@ -688,7 +685,7 @@ def test_optimality_gap_takes_the_step_from_some_rows(rng, monkeypatch):
     vector = minimum.copy()
     vector[-3:] += [1e-3, 0, -1e-3]
     _, whole = case.objective().optimality_gap(vector)
-    monkeypatch.setattr("xentlearn._objective.STEP_WORK", len(case.X) * 9 / 4)  # every fourth
+    monkeypatch.setattr("xentlearn._rows.STEP_WORK", len(case.X) * 9 / 4)  # every fourth
     _, part = case.objective().optimality_gap(vector)
     monkeypatch.setattr("xentlearn._objective.MOST_COUPLED", 1)
     _, none = case.objective().optimality_gap(vector)

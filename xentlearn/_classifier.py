@@ -14,6 +14,7 @@ from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from ._linear import DTYPES, DesignMatrix
 from ._loss import proba
 from ._loss_setting import LossSetting
+from ._rows import MemoryData
 from ._solvers import SOLVERS
 from ._targets import encode_for_score, encode_y, resolve_loss
 from ._threads import effective_n_threads
@@ -215,15 +216,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             The fitted estimator.
         """
         self._check_parameters()
-        X = self._validate_X(X, reset=True)
         labels = y
-        y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
+        data, y = self._read(X, y, sample_weight)
         callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0)
         mass = y.mass()
         outputs = self._fitted_outputs(y, mass)
-        start = self._warm_start_coef(y, X.shape[1])
         double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
-        kept, y = y.with_weight()
 
         def fitted(coef, intercept):
             """The attributes that predictions need."""
@@ -236,11 +234,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             }
 
         training = train(
-            X[kept],
+            data,
             y,
             mass,
             outputs,
-            start,
+            self._warm_start_coef(y, data.shape[1]),
             self._constant,
             np.float64 if double else np.float32,
             {
@@ -257,6 +255,13 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self._store(training)
         callbacks.close()
         return self
+
+    def _read(self, X, y, sample_weight):
+        """(data, encoded y) to train from."""
+        X = self._validate_X(X, reset=True)
+        y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
+        kept, y = y.with_weight()
+        return MemoryData(X[kept]), y
 
     def _check_parameters(self):
         """Ranges of the parameters, each with a message of its own."""
@@ -357,8 +362,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.solver_ = training.solver
         self.n_iter_ = np.array([training.n_iter], dtype=np.int32)
         self.history_ = {name: np.array(values) for name, values in training.history.items()}
-        if training.interrupted:
-            raise KeyboardInterrupt
+        if training.stopped_by is not None:
+            raise training.stopped_by
         if training.separable:
             warnings.warn(
                 "The classes are separable and nothing is penalised (C=inf): the objective goes to "

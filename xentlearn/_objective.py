@@ -11,8 +11,6 @@ import functools
 import numpy as np
 from scipy import sparse
 
-from ._linear import DesignMatrix
-from ._loss import proba
 from ._parts import Parts
 from ._preconditioner import (
     HESSIAN_WORK,
@@ -25,9 +23,7 @@ from ._preconditioner import (
     cholesky_factor,
     hessian_work,
     leverages,
-    reach,
     solve,
-    weighted_moments,
 )
 
 # Strengths of the path to a hard minimum, times the sum of the weights, and their ratio.
@@ -37,10 +33,7 @@ MOST_PATH = 5
 PART_NUMBERS = 32_768  # of a vector at a time: 256 KB
 TINY_GAP = 1e-9  # relative: below it a certificate is good enough as it is
 ENOUGH = 4  # times the bound without an intercept: so tight a certificate is not made again
-# Of the intercept's own Newton step: most classes, multiply-adds, and numbers at a time.
-MOST_COUPLED = 2000
-STEP_WORK = 2e9
-STEP_NUMBERS = 1_000_000
+MOST_COUPLED = 2000  # classes, for a Newton step of the intercept
 SEPARATED = 0.03  # of the objective at zero coefficients: below it there is no path
 MOST_PATH_BEGIN = 1e-4  # where weights are tiny
 MOST_MOVE = 3.0  # of a row's logit by one feature and step, once a problem is found hard
@@ -48,7 +41,7 @@ PATH_END = 3.0  # times the penalty that was asked for, at a typical feature: th
 
 
 class LinearObjective:
-    """X, targets, loss, penalty and scaling as one function of one vector (``_solvers/_base.py``).
+    """Rows, loss, penalty and scaling as one function of one vector (``_solvers/_base.py``).
 
     The vector is an (n_features + fit_intercept, n_outputs) matrix in C order, always float64. Its
     first rows are W^T in the units of X. With an intercept its last row is b + W mean, the logits
@@ -57,16 +50,10 @@ class LinearObjective:
 
     Parameters
     ----------
-    design : DesignMatrix
-        X as the fused pass reads it.
-    X : ndarray or CSR of shape (n_samples, n_features)
-        The same X, for its moments.
-    target : EncodedTarget
-        Targets and weights, in the dtype of X.
+    rows : MemoryRows or ShardedRows
+        X and its targets (``_rows.py``).
     mass : ndarray of shape (n_outputs,) or (n_outputs, 2)
         Sum of weights times targets by class; for binary outputs of the 0s and of the 1s.
-    row_weight : ndarray of shape (n_samples,)
-        Weights of the rows, for the moments of X.
     total_weight : float
         S above.
     l2_reg : float
@@ -83,11 +70,8 @@ class LinearObjective:
 
     def __init__(
         self,
-        design,
-        X,
-        target,
+        rows,
         mass,
-        row_weight,
         total_weight,
         l2_reg,
         fit_intercept,
@@ -96,41 +80,39 @@ class LinearObjective:
         exact_hessian=True,
         certifiable=True,
     ):
-        self.design = design
-        self.X = X
-        self.row_weight = row_weight
-        self.target = target
+        self.rows = rows
+        self.target = rows.sample.target
         self.mass = mass / total_weight
         self.total_weight = total_weight
         self.l2_reg = l2_reg
         self.exact_hessian = exact_hessian
         self.certifiable = certifiable and l2_reg > 0
-        self.extra = np.zeros((design.n_features, 1))  # on top of it, by feature: see `relax`
+        self.extra = np.zeros((rows.n_features, 1))  # on top of it, by feature: see `relax`
         self.fit_intercept = fit_intercept
         self.n_threads = n_threads
-        self.n_features = design.n_features
-        self.n_outputs = target.n_outputs
+        self.n_features = rows.n_features
+        self.n_outputs = self.target.n_outputs
         self.offset = np.zeros(self.n_outputs) if offset is None else offset
         self.shape = (self.n_features + fit_intercept, self.n_outputs)
         self.size = self.shape[0] * self.shape[1]
         # made when they are asked for
         self._reach = self._leverage = self._covariance = None
-        self._centred_Xs = {}
         self._looseness = 3.0  # of the bound in `certified_gap`
         self._first_evaluation, self._start_gradient = True, None
         self._least = -np.inf  # certified lower bound of the minimum
         n_abreast = max(1, PART_NUMBERS // max(1, self.n_outputs))
         self._feature_parts = Parts(self.n_features, n_abreast, n_threads)
         # a sum of n rounding errors of random sign; float32 rows are rounded one by one
-        eps = np.finfo(design.dtype).eps
-        self.rounding = max(8 * np.finfo(np.float64).eps, eps / np.sqrt(max(1, design.n_rows)))
+        eps = np.finfo(rows.dtype).eps
+        self.rounding = max(8 * np.finfo(np.float64).eps, eps / np.sqrt(max(1, rows.n_rows)))
         # objective at zero coefficients: log K per row, or log 2 per entry
         n_alternatives = 2 if mass.ndim == 2 else self.n_outputs
         self.value_scale = 1e-6 * self.mass.sum() * np.log(n_alternatives)
 
-        mean, variance = weighted_moments(X, row_weight, n_threads)
+        mean, variance = rows.moments(n_threads)
         self.mean = mean if fit_intercept else np.zeros(self.n_features)
-        if not fit_intercept and isinstance(X, np.ndarray):
+        self._is_sparse = sparse.issparse(rows.sample.X)
+        if not fit_intercept and not self._is_sparse:
             variance = variance + mean**2
         self._variance = variance
 
@@ -138,8 +120,8 @@ class LinearObjective:
     def preconditioner(self):
         """Made when a solver asks for it: newton-cholesky never does."""
         return Preconditioner(
-            self.X,
-            self.row_weight,
+            self.rows.sample.X,
+            self.rows.sample.weight,
             self.mean,
             self._variance,
             self._typical_curvature(),
@@ -196,8 +178,8 @@ class LinearObjective:
     def value_gradient(self, vector):
         """Value and gradient at a vector."""
         coef, intercept = self._at(vector)
-        loss, coef_gradient, intercept_gradient = self.design.loss_gradient(
-            self.target, coef, intercept, self.n_threads
+        loss, coef_gradient, intercept_gradient = self.rows.loss_gradient(
+            coef, intercept, self.n_threads
         )
         gradient, penalty = self._centred(coef_gradient, intercept_gradient, coef)
         if self._first_evaluation:  # mostly of the start, whose gradient certificates will ask for
@@ -210,12 +192,8 @@ class LinearObjective:
         """Hessian at ``vector`` times ``direction``."""
         coef_direction, intercept_direction = self._packed(direction)
         product, _ = self._centred(
-            *self.design.hessian_product(
-                self.target,
-                *self._at(vector),
-                coef_direction,
-                intercept_direction,
-                self.n_threads,
+            *self.rows.hessian_product(
+                *self._at(vector), coef_direction, intercept_direction, self.n_threads
             ),
             coef_direction,
         )
@@ -257,19 +235,22 @@ class LinearObjective:
         bool
             Whether it is the whole Hessian.
         """
-        if sparse.issparse(self.X):
+        if self._is_sparse:
             return False
+        sample = self.rows.sample
         whole = self.hessian_work() <= HESSIAN_WORK
-        if whole:
-            self.hessian_at(vector, np.float64 if thorough else np.float32)
-        elif blocks_fit(len(self.X), self.n_features, self.n_outputs):
+        if whole or self.hessian_work(sample) <= HESSIAN_WORK:
+            rows = self.rows if whole else sample
+            self._use_hessian(rows, vector, np.float64 if thorough else np.float32)
+        elif blocks_fit(sample.n_rows, self.n_features, self.n_outputs):
             if self._leverage is None:
                 self._covariance = self.preconditioner.covariance
-                self._leverage = leverages(self.X, self.mean, self.preconditioner, self.n_threads)
-            _, curvature = self._curvature(vector)
+                self._leverage = leverages(sample.X, self.mean, self.preconditioner, self.n_threads)
+            _, curvature = sample.curvature(*self._at(vector), self.n_threads)
+            curvature /= self.total_weight
             with contextlib.suppress(np.linalg.LinAlgError):
                 self.preconditioner = BlocksAt(
-                    self.X,
+                    sample.X,
                     curvature,
                     self.mean,
                     self.l2_reg + self.extra[:, 0],
@@ -279,71 +260,32 @@ class LinearObjective:
                 )
         return whole
 
-    def hessian_work(self):
+    def hessian_work(self, rows=None):
         """Multiply-adds that ``hessian_at`` takes; inf if the Hessian is too large for it."""
-        return hessian_work(self.X.shape[0], *self.shape, self.target.couples)
+        n_rows = (self.rows if rows is None else rows).n_rows
+        return hessian_work(n_rows, *self.shape, self.target.couples)
 
-    def hessian_at(self, vector, dtype=np.float64):
-        """Use the Hessian at ``vector`` from now on, made in ``dtype``."""
+    def hessian_at(self, vector):
+        """Use the Hessian at ``vector`` from now on."""
         if self.size > MOST_HESSIAN_ROWS:
             raise ValueError(
                 "solver='newton-cholesky' makes the whole Hessian, for at most "
                 f"{MOST_HESSIAN_ROWS} coefficients; here are {self.size}. Use solver='auto'."
             )
-        logits, curvature = self._curvature(vector)
-        coupling = None
-        if self.target.couples:
-            curvature, coupling = self._coupled_curvature(logits, curvature)
-            coupling = coupling.astype(dtype)
+        self._use_hessian(self.rows, vector, np.float64)
+
+    def _use_hessian(self, rows, vector, dtype):
+        mean = self.mean if self.fit_intercept else None
+        matrix = rows.hessian(*self._at(vector), mean, dtype, self.n_threads)
+        matrix /= self.total_weight
         # where it fails, the point is so flat that rounding has the last word
         with contextlib.suppress(np.linalg.LinAlgError):
             self.preconditioner = HessianAt(
-                self._centred_X(dtype),
-                curvature.astype(dtype),
-                coupling,
-                (self.l2_reg + self.extra[:, 0]).astype(dtype),
+                matrix,
+                self.n_outputs,
+                self.l2_reg + self.extra[:, 0],
                 all(part.couples for _, part in self.target.parts),
-                self.n_threads,
             )
-
-    def _coupled_curvature(self, logits, curvature):
-        """(w p (1 - p), sqrt(w) p) with w the weight of each row's diag(p) - p p^T.
-
-        In float64, also where the logits are not: so rounded, the Hessian would not be definite.
-        Binary parts of the loss add to the first.
-        """
-        p = np.empty(logits.shape)
-        proba("softmax", logits.astype(np.float64), p, False, self.n_threads)
-        factor = np.empty(len(p), dtype=logits.dtype)
-        self.target.softmax_factor(logits, factor, self.n_threads)
-        factor = factor[:, np.newaxis].astype(np.float64) / self.total_weight
-        if curvature.dtype == np.float32:
-            curvature = factor * p * (1 - p)
-            for share, part in self.target.parts:
-                if not part.couples:
-                    diagonal = np.empty_like(logits)
-                    part.hessian_diagonal(logits, diagonal, self.n_threads)
-                    curvature += share / self.total_weight * diagonal
-        return curvature, p * np.sqrt(factor)
-
-    def _centred_X(self, dtype):
-        """X - mean with a column of ones for the intercept, kept for the next Hessian."""
-        if dtype not in self._centred_Xs:
-            X = self.X.toarray() if sparse.issparse(self.X) else self.X
-            ones = np.ones((len(X), int(self.fit_intercept)))
-            centred = np.concatenate([X - self.mean, ones], axis=1)
-            self._centred_Xs[dtype] = centred.astype(dtype, copy=False)
-        return self._centred_Xs[dtype]
-
-    def _curvature(self, vector):
-        """Logits of all rows, and w p (1 - p) over the sum of the weights."""
-        coef, intercept = self._at(vector)
-        logits = np.empty((self.X.shape[0], self.n_outputs), dtype=self.design.dtype)
-        self.design.scores(coef, intercept, logits, "logits", self.n_threads)
-        curvature = np.empty_like(logits)
-        self.target.hessian_diagonal(logits, curvature, self.n_threads)
-        curvature /= self.total_weight
-        return logits, curvature
 
     # ---- A path to hard minima ---------------------------------------------------------------
 
@@ -357,7 +299,8 @@ class LinearObjective:
         if self.value_gradient(vector)[0] < SEPARATED * 1e6 * self.value_scale:
             return []
         if self._reach is None:
-            self._reach = reach(self.X, self.row_weight, self.mean)
+            most, least = self.rows.extremes(self.mean)
+            self._reach = np.maximum(most - self.mean, self.mean - least)
         at = min(PATH_BEGIN / self.total_weight, MOST_PATH_BEGIN)
         typical = np.median(self._reach[self._reach > 0] ** 2) if self._reach.any() else 0.0
         strengths = []
@@ -460,27 +403,12 @@ class LinearObjective:
 
         0 where there are too many classes.
         """
-        n_rows, n_outputs = self.X.shape[0], self.n_outputs
-        coupled = self.mass.ndim == 1
+        n_outputs, coupled = self.n_outputs, self.mass.ndim == 1
         if coupled and n_outputs > MOST_COUPLED:
             return np.zeros(n_outputs)
-        coef, intercept = self._at(vector)
-        hessian, total = np.zeros((n_outputs, n_outputs) if coupled else n_outputs), 0.0
-        stride = max(1, round(n_rows * hessian.size / STEP_WORK))
-        n_abreast = max(1, STEP_NUMBERS // n_outputs)
-        for begin in range(0, n_rows, stride * n_abreast):
-            rows = slice(begin, begin + stride * n_abreast, stride)
-            weight = self.row_weight[rows]
-            p = np.empty((len(weight), n_outputs), dtype=self.design.dtype)
-            design = DesignMatrix(self.X[rows])
-            design.scores(coef, intercept, p, "softmax" if coupled else "sigmoid", self.n_threads)
-            total += weight.sum()
-            weighted = p * weight[:, np.newaxis].astype(p.dtype)
-            if coupled:
-                hessian -= weighted.T @ p
-                hessian.flat[:: n_outputs + 1] += weighted.sum(axis=0)
-            else:
-                hessian += (weighted * (1 - p)).sum(axis=0)
+        hessian, total = self.rows.sample.intercept_hessian(
+            *self._at(vector), coupled, self.n_threads
+        )
         hessian *= (self.mass.sum() if coupled else self.mass.sum(axis=1)) / total
         if not coupled:
             return gradient / np.maximum(hessian, LEAST_CURVATURE)
@@ -516,7 +444,7 @@ class LinearObjective:
         # an intercept makes mean alpha 0
         constant, linear = np.vdot(g_b, b + self.offset), 0.0
         if not self.fit_intercept and self.offset.any():
-            _, _, sums = self.design.loss_gradient(self.target, *self._at(vector), self.n_threads)
+            _, _, sums = self.rows.loss_gradient(*self._at(vector), self.n_threads)
             linear = sums @ self.offset / self.total_weight
         # mean of sum_k p_k log p_k: the loss is -sum_k t_k log p_k
         negative_entropy = np.vdot(g, W) + constant + linear - mean_loss

@@ -131,22 +131,36 @@ def row_blocks(X, part=slice(None)):
     return [slice(at, min(at + n_rows, end)) for at in range(begin, end, n_rows)]
 
 
-def reach(X, weight, mean):
-    """Largest distance from ``mean`` of each feature among the rows with weight, in float64."""
+def mean_extremes(X, weight, mean):
+    """Largest and smallest value of each feature among the rows with weight, the mean included."""
     kept = weight > 0
     if sparse.issparse(X):
         rows = X if kept.all() else X[kept]
         most, least = (np.ravel(rows.max(axis=0).toarray()), np.ravel(rows.min(axis=0).toarray()))
-    else:
-        most, least = np.full((2, X.shape[1]), mean)
-        for block in row_blocks(X):
-            rows = X[block][kept[block]]
-            if len(rows):
-                most, least = (
-                    np.maximum(most, rows.max(axis=0)),
-                    np.minimum(least, rows.min(axis=0)),
-                )
-    return np.maximum(most - mean, mean - least)
+        return np.maximum(most, mean), np.minimum(least, mean)
+    most, least = np.full((2, X.shape[1]), mean)
+    for block in row_blocks(X):
+        rows = X[block][kept[block]]
+        if len(rows):
+            most, least = (
+                np.maximum(most, rows.max(axis=0)),
+                np.minimum(least, rows.min(axis=0)),
+            )
+    return most, least
+
+
+def rows_by_weight(weight, spacing, before=0.0):
+    """(rows at equal distances of cumulated weight, how often each is met).
+
+    A weight then counts like as many repeated rows. ``before`` is the weight of rows that came
+    earlier; the first row met is half a ``spacing`` from where that is 0.
+    """
+    cumulated = before + np.cumsum(weight)
+    first = np.ceil(before / spacing - 0.5)
+    last = np.ceil((cumulated[-1] if len(cumulated) else before) / spacing - 0.5)
+    at = (np.arange(first, last) + 0.5) * spacing
+    met = np.minimum(np.searchsorted(cumulated, at), len(weight) - 1)
+    return np.unique(met, return_counts=True)
 
 
 def covariance(X, weight, mean, n_threads=1):
@@ -158,9 +172,7 @@ def covariance(X, weight, mean, n_threads=1):
     n_samples, n_features = X.shape
     n_used = max(LEAST_ROWS, ROWS_PER_FEATURE * n_features)
     if n_samples > 2 * n_used:
-        cumulated = np.cumsum(weight)
-        at = (np.arange(n_used) + 0.5) * (cumulated[-1] / n_used)
-        chosen, counts = np.unique(np.searchsorted(cumulated, at), return_counts=True)
+        chosen, counts = rows_by_weight(weight, weight.sum() / n_used)
         weight = counts.astype(np.float64)
     else:
         chosen = np.arange(n_samples)
@@ -285,73 +297,90 @@ def hessian_work(n_samples, n_rows, n_outputs, coupled):
     return n_samples * n_rows**2 * blocks + (n_rows * n_outputs) ** 3 / 6
 
 
-class HessianAt:
-    """Inverse of the Hessian at one point, for problems so small that it costs next to nothing.
+def hessian_sum(Z, curvature, coupling, n_threads=1):
+    """The Hessian of a sum of losses, output by output, but for what is below its diagonal blocks.
 
-    Block (k, l) of the Hessian is Z^T diag(c_kl) Z, with Z the centred X with a column of ones (if
-    there is an intercept), and c_kl = w p_k ([k = l] - p_l) for the softmax. Binary outputs do not
-    see each other.
+    Block (k, l) is Z^T diag(c_kl) Z, with c_kl = w p_k ([k = l] - p_l) for the softmax. Binary
+    outputs do not see each other.
 
     Parameters
     ----------
     Z : ndarray of shape (n_samples, n_rows)
-        In float64, or in float32 where a few digits are enough: two to four times as fast.
+        The centred X with a column of ones (if there is an intercept); in float64, or in float32
+        where a few digits are enough: two to four times as fast.
     curvature : ndarray of shape (n_samples, n_outputs)
-        w p (1 - p) over the sum of the weights.
+        w p (1 - p).
     coupling : ndarray of shape (n_samples, n_outputs) or None
-        sqrt(w) p over the root of that sum, for the softmax; None for binary outputs.
+        sqrt(w) p for the softmax; None for binary outputs.
+    n_threads : int
+
+    Returns
+    -------
+    ndarray of shape (n_outputs n_rows, n_outputs n_rows)
+    """
+    n_rows, n_outputs = Z.shape[1], curvature.shape[1]
+    size = n_rows * n_outputs
+    matrix = np.zeros((size, size), dtype=Z.dtype)
+    blocks = np.zeros((n_outputs, n_rows, n_rows), dtype=Z.dtype)  # of the diagonal
+    coupled = coupling is not None and n_outputs > 1
+
+    def add(part, rows, weighted):
+        """Blocks (k, l) with k in ``part`` and l >= k, for some rows; others mirror them."""
+        if coupled:
+            at = slice(part.start * n_rows, part.stop * n_rows)
+            matrix[at, at.start :] -= weighted[:, at].T @ weighted[:, at.start :]
+        own = np.sqrt(curvature[rows, part]).T[:, :, np.newaxis] * Z[rows]
+        blocks[part] += own.transpose(0, 2, 1) @ own  # not by p - p^2, which cancels
+
+    n_abreast = max(1, HESSIAN_NUMBERS // size)
+    # by size alone, so that the bits do not depend on the number of threads
+    width = 1 if len(Z) * size**2 >= PARTED_WORK else n_outputs
+    outputs = Parts(n_outputs, width, n_threads)
+    for begin in range(0, len(Z), n_abreast):
+        rows, weighted = slice(begin, begin + n_abreast), None
+        if coupled:
+            weighted = coupling[rows, :, np.newaxis] * Z[rows, np.newaxis]
+            weighted = weighted.reshape(len(weighted), size)
+        outputs.each(lambda part, r=rows, w=weighted: add(part, r, w))
+    for k in range(n_outputs):
+        at = slice(k * n_rows, (k + 1) * n_rows)
+        matrix[at, at] = blocks[k]
+    return matrix
+
+
+class HessianAt:
+    """Inverse of the Hessian at one point, for problems so small that it costs next to nothing.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n_outputs n_rows, n_outputs n_rows)
+        ``hessian_sum`` over the sum of the weights; overwritten.
+    n_outputs : int
     penalty : ndarray of shape (n_features,)
         Second derivative of the penalty in the first rows of the vector.
     shift_invariant : bool
         Whether the same change of all logits of a row changes nothing.
-    n_threads : int
     """
 
-    def __init__(self, Z, curvature, coupling, penalty, shift_invariant, n_threads=1):
-        n_rows, n_outputs = Z.shape[1], curvature.shape[1]
-        size = n_rows * n_outputs
-        matrix = np.zeros((size, size), dtype=Z.dtype)
-        blocks = np.zeros((n_outputs, n_rows, n_rows), dtype=Z.dtype)  # of the diagonal
-        coupled = coupling is not None and n_outputs > 1
-
-        def add(part, rows, weighted):
-            """Blocks (k, l) with k in ``part`` and l >= k, for some rows; others mirror them."""
-            if coupled:
-                at = slice(part.start * n_rows, part.stop * n_rows)
-                matrix[at, at.start :] -= weighted[:, at].T @ weighted[:, at.start :]
-            own = np.sqrt(curvature[rows, part]).T[:, :, np.newaxis] * Z[rows]
-            blocks[part] += own.transpose(0, 2, 1) @ own  # not by p - p^2, which cancels
-
-        n_abreast = max(1, HESSIAN_NUMBERS // size)
-        # by size alone, so that the bits do not depend on the number of threads
-        width = 1 if len(Z) * size**2 >= PARTED_WORK else n_outputs
-        outputs = Parts(n_outputs, width, n_threads)
-        for begin in range(0, len(Z), n_abreast):
-            rows, weighted = slice(begin, begin + n_abreast), None
-            if coupled:
-                weighted = coupling[rows, :, np.newaxis] * Z[rows, np.newaxis]
-                weighted = weighted.reshape(len(weighted), size)
-            outputs.each(lambda part, r=rows, w=weighted: add(part, r, w))
-        for k in range(n_outputs):
-            at = slice(k * n_rows, (k + 1) * n_rows)
-            matrix[at, at] = blocks[k]
-        of_features = np.arange(size).reshape(n_outputs, n_rows)[:, : len(penalty)]
-        matrix[of_features, of_features] += penalty
+    def __init__(self, matrix, n_outputs, penalty, shift_invariant):
+        n_rows, dtype = len(matrix) // n_outputs, matrix.dtype
+        of_features = np.arange(len(matrix)).reshape(n_outputs, n_rows)[:, : len(penalty)]
+        matrix[of_features, of_features] += penalty.astype(dtype)
         diagonal = matrix.diagonal().astype(np.float64)
         # where every row is certain there is no curvature whose inverse could be written down
         diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
         penalised = np.zeros(n_rows, dtype=bool)
         penalised[: len(penalty)] = penalty > 0
         free = np.flatnonzero(~penalised)
-        if coupled and shift_invariant and len(free):
+        if n_outputs > 1 and shift_invariant and len(free):
             # The same change of all logits costs nothing without a penalty, and no gradient points
             # there: a curvature like that of the outputs leaves all other directions as they are.
             like = diagonal.reshape(n_outputs, n_rows)[:, free].sum(axis=0) / n_outputs**2
             of_rows = matrix.reshape(n_outputs, n_rows, n_outputs, n_rows)
-            of_rows[:, free, :, free] += like.astype(Z.dtype)[:, np.newaxis, np.newaxis]
+            of_rows[:, free, :, free] += like.astype(dtype)[:, np.newaxis, np.newaxis]
             diagonal.reshape(n_outputs, n_rows)[:, free] += like
         self.scale = 1.0 / np.sqrt(diagonal)
-        if Z.dtype == np.float64:  # flat directions need every digit that there is
+        if dtype == np.float64:  # flat directions need every digit that there is
             with contextlib.suppress(np.linalg.LinAlgError):
                 self.factor = cholesky_factor(matrix.copy(), self.scale, slack=1)
                 return

@@ -25,6 +25,7 @@ AUTO_NAMES = ("auto", "log_loss")
 # Kinds of dtype whose values are classes whatever they are: scikit-learn's checks find nothing in
 # them, but take a tenth of the time of a small fit.
 WHOLE = "biu"
+ARRAYS = ("labels", "values", "weight", "entry_weight")  # of EncodedY, by row
 
 
 def resolve_loss(loss):
@@ -65,6 +66,8 @@ class EncodedY:
         Sample weight times class weight; 0 for an ignored row.
     entry_weight : ndarray of shape (n_samples, n_outputs), float64, or None
         Sample weights of single labels.
+    class_weight : ndarray of shape (n_classes,) or None
+        What ``weight`` has been multiplied by.
     """
 
     kind: str
@@ -75,25 +78,33 @@ class EncodedY:
     values: np.ndarray | None
     weight: np.ndarray
     entry_weight: np.ndarray | None = None
+    class_weight: np.ndarray | None = None
 
     @property
     def total_weight(self):
         """S of the objective: the sum of the weights of the rows."""
-        if self.entry_weight is not None:
-            return self.entry_weight.mean(axis=1).sum()
-        return self.weight.sum()
+        return self.row_weight.sum()
+
+    @property
+    def row_weight(self):
+        """Weights of the rows; of entries the mean."""
+        return self.weight if self.entry_weight is None else self.entry_weight.mean(axis=1)
+
+    def taken(self, rows, factor=None):
+        """Self with the chosen rows alone, whose weights are multiplied by ``factor``."""
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        arrays = {name: array[rows] for name, array in arrays.items() if array is not None}
+        if factor is not None:
+            arrays["weight"] = arrays["weight"] * factor
+            if self.entry_weight is not None:
+                arrays["entry_weight"] = arrays["entry_weight"] * factor[:, np.newaxis]
+        return replace(self, **arrays)
 
     def with_weight(self):
         """(rows that have a weight, self restricted to them)."""
         weight = self.weight if self.entry_weight is None else self.entry_weight.max(axis=1)
         kept = weight > 0
-        if kept.all():
-            return slice(None), self
-        arrays = ("labels", "values", "weight", "entry_weight")
-        parts = {name: getattr(self, name) for name in arrays}
-        return kept, replace(
-            self, **{name: part[kept] for name, part in parts.items() if part is not None}
-        )
+        return (slice(None), self) if kept.all() else (kept, self.taken(kept))
 
     def mass(self):
         """Sums of weights times targets, as the loss sees them: smoothed and weighed.
@@ -184,6 +195,19 @@ class EncodedY:
         )
 
 
+def concatenated(parts):
+    """One EncodedY of the rows of several that are otherwise alike."""
+    arrays = {}
+    for name in ARRAYS:
+        pieces = [getattr(part, name) for part in parts]
+        if pieces[0] is not None:
+            is_sparse = sparse.issparse(pieces[0])
+            arrays[name] = (
+                sparse.csr_array(sparse.vstack(pieces)) if is_sparse else (np.concatenate(pieces))
+            )
+    return replace(parts[0], **arrays)
+
+
 def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
     """Encode y for training.
 
@@ -210,13 +234,7 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
     setting = resolve_loss(loss)
     if setting is not None:
         setting._check_parameters()
-    y = _as_array(y)
-    check_consistent_length_with(y, n_samples)
-    if isinstance(sample_weight, numbers.Real):
-        sample_weight = np.full(n_samples, sample_weight)
-    weight = check_weights(
-        sample_weight, "sample_weight", (n_samples,), *([y.shape] if y.ndim == 2 else [])
-    )
+    y, weight = _with_weight(y, n_samples, sample_weight)
     if weight is not None and not weight.any():
         raise ValueError(
             "'sample_weight' must leave at least two classes with a positive weight; all weights "
@@ -225,6 +243,93 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
     if y.ndim == 1:
         return _encode_labels(y, setting, class_weight, weight)
     return _encode_rows(y, setting, class_weight, weight)
+
+
+def encode_like(known, y, n_samples, sample_weight=None):
+    """Encode more of the same: y with the kind, loss, classes and class weights of ``known``.
+
+    Parameters
+    ----------
+    known : EncodedY
+    y, n_samples, sample_weight
+        As in ``encode_y``.
+
+    Returns
+    -------
+    EncodedY
+
+    Raises
+    ------
+    ValueError
+        If y is not like that, or has labels that ``known`` has not.
+    """
+    y, weight = _with_weight(y, n_samples, sample_weight)
+    if known.kind in ("multilabel", "soft"):
+        if y.ndim == 1 and known.n_outputs == 1:
+            y = y[:, np.newaxis]
+        if y.ndim != 2 or y.shape[1] != known.n_outputs:
+            raise ValueError(
+                f"'y' must have shape (n_samples, {known.n_outputs}) like what came before, got "
+                f"{y.shape}."
+            )
+        return _rows_like(known, _check_rows(_numbers(y), known.loss, weight), weight)
+    if y.ndim != 1:
+        raise ValueError(f"'y' must have shape (n_samples,) like what came before, got {y.shape}.")
+    counted = _counted(y, known.loss.ignore_class)
+    found, inverse = _unique(y[counted])
+    at = np.minimum(np.searchsorted(known.classes, found), len(known.classes) - 1)
+    new = known.classes[at] != found
+    if np.any(new):
+        raise ValueError(
+            f"'y' must hold only the classes {known.classes.tolist()}, which came first; got "
+            f"{found[new].tolist()[0]!r}. Name all classes at the start."
+        )
+    return _labels_like(known, counted, at[inverse], weight)
+
+
+def digest(y, n_samples, sample_weight=None):
+    """A few weighted rows of y by which all of it is encoded.
+
+    ``encode_y`` finds in them the same kind, classes and class weights as in y. The rows of several
+    digests, one after the other, are a digest of all that they are of.
+
+    Returns
+    -------
+    y : ndarray of shape (n,) or CSR of shape (n, n_outputs)
+    weight : ndarray of shape (n,)
+    """
+    y, weight = _with_weight(y, n_samples, sample_weight)
+    weight = np.ones(n_samples) if weight is None else weight
+    if weight.ndim == 2:
+        weight = weight.mean(axis=1)
+    if y.ndim == 1:
+        labels, inverse = _unique(y)
+        return labels, np.bincount(inverse, weight, minlength=len(labels))
+    y = sparse.csr_array(_numbers(y))
+    row = np.repeat(np.arange(n_samples), np.diff(y.indptr))
+    with np.errstate(invalid="ignore"):
+        sorts = [
+            np.arange(n_samples)[:1],
+            row[~((y.data == 0) | (y.data == 1) | np.isnan(y.data))],  # no indicator
+            row[(y.data < 0) | (y.data > 1)],
+            row[np.isnan(y.data)],
+            np.flatnonzero(y.sum(axis=1) != 1),
+        ]
+    chosen = np.unique([rows[0] for rows in sorts if len(rows)])
+    known = np.where(y.data > 0, y.data, 0.0)
+    mass = np.bincount(y.indices, known * weight[row], minlength=y.shape[1])
+    rows = sparse.vstack([y[chosen], sparse.eye_array(y.shape[1])])
+    return sparse.csr_array(rows), np.concatenate([np.zeros(len(chosen)), mass])
+
+
+def _with_weight(y, n_samples, sample_weight):
+    """(y as an array, checked weights or None)."""
+    y = _as_array(y)
+    check_consistent_length_with(y, n_samples)
+    if isinstance(sample_weight, numbers.Real):
+        sample_weight = np.full(n_samples, sample_weight)
+    shapes = [(n_samples,), *([y.shape] if y.ndim == 2 else [])]
+    return y, check_weights(sample_weight, "sample_weight", *shapes)
 
 
 def _as_array(y):
@@ -266,24 +371,10 @@ def check_consistent_length_with(y, n_samples):
 def _encode_labels(y, setting, class_weight, weight):
     if y.dtype.kind not in WHOLE:
         check_classification_targets(y)
-    ignore_class = None if setting is None else setting.ignore_class
-    counted = np.ones(len(y), dtype=bool)
-    if ignore_class is not None:
-        counted = np.asarray(y != ignore_class)
-        if counted.shape != y.shape:  # a string against numbers: nothing is equal
-            counted = np.ones(len(y), dtype=bool)
-    try:
-        classes, inverse = np.unique(y[counted], return_inverse=True)
-    except TypeError:
-        raise ValueError(
-            "'y' must hold labels of one kind; it mixes types that cannot be sorted. "
-            "Convert all of them to strings."
-        ) from None
-    labels = np.full(len(y), -1, dtype=np.int32)
-    labels[counted] = inverse
-    weight = np.ones(len(y)) if weight is None else weight.copy()
-    weight[~counted] = 0.0
-    mass = np.bincount(inverse, weight[counted], minlength=len(classes))
+    counted = _counted(y, None if setting is None else setting.ignore_class)
+    classes, inverse = _unique(y[counted])
+    of_counted = None if weight is None else weight[counted]
+    mass = np.bincount(inverse, of_counted, minlength=len(classes))
     if np.count_nonzero(mass) < 2:
         what = "class" if len(classes) == 1 else "classes"
         raise ValueError(
@@ -292,20 +383,56 @@ def _encode_labels(y, setting, class_weight, weight):
             + (", of which fewer than 2 have a positive weight" if len(classes) > 1 else "")
             + ". A constant needs no classifier."
         )
-    if class_weight is not None:
-        weight[counted] *= _class_weights(class_weight, classes, mass)[inverse]
-
-    n_classes = len(classes)
+    n_outputs = n_classes = len(classes)
     if setting is None:
         setting = BinaryCrossentropy() if n_classes == 2 else SparseCategoricalCrossentropy()
     if setting.proba_kind == "softmax":
         kind = "two_logits" if n_classes == 2 else "multiclass"
-        return EncodedY(kind, setting, classes, n_classes, labels, None, weight)
-    if n_classes > 2:
-        return EncodedY("one_vs_rest", setting, classes, n_classes, labels, None, weight)
-    # the rows that are left out have weight 0: what they hold does not matter
-    values = (labels == 1).astype(np.float64)[:, np.newaxis]
-    return EncodedY("binary", setting, classes, 1, None, values, weight)
+    elif n_classes > 2:
+        kind = "one_vs_rest"
+    else:
+        kind, n_outputs = "binary", 1
+    if class_weight is not None:
+        class_weight = _class_weights(class_weight, classes, mass)
+    known = EncodedY(
+        kind, setting, classes, n_outputs, None, None, np.zeros(0), class_weight=class_weight
+    )
+    return _labels_like(known, counted, inverse, weight)
+
+
+def _counted(y, ignore_class):
+    """Which rows are not ignored."""
+    if ignore_class is not None:
+        counted = np.asarray(y != ignore_class)
+        if counted.shape == y.shape:  # else a string against numbers: nothing is equal
+            return counted
+    return np.ones(len(y), dtype=bool)
+
+
+def _unique(y):
+    """Sorted labels, and where each of y is among them."""
+    try:
+        return np.unique(y, return_inverse=True)
+    except TypeError:
+        raise ValueError(
+            "'y' must hold labels of one kind; it mixes types that cannot be sorted. "
+            "Convert all of them to strings."
+        ) from None
+
+
+def _labels_like(known, counted, inverse, weight):
+    """Rows of which the ``counted`` ones have the classes ``inverse``."""
+    labels = np.full(len(counted), -1, dtype=np.int32)
+    labels[counted] = inverse
+    weight = np.ones(len(counted)) if weight is None else weight.copy()
+    weight[~counted] = 0.0
+    if known.class_weight is not None:
+        weight[counted] *= known.class_weight[inverse]
+    values = None
+    if known.kind == "binary":
+        # the rows that are left out have weight 0: what they hold does not matter
+        labels, values = None, (labels == 1).astype(np.float64)[:, np.newaxis]
+    return replace(known, labels=labels, values=values, weight=weight)
 
 
 def _class_weights(class_weight, classes, mass):
@@ -352,12 +479,45 @@ def _encode_rows(y, setting, class_weight, weight):
             setting = CategoricalCrossentropy()
         else:
             raise ValueError(_rule_for_columns(entries))
+    y = _check_rows(y, setting, weight)
+    kind = "multilabel" if setting.proba_kind == "sigmoid" else "soft"
+    classes = np.arange(y.shape[1])
+    if kind == "soft":
+        mass = np.ones(y.shape[0]) @ y if weight is None else weight @ y
+        if np.count_nonzero(mass) < 2:
+            raise ValueError(
+                "'y' must have at least 2 classes (columns) with a positive mass; got "
+                f"{np.count_nonzero(mass)}. A constant needs no classifier."
+            )
+        if class_weight is not None:
+            class_weight = _class_weights(class_weight, classes, mass)
+    elif class_weight is not None:
+        raise ValueError(
+            "'class_weight' does not apply to multi-label y; weigh the positives of each label by "
+            "loss=BinaryCrossentropy(pos_weight=[...]), or entries by a 2-D 'sample_weight'."
+        )
+    known = EncodedY(
+        kind, setting, classes, y.shape[1], None, None, np.zeros(0), class_weight=class_weight
+    )
+    return _rows_like(known, y, weight)
+
+
+def _check_rows(y, setting, weight):
+    """Rows that fit the loss, and weights that fit the rows."""
+    entries = y.data if sparse.issparse(y) else y
+    with np.errstate(invalid="ignore"):
+        indicator = bool(np.all((entries == 0) | (entries == 1) | np.isnan(entries)))
     if setting.proba_kind == "sigmoid":
         if not indicator:
             raise ValueError(
                 f"{_rule_for_columns(entries)} {type(setting).__name__} takes the first of these."
             )
-        return _encode_indicator(y, setting, class_weight, weight)
+        if weight is not None and weight.ndim == 2 and setting.couples:
+            raise ValueError(
+                f"'sample_weight' must have shape {y.shape[:1]} for a loss with a softmax part, "
+                f"got {weight.shape}."
+            )
+        return y
     if not setting.takes_rows:
         raise ValueError(
             f"{type(setting).__name__} takes a 1-D y, one integer or string label per row; got "
@@ -376,42 +536,22 @@ def _encode_rows(y, setting, class_weight, weight):
             f"{np.argmax(sums != 1)} of y has {sums[sums != 1][0]:.0f}. An indicator of several "
             'labels per row belongs to loss="binary_crossentropy".'
         )
-    y = check_soft_rows(y, "y", y.shape, np.float64)
     if weight is not None and weight.ndim == 2:
         raise ValueError(
             f"'sample_weight' must have shape {y.shape[:1]} for soft rows, got {weight.shape}."
         )
-    weight = np.ones(y.shape[0]) if weight is None else weight.copy()
-    classes = np.arange(y.shape[1])
-    mass = weight @ y
-    if np.count_nonzero(mass) < 2:
-        raise ValueError(
-            "'y' must have at least 2 classes (columns) with a positive mass; got "
-            f"{np.count_nonzero(mass)}. A constant needs no classifier."
-        )
-    if class_weight is not None:
-        weight *= y @ _class_weights(class_weight, classes, mass)
-    return EncodedY("soft", setting, classes, y.shape[1], None, y, weight)
+    return check_soft_rows(y, "y", y.shape, np.float64)
 
 
-def _encode_indicator(y, setting, class_weight, weight):
-    if class_weight is not None:
-        raise ValueError(
-            "'class_weight' does not apply to multi-label y; weigh the positives of each label by "
-            "loss=BinaryCrossentropy(pos_weight=[...]), or entries by a 2-D 'sample_weight'."
-        )
+def _rows_like(known, y, weight):
+    """Rows of several columns, checked."""
     entry_weight = None
     if weight is not None and weight.ndim == 2:
-        if setting.couples:
-            raise ValueError(
-                f"'sample_weight' must have shape {y.shape[:1]} for a loss with a softmax part, "
-                f"got {weight.shape}."
-            )
         entry_weight, weight = weight, None
     weight = np.ones(y.shape[0]) if weight is None else weight.copy()
-    return EncodedY(
-        "multilabel", setting, np.arange(y.shape[1]), y.shape[1], None, y, weight, entry_weight
-    )
+    if known.class_weight is not None:
+        weight *= y @ known.class_weight
+    return replace(known, values=y, weight=weight, entry_weight=entry_weight)
 
 
 def _numbers(y):

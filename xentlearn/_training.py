@@ -3,16 +3,11 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import sparse
 
-from ._centred import CentredX, is_wide
-from ._linear import DesignMatrix
 from ._objective import LinearObjective
 from ._solvers import SOLVERS
 from ._threads import effective_n_threads, sequential_blas
 
-# X of a fit of at most so many multiply-adds per pass is copied: to float64, and centred.
-SMALL_WORK = 4_000_000
 # A fit of at most so many is over in milliseconds whatever is asked for: it is polished until
 # rounding stops it, so that results do not depend on how a problem is put (a weight of 2, or the
 # row twice). With the 8 x 8 digits, 1.2 million, polishing takes three times as long as the fit.
@@ -51,7 +46,8 @@ class Training:
         Of solvers that stopped early.
     separable : bool
         Whether some objective without a penalty goes to 0.
-    interrupted : bool
+    stopped_by : BaseException or None
+        What broke the fit off; what was found until then is there.
     """
 
     coef: np.ndarray
@@ -63,18 +59,18 @@ class Training:
     history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
     failed: list = field(default_factory=list)
     separable: bool = False
-    interrupted: bool = False
+    stopped_by: BaseException | None = None
 
 
-def output_groups(X, outputs, couples, mass):
+def output_groups(n_features, outputs, apart, mass):
     """The outputs that are fitted together, in groups.
 
     Parameters
     ----------
-    X : ndarray or CSR of shape (n_samples, n_features)
+    n_features : int
     outputs : ndarray of int
-    couples : bool
-        Whether outputs see each other.
+    apart : bool
+        Whether outputs neither see each other nor share much work.
     mass : ndarray of shape (n_outputs, 2)
         Of the 0s and of the 1s: outputs with as many 1s take about as many iterations.
 
@@ -82,21 +78,20 @@ def output_groups(X, outputs, couples, mass):
     -------
     list of ndarray
     """
-    n_features = X.shape[1]
-    if couples or not sparse.issparse(X) or n_features * len(outputs) <= GROUPED:
+    if not apart or n_features * len(outputs) <= GROUPED:
         return [outputs] if len(outputs) else []
     size = max(1, GROUP_NUMBERS // n_features // GROUP_STEP) * GROUP_STEP
     outputs = outputs[np.argsort(mass[outputs, 1], kind="stable")]
     return [outputs[begin : begin + size] for begin in range(0, len(outputs), size)]
 
 
-def train(X, y, mass, outputs, start, intercept, dtype, parameters, callback):
+def train(data, y, mass, outputs, start, intercept, dtype, parameters, callback):
     """Fit the outputs that have something to fit.
 
     Parameters
     ----------
-    X : ndarray or CSR of shape (n_samples, n_features)
-        The rows that have a weight.
+    data : MemoryData
+        X, or another that gives rows.
     y : EncodedY
         Of the same rows.
     mass : ndarray of shape (n_outputs,) or (n_outputs, 2)
@@ -118,11 +113,10 @@ def train(X, y, mass, outputs, start, intercept, dtype, parameters, callback):
     -------
     Training
     """
-    n_samples, n_features = X.shape
+    n_samples, n_features = data.shape
     coef = np.zeros((y.n_outputs, n_features), dtype=dtype)
     intercept = intercept.astype(dtype)
     training = Training(coef, intercept, parameters["solver"])
-    row_weight = y.weight if y.entry_weight is None else y.entry_weight.mean(axis=1)
     work = n_samples * n_features * y.n_outputs
     polish = work <= POLISHED_WORK
     # asking how many takes as long as some passes over so little
@@ -131,19 +125,13 @@ def train(X, y, mass, outputs, start, intercept, dtype, parameters, callback):
     convex_mass = None if convex_y is None else convex_y.mass()
     options = {"tol": parameters["tol"], "max_iter": parameters["max_iter"], "polish": polish}
     with sequential_blas:
-        centred = None
-        if len(outputs) and (work <= SMALL_WORK or is_wide(X)):
-            centred = CentredX(X, row_weight, parameters["fit_intercept"])
-            X = centred.X
-        design = DesignMatrix(X) if len(outputs) else None
+        if len(outputs):
+            data.prepare(y, parameters["fit_intercept"], work)
 
         def objective_of(y, mass, group):
             return LinearObjective(
-                design,
-                X,
-                y.kernel_target(design.dtype, group),
+                data.rows(y, group),
                 mass[group],
-                row_weight,
                 y.total_weight,
                 1.0 / (parameters["C"] * y.total_weight),
                 parameters["fit_intercept"],
@@ -154,33 +142,33 @@ def train(X, y, mass, outputs, start, intercept, dtype, parameters, callback):
             )
 
         results, bounds = [], []
-        for group in output_groups(X, outputs, y.loss.couples, mass):
+        apart = data.is_sparse and not y.loss.couples
+        for group in output_groups(n_features, outputs, apart, mass):
             objective = objective_of(y, mass, group)
 
             def place(vector, group=group, objective=objective):
                 """Put a solver's vector among the coefficients."""
                 found = objective.unpack(vector)
-                coef[group], b = centred.from_fit(*found) if centred else found
+                coef[group], b = data.from_fit(*found)
                 if not parameters["fit_intercept"]:
                     b = np.zeros(len(group))
                 elif y.loss.shift_invariant:
                     b = b - b.mean()
                 intercept[group] = b
 
-            if training.interrupted:  # as good a guess as there is
+            if training.stopped_by is not None:  # as good a guess as there is
                 place(objective.start())
                 continue
             solver = _chosen(parameters["solver"], objective)
             first, result = objective.start(), None
             if start is not None:
                 known = np.nan_to_num(start[1][group], posinf=0.0, neginf=0.0)
-                known = start[0][group], known
-                first = objective.pack(*(centred.to_fit(*known) if centred else known))
+                first = objective.pack(*data.to_fit(start[0][group], known))
             elif convex_y is not None:
                 convex = objective_of(convex_y, convex_mass, group)
                 result = SOLVERS[solver](convex, convex.start(), **options)
                 first = result.vector
-            if result is None or not result.interrupted:
+            if result is None or result.stopped_by is None:
 
                 def watch(result, place=place):
                     def found():
@@ -191,14 +179,14 @@ def train(X, y, mass, outputs, start, intercept, dtype, parameters, callback):
 
                 result = SOLVERS[solver](objective, first, callback=watch, **options)
             place(result.vector)
-            stored = coef[group].astype(np.float64), intercept[group].astype(np.float64)
-            value, gap = objective.optimality_gap(
-                objective.pack(*(centred.to_fit(*stored) if centred else stored))
-            )
+            value, gap = result.objective, np.inf
+            if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
+                stored = coef[group].astype(np.float64), intercept[group].astype(np.float64)
+                value, gap = objective.optimality_gap(objective.pack(*data.to_fit(*stored)))
             results.append(result)
             bounds.append((value, value if gap == np.inf else gap * value / (1.0 + gap)))
             training.solver = solver
-            training.interrupted = result.interrupted
+            training.stopped_by = result.stopped_by
             training.separable |= (
                 parameters["C"] == np.inf and result.objective < objective.value_scale
             )

@@ -63,8 +63,9 @@ class Result:
         Whether ``gap`` reached ``tol``, or rounding left nothing to gain.
     message : str
         Why the solver stopped.
-    interrupted : bool
-        Whether a KeyboardInterrupt stopped it; ``vector`` is then the best point so far.
+    stopped_by : BaseException or None
+        What broke it off: a KeyboardInterrupt, or an error of the objective or the callback once
+        there was a point to keep; ``vector`` is then the best point so far.
     history : dict
         Lists "objective", "gap" and "seconds", one entry per iteration, the start included.
     """
@@ -76,7 +77,7 @@ class Result:
     n_iter: int = 0
     converged: bool = False
     message: str = ""
-    interrupted: bool = False
+    stopped_by: BaseException | None = None
     history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
 
 

@@ -71,9 +71,11 @@ def descend(objective, rule, start, tol, max_iter, polish, callback):
     result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
     try:
         _descend(objective, rule, result, tol, max_iter, polish, callback, began)
-    except KeyboardInterrupt:
-        result.interrupted = True
-        result.message = "interrupted"
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, Exception) and not result.history["objective"]:
+            raise  # there is no point to keep
+        result.stopped_by = error
+        result.message = f"broken off by {type(error).__name__}"
     return result
 
 

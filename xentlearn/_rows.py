@@ -1,0 +1,352 @@
+"""Rows of X with their targets: the sums over rows that an objective is made of.
+
+An objective (``_objective.py``) asks for these sums and for a sample of rows to precondition with.
+``MemoryRows`` has its rows in memory; ``ShardedRows`` adds up what several of them give, wherever
+they are.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import sparse
+
+from ._centred import CentredX, is_wide
+from ._linear import DesignMatrix
+from ._loss import proba
+from ._preconditioner import (
+    computing_dtype,
+    hessian_sum,
+    mean_extremes,
+    rows_by_weight,
+    weighted_moments,
+)
+from ._targets import concatenated
+
+# X of a fit of at most so many multiply-adds per pass is copied: to float64, and centred.
+SMALL_WORK = 4_000_000
+# Of the intercept's own Newton step: multiply-adds, and numbers at a time.
+STEP_WORK = 2e9
+STEP_NUMBERS = 1_000_000
+# Of the rows that stand for all of them where those are in shards: numbers (128 MB in float32) and
+# rows. MNIST, from 30,000 of its 60,000 rows, takes as many iterations as from all of them.
+SAMPLE_NUMBERS = 32_000_000
+SAMPLE_ROWS = 100_000
+
+
+class MemoryRows:
+    """Rows that lie in memory in one piece.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_rows, n_features)
+    target : EncodedTarget
+        Targets and weights, in the dtype that X is computed in.
+    weight : ndarray of shape (n_rows,)
+        Weights of the rows, for the moments of X.
+    design : DesignMatrix or None, default=None
+        X as the fused pass reads it, where it is at hand.
+
+    Attributes
+    ----------
+    n_rows, n_features : int
+    dtype : dtype
+        What is computed in.
+    sample : MemoryRows
+        Rows in memory that stand for all: here all of them.
+    """
+
+    def __init__(self, X, target, weight, design=None):
+        self.X, self.target, self.weight = X, target, weight
+        self.design = DesignMatrix(X) if design is None else design
+        self.n_rows, self.n_features = X.shape
+        self.dtype = self.design.dtype
+        self.sample = self
+        self._centred_Xs = {}
+
+    def loss_gradient(self, coef, intercept, n_threads):
+        """(loss, coef gradient, intercept gradient) of the sum of the weighted losses.
+
+        ``coef`` has shape (n_features, n_outputs), as its gradient.
+        """
+        return self.design.loss_gradient(self.target, coef, intercept, n_threads)
+
+    def hessian_product(self, coef, intercept, coef_direction, intercept_direction, n_threads):
+        """(coef product, intercept product) of the Hessian of that sum with a direction."""
+        return self.design.hessian_product(
+            self.target, coef, intercept, coef_direction, intercept_direction, n_threads
+        )
+
+    def moments(self, n_threads):
+        """Weighted mean of each feature, and variance; for sparse X its mean square."""
+        return weighted_moments(self.X, self.weight, n_threads)
+
+    def extremes(self, mean):
+        """Largest and smallest value of each feature, at least and at most ``mean``."""
+        return mean_extremes(self.X, self.weight, mean)
+
+    def curvature(self, coef, intercept, n_threads):
+        """Logits of all rows, and w p (1 - p): the diagonal of the Hessian in them."""
+        logits = np.empty((self.n_rows, len(intercept)), dtype=self.dtype)
+        self.design.scores(coef, intercept, logits, "logits", n_threads)
+        curvature = np.empty_like(logits)
+        self.target.hessian_diagonal(logits, curvature, n_threads)
+        return logits, curvature
+
+    def hessian(self, coef, intercept, mean, dtype, n_threads):
+        """Hessian of the sum of losses, output by output: (n_outputs n, n_outputs n), upper half.
+
+        In X - mean and a column of ones; without an intercept (``mean`` is None) in X alone.
+        """
+        logits, curvature = self.curvature(coef, intercept, n_threads)
+        coupling = None
+        if self.target.couples:
+            curvature, coupling = self._coupled_curvature(logits, curvature, n_threads)
+            coupling = coupling.astype(dtype)
+        return hessian_sum(
+            self._centred_X(mean, dtype), curvature.astype(dtype), coupling, n_threads
+        )
+
+    def _coupled_curvature(self, logits, curvature, n_threads):
+        """(w p (1 - p), sqrt(w) p) with w the weight of each row's diag(p) - p p^T.
+
+        In float64, also where the logits are not: so rounded, the Hessian would not be definite.
+        Binary parts of the loss add to the first.
+        """
+        p = np.empty(logits.shape)
+        proba("softmax", logits.astype(np.float64), p, False, n_threads)
+        factor = np.empty(len(p), dtype=logits.dtype)
+        self.target.softmax_factor(logits, factor, n_threads)
+        factor = factor[:, np.newaxis].astype(np.float64)
+        if curvature.dtype == np.float32:
+            curvature = factor * p * (1 - p)
+            for share, part in self.target.parts:
+                if not part.couples:
+                    diagonal = np.empty_like(logits)
+                    part.hessian_diagonal(logits, diagonal, n_threads)
+                    curvature += share * diagonal
+        return curvature, p * np.sqrt(factor)
+
+    def _centred_X(self, mean, dtype):
+        """X - mean with a column of ones for the intercept, kept for the next Hessian."""
+        if dtype not in self._centred_Xs:
+            X = self.X.toarray() if sparse.issparse(self.X) else self.X
+            if mean is not None:
+                X = np.concatenate([X - mean, np.ones((len(X), 1))], axis=1)
+            self._centred_Xs[dtype] = X.astype(dtype, copy=False)
+        return self._centred_Xs[dtype]
+
+    def intercept_hessian(self, coef, intercept, coupled, n_threads):
+        """(Hessian in the intercept alone, weight of the rows it is from), of some rows if many.
+
+        Shape (n_outputs, n_outputs), or (n_outputs,) where outputs do not see each other.
+        """
+        n_outputs = len(intercept)
+        hessian, total = np.zeros((n_outputs, n_outputs) if coupled else n_outputs), 0.0
+        stride = max(1, round(self.n_rows * hessian.size / STEP_WORK))
+        n_abreast = max(1, STEP_NUMBERS // n_outputs)
+        for begin in range(0, self.n_rows, stride * n_abreast):
+            rows = slice(begin, begin + stride * n_abreast, stride)
+            weight = self.weight[rows]
+            p = np.empty((len(weight), n_outputs), dtype=self.dtype)
+            design = DesignMatrix(self.X[rows])
+            design.scores(coef, intercept, p, "softmax" if coupled else "sigmoid", n_threads)
+            total += weight.sum()
+            weighted = p * weight[:, np.newaxis].astype(p.dtype)
+            if coupled:
+                hessian -= weighted.T @ p
+                hessian.flat[:: n_outputs + 1] += weighted.sum(axis=0)
+            else:
+                hessian += (weighted * (1 - p)).sum(axis=0)
+        return hessian, total
+
+
+class MemoryData:
+    """X in memory, from which objectives get their rows.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_rows, n_features)
+        The rows that have a weight.
+    """
+
+    def __init__(self, X):
+        self.X, self.shape = X, X.shape
+        self._design = self._centred = None
+
+    @property
+    def is_sparse(self):
+        """Whether the rows are CSR; known once they are prepared."""
+        return sparse.issparse(self.X)
+
+    def prepare(self, y, fit_intercept, work):
+        """Centre small X, and rotate wide X; ``work`` is the multiply-adds of a pass."""
+        if work <= SMALL_WORK or is_wide(self.X):
+            self._centred = CentredX(self.X, y.row_weight, fit_intercept)
+            self.X, self._design = self._centred.X, None
+
+    def to_fit(self, coef, intercept):
+        """(coef, intercept) for the rows, from those for the features of the original."""
+        return self._centred.to_fit(coef, intercept) if self._centred else (coef, intercept)
+
+    def from_fit(self, coef, intercept):
+        """(coef, intercept) for the features of the original, from those for the rows."""
+        return self._centred.from_fit(coef, intercept) if self._centred else (coef, intercept)
+
+    def rows(self, y, outputs):
+        """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
+        if self._design is None:
+            self._design = DesignMatrix(self.X)
+        target = y.kernel_target(self._design.dtype, outputs)
+        return MemoryRows(self.X, target, y.row_weight, self._design)
+
+
+# ---- In shards -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Survey:
+    """What one look at the rows of X finds; the sum of two is the survey of both.
+
+    Attributes
+    ----------
+    weight : float
+        Sum of the weights.
+    mean, spread : ndarray of shape (n_features,)
+        Weighted mean, and variance; for sparse X mean square.
+    most, least : ndarray of shape (n_features,)
+        Of the rows that have a weight.
+    sample : list
+        Of pieces of the rows that stand for all: (number of the shard, X, EncodedY).
+    is_sparse : bool
+    """
+
+    weight: float
+    mean: np.ndarray
+    spread: np.ndarray
+    most: np.ndarray
+    least: np.ndarray
+    sample: list = field(default_factory=list)
+    is_sparse: bool = False
+
+    def __add__(self, other):
+        # Chan, Golub and LeVeque, The American Statistician 37 (1983)
+        weight = self.weight + other.weight
+        share = other.weight / weight if weight > 0 else 0.0
+        change = other.mean - self.mean
+        spread = (1 - share) * self.spread + share * other.spread
+        if not self.is_sparse:
+            spread = spread + share * (1 - share) * change**2
+        return Survey(
+            weight,
+            self.mean + share * change,
+            spread,
+            np.maximum(self.most, other.most),
+            np.minimum(self.least, other.least),
+            self.sample + other.sample,
+            self.is_sparse,
+        )
+
+
+def survey(X, y, before, spacing, origin=0, n_threads=1):
+    """Look at rows of X.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_rows, n_features)
+    y : EncodedY
+        Of the same rows.
+    before : float
+        Weight of the rows that come before these.
+    spacing : float
+        Weight that a row of the sample stands for; 0 takes all rows.
+    origin : int, default=0
+        Number of the shard that they are.
+    n_threads : int, default=1
+
+    Returns
+    -------
+    Survey
+    """
+    weight, is_sparse = y.row_weight, sparse.issparse(X)
+    total = weight.sum()
+    if total > 0:
+        mean, spread = weighted_moments(X, weight, n_threads)
+        most, least = mean_extremes(X, weight, mean)
+    else:
+        mean, spread = np.zeros((2, X.shape[1]))
+        most, least = np.full(X.shape[1], -np.inf), np.full(X.shape[1], np.inf)
+    if spacing > 0:
+        chosen, counts = rows_by_weight(weight, spacing, before)
+        sample = X[chosen], y.taken(chosen, counts * spacing / weight[chosen])
+    else:
+        sample = X, y
+    return Survey(float(total), mean, spread, most, least, [(origin, *sample)], is_sparse)
+
+
+def sample_spacing(shape, total_weight):
+    """Weight that each row of a sample stands for; 0 where all rows are few enough."""
+    n_rows, n_features = shape
+    wanted = max(1, min(SAMPLE_ROWS, SAMPLE_NUMBERS // max(1, n_features)))
+    return 0.0 if n_rows <= wanted else total_weight / wanted
+
+
+def combined(one, two):
+    """The sum of two results of the same function of rows: numbers, arrays, or tuples of these."""
+    if isinstance(one, tuple):
+        return tuple(a + b for a, b in zip(one, two, strict=True))
+    return one + two
+
+
+class ShardedRows:
+    """Rows in several shards. A subclass says how a method of ``MemoryRows`` is summed over them.
+
+    Parameters
+    ----------
+    n_rows : int
+    survey : Survey
+        Of all rows.
+    sample : MemoryRows
+        The rows of its sample, with their targets.
+    """
+
+    def __init__(self, n_rows, survey, sample):
+        self.n_rows, self.n_features = n_rows, sample.n_features
+        self.dtype, self.target, self.sample = sample.dtype, sample.target, sample
+        self._survey = survey
+
+    def total(self, method, *arguments):
+        """Sum over all shards of what ``method`` of their rows returns."""
+        raise NotImplementedError
+
+    def loss_gradient(self, coef, intercept, n_threads):
+        """As in ``MemoryRows``."""
+        return self.total("loss_gradient", coef, intercept, n_threads)
+
+    def hessian_product(self, coef, intercept, coef_direction, intercept_direction, n_threads):
+        """As in ``MemoryRows``."""
+        return self.total(
+            "hessian_product", coef, intercept, coef_direction, intercept_direction, n_threads
+        )
+
+    def hessian(self, coef, intercept, mean, dtype, n_threads):
+        """As in ``MemoryRows``."""
+        return self.total("hessian", coef, intercept, mean, dtype, n_threads)
+
+    def moments(self, n_threads):
+        """As in ``MemoryRows``."""
+        return self._survey.mean, self._survey.spread
+
+    def extremes(self, mean):
+        """As in ``MemoryRows``."""
+        return np.maximum(self._survey.most, mean), np.minimum(self._survey.least, mean)
+
+
+def sampled_rows(survey, y, outputs):
+    """The rows of a survey's sample, as ``MemoryRows`` with the loss of ``y``."""
+    pieces = sorted(survey.sample, key=lambda piece: piece[0])
+    stack = sparse.vstack if survey.is_sparse else np.concatenate
+    X = stack([X for _, X, _ in pieces])
+    X = sparse.csr_array(X) if survey.is_sparse else X
+    of_sample = replace(concatenated([piece for _, _, piece in pieces]), loss=y.loss)
+    target = of_sample.kernel_target(computing_dtype(X), outputs)
+    return MemoryRows(X, target, of_sample.row_weight)
