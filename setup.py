@@ -46,6 +46,7 @@ EXTENSIONS = [
     extension("_loss", "rows.c"),
     extension("_proba_loss"),
     extension("_linear", "products.c", "gather.c"),
+    extension("_steps", "steps.c"),
     extension("_openmp"),
 ]
 
@@ -96,7 +97,8 @@ class BuildExt(build_ext):
             # -ffp-contract=fast is what GCC does anyway: products may be fused with sums where the
             # target has FMA. Nothing else about arithmetic is relaxed.
             compile_flags = ["-O2", "-g"] if DEBUG else ["-O3", "-g0"]
-            compile_flags += ["-ffp-contract=fast", "-fvisibility=hidden"]
+            # errno of sqrt is of no use, and keeps loops from becoming vectors
+            compile_flags += ["-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden"]
             link_flags = []
         openmp_compile, openmp_link = self.probe_openmp()
         for ext in self.extensions:

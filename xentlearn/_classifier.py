@@ -8,18 +8,23 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
+from ._early_stopping import EarlyStopping, split_rows
 from ._linear import DTYPES, DesignMatrix
 from ._loss import proba
 from ._loss_setting import LossSetting
 from ._rows import MemoryData
-from ._solvers import SOLVERS
-from ._targets import encode_for_score, encode_y, resolve_loss
+from ._solvers import SOLVERS, STOCHASTIC_SOLVERS
+from ._stream import Stream
+from ._targets import encode_first, encode_for_score, encode_like, encode_y, resolve_loss
 from ._threads import effective_n_threads
 from ._training import train
 from ._validation import check_weights
+
+BATCH_SIZE = 200  # as scikit-learn's MLPClassifier has it
 
 
 class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -50,21 +55,58 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label. "balanced" gives every class the same total weight. Not for
         multi-label y; see ``pos_weight`` of ``BinaryCrossentropy``.
-    solver : {"auto", "lbfgs", "newton-cg", "newton-cholesky"}, default="auto"
+    solver : {"auto", "lbfgs", "newton-cg", "newton-cholesky", "adam", "sgd"}, default="auto"
         "auto" takes what was found fastest: "newton-cholesky" where the Hessian costs next to
         nothing (some hundred coefficients), else "lbfgs". All are preconditioned and do not mind
         unscaled features. "newton-cholesky" takes at most 6,000 coefficients in all (counted in
-        the space of the rows, where there are more features than rows).
+        the space of the rows, where there are more features than rows). "adam" and "sgd" go batch
+        by batch; their steps are taken in units in which features have mean 0 and spread 1.
     max_iter : int, default=3000
-        Most iterations of the solver, >= 1.
+        Most iterations of the solver, >= 1; of "adam" and "sgd" epochs.
     tol : float, default=1e-4
         Stop at this relative optimality gap, by the solver's estimate: (objective - minimum) over
         the larger of the objective and 1e-6 of the objective at zero coefficients. >= 0.
         Problems of at most 300,000 numbers in X times classes are solved to machine precision.
+        "adam" and "sgd" stop when ``n_iter_no_change`` epochs in a row have not lowered the
+        objective by this share of it.
     warm_start : bool, default=False
         Whether ``fit`` starts from the coefficients of the previous fit.
+    batch_size : int or "auto", default="auto"
+        Rows per step of "adam", "sgd" and ``partial_fit``, >= 1; "auto": 200, or all if they are
+        fewer.
+    shuffle : bool, default=True
+        Whether these take the rows in a new random order in each epoch.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Of "sgd": ``learning_rate_init``; that over t ** ``power_t`` in step t; or a fifth of it
+        each time that ``n_iter_no_change`` epochs in a row have not lowered the objective.
+    learning_rate_init : float, default=0.01
+        Of "adam" and "sgd", > 0.
+    power_t : float, default=0.5
+        Of "invscaling", >= 0.
+    momentum : float, default=0.9
+        Of "sgd", in [0, 1).
+    nesterovs_momentum : bool, default=True
+        Whether it is Nesterov's.
+    beta_1 : float, default=0.9
+        Decay of Adam's mean of gradients, in [0, 1).
+    beta_2 : float, default=0.999
+        Decay of Adam's mean of their squares, in [0, 1).
+    epsilon : float, default=1e-8
+        What Adam adds to the root of that, > 0.
+    average : bool, default=True
+        Whether "adam", "sgd" and ``partial_fit`` give the average of all points, that of step t
+        with weight t, in place of the last one.
+    early_stopping : bool, default=False
+        Whether ``fit`` stops when the loss of rows that are not trained on has not become lower by
+        ``tol`` of it for ``n_iter_no_change`` iterations, and gives the coefficients that were best
+        for them. With any solver.
+    validation_fraction : float, default=0.1
+        Share of the rows that are held out for that, in (0, 1), unless ``fit`` gets ``X_val`` and
+        ``y_val``. They are drawn by ``random_state``, in each class the same share.
+    n_iter_no_change : int, default=10
+        See ``tol`` and ``early_stopping``; >= 1.
     random_state : int, RandomState instance or None, default=None
-        For solvers that draw random numbers; none of the present ones does.
+        Of the order of rows in "adam", "sgd" and ``partial_fit``, and of the rows held out.
     verbose : int, default=0
         If > 0, print a line per iteration. Callbacks of scikit-learn 1.9 and newer see each
         iteration as a task within the fit: ``clf.set_callbacks(ProgressBar())``.
@@ -97,7 +139,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         last entry of ``history_["gap"]`` is an estimate in any case.
     history_ : dict
         Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
-        the start included.
+        the start included; with early stopping also "validation_loss". Of "adam" and "sgd" an entry
+        per epoch, of ``partial_fit`` per call: the mean objective of the batches, each before its
+        step, and no estimate (inf).
 
     Raises
     ------
@@ -142,6 +186,20 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         max_iter=3000,
         tol=1e-4,
         warm_start=False,
+        batch_size="auto",
+        shuffle=True,
+        learning_rate="constant",
+        learning_rate_init=0.01,
+        power_t=0.5,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        average=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
         random_state=None,
         verbose=0,
     ):
@@ -154,6 +212,20 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.max_iter = max_iter
         self.tol = tol
         self.warm_start = warm_start
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.average = average
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
         self.random_state = random_state
         self.verbose = verbose
 
@@ -195,7 +267,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     # ---- Fitting -------------------------------------------------------------------------------
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
         """Fit the model.
 
         Parameters
@@ -209,6 +281,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
             Weights >= 0 of the rows; for multi-label y also of single labels. Integer weights give
             the same result as repeated rows.
+        X_val : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
+            Rows for ``early_stopping`` to judge by; without them a share of X is held out.
+        y_val : {array-like, sparse matrix} of shape (n_rows,) or (n_rows, n_outputs), default=None
+            Their targets, like y.
 
         Returns
         -------
@@ -216,22 +292,25 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             The fitted estimator.
         """
         self._check_parameters()
-        labels = y
+        if (X_val is None) != (y_val is None) or (X_val is not None and not self.early_stopping):
+            raise ValueError(
+                "'X_val' and 'y_val' must come together, and with early_stopping=True; got "
+                f"{'' if X_val is None else 'X_val'}{'' if y_val is None else ' y_val'} and "
+                f"early_stopping={self.early_stopping!r}."
+            )
+        labels, random_state = y, check_random_state(self.random_state)
         data, y = self._read(X, y, sample_weight)
         callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0)
+        stopping = None
+        if self.early_stopping:
+            data, y, judges = self._split(data, y, X_val, y_val, random_state)
+            stopping = EarlyStopping(*judges, self.n_iter_no_change, self.tol)
         mass = y.mass()
         outputs = self._fitted_outputs(y, mass)
         double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
 
         def fitted(coef, intercept):
-            """The attributes that predictions need."""
-            return {
-                "coef_": coef,
-                "intercept_": intercept,
-                "classes_": y.classes,
-                "loss_": y.loss,
-                "_kind": y.kind,
-            }
+            return self._fitted(y, coef, intercept)
 
         training = train(
             data,
@@ -247,9 +326,18 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 "solver": self.solver,
                 "tol": self.tol,
                 "max_iter": self.max_iter,
+                "stochastic": {
+                    **self._stochastic_options(),
+                    "batch_size": self._rows_per_batch(data.shape[0]),
+                    "shuffle": bool(self.shuffle),
+                    "n_iter_no_change": self.n_iter_no_change,
+                    "random_state": random_state,
+                },
             },
             lambda result, found: callbacks(result, lambda: fitted(*found())),
+            stopping,
         )
+        self._stream, self._seen = None, training.moments
         for name, value in fitted(training.coef, training.intercept).items():
             setattr(self, name, value)
         self._store(training)
@@ -262,6 +350,121 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
         kept, y = y.with_weight()
         return MemoryData(X[kept]), y
+
+    def _split(self, data, y, X_val, y_val, random_state):
+        """(data, y, what early stopping judges by): as given, or held out."""
+        if X_val is not None:
+            X_val = self._validate_X(X_val, reset=False)
+            return data, y, (MemoryData(X_val), encode_like(y, y_val, X_val.shape[0]))
+        kept, held_out = split_rows(y, self.validation_fraction, random_state)
+        judges = data.taken(held_out), y.taken(held_out)
+        return data.taken(kept), y.taken(kept), judges
+
+    @staticmethod
+    def _fitted(y, coef, intercept):
+        """The attributes that predictions need."""
+        return {
+            "coef_": coef,
+            "intercept_": intercept,
+            "classes_": y.classes,
+            "loss_": y.loss,
+            "_kind": y.kind,
+            "_known_y": y.without_rows(),
+        }
+
+    def _stochastic_options(self):
+        """Of ``StochasticDescent``."""
+        names = ("learning_rate", "learning_rate_init", "power_t", "momentum", "beta_1", "beta_2")
+        flags = ("nesterovs_momentum", "average")
+        return {
+            **{name: getattr(self, name) for name in (*names, "epsilon")},
+            **{name: bool(getattr(self, name)) for name in flags},
+        }
+
+    def _rows_per_batch(self, n_samples):
+        return min(BATCH_SIZE if self.batch_size == "auto" else self.batch_size, n_samples)
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Go on fitting, with one epoch on a batch of the data.
+
+        Adam, or SGD with momentum if ``solver="sgd"``, in steps of ``batch_size`` rows. What
+        solvers know of all data beforehand is what has been seen so far: the penalty weighs
+        1 / (C times the weight of all rows seen), features are scaled by the mean and the variance
+        of all rows seen. After ``fit`` it starts from its coefficients.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets. The first call decides for all others what kind they are.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come. Needed in the first call, unless y has columns or
+            ``fit`` came before; then the same or None.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+            Weights >= 0, as in ``fit``.
+
+        Returns
+        -------
+        self : SoftmaxClassifier
+            The estimator; ``objective_`` is the mean over the batches of this call, each before its
+            step, ``n_iter_`` the number of calls.
+
+        Raises
+        ------
+        ValueError
+            As in ``fit``; if ``classes`` are missing, or are not those of earlier calls; if y has
+            others.
+        """
+        self._check_parameters()
+        first = getattr(self, "_stream", None) is None and not hasattr(self, "coef_")
+        X = self._validate_X(X, reset=first)
+        if getattr(self, "_stream", None) is None:
+            self._begin_stream(X, y, classes)
+        stream = self._stream
+        if classes is not None and not np.array_equal(np.unique(classes), stream.known.classes):
+            raise ValueError(
+                f"'classes' must be those of earlier calls, {stream.known.classes.tolist()}, or "
+                f"None; got {np.asarray(classes).tolist()}. For other classes start anew, with a "
+                "clone."
+            )
+        y = encode_like(stream.known, y, X.shape[0], sample_weight)
+        stream.update(
+            X,
+            y,
+            self.C,
+            bool(self.fit_intercept),
+            self._rows_per_batch(X.shape[0]),
+            bool(self.shuffle),
+            effective_n_threads(),
+        )
+        coef, intercept = stream.found()
+        dtype = np.float64 if self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8 else "f4"
+        for name, value in self._fitted(y, coef.astype(dtype), intercept.astype(dtype)).items():
+            setattr(self, name, value)
+        self.history_ = {name: np.array(values) for name, values in stream.history.items()}
+        self.objective_, self.optimality_gap_ = float(self.history_["objective"][-1]), np.inf
+        self.n_iter_ = np.array([len(self.history_["objective"])], dtype=np.int32)
+        self.solver_ = stream.rule
+        return self
+
+    def _begin_stream(self, X, y, classes):
+        """What is known before the first batch: from ``classes``, from ``fit``, or from y."""
+        seen = getattr(self, "_seen", None)
+        if hasattr(self, "coef_"):
+            known = self._known_y
+            start = self.coef_, np.nan_to_num(self.intercept_, posinf=0.0, neginf=0.0)
+        else:
+            known = encode_first(y, X.shape[0], self.loss, self.class_weight, classes)
+            start = np.zeros((known.n_outputs, X.shape[1])), np.zeros(known.n_outputs)
+        self._stream = Stream(
+            known,
+            *start,
+            "sgd" if self.solver == "sgd" else "adam",
+            self._stochastic_options(),
+            check_random_state(self.random_state),
+            seen,
+        )
 
     def _check_parameters(self):
         """Ranges of the parameters, each with a message of its own."""
@@ -287,7 +490,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             "0 for now: no solver here handles the L1 penalty yet (LogisticRegression's saga does)",
         )
         require(isinstance(self.fit_intercept, (bool, np.bool_)), "fit_intercept", "True or False")
-        solvers = ["auto", *SOLVERS]
+        solvers = ["auto", *SOLVERS, *STOCHASTIC_SOLVERS]
         require(
             isinstance(self.solver, str) and self.solver in solvers,
             "solver",
@@ -295,7 +498,42 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         )
         require(is_integer(self.max_iter) and self.max_iter >= 1, "max_iter", "an integer >= 1")
         require(is_number(self.tol) and 0 <= self.tol < np.inf, "tol", "a finite number >= 0")
-        require(isinstance(self.warm_start, (bool, np.bool_)), "warm_start", "True or False")
+        flags = ("warm_start", "shuffle", "nesterovs_momentum", "average", "early_stopping")
+        for name in flags:
+            require(isinstance(getattr(self, name), (bool, np.bool_)), name, "True or False")
+        require(
+            (isinstance(self.batch_size, str) and self.batch_size == "auto")
+            or (is_integer(self.batch_size) and self.batch_size >= 1),
+            "batch_size",
+            "an integer >= 1 or 'auto'",
+        )
+        schedules = ["constant", "invscaling", "adaptive"]
+        require(
+            isinstance(self.learning_rate, str) and self.learning_rate in schedules,
+            "learning_rate",
+            f"one of {schedules} (the number is 'learning_rate_init')",
+        )
+        for name in ("learning_rate_init", "epsilon"):
+            value = getattr(self, name)
+            require(is_number(value) and 0 < value < np.inf, name, "a finite number > 0")
+        require(
+            is_number(self.power_t) and 0 <= self.power_t < np.inf,
+            "power_t",
+            "a finite number >= 0",
+        )
+        for name in ("momentum", "beta_1", "beta_2"):
+            value = getattr(self, name)
+            require(is_number(value) and 0 <= value < 1, name, "a number in [0, 1)")
+        require(
+            is_number(self.validation_fraction) and 0 < self.validation_fraction < 1,
+            "validation_fraction",
+            "a number in (0, 1)",
+        )
+        require(
+            is_integer(self.n_iter_no_change) and self.n_iter_no_change >= 1,
+            "n_iter_no_change",
+            "an integer >= 1",
+        )
 
     def _validate_X(self, X, reset, finite=True):
         """X as an array or CSR of a dtype that the fused pass reads; remembers the one it had.
@@ -369,6 +607,15 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 "The classes are separable and nothing is penalised (C=inf): the objective goes to "
                 f"0 as the coefficients grow without bound. {training.solver} stopped at objective "
                 f"{training.objective:.2g}; choose a finite 'C' for a minimum that exists.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        elif training.failed and training.solver in STOCHASTIC_SOLVERS:
+            result = training.failed[0]
+            warnings.warn(
+                f"{training.solver} stopped after {result.n_iter} epochs ({result.message}). "
+                "Increase 'max_iter' or 'tol', change 'learning_rate_init', or take solver='auto', "
+                "which needs no learning rate.",
                 ConvergenceWarning,
                 stacklevel=3,
             )

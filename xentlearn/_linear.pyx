@@ -45,6 +45,7 @@ from scipy import sparse
 
 
 cdef extern from "_kernels/targets.h" nogil:
+    void XENT_PREFETCH(const void* address)
     int XENT_N_TARGETS
     const char* xent_target_names[]
     int xent_best_target()
@@ -58,7 +59,8 @@ cdef extern from "_kernels/products.h" nogil:
         int lanes
         void (*pack)(
             Py_ssize_t n_classes, Py_ssize_t n_features, Py_ssize_t depth,
-            const double* coef, void* packed) noexcept nogil
+            const double* coef, Py_ssize_t feature_step, Py_ssize_t class_step,
+            void* packed) noexcept nogil
         void (*product)(
             Py_ssize_t m, Py_ssize_t n_classes, Py_ssize_t depth,
             const void* a, Py_ssize_t a_row, const void* packed,
@@ -122,7 +124,9 @@ cdef enum:
     SHARED_BYTES = 2 * 1024 * 1024  # of residuals, where all threads share one total
     MOST_ENTRIES = 4096             # of CSR that are converted at a time
     ENTRIES_KNOWN = 16              # of the next rows, which the products may look at
+    ROWS_PER_SLOT = 64              # of a batch: it is small, and totals are as large as ever
     ALIGNMENT = 64                  # bytes in the widest vector
+    LINE_BYTES = 64                 # in a line of the caches
 
 
 # ---- X -------------------------------------------------------------------------------------------
@@ -138,8 +142,11 @@ cdef struct Matrix:
     const int64_t* indptr       # CSR; NULL for a dense X
     const void* indices
     bint long_indices           # 64-bit ones
+    Py_ssize_t n_entries
+    const Py_ssize_t* order     # which rows; NULL: as they are
     # what depends on the CPU target in use:
     Py_ssize_t depth            # dense: features, or the lanes of a vector if there are fewer
+    Py_ssize_t room_itemsize    # of the dtype that is computed in
     xent_gather gather          # what copies numbers into shape; NULL: they are used where they lie
 
 
@@ -174,15 +181,35 @@ cdef Matrix block_of(
     ``room`` is zero behind the features.
     """
     cdef Matrix block = X[0]
+    cdef const char* source
+    cdef Py_ssize_t i, at
     block.n_rows = n_rows
-    if X.indptr != NULL:
+    if X.order != NULL:
+        block.order = X.order + first
+    elif X.indptr != NULL:
         block.indptr = X.indptr + first
+    else:
+        block.data = <const char*> X.data + first * X.row * X.itemsize
+    if X.indptr != NULL or X.gather == NULL:
         return block
-    block.data = <const char*> X.data + first * X.row * X.itemsize
-    if X.gather != NULL:
+    if X.order == NULL:
         X.gather(n_rows, X.n_features, block.data, X.row, X.column, room, X.depth)
-        block.data, block.row = room, X.depth
+    else:
+        for i in range(n_rows):
+            if i + 1 < n_rows and X.column == 1:   # the next row lies anywhere: ask for it early
+                source = <const char*> X.data + block.order[i + 1] * X.row * X.itemsize
+                for at in range(X.n_features * X.itemsize // LINE_BYTES):
+                    XENT_PREFETCH(source + at * LINE_BYTES)
+            source = <const char*> X.data + block.order[i] * X.row * X.itemsize
+            X.gather(
+                1, X.n_features, source, 0, X.column, room + i * X.depth * X.room_itemsize, 0)
+    block.data, block.row = room, X.depth
     return block
+
+
+cdef inline Py_ssize_t stored_row(const Matrix* X, Py_ssize_t i) noexcept nogil:
+    """Where row i of a CSR block is."""
+    return i if X.order == NULL else X.order[i]
 
 
 cdef struct Entries:
@@ -193,9 +220,9 @@ cdef struct Entries:
 
 
 cdef Entries entries_of(
-    const Matrix* X, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t n_all, char* room,
+    const Matrix* X, Py_ssize_t begin, Py_ssize_t end, char* room,
 ) noexcept nogil:
-    """The CSR entries from ``begin`` on, of ``n_all``: to ``end``, or as many as fit."""
+    """The CSR entries from ``begin`` on: to ``end``, or as many as fit."""
     cdef:
         Entries entries
         int32_t* short_indices = <int32_t*> room
@@ -206,7 +233,7 @@ cdef Entries entries_of(
         entries.count = min(entries.count, <Py_ssize_t> MOST_ENTRIES)
     entries.data = <const char*> X.data + begin * X.itemsize
     entries.indices = <const int32_t*> X.indices + begin
-    entries.known = min(end + ENTRIES_KNOWN, n_all) - begin
+    entries.known = min(end + ENTRIES_KNOWN, X.n_entries) - begin
     if X.gather != NULL:
         X.gather(1, entries.count, entries.data, 0, 1, data, 0)
         entries.data = data
@@ -230,7 +257,10 @@ cdef struct Pass:
     Py_ssize_t n_outputs
     Py_ssize_t width                    # of a row of logits: n_outputs, padded to whole vectors
     Py_ssize_t n_at_once                # rows per block
+    Py_ssize_t first                    # which row of the target the first row of X has
+    Py_ssize_t most_slots               # ranges of rows with totals of their own
     Py_ssize_t total_row                # distance between the rows of a total
+    bint by_output                      # dense: both are [n_outputs, n_features]
     const void* coef
     const void* intercept
     const void* coef_direction          # NULL unless the product has a direction
@@ -244,7 +274,7 @@ cdef void block_logits(
     """logits = X coef + intercept."""
     cdef:
         Py_ssize_t width = task.width
-        Py_ssize_t i, at
+        Py_ssize_t i, at, end
         Entries entries
     for i in range(X.n_rows):
         memcpy(logits + i * width, intercept, width * sizeof(floating))
@@ -253,9 +283,9 @@ cdef void block_logits(
             X.n_rows, task.n_outputs, X.depth, X.data, X.row, coef, logits, width)
         return
     for i in range(X.n_rows):
-        at = X.indptr[i]
-        while at < X.indptr[i + 1]:
-            entries = entries_of(X, at, X.indptr[i + 1], X.indptr[X.n_rows], room)
+        at, end = X.indptr[stored_row(X, i)], X.indptr[stored_row(X, i) + 1]
+        while at < end:
+            entries = entries_of(X, at, end, room)
             task.products.sparse_product(
                 width, entries.count, entries.known, entries.data, entries.indices, coef, width,
                 logits + i * width)
@@ -293,7 +323,7 @@ cdef double block_residual(
             task, X, task.coef_direction, <const floating*> task.intercept_direction, direction,
             room)
     process_rows(
-        task.target, task.product, first, X.n_rows, logits, layout, direction, layout,
+        task.target, task.product, task.first + first, X.n_rows, logits, layout, direction, layout,
         loss, 1, residual, residual_layout, scratch)
     if loss != NULL:
         for i in range(X.n_rows):
@@ -313,7 +343,7 @@ cdef void block_gradient(
     """total += X^T residual, a part of it: dense features, or for CSR outputs, [begin, end)."""
     cdef:
         Py_ssize_t width = task.width
-        Py_ssize_t i, at
+        Py_ssize_t i, at, row_end
         Entries entries
     if X.indptr == NULL:
         task.products.product_to_total(
@@ -321,9 +351,9 @@ cdef void block_gradient(
             residual, width, total + begin, task.total_row)
         return
     for i in range(X.n_rows):
-        at = X.indptr[i]
-        while at < X.indptr[i + 1]:
-            entries = entries_of(X, at, X.indptr[i + 1], X.indptr[X.n_rows], room)
+        at, row_end = X.indptr[stored_row(X, i)], X.indptr[stored_row(X, i) + 1]
+        while at < row_end:
+            entries = entries_of(X, at, row_end, room)
             task.products.sparse_product_to_total(
                 end - begin, entries.count, entries.known, entries.data, entries.indices,
                 residual + i * width + begin, total + begin, task.total_row)
@@ -429,11 +459,46 @@ cdef double sum_together(
     return loss
 
 
+cdef inline void add_to(Py_ssize_t n, const double* values, double* totals) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        totals[i] += values[i]
+
+
+cdef transposed_sums(const Pass* task, double[:, ::1] totals, int n_threads):
+    """The totals of all ranges together, as [n_features, n_outputs]."""
+    cdef:
+        bint dense = task.X.indptr == NULL
+        Py_ssize_t n_features = task.X.n_features, n_outputs = task.n_outputs
+        Py_ssize_t n_totals = n_outputs if dense else n_features
+        Py_ssize_t i, k, slot
+        double total
+        double[:, ::1] result = np.empty((n_features, n_outputs))
+
+    for i in prange(
+        n_totals, nogil=True, schedule="static", num_threads=n_threads,
+        use_threads_if=n_threads > 1,
+    ):
+        for k in range(n_features if dense else n_outputs):
+            total = totals[0, i * task.total_row + k]
+            for slot in range(1, totals.shape[0]):
+                total = total + totals[slot, i * task.total_row + k]
+            if dense:
+                result[k, i] = total
+            else:
+                result[i, k] = total
+    return np.asarray(result)
+
+
 cdef sum_rows(
     const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches, char[:, ::1] rooms,
     dict memory,
 ):
-    """(loss, coef result, intercept result): float64, [n_features, n_outputs] and [n_outputs]."""
+    """(loss, coef result, intercept result): float64, [n_features, n_outputs] and [n_outputs].
+
+    The first of them [n_outputs, n_features] if the task is ``by_output``: dense X only, and where
+    the next evaluation will write over it.
+    """
     cdef:
         const Matrix* X = task.X
         bint dense = X.indptr == NULL
@@ -441,16 +506,16 @@ cdef sum_rows(
         Py_ssize_t n_totals = n_outputs if dense else X.n_features
         Py_ssize_t per_total = max(1, n_totals * task.total_row)
         Py_ssize_t n_blocks = (X.n_rows + task.n_at_once - 1) // task.n_at_once
-        Py_ssize_t n_slots = max(1, min(n_blocks, <Py_ssize_t> N_SLOTS))
+        Py_ssize_t n_slots = max(1, min(n_blocks, task.most_slots))
         Py_ssize_t most_slots = SLOT_BYTES // (8 * per_total)
         Py_ssize_t blocks_together = max(
             1, SHARED_BYTES // (task.n_at_once * task.width * <Py_ssize_t> sizeof(floating)))
         # CSR of few outputs has nothing to share out
         bint together = n_slots > most_slots and (dense or task.width > task.products.lanes)
-        Py_ssize_t i, k, slot
-        double loss, total
+        Py_ssize_t slot
+        double loss
         double[:, ::1] totals, intercept_totals
-        double[:, ::1] result = np.empty((X.n_features, n_outputs))
+        double[::1] intercept_result = np.zeros(n_outputs)
 
     n_slots = 1 if together else min(n_slots, max(2, most_slots))
     totals = reused(memory, "totals", (n_slots, per_total), np.float64)
@@ -466,23 +531,16 @@ cdef sum_rows(
         intercept_totals = np.zeros((n_slots, task.width + 1))
         loss = sum_ranges[floating](task, buffers, scratches, rooms, totals, intercept_totals)
 
-    for i in prange(
-        n_totals, nogil=True, schedule="static", num_threads=rooms.shape[0],
-        use_threads_if=rooms.shape[0] > 1,
-    ):
-        for k in range(X.n_features if dense else n_outputs):
-            total = totals[0, i * task.total_row + k]
-            for slot in range(1, n_slots):
-                total = total + totals[slot, i * task.total_row + k]
-            if dense:
-                result[k, i] = total
-            else:
-                result[i, k] = total
-    return (
-        loss,
-        np.asarray(result),
-        np.asarray(intercept_totals)[:, :n_outputs].sum(axis=0),
-    )
+    if task.by_output:
+        # in place: for a batch one more copy takes as long as its logits
+        for slot in range(1, n_slots):
+            add_to(per_total, &totals[slot, 0], &totals[0, 0])
+        coef_result = np.asarray(totals)[0].reshape(n_outputs, -1)[:, :X.n_features]
+    else:
+        coef_result = transposed_sums(task, totals[:n_slots], rooms.shape[0])
+    for slot in range(intercept_totals.shape[0]):
+        add_to(n_outputs, &intercept_totals[slot, 0], &intercept_result[0])
+    return loss, coef_result, np.asarray(intercept_result)
 
 
 # ---- From Python ---------------------------------------------------------------------------------
@@ -534,6 +592,7 @@ cdef class DesignMatrix:
             self.matrix.indices = address(arrays[1])
             self.matrix.long_indices = arrays[1].dtype.itemsize == 8
             self.matrix.indptr = <const int64_t*> address(arrays[2])
+            self.matrix.n_entries = arrays[0].size
         else:
             if any(stride % X.itemsize for stride in X.strides) or not X.flags.aligned:
                 X = np.ascontiguousarray(X)
@@ -562,6 +621,61 @@ cdef class DesignMatrix:
         intercept_gradient : ndarray of shape (n_outputs,), float64
         """
         return self.evaluate(target, LOSS_GRADIENT, coef, intercept, None, None, n_threads)
+
+    def batch_loss_gradient(
+        self, EncodedTarget target, const Py_ssize_t[::1] order, Py_ssize_t begin, Py_ssize_t end,
+        coef, intercept, int n_threads,
+    ):
+        """As ``loss_gradient``, of the rows [begin, end) in the given order.
+
+        Parameters
+        ----------
+        target : EncodedTarget
+            Of the rows in that order.
+        order : ndarray of shape (n_rows,), intp, or None
+            Which row of X comes when; None: as they are.
+        begin, end : int
+        coef : ndarray of shape (n_outputs, n_features), for CSR (n_features, n_outputs), float64
+        intercept : ndarray of shape (n_outputs,), float64
+        n_threads : int
+
+        Returns
+        -------
+        loss : float
+        coef_gradient : ndarray of the shape of ``coef``, float64
+            Of dense X where the next evaluation will write over it.
+        intercept_gradient : ndarray of shape (n_outputs,), float64
+        """
+        assert target.n_rows == self.n_rows and target.dtype == self.dtype
+        assert 0 <= begin < end <= self.n_rows
+        cdef:
+            Matrix X
+            Pass task
+            Py_ssize_t n_rows = end - begin
+            bint dense = self.matrix.indptr == NULL
+        self.prepare(&task, &X, len(intercept))
+        task.target, task.product, task.first = &target.rows, LOSS_GRADIENT, begin
+        task.by_output = dense
+        X.n_rows = n_rows
+        if order is not None:
+            X.order = &order[begin]
+            X.gather = xent_gather_for(X.stored, _target) if dense else X.gather
+        elif dense:
+            X.data = <const char*> X.data + begin * X.row * X.itemsize
+        else:
+            X.indptr += begin
+        # as many ranges as pay for adding up their totals; blocks share the rows evenly
+        task.most_slots = max(1, min(task.most_slots, n_rows // ROWS_PER_SLOT))
+        task.n_at_once = min(
+            task.n_at_once, padded_to(8, (n_rows + task.most_slots - 1) // task.most_slots))
+        coefs, intercepts = (
+            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept(&task, intercept))
+        task.coef, task.intercept = address(coefs), address(intercepts)
+        task.coef_direction = task.intercept_direction = NULL
+        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads))
+        if self.dtype == np.float32:
+            return sum_rows[float](&task, buffers, scratches, rooms, self._memory)
+        return sum_rows[double](&task, buffers, scratches, rooms, self._memory)
 
     def hessian_product(
         self, EncodedTarget target, coef, intercept, coef_direction, intercept_direction,
@@ -648,6 +762,8 @@ cdef class DesignMatrix:
         task.width = padded_to(lanes, n_outputs)
         task.total_row = task.width
         task.n_at_once = XENT_MOST_DEEP
+        task.first, task.most_slots, task.by_output = 0, N_SLOTS, False
+        X.room_itemsize = self.dtype.itemsize
         if X.indptr == NULL:
             task.total_row = X.depth = max(X.n_features, lanes)
             rows = min(
@@ -681,6 +797,7 @@ cdef class DesignMatrix:
             self.dtype)
         task.products.pack(
             task.n_outputs, X.n_features, X.depth, <const double*> address(values.base),
+            1 if task.by_output else task.n_outputs, X.n_features if task.by_output else 1,
             <void*> address(tiles))
         return tiles
 
@@ -745,7 +862,7 @@ cdef Py_ssize_t useful_threads(const Pass* task, Py_ssize_t n_threads) noexcept:
     are busy otherwise, waiting for it costs many times the pass.
     """
     cdef const Matrix* X = task.X
-    if X.indptr == NULL and <double> X.n_rows * X.depth * task.width < 1e7:
+    if X.indptr == NULL and <double> X.n_rows * X.depth * task.width < 1e6:
         return 1
     return max(1, min(n_threads, (X.n_rows + task.n_at_once - 1) // task.n_at_once))
 

@@ -9,7 +9,6 @@ import contextlib
 import functools
 
 import numpy as np
-from scipy import sparse
 
 from ._parts import Parts
 from ._preconditioner import (
@@ -109,12 +108,12 @@ class LinearObjective:
         n_alternatives = 2 if mass.ndim == 2 else self.n_outputs
         self.value_scale = 1e-6 * self.mass.sum() * np.log(n_alternatives)
 
-        mean, variance = rows.moments(n_threads)
-        self.mean = mean if fit_intercept else np.zeros(self.n_features)
-        self._is_sparse = sparse.issparse(rows.sample.X)
+        self.moments = moments = rows.moments(n_threads)
+        self._is_sparse = moments.is_sparse
+        self.mean = moments.mean if fit_intercept else np.zeros(self.n_features)
+        self._variance = moments.variance  # of sparse X the mean square
         if not fit_intercept and not self._is_sparse:
-            variance = variance + mean**2
-        self._variance = variance
+            self._variance = self._variance + moments.mean**2
 
     @functools.cached_property
     def preconditioner(self):
@@ -286,6 +285,22 @@ class LinearObjective:
                 self.l2_reg + self.extra[:, 0],
                 all(part.couples for _, part in self.target.parts),
             )
+
+    # ---- Batch by batch ----------------------------------------------------------------------
+
+    @property
+    def by_output(self):
+        """Whether coefficients of batches are (n_outputs, n_features)."""
+        return not self._is_sparse
+
+    @functools.cached_property
+    def inverse_spread(self):
+        """1 / standard deviation of each feature, about; 0 of constant ones."""
+        return self.moments.inverse_spread(self.fit_intercept, self.l2_reg, self.rows.dtype)
+
+    def batches(self, order, size):
+        """The rows in the given order, in batches (``_rows.py``)."""
+        return self.rows.batches(order, size, self.offset, self.n_threads)
 
     # ---- A path to hard minima ---------------------------------------------------------------
 

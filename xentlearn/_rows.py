@@ -5,7 +5,7 @@ An objective (``_objective.py``) asks for these sums and for a sample of rows to
 they are.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +14,6 @@ from ._centred import CentredX, is_wide
 from ._linear import DesignMatrix
 from ._loss import proba
 from ._preconditioner import (
-    computing_dtype,
     hessian_sum,
     mean_extremes,
     rows_by_weight,
@@ -27,10 +26,76 @@ SMALL_WORK = 4_000_000
 # Of the intercept's own Newton step: multiply-adds, and numbers at a time.
 STEP_WORK = 2e9
 STEP_NUMBERS = 1_000_000
+MOST_CURVATURE = 0.25  # of a row's loss in a logit
+CONSTANT = 8  # roundings of its mean: a spread of no more is that of a constant feature
 # Of the rows that stand for all of them where those are in shards: numbers (128 MB in float32) and
 # rows. MNIST, from 30,000 of its 60,000 rows, takes as many iterations as from all of them.
 SAMPLE_NUMBERS = 32_000_000
 SAMPLE_ROWS = 100_000
+
+
+@dataclass
+class Moments:
+    """Weighted moments of the features; the sum of two is that of the rows of both.
+
+    Attributes
+    ----------
+    weight : float
+        Sum of the weights.
+    mean, variance : ndarray of shape (n_features,)
+        For sparse X the second is the mean square.
+    is_sparse : bool
+    """
+
+    weight: float
+    mean: np.ndarray
+    variance: np.ndarray
+    is_sparse: bool
+
+    def __add__(self, other):
+        if self.is_sparse != other.is_sparse:
+            return self._squared() + other._squared()
+        # Chan, Golub and LeVeque, The American Statistician 37 (1983)
+        weight = self.weight + other.weight
+        share = other.weight / weight if weight > 0 else 0.0
+        change = other.mean - self.mean
+        variance = (1 - share) * self.variance + share * other.variance
+        if not self.is_sparse:
+            variance = variance + share * (1 - share) * change**2
+        return Moments(weight, self.mean + share * change, variance, self.is_sparse)
+
+    def _squared(self):
+        """As those of sparse X."""
+        square = self.variance if self.is_sparse else self.variance + self.mean**2
+        return Moments(self.weight, self.mean, square, True)
+
+    def inverse_spread(self, fit_intercept, l2_reg, dtype):
+        """1 / standard deviation of each feature; 0 of those that are constant, but for rounding.
+
+        Those would be moved by nothing but the rounding of their gradient. Without an intercept,
+        where features cannot be centred, it is 1 / root mean square. Of features that hardly vary
+        it is less: there the penalty is most of the curvature, and it must not be more in such
+        units than the loss is in those of the others. On MNIST / 255 sgd would diverge.
+        """
+        square = self.variance
+        if fit_intercept and self.is_sparse:
+            square = np.maximum(square - self.mean**2, 0.0)
+        elif not fit_intercept and not self.is_sparse:
+            square = square + self.mean**2
+        spread = np.sqrt(square)
+        varies = spread > CONSTANT * np.finfo(dtype).eps * np.abs(self.mean)
+        most = np.sqrt(square + l2_reg / MOST_CURVATURE)
+        return np.where(varies, 1.0 / np.where(varies, most, 1.0), 0.0)
+
+
+def moments_of(X, weight, n_threads=1):
+    """``Moments`` of rows of X with their weights; zeros where there is no weight."""
+    total, is_sparse = weight.sum(), sparse.issparse(X)
+    if total > 0:
+        mean, variance = weighted_moments(X, weight, n_threads)
+    else:
+        mean, variance = np.zeros((2, X.shape[1]))
+    return Moments(float(total), mean, variance, is_sparse)
 
 
 class MemoryRows:
@@ -39,10 +104,9 @@ class MemoryRows:
     Parameters
     ----------
     X : ndarray or CSR of shape (n_rows, n_features)
-    target : EncodedTarget
-        Targets and weights, in the dtype that X is computed in.
-    weight : ndarray of shape (n_rows,)
-        Weights of the rows, for the moments of X.
+    y : EncodedY
+    outputs : ndarray of int
+        Which of its outputs.
     design : DesignMatrix or None, default=None
         X as the fused pass reads it, where it is at hand.
 
@@ -51,15 +115,20 @@ class MemoryRows:
     n_rows, n_features : int
     dtype : dtype
         What is computed in.
+    target : EncodedTarget
+    weight : ndarray of shape (n_rows,)
+        Weights of the rows, for the moments of X.
     sample : MemoryRows
         Rows in memory that stand for all: here all of them.
     """
 
-    def __init__(self, X, target, weight, design=None):
-        self.X, self.target, self.weight = X, target, weight
+    def __init__(self, X, y, outputs, design=None):
+        self.X, self.y, self.outputs = X, y, outputs
         self.design = DesignMatrix(X) if design is None else design
         self.n_rows, self.n_features = X.shape
         self.dtype = self.design.dtype
+        self.target = y.kernel_target(self.dtype, outputs)
+        self.weight = y.row_weight
         self.sample = self
         self._centred_Xs = {}
 
@@ -77,8 +146,8 @@ class MemoryRows:
         )
 
     def moments(self, n_threads):
-        """Weighted mean of each feature, and variance; for sparse X its mean square."""
-        return weighted_moments(self.X, self.weight, n_threads)
+        """``Moments`` of the features."""
+        return moments_of(self.X, self.weight, n_threads)
 
     def extremes(self, mean):
         """Largest and smallest value of each feature, at least and at most ``mean``."""
@@ -159,6 +228,54 @@ class MemoryRows:
                 hessian += (weighted * (1 - p)).sum(axis=0)
         return hessian, total
 
+    def batches(self, order, size, offset, n_threads):
+        """The rows in batches; see ``Batches``."""
+        return Batches(self, order, size, offset, n_threads)
+
+
+class Batches:
+    """Rows in some order, and batch by batch the gradient of the sum of their losses.
+
+    Parameters
+    ----------
+    rows : MemoryRows
+    order : ndarray of shape (n_rows,), intp, or None
+        None: as they are.
+    size : int
+        Rows in a batch; the last one may have fewer.
+    offset : ndarray of shape (n_outputs,)
+        Added to the logits of every row.
+    n_threads : int
+    """
+
+    def __init__(self, rows, order, size, offset, n_threads):
+        self._design, self._order, self._offset = rows.design, order, offset
+        # targets are shuffled once; X, which is wider, is gathered batch by batch
+        y = rows.y if order is None else rows.y.taken(order)
+        self._target = y.kernel_target(rows.dtype, rows.outputs)
+        self._cumulated = np.concatenate([[0.0], np.cumsum(y.row_weight)])
+        self._slices = [(at, min(at + size, rows.n_rows)) for at in range(0, rows.n_rows, size)]
+        self._n_threads = n_threads
+
+    def __len__(self):
+        return len(self._slices)
+
+    def weight(self, i):
+        """Sum of the weights of batch ``i``."""
+        begin, end = self._slices[i]
+        return float(self._cumulated[end] - self._cumulated[begin])
+
+    def loss_gradient(self, i, coef, intercept):
+        """As ``DesignMatrix.batch_loss_gradient``, of batch ``i``."""
+        return self._design.batch_loss_gradient(
+            self._target,
+            self._order,
+            *self._slices[i],
+            coef,
+            intercept + self._offset,
+            self._n_threads,
+        )
+
 
 class MemoryData:
     """X in memory, from which objectives get their rows.
@@ -171,17 +288,22 @@ class MemoryData:
 
     def __init__(self, X):
         self.X, self.shape = X, X.shape
-        self._design = self._centred = None
+        self._design = self._centred = self._moments = None
 
     @property
     def is_sparse(self):
         """Whether the rows are CSR; known once they are prepared."""
         return sparse.issparse(self.X)
 
+    def taken(self, rows):
+        """The chosen rows, copied."""
+        return MemoryData(self.X[rows])
+
     def prepare(self, y, fit_intercept, work):
         """Centre small X, and rotate wide X; ``work`` is the multiply-adds of a pass."""
         if work <= SMALL_WORK or is_wide(self.X):
             self._centred = CentredX(self.X, y.row_weight, fit_intercept)
+            self._moments = moments_of(self.X, y.row_weight)
             self.X, self._design = self._centred.X, None
 
     def to_fit(self, coef, intercept):
@@ -192,12 +314,15 @@ class MemoryData:
         """(coef, intercept) for the features of the original, from those for the rows."""
         return self._centred.from_fit(coef, intercept) if self._centred else (coef, intercept)
 
+    def moments(self, of_rows):
+        """Moments of the features of the original, from those of the rows."""
+        return of_rows if self._moments is None else self._moments
+
     def rows(self, y, outputs):
         """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
         if self._design is None:
             self._design = DesignMatrix(self.X)
-        target = y.kernel_target(self._design.dtype, outputs)
-        return MemoryRows(self.X, target, y.row_weight, self._design)
+        return MemoryRows(self.X, y, outputs, self._design)
 
 
 # ---- In shards -----------------------------------------------------------------------------------
@@ -209,41 +334,24 @@ class Survey:
 
     Attributes
     ----------
-    weight : float
-        Sum of the weights.
-    mean, spread : ndarray of shape (n_features,)
-        Weighted mean, and variance; for sparse X mean square.
+    moments : Moments
     most, least : ndarray of shape (n_features,)
         Of the rows that have a weight.
     sample : list
         Of pieces of the rows that stand for all: (number of the shard, X, EncodedY).
-    is_sparse : bool
     """
 
-    weight: float
-    mean: np.ndarray
-    spread: np.ndarray
+    moments: Moments
     most: np.ndarray
     least: np.ndarray
-    sample: list = field(default_factory=list)
-    is_sparse: bool = False
+    sample: list
 
     def __add__(self, other):
-        # Chan, Golub and LeVeque, The American Statistician 37 (1983)
-        weight = self.weight + other.weight
-        share = other.weight / weight if weight > 0 else 0.0
-        change = other.mean - self.mean
-        spread = (1 - share) * self.spread + share * other.spread
-        if not self.is_sparse:
-            spread = spread + share * (1 - share) * change**2
         return Survey(
-            weight,
-            self.mean + share * change,
-            spread,
+            self.moments + other.moments,
             np.maximum(self.most, other.most),
             np.minimum(self.least, other.least),
             self.sample + other.sample,
-            self.is_sparse,
         )
 
 
@@ -267,20 +375,18 @@ def survey(X, y, before, spacing, origin=0, n_threads=1):
     -------
     Survey
     """
-    weight, is_sparse = y.row_weight, sparse.issparse(X)
-    total = weight.sum()
-    if total > 0:
-        mean, spread = weighted_moments(X, weight, n_threads)
-        most, least = mean_extremes(X, weight, mean)
+    weight = y.row_weight
+    moments = moments_of(X, weight, n_threads)
+    if moments.weight > 0:
+        most, least = mean_extremes(X, weight, moments.mean)
     else:
-        mean, spread = np.zeros((2, X.shape[1]))
         most, least = np.full(X.shape[1], -np.inf), np.full(X.shape[1], np.inf)
     if spacing > 0:
         chosen, counts = rows_by_weight(weight, spacing, before)
         sample = X[chosen], y.taken(chosen, counts * spacing / weight[chosen])
     else:
         sample = X, y
-    return Survey(float(total), mean, spread, most, least, [(origin, *sample)], is_sparse)
+    return Survey(moments, most, least, [(origin, *sample)])
 
 
 def sample_spacing(shape, total_weight):
@@ -334,7 +440,7 @@ class ShardedRows:
 
     def moments(self, n_threads):
         """As in ``MemoryRows``."""
-        return self._survey.mean, self._survey.spread
+        return self._survey.moments
 
     def extremes(self, mean):
         """As in ``MemoryRows``."""
@@ -344,9 +450,8 @@ class ShardedRows:
 def sampled_rows(survey, y, outputs):
     """The rows of a survey's sample, as ``MemoryRows`` with the loss of ``y``."""
     pieces = sorted(survey.sample, key=lambda piece: piece[0])
-    stack = sparse.vstack if survey.is_sparse else np.concatenate
+    stack = sparse.vstack if survey.moments.is_sparse else np.concatenate
     X = stack([X for _, X, _ in pieces])
-    X = sparse.csr_array(X) if survey.is_sparse else X
+    X = sparse.csr_array(X) if survey.moments.is_sparse else X
     of_sample = replace(concatenated([piece for _, _, piece in pieces]), loss=y.loss)
-    target = of_sample.kernel_target(computing_dtype(X), outputs)
-    return MemoryRows(X, target, of_sample.row_weight)
+    return MemoryRows(X, of_sample, outputs)

@@ -100,6 +100,11 @@ class EncodedY:
                 arrays["entry_weight"] = arrays["entry_weight"] * factor[:, np.newaxis]
         return replace(self, **arrays)
 
+    def without_rows(self):
+        """What is known of rows still to come."""
+        nothing = dict.fromkeys(ARRAYS)
+        return replace(self, **{**nothing, "weight": np.zeros(0)})
+
     def with_weight(self):
         """(rows that have a weight, self restricted to them)."""
         weight = self.weight if self.entry_weight is None else self.entry_weight.max(axis=1)
@@ -115,9 +120,9 @@ class EncodedY:
         0s and of the 1s of each output.
         """
         if self.loss.proba_kind == "softmax":
-            mass = self._class_mass()
+            mass = self.class_mass()
         elif self.labels is not None:  # one-vs-rest
-            ones = self._class_mass()
+            ones = self.class_mass()
             mass = np.stack([ones.sum() - ones, ones], axis=1)
         else:
             mass = np.stack(self._entry_mass(), axis=1)
@@ -139,14 +144,15 @@ class EncodedY:
         of_missing = np.bincount(entries.col[missing], weight[missing], self.n_outputs)
         return np.maximum(total - ones - of_missing, 0.0), ones
 
-    def _class_mass(self):
+    def class_mass(self):
+        """Sums of the weights of the rows by class, before smoothing."""
         return class_mass(self.labels, self.values, self.weight, self.n_outputs)
 
     def logit_offset(self, outputs):
         """What ``logit_adjustment`` adds to the training logits of the chosen outputs, or None."""
         if self.loss.proba_kind == "sigmoid":
             return None
-        return self.loss.logit_offset(self._class_mass()[outputs])
+        return self.loss.logit_offset(self.class_mass()[outputs])
 
     def convex_start(self):
         """The same targets with the convex loss that a fit begins with, or None."""
@@ -285,6 +291,51 @@ def encode_like(known, y, n_samples, sample_weight=None):
             f"{found[new].tolist()[0]!r}. Name all classes at the start."
         )
     return _labels_like(known, counted, at[inverse], weight)
+
+
+def encode_first(y, n_samples, loss, class_weight=None, classes=None):
+    """What is known of all y to come from a first batch of it, and from all its classes.
+
+    Parameters
+    ----------
+    y, n_samples, loss
+        As in ``encode_y``.
+    class_weight : dict or None, default=None
+    classes : array-like of shape (n_classes,) or None, default=None
+        Not needed where y has columns.
+
+    Returns
+    -------
+    EncodedY
+        Of a few rows that stand for all.
+
+    Raises
+    ------
+    ValueError
+        If ``classes`` are missing or do not fit, or the weights need to know all of y.
+    """
+    if isinstance(class_weight, str):
+        raise ValueError(
+            "'class_weight' must be a dict by class label or None where y comes in batches, got "
+            f"{class_weight!r}, which needs all of y; "
+            "sklearn.utils.class_weight.compute_class_weight makes one from what you expect."
+        )
+    y, _ = _with_weight(y, n_samples, None)
+    if y.ndim == 1:
+        if classes is None:
+            raise ValueError(
+                "'classes' must be passed on the first call to partial_fit: all labels that y will "
+                "ever have, for example np.unique(y)."
+            )
+        classes = np.asarray(classes)
+        return encode_y(classes, len(classes), loss, class_weight)
+    y, weight = digest(y, n_samples)
+    weight[-y.shape[1] :] = 1.0  # a column may be still to come
+    if classes is not None and len(classes) != y.shape[1]:
+        raise ValueError(
+            f"'classes' must be the {y.shape[1]} columns of y or None, got {len(classes)}."
+        )
+    return encode_y(y, len(weight), loss, class_weight, weight)
 
 
 def digest(y, n_samples, sample_weight=None):

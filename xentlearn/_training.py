@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._objective import LinearObjective
-from ._solvers import SOLVERS
+from ._rows import Moments
+from ._solvers import SOLVERS, STOCHASTIC_SOLVERS
 from ._threads import effective_n_threads, sequential_blas
 
 # A fit of at most so many is over in milliseconds whatever is asked for: it is polished until
@@ -41,11 +42,13 @@ class Training:
     n_iter : int
         Iterations; of groups the most.
     history : dict
-        Lists by iteration, the start included; of groups as if they had been fitted side by side.
+        Lists by iteration; of groups as if they had been fitted side by side.
     failed : list of Result
         Of solvers that stopped early.
     separable : bool
         Whether some objective without a penalty goes to 0.
+    moments : Moments or None
+        Of the features; None where nothing was fitted.
     stopped_by : BaseException or None
         What broke the fit off; what was found until then is there.
     """
@@ -59,6 +62,7 @@ class Training:
     history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
     failed: list = field(default_factory=list)
     separable: bool = False
+    moments: Moments | None = None
     stopped_by: BaseException | None = None
 
 
@@ -85,7 +89,7 @@ def output_groups(n_features, outputs, apart, mass):
     return [outputs[begin : begin + size] for begin in range(0, len(outputs), size)]
 
 
-def train(data, y, mass, outputs, start, intercept, dtype, parameters, callback):
+def train(data, y, mass, outputs, start, intercept, dtype, parameters, callback, stopping=None):
     """Fit the outputs that have something to fit.
 
     Parameters
@@ -104,10 +108,12 @@ def train(data, y, mass, outputs, start, intercept, dtype, parameters, callback)
     dtype : dtype
         In which coefficients are stored.
     parameters : dict
-        "C", "fit_intercept", "solver", "tol", "max_iter", as in ``SoftmaxClassifier``.
+        "C", "fit_intercept", "solver", "tol", "max_iter", as in ``SoftmaxClassifier``; and
+        "stochastic", the options of stochastic solvers (``_solvers/_stochastic.py``).
     callback : callable
         ``callback(result, found)`` at the start and after each iteration, with ``found()`` the
         (coef, intercept) so far; what it returns says whether to stop.
+    stopping : EarlyStopping or None, default=None
 
     Returns
     -------
@@ -123,9 +129,15 @@ def train(data, y, mass, outputs, start, intercept, dtype, parameters, callback)
     n_threads = 1 if polish else effective_n_threads()
     convex_y, offset = y.convex_start(), y.logit_offset(outputs)
     convex_mass = None if convex_y is None else convex_y.mass()
-    options = {"tol": parameters["tol"], "max_iter": parameters["max_iter"], "polish": polish}
+    options = {"tol": parameters["tol"], "max_iter": parameters["max_iter"]}
+    stochastic = parameters["solver"] in STOCHASTIC_SOLVERS
+    if stochastic:
+        options.update(parameters["stochastic"])
+        convex_y = None  # noise leads away from bad starts as well
+    else:
+        options["polish"] = polish and stopping is None
     with sequential_blas:
-        if len(outputs):
+        if len(outputs) and not stochastic:
             data.prepare(y, parameters["fit_intercept"], work)
 
         def objective_of(y, mass, group):
@@ -142,7 +154,8 @@ def train(data, y, mass, outputs, start, intercept, dtype, parameters, callback)
             )
 
         results, bounds = [], []
-        apart = data.is_sparse and not y.loss.couples
+        together = y.loss.couples or stochastic or stopping is not None
+        apart = data.is_sparse and not together
         for group in output_groups(n_features, outputs, apart, mass):
             objective = objective_of(y, mass, group)
 
@@ -160,38 +173,47 @@ def train(data, y, mass, outputs, start, intercept, dtype, parameters, callback)
                 place(objective.start())
                 continue
             solver = _chosen(parameters["solver"], objective)
+            solve = STOCHASTIC_SOLVERS[solver] if stochastic else SOLVERS[solver]
             first, result = objective.start(), None
             if start is not None:
                 known = np.nan_to_num(start[1][group], posinf=0.0, neginf=0.0)
                 first = objective.pack(*data.to_fit(start[0][group], known))
             elif convex_y is not None:
                 convex = objective_of(convex_y, convex_mass, group)
-                result = SOLVERS[solver](convex, convex.start(), **options)
+                result = solve(convex, convex.start(), **options)
                 first = result.vector
             if result is None or result.stopped_by is None:
 
-                def watch(result, place=place):
+                def watch(result, place=place, group=group):
                     def found():
                         place(result.vector)
                         return coef.copy(), intercept.copy()
 
-                    return callback(result, found)
+                    stop = callback(result, found)
+                    if stopping is None:
+                        return stop
+                    place(result.vector)
+                    return stopping.stop(group, coef[group], intercept[group], n_threads) or stop
 
-                result = SOLVERS[solver](objective, first, callback=watch, **options)
+                result = solve(objective, first, callback=watch, **options)
             place(result.vector)
+            if stopping is not None and stopping.best is not None:
+                coef[group], intercept[group] = stopping.best
             value, gap = result.objective, np.inf
             if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
                 stored = coef[group].astype(np.float64), intercept[group].astype(np.float64)
                 value, gap = objective.optimality_gap(objective.pack(*data.to_fit(*stored)))
             results.append(result)
             bounds.append((value, value if gap == np.inf else gap * value / (1.0 + gap)))
-            training.solver = solver
+            training.solver, training.moments = solver, data.moments(objective.moments)
             training.stopped_by = result.stopped_by
             training.separable |= (
                 parameters["C"] == np.inf and result.objective < objective.value_scale
             )
     if results:
         _put_together(training, results, bounds)
+        if stopping is not None:
+            training.history["validation_loss"] = stopping.losses
     elif training.solver == "auto":  # nothing varies, nothing was solved
         training.solver = "lbfgs"
     return training

@@ -93,16 +93,24 @@ XENT_INLINE int NAME(tile_size)(ptrdiff_t n_classes)
 }
 
 static void NAME(pack)(ptrdiff_t n_classes, ptrdiff_t n_features, ptrdiff_t depth,
-                       const double *coef, void *packed_in)
+                       const double *coef, ptrdiff_t feature_step, ptrdiff_t class_step,
+                       void *packed_in)
 {
     REAL *packed = packed_in;
     const int most = NAME(tile_size)(n_classes);
     for (ptrdiff_t k = 0; k < n_classes; k += most)
         for (ptrdiff_t l = 0; l < depth; l += LANES) {
             const ptrdiff_t from = l + LANES <= depth ? l : depth - LANES;
-            for (ptrdiff_t c = k; c < k + most && c < n_classes; c++)
-                for (ptrdiff_t at = from; at < from + LANES; at++)
-                    *packed++ = at < l || at >= n_features ? 0 : (REAL)coef[at * n_classes + c];
+            for (ptrdiff_t c = k; c < k + most && c < n_classes; c++) {
+                const double *of_class = coef + c * class_step;
+                if (feature_step == 1 && from == l && l + LANES <= n_features)
+                    for (int lane = 0; lane < LANES; lane++)
+                        *packed++ = (REAL)of_class[l + lane];
+                else
+                    for (ptrdiff_t at = from; at < from + LANES; at++)
+                        *packed++ =
+                            at < l || at >= n_features ? 0 : (REAL)of_class[at * feature_step];
+            }
         }
 }
 

@@ -13,10 +13,11 @@ typedef struct {
     int lanes; /* numbers in a vector */
 
     /* Dense X, at least `lanes` neighbouring features: row i begins at a + i * a_row.
-     * packed = coefficients [n_features, n_classes], features from there to `depth` are 0;
-     * n_classes * (depth rounded up to lanes) numbers, in the order in which they are read. */
+     * packed = coefficients of n_features features, those from there to `depth` are 0;
+     * n_classes * (depth rounded up to lanes) numbers, in the order in which they are read.
+     * Steps lead from one feature to the next, and from one class. */
     void (*pack)(ptrdiff_t n_classes, ptrdiff_t n_features, ptrdiff_t depth, const double *coef,
-                 void *packed);
+                 ptrdiff_t feature_step, ptrdiff_t class_step, void *packed);
     /* logits[m, :n_classes] += X coefficients; rows are `width` apart and a vector may reach past
      * the last one: what it finds there stays the same */
     void (*product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *a,

@@ -3,7 +3,9 @@
 from ._base import Result
 from ._lbfgs import lbfgs
 from ._newton import newton_cg, newton_cholesky
+from ._stochastic import StochasticDescent, stochastic
 
 SOLVERS = {"lbfgs": lbfgs, "newton-cg": newton_cg, "newton-cholesky": newton_cholesky}
+STOCHASTIC_SOLVERS = {"adam": stochastic("adam"), "sgd": stochastic("sgd")}
 
-__all__ = ["SOLVERS", "Result"]
+__all__ = ["SOLVERS", "STOCHASTIC_SOLVERS", "Result", "StochasticDescent"]

@@ -1,0 +1,197 @@
+"""partial_fit: the same steps whatever way the data are cut, and what it remembers and refuses."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import DataConversionWarning
+
+import cells
+from test_stochastic import N_CLASSES, N_FEATURES, N, make_data
+from xentlearn import SoftmaxClassifier, losses
+
+
+def stream(X, y, pieces, weight=None, clf=None, **parameters):
+    clf = SoftmaxClassifier(shuffle=False, **parameters) if clf is None else clf
+    for rows in pieces:
+        clf.partial_fit(
+            X[rows],
+            y[rows],
+            classes=np.unique(y) if np.ndim(y) == 1 else None,
+            sample_weight=None if weight is None else weight[rows],
+        )
+    return clf
+
+
+PIECES = [slice(0, 50), slice(50, 51), slice(51, N)]
+
+
+@pytest.mark.parametrize("rule", ["adam", "sgd"])
+def test_steps(rule, rng):
+    """The reference, with the moments and the penalty of what has been seen."""
+    X, y = make_data(rng)
+    weight = rng.choice([0.0, 1.0, 2.5], size=N)
+    weight[50] = 0.0  # a batch without any
+    V = np.zeros((N_FEATURES, N_CLASSES)), np.zeros(N_CLASSES)
+    W, b = V
+    first = second = np.zeros((N_FEATURES + 1, N_CLASSES))
+    average, t = (W, b), 0
+    for rows in PIECES:
+        seen = slice(0, rows.stop)
+        l2_reg = 1 / (0.5 * weight[seen].sum())
+        mean = np.average(X[seen], axis=0, weights=weight[seen])
+        variance = np.average((X[seen] - mean) ** 2, axis=0, weights=weight[seen])
+        scale = np.sqrt(variance + 4 * l2_reg)[:, np.newaxis]
+        for begin in range(rows.start, rows.stop, 16):
+            at = slice(begin, min(begin + 16, rows.stop))
+            total = weight[at].sum()
+            if total == 0:
+                continue
+            z = X[at] @ W + b
+            p = np.exp(z - z.max(axis=1, keepdims=True))
+            p /= p.sum(axis=1, keepdims=True)
+            r = weight[at, np.newaxis] * (p - np.eye(N_CLASSES)[y[at]]) / total
+            gradient = np.vstack([((X[at] - mean).T @ r + l2_reg * W) / scale, r.sum(axis=0)])
+            t += 1
+            if rule == "adam":
+                first = 0.9 * first + 0.1 * gradient
+                second = 0.999 * second + 0.001 * gradient**2
+                root = np.sqrt(second / (1 - 0.999**t))
+                change = -0.01 * first / (1 - 0.9**t) / (root + 1e-8)
+            else:
+                first = 0.9 * first - 0.01 * gradient
+                change = 0.9 * first - 0.01 * gradient
+            dW = change[:-1] / scale
+            W, b = W + dW, b + change[-1] - mean @ dW
+            share = 2 / (t + 1)
+            average = tuple(a + share * (x - a) for a, x in zip(average, (W, b), strict=True))
+    clf = stream(X, y, PIECES, weight, solver=rule, batch_size=16, C=0.5)
+    np.testing.assert_allclose(clf.coef_.T * scale, average[0] * scale, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(clf.intercept_, average[1], rtol=1e-6)
+    assert clf.n_iter_[0] == len(clf.history_["objective"]) == 3
+    assert np.isnan(clf.history_["objective"][1])
+    assert clf.optimality_gap_ == np.inf
+    assert clf.solver_ == rule
+
+
+@pytest.mark.parametrize("target", cells.TARGETS)
+@pytest.mark.parametrize("loss", cells.LOSSES)
+def test_every_loss_and_target(loss, target, rng):
+    """Many batches come near to what a fit finds."""
+    if not cells.taken(loss, target):
+        pytest.skip("refused by fit as well")
+    X = rng.normal(size=(cells.N, cells.N_FEATURES))
+    arguments = cells.TARGETS[target].make(rng, X)
+    setting = clone(cells.LOSSES[loss])
+    want = SoftmaxClassifier(setting).fit(X, **arguments)
+    # 60 epochs weigh as much as 60 times the rows
+    clf = SoftmaxClassifier(
+        setting, batch_size=16, C=1 / 60, learning_rate_init=0.05, random_state=0
+    )
+    y, weight = arguments["y"], arguments.get("sample_weight")
+    for _ in range(60):
+        for rows in (slice(0, 30), slice(30, 60)):
+            clf.partial_fit(
+                X[rows],
+                y[rows],
+                classes=np.unique(y) if np.ndim(y) == 1 else None,
+                sample_weight=None if weight is None else weight[rows],
+            )
+    assert clf.loss_ == want.loss_
+    assert clf.coef_.shape == want.coef_.shape
+    if cells.TARGETS[target].parameters:
+        return  # "balanced" needs all of y
+    got, best = clf.predict_proba(X), want.predict_proba(X)
+    assert np.abs(got - best).mean() < 0.05
+
+
+def test_pickled_between_batches(rng):
+    X, y = make_data(rng)
+    whole = stream(X, y, PIECES)
+    half = stream(X, y, PIECES[:1])
+    resumed = stream(X, y, PIECES[1:], clf=pickle.loads(pickle.dumps(half)))
+    np.testing.assert_array_equal(resumed.coef_, whole.coef_)
+    np.testing.assert_array_equal(resumed.intercept_, whole.intercept_)
+
+
+def test_dense_after_sparse(rng):
+    X, y = make_data(rng)
+    one = stream(sparse.csr_array(X), y, PIECES[:1])
+    two = stream(X, y, PIECES[:1])
+    for clf in (one, two):
+        clf.partial_fit(X[60:], y[60:])
+        clf.partial_fit(sparse.csr_matrix(X[60:]), y[60:])
+    np.testing.assert_allclose(one.coef_, two.coef_, rtol=1e-7)
+
+
+def test_goes_on_after_fit(rng):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier(shuffle=False).fit(X, y)
+    before = clf.coef_.copy()
+    clf.partial_fit(X[:1], y[:1])
+    assert 0 < np.abs((clf.coef_ - before) * X.std(axis=0)).max() < 0.1
+    assert clf.n_iter_[0] == 1
+    # and fit forgets what came in between
+    np.testing.assert_allclose(clf.fit(X, y).coef_, before)
+    clf.partial_fit(X, y)
+    assert clf.n_iter_[0] == 1
+
+
+def test_a_class_that_comes_late(rng):
+    X, y = make_data(rng)
+    early = y < 2
+    setting = losses.SparseCategoricalCrossentropy(logit_adjustment=1.0)
+    clf = SoftmaxClassifier(setting, random_state=0)
+    clf.partial_fit(X[early], y[early], classes=[0, 1, 2])
+    assert np.isfinite(clf.predict_proba(X)).all()
+    for _ in range(200):
+        clf.partial_fit(X, y)
+    assert clf.score(X, y) > 0.6
+    assert (clf.predict(X) == 2).any()
+
+
+def test_strings_and_class_weight(rng):
+    X, y = make_data(rng)
+    names = np.array(["a", "b", "c"])[y]
+    weights = {"a": 3.0, "c": 0.5}
+    one = SoftmaxClassifier(shuffle=False, class_weight=weights)
+    one.partial_fit(X, names, classes=["c", "b", "a"])
+    two = SoftmaxClassifier(shuffle=False)
+    two.partial_fit(X, y, classes=range(3), sample_weight=np.array([3.0, 1.0, 0.5])[y])
+    np.testing.assert_array_equal(one.coef_, two.coef_)
+    assert one.classes_.tolist() == ["a", "b", "c"]
+
+
+def test_what_is_refused(rng):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier()
+    with pytest.raises(ValueError, match="'classes' must be passed on the first call"):
+        clf.partial_fit(X, y)
+    assert not hasattr(clf, "coef_")
+    with pytest.raises(ValueError, match=r"only the classes \[0, 1\].*got 2"):
+        clone(clf).partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="'class_weight' must be a dict.*'balanced'"):
+        SoftmaxClassifier(class_weight="balanced").partial_fit(X, y, classes=range(3))
+    with pytest.raises(ValueError, match="'classes' must be the 3 columns"):
+        clone(clf).partial_fit(X, np.eye(3)[y], classes=[0, 1])
+    clf.partial_fit(X, y, classes=range(3))
+    before = clf.coef_.copy()
+    for bad, message in (
+        ({"X": X, "y": y, "classes": [0, 1, 2, 3]}, "'classes' must be those of earlier calls"),
+        ({"X": X[:, :2], "y": y}, "features"),
+        ({"X": X, "y": np.eye(3)[y]}, "like what came before"),
+        ({"X": X, "y": y + 1}, "got 3"),
+        ({"X": np.full_like(X, np.nan), "y": y}, "NaN"),
+        ({"X": X, "y": y[1:]}, "inconsistent"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            clf.partial_fit(**bad)
+    np.testing.assert_array_equal(clf.coef_, before)  # nothing is lost
+
+
+def test_column_y(rng):
+    X, y = make_data(rng)
+    with pytest.warns(DataConversionWarning):
+        SoftmaxClassifier().partial_fit(X, y[:, np.newaxis], classes=range(3))

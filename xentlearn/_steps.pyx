@@ -1,0 +1,102 @@
+"""Steps of stochastic descent: from the gradient of a batch to the next coefficients, in one sweep.
+
+Steps are taken in units in which every feature has mean 0 and spread 1, so that a learning rate
+means the same whatever the scales and offsets of the features: on X as it comes they are those that
+Adam, or momentum, takes on X from a StandardScaler. The penalty is that of the original
+coefficients.
+"""
+
+from cython cimport floating
+from cython.parallel cimport prange
+
+import numpy as np
+
+
+cdef extern from "_kernels/targets.h" nogil:
+    int XENT_N_TARGETS
+    const char* xent_target_names[]
+    int xent_best_target()
+
+
+cdef extern from "_kernels/steps.h" nogil:
+    ctypedef struct xent_step:
+        double inverse_weight
+        double l2_reg
+        double rate
+        double beta_1
+        double beta_2
+        double epsilon
+        int nesterov
+        double share
+
+    ctypedef void (*xent_step_line)(
+        Py_ssize_t n, int of_output, const xent_step* step, const double* total,
+        const double* mean, const double* inverse_spread, const double* intercept,
+        void* first, void* second, double* coef, double* average) noexcept nogil
+
+    cdef enum xent_rule:
+        XENT_ADAM
+        XENT_SGD
+
+    xent_step_line xent_step_line_for(xent_rule rule, int float32, int target)
+
+
+cdef int _target = xent_best_target()
+
+
+def use_target(str name):
+    """Use the steps of one CPU target (``_loss.available_targets()``) from now on."""
+    global _target
+    _target = [xent_target_names[i].decode() for i in range(XENT_N_TARGETS)].index(name)
+
+
+cdef enum:
+    THREADED = 200_000      # coefficients that pay for a second thread
+
+
+def step(
+    str rule, bint by_output, dict parameters, const double[:, :] total,
+    const double[::1] intercept_total, const double[::1] mean, const double[::1] inverse_spread,
+    floating[:, ::1] first, floating[:, ::1] second, double[:, ::1] coef, double[:, ::1] average,
+    int n_threads,
+):
+    """Take one step.
+
+    Parameters
+    ----------
+    rule : {"adam", "sgd"}
+    by_output : bool
+        Whether a row of ``coef`` is an output, not a feature.
+    parameters : dict
+        By the names of ``xent_step`` (``_kernels/steps.h``).
+    total : ndarray of the shape of ``coef``
+        Sum of the gradients of the rows of the batch in the coefficients.
+    intercept_total : ndarray of shape (n_outputs,)
+        In the logits.
+    mean, inverse_spread : ndarray of shape (n_features,)
+    first, second, coef, average : ndarray, changed
+        What the rule remembers (of the intercept too, see ``intercept_step``), the coefficients,
+        and their average.
+    n_threads : int
+    """
+    cdef:
+        xent_step parts = parameters
+        xent_step_line line = xent_step_line_for(
+            XENT_ADAM if rule == "adam" else XENT_SGD, floating is float, _target)
+        Py_ssize_t n = coef.shape[1]
+        Py_ssize_t i
+        const double* of_intercept = &intercept_total[0]
+    if n == 0:
+        return
+    for i in prange(
+        coef.shape[0], nogil=True, schedule="static", num_threads=n_threads,
+        use_threads_if=n_threads > 1 and coef.shape[0] * n > THREADED,
+    ):
+        if by_output:
+            line(
+                n, True, &parts, &total[i, 0], &mean[0], &inverse_spread[0], of_intercept + i,
+                &first[i, 0], &second[i, 0], &coef[i, 0], &average[i, 0])
+        else:
+            line(
+                n, False, &parts, &total[i, 0], &mean[i], &inverse_spread[i], of_intercept,
+                &first[i, 0], &second[i, 0], &coef[i, 0], &average[i, 0])

@@ -1,0 +1,93 @@
+"""What ``partial_fit`` remembers from one batch of data to the next."""
+
+import time
+
+import numpy as np
+from scipy import sparse
+
+from ._rows import MemoryRows, moments_of
+from ._solvers import StochasticDescent
+
+
+class Stream:
+    """A fit to data that come batch by batch; it can be pickled.
+
+    Parameters
+    ----------
+    known : EncodedY
+        Kind, loss, classes and class weights of all y to come.
+    coef : ndarray of shape (n_outputs, n_features)
+        Where to begin.
+    intercept : ndarray of shape (n_outputs,)
+    rule : {"adam", "sgd"}
+    options : dict
+        See ``StochasticDescent``.
+    random_state : RandomState instance
+    moments : Moments or None, default=None
+        Of the rows that were seen before.
+
+    Attributes
+    ----------
+    history : dict
+        Lists "objective", "gap" and "seconds", one entry per call of ``update``.
+    """
+
+    def __init__(self, known, coef, intercept, rule, options, random_state, moments=None):
+        self.known, self.rule, self.random_state = known, rule, random_state
+        self.history = {"objective": [], "gap": [], "seconds": []}
+        self._start, self._options, self._descent = (coef, intercept), options, None
+        self._moments, self._class_mass, self._seconds = moments, 1.0, 0.0
+
+    def update(self, X, y, C, fit_intercept, batch_size, shuffle, n_threads):
+        """One epoch on more rows.
+
+        Features are scaled, and the penalty is weighed, by all rows that have been seen.
+
+        Parameters
+        ----------
+        X : ndarray or CSR of shape (n_samples, n_features)
+        y : EncodedY
+            Like ``known``.
+        C : float
+        fit_intercept : bool
+        batch_size : int
+        shuffle : bool
+        n_threads : int
+        """
+        began = time.perf_counter()
+        if self._descent is None:
+            by_output = not sparse.issparse(X)
+            dtype = np.float64 if X.dtype == np.float64 else np.float32
+            self._descent = StochasticDescent(
+                self.rule, by_output, *self._start, dtype, self._options
+            )
+        elif self._descent.by_output == sparse.issparse(X):  # as the first ones were
+            X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
+        moments = moments_of(X, y.row_weight, n_threads)
+        self._moments = moments if self._moments is None else self._moments + moments
+        offset = np.zeros(y.n_outputs)
+        if y.loss.proba_kind == "softmax":
+            # each class counts once more, so that one that is still to come has a share
+            self._class_mass = self._class_mass + y.class_mass()
+            adjustment = y.loss.logit_offset(self._class_mass)
+            offset = offset if adjustment is None else adjustment
+        value = np.nan
+        if moments.weight > 0:
+            rows = MemoryRows(X, y, np.arange(y.n_outputs))
+            order = self.random_state.permutation(rows.n_rows) if shuffle else None
+            mean, l2_reg = self._moments.mean, 1.0 / (C * self._moments.weight)
+            value = self._descent.epoch(
+                rows.batches(order, batch_size, offset, n_threads),
+                l2_reg,
+                mean if fit_intercept else np.zeros_like(mean),
+                self._moments.inverse_spread(fit_intercept, l2_reg, rows.dtype),
+                fit_intercept,
+                n_threads,
+            )
+        self._seconds += time.perf_counter() - began
+        for name, number in (("objective", value), ("gap", np.inf), ("seconds", self._seconds)):
+            self.history[name].append(number)
+
+    def found(self):
+        """(coef (n_outputs, n_features), intercept (n_outputs,)), float64."""
+        return self._start if self._descent is None else self._descent.found()
