@@ -1,5 +1,7 @@
 """scikit-learn's callbacks (1.9 and newer): a fit is one task, each iteration a task within it."""
 
+from .callbacks import Checkpoint
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # an older scikit-learn has none
@@ -30,14 +32,25 @@ class FitCallbacks:
         self.estimator, self.verbose = estimator, verbose
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"X": X, "y": y, "metadata": metadata}
-        self.context = self.iteration = None
+        self.context = self.iteration = self.resume = None
         if getattr(estimator, "_skl_callbacks", None):
             # one more: each iteration begins before it is known whether there is another
             self.context = estimator._init_callback_context(max_subtasks=estimator.max_iter + 1)
             self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
+            self.checkpoints = [c for c in estimator._skl_callbacks if isinstance(c, Checkpoint)]
+            for checkpoint in self.checkpoints:
+                self.resume = checkpoint.read()
 
-    def __call__(self, result, fitted):
-        """Whether a callback wants the fit to stop; ``fitted()`` gives the attributes so far."""
+    def __call__(self, result, fitted, snapshot):
+        """Whether a callback wants the fit to stop.
+
+        Parameters
+        ----------
+        result : Result
+            So far.
+        fitted, snapshot : callable
+            The attributes of the estimator so far, and bytes to go on from.
+        """
         if self.verbose:
             print(
                 f"iteration {result.n_iter:4d}   objective {result.objective:.8f}"
@@ -47,6 +60,8 @@ class FitCallbacks:
         if self.context is None:
             return False
         stop = False
+        for checkpoint in self.checkpoints:
+            checkpoint.snapshot = snapshot
         if self.iteration is not None:
             stop = self._end(self.iteration, fitted)
         self.iteration = self.context.subcontext(task_name="iteration")
@@ -58,6 +73,8 @@ class FitCallbacks:
     def close(self):
         """End the iteration that never ran, and the fit; the estimator has been fitted."""
         if self.context is not None:
+            for checkpoint in self.checkpoints:
+                checkpoint.snapshot = None  # what has been judged since is no part of the fit
             if self.iteration is not None:
                 self.iteration.call_on_fit_task_end(estimator=self.estimator)
             self._end(self.context, dict)

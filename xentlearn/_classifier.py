@@ -305,8 +305,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if self.early_stopping:
             data, y, judges = self._split(data, y, X_val, y_val, random_state)
             stopping = EarlyStopping(*judges, self.n_iter_no_change, self.tol)
-        mass = y.mass()
-        outputs = self._fitted_outputs(y, mass)
+        outputs = self._fitted_outputs(y, y.mass())
         double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
 
         def fitted(coef, intercept):
@@ -315,11 +314,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         training = train(
             data,
             y,
-            mass,
             outputs,
-            self._warm_start_coef(y, data.shape[1]),
-            self._constant,
-            np.float64 if double else np.float32,
             {
                 "C": self.C,
                 "fit_intercept": bool(self.fit_intercept),
@@ -334,8 +329,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                     "random_state": random_state,
                 },
             },
-            lambda result, found: callbacks(result, lambda: fitted(*found())),
+            np.float64 if double else np.float32,
+            self._constant,
+            self._warm_start_coef(y, data.shape[1]),
+            lambda result, found, snapshot: callbacks(result, lambda: fitted(*found()), snapshot),
             stopping,
+            callbacks.resume,
         )
         self._stream, self._seen = None, training.moments
         for name, value in fitted(training.coef, training.intercept).items():

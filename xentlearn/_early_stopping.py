@@ -84,6 +84,14 @@ class EarlyStopping:
         self.losses, self.best = [], None
         self._least, self._unchanged, self._rows = np.inf, 0, None
 
+    def state(self):
+        """What has been judged, to ``restore`` it."""
+        return self.losses, self.best, self._least, self._unchanged
+
+    def restore(self, state):
+        """Put a ``state`` back."""
+        self.losses, self.best, self._least, self._unchanged = state
+
     def stop(self, outputs, coef, intercept, n_threads):
         """Whether to stop here; of the chosen outputs, float64 or as they are stored.
 

@@ -302,6 +302,35 @@ class LinearObjective:
         """The rows in the given order, in batches (``_rows.py``)."""
         return self.rows.batches(order, size, self.offset, self.n_threads)
 
+    # ---- What is learnt on the way -----------------------------------------------------------
+
+    def state(self):
+        """All that changes after the objective has been made, to ``restore`` it."""
+        names = ("extra", "_looseness", "_least", "_first_evaluation", "_start_gradient")
+        made = ("_reach", "_leverage", "_covariance", "preconditioner", "_constant_gradients")
+        known = {name: self.__dict__[name] for name in (*names, *made) if name in self.__dict__}
+        return {"of": self._identity(), "known": known}
+
+    def restore(self, state):
+        """Put a ``state`` back.
+
+        Raises
+        ------
+        ValueError
+            If it is of other data, or of another problem.
+        """
+        mine = self._identity()
+        if not all(np.array_equal(a, b) for a, b in zip(mine, state["of"], strict=True)):
+            raise ValueError(
+                "The checkpoint is of another fit: X, y and the weights must be those of the fit "
+                "that wrote it; use another file, or delete it to start anew."
+            )
+        self.__dict__.update(state["known"])
+
+    def _identity(self):
+        """By which another objective is told from this one."""
+        return (self.mass, self.mean, self._variance, self.l2_reg, *self.rows.sample.fingerprint)
+
     # ---- A path to hard minima ---------------------------------------------------------------
 
     def path(self, vector):

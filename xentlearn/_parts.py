@@ -18,9 +18,13 @@ class Parts:
     """
 
     def __init__(self, size, width, n_threads):
+        self._made_of = size, width, n_threads
         self.slices = [slice(at, min(at + width, size)) for at in range(0, size, width)]
         n_threads = min(n_threads, len(self.slices))
         self._map = ThreadPoolExecutor(n_threads).map if n_threads > 1 else map
+
+    def __reduce__(self):
+        return Parts, self._made_of  # threads do not travel
 
     def each(self, function):
         """Call ``function(part)`` for every part."""

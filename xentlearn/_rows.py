@@ -5,6 +5,8 @@ An objective (``_objective.py``) asks for these sums and for a sample of rows to
 they are.
 """
 
+import functools
+import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +21,7 @@ from ._preconditioner import (
     rows_by_weight,
     weighted_moments,
 )
-from ._targets import concatenated
+from ._targets import ARRAYS, concatenated
 
 # X of a fit of at most so many multiply-adds per pass is copied: to float64, and centred.
 SMALL_WORK = 4_000_000
@@ -131,6 +133,18 @@ class MemoryRows:
         self.weight = y.row_weight
         self.sample = self
         self._centred_Xs = {}
+
+    @functools.cached_property
+    def fingerprint(self):
+        """What tells other targets, weights or losses from these."""
+        check = 0
+        for name in ARRAYS:
+            array = getattr(self.y, name)
+            if sparse.issparse(array):
+                array = np.concatenate([array.indptr, array.indices, array.data])
+            if array is not None:
+                check = zlib.crc32(np.ascontiguousarray(array), check)
+        return repr(self.y.loss), check
 
     def loss_gradient(self, coef, intercept, n_threads):
         """(loss, coef gradient, intercept gradient) of the sum of the weighted losses.

@@ -1,5 +1,6 @@
 """From encoded targets to coefficients: objectives, solvers, and outputs fitted group by group."""
 
+import pickle
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,7 +90,26 @@ def output_groups(n_features, outputs, apart, mass):
     return [outputs[begin : begin + size] for begin in range(0, len(outputs), size)]
 
 
-def train(data, y, mass, outputs, start, intercept, dtype, parameters, callback, stopping=None):
+@dataclass
+class Group:
+    """What was found for a group of outputs.
+
+    Attributes
+    ----------
+    result : Result
+    objective, bound : float
+        At the stored coefficients, and of the objective less the minimum there.
+    separable : bool
+        Whether nothing is penalised and the objective goes to 0.
+    """
+
+    result: object
+    objective: float
+    bound: float
+    separable: bool
+
+
+def train(data, y, outputs, parameters, dtype, constant, start, callback, stopping, resume):
     """Fit the outputs that have something to fit.
 
     Parameters
@@ -98,125 +118,191 @@ def train(data, y, mass, outputs, start, intercept, dtype, parameters, callback,
         X, or another that gives rows.
     y : EncodedY
         Of the same rows.
-    mass : ndarray of shape (n_outputs,) or (n_outputs, 2)
-        ``y.mass()``.
     outputs : ndarray of int
-    start : (coef, intercept) or None
-        Where to begin.
-    intercept : ndarray of shape (n_outputs,)
-        Of the outputs that are not fitted.
-    dtype : dtype
-        In which coefficients are stored.
     parameters : dict
         "C", "fit_intercept", "solver", "tol", "max_iter", as in ``SoftmaxClassifier``; and
         "stochastic", the options of stochastic solvers (``_solvers/_stochastic.py``).
+    dtype : dtype
+        In which coefficients are stored.
+    constant : ndarray of shape (n_outputs,)
+        Intercepts of the outputs that are not fitted.
+    start : (coef, intercept) or None
+        Where to begin.
     callback : callable
-        ``callback(result, found)`` at the start and after each iteration, with ``found()`` the
-        (coef, intercept) so far; what it returns says whether to stop.
-    stopping : EarlyStopping or None, default=None
+        ``callback(result, found, snapshot)`` at the start and after each iteration, with
+        ``found()`` the (coef, intercept) so far and ``snapshot()`` bytes to ``resume``; what it
+        returns says whether to stop.
+    stopping : EarlyStopping or None
+    resume : bytes or None
+        A snapshot of a fit to the same data, to go on from.
 
     Returns
     -------
     Training
     """
-    n_samples, n_features = data.shape
-    coef = np.zeros((y.n_outputs, n_features), dtype=dtype)
-    intercept = intercept.astype(dtype)
-    training = Training(coef, intercept, parameters["solver"])
-    work = n_samples * n_features * y.n_outputs
-    polish = work <= POLISHED_WORK
-    # asking how many takes as long as some passes over so little
-    n_threads = 1 if polish else effective_n_threads()
-    convex_y, offset = y.convex_start(), y.logit_offset(outputs)
-    convex_mass = None if convex_y is None else convex_y.mass()
-    options = {"tol": parameters["tol"], "max_iter": parameters["max_iter"]}
-    stochastic = parameters["solver"] in STOCHASTIC_SOLVERS
-    if stochastic:
-        options.update(parameters["stochastic"])
-        convex_y = None  # noise leads away from bad starts as well
-    else:
-        options["polish"] = polish and stopping is None
+    run = _Run(data, y, outputs, parameters, dtype, constant, start, callback, stopping)
     with sequential_blas:
-        if len(outputs) and not stochastic:
-            data.prepare(y, parameters["fit_intercept"], work)
+        return run.all_groups(resume)
 
-        def objective_of(y, mass, group):
-            return LinearObjective(
-                data.rows(y, group),
-                mass[group],
-                y.total_weight,
-                1.0 / (parameters["C"] * y.total_weight),
-                parameters["fit_intercept"],
-                n_threads,
-                offset,
-                y.loss.plain,
-                y.loss.certifiable,
-            )
 
-        results, bounds = [], []
-        together = y.loss.couples or stochastic or stopping is not None
-        apart = data.is_sparse and not together
-        for group in output_groups(n_features, outputs, apart, mass):
-            objective = objective_of(y, mass, group)
+class _Run:
+    """One call of ``train``, whose parameters it has.
 
-            def place(vector, group=group, objective=objective):
-                """Put a solver's vector among the coefficients."""
-                found = objective.unpack(vector)
-                coef[group], b = data.from_fit(*found)
-                if not parameters["fit_intercept"]:
-                    b = np.zeros(len(group))
-                elif y.loss.shift_invariant:
-                    b = b - b.mean()
-                intercept[group] = b
+    Attributes
+    ----------
+    training : Training
+    groups : list of Group
+        Those that are done.
+    """
 
+    def __init__(self, data, y, outputs, parameters, dtype, constant, start, callback, stopping):
+        self.data, self.y, self.outputs, self.parameters = data, y, outputs, parameters
+        self.start, self.callback, self.stopping = start, callback, stopping
+        coef = np.zeros((y.n_outputs, data.shape[1]), dtype=dtype)
+        self.training = Training(coef, constant.astype(dtype), parameters["solver"])
+        self.groups = []
+        self.mass, self.offset = y.mass(), y.logit_offset(outputs)
+        self.work = data.shape[0] * data.shape[1] * y.n_outputs
+        # asking how many takes as long as some passes over so little
+        self.n_threads = 1 if self.work <= POLISHED_WORK else effective_n_threads()
+        self.options = {"tol": parameters["tol"], "max_iter": parameters["max_iter"]}
+        self.stochastic = parameters["solver"] in STOCHASTIC_SOLVERS
+        if self.stochastic:
+            self.convex_y = None  # noise leads away from bad starts as well
+            self.options.update(parameters["stochastic"])
+        else:
+            self.convex_y = y.convex_start()
+            self.options["polish"] = self.work <= POLISHED_WORK and stopping is None
+
+    def all_groups(self, resume):
+        """Fit group after group."""
+        training, y = self.training, self.y
+        if len(self.outputs) and not self.stochastic:
+            self.data.prepare(y, self.parameters["fit_intercept"], self.work)
+        resumed = None if resume is None else self._restore(resume)
+        together = y.loss.couples or self.stochastic or self.stopping is not None
+        apart = self.data.is_sparse and not together
+        groups = output_groups(self.data.shape[1], self.outputs, apart, self.mass)
+        for group in groups[len(self.groups) :]:
+            objective = self._objective(y, self.mass, group)
             if training.stopped_by is not None:  # as good a guess as there is
-                place(objective.start())
+                self._place(group, objective, objective.start())
                 continue
-            solver = _chosen(parameters["solver"], objective)
-            solve = STOCHASTIC_SOLVERS[solver] if stochastic else SOLVERS[solver]
-            first, result = objective.start(), None
-            if start is not None:
-                known = np.nan_to_num(start[1][group], posinf=0.0, neginf=0.0)
-                first = objective.pack(*data.to_fit(start[0][group], known))
-            elif convex_y is not None:
-                convex = objective_of(convex_y, convex_mass, group)
-                result = solve(convex, convex.start(), **options)
-                first = result.vector
-            if result is None or result.stopped_by is None:
+            training.solver = _chosen(self.parameters["solver"], objective)
+            result = self._solve(objective, group, resumed)
+            resumed = None
+            self._keep(objective, group, result)
+        if self.groups:
+            _put_together(training, self.groups)
+            if self.stopping is not None:
+                training.history["validation_loss"] = self.stopping.losses
+        elif training.solver == "auto":  # nothing varies, nothing was solved
+            training.solver = "lbfgs"
+        return training
 
-                def watch(result, place=place, group=group):
-                    def found():
-                        place(result.vector)
-                        return coef.copy(), intercept.copy()
+    def _objective(self, y, mass, group):
+        return LinearObjective(
+            self.data.rows(y, group),
+            mass[group],
+            y.total_weight,
+            1.0 / (self.parameters["C"] * y.total_weight),
+            self.parameters["fit_intercept"],
+            self.n_threads,
+            self.offset,
+            y.loss.plain,
+            y.loss.certifiable,
+        )
 
-                    stop = callback(result, found)
-                    if stopping is None:
-                        return stop
-                    place(result.vector)
-                    return stopping.stop(group, coef[group], intercept[group], n_threads) or stop
+    def _solve(self, objective, group, resumed):
+        """The result of the solver, from where there is reason to begin."""
+        solvers = STOCHASTIC_SOLVERS if self.stochastic else SOLVERS
+        solve, first = solvers[self.training.solver], objective.start()
+        if resumed is None and self.start is not None:
+            coef, intercept = self.start
+            known = np.nan_to_num(intercept[group], posinf=0.0, neginf=0.0)
+            first = objective.pack(*self.data.to_fit(coef[group], known))
+        elif resumed is None and self.convex_y is not None:
+            convex = self._objective(self.convex_y, self.convex_y.mass(), group)
+            result = solve(convex, convex.start(), **self.options)
+            first = result.vector
+            if result.stopped_by is not None:
+                return result
 
-                result = solve(objective, first, callback=watch, **options)
-            place(result.vector)
-            if stopping is not None and stopping.best is not None:
-                coef[group], intercept[group] = stopping.best
-            value, gap = result.objective, np.inf
-            if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
-                stored = coef[group].astype(np.float64), intercept[group].astype(np.float64)
-                value, gap = objective.optimality_gap(objective.pack(*data.to_fit(*stored)))
-            results.append(result)
-            bounds.append((value, value if gap == np.inf else gap * value / (1.0 + gap)))
-            training.solver, training.moments = solver, data.moments(objective.moments)
-            training.stopped_by = result.stopped_by
-            training.separable |= (
-                parameters["C"] == np.inf and result.objective < objective.value_scale
+        n_done = len(self.groups)
+
+        def watch(result):
+            def found():
+                self._place(group, objective, result.vector)
+                return self.training.coef.copy(), self.training.intercept.copy()
+
+            stop = False
+            if self.stopping is not None:
+                coef, intercept = found()
+                stop = self.stopping.stop(group, coef[group], intercept[group], self.n_threads)
+            return self.callback(result, found, lambda: self._snapshot(result, n_done)) or stop
+
+        return solve(objective, first, callback=watch, resume=resumed, **self.options)
+
+    def _place(self, group, objective, vector):
+        """Put a solver's vector among the coefficients."""
+        coef, intercept = self.data.from_fit(*objective.unpack(vector))
+        if not self.parameters["fit_intercept"]:
+            intercept = np.zeros(len(group))
+        elif self.y.loss.shift_invariant:
+            intercept = intercept - intercept.mean()
+        self.training.coef[group], self.training.intercept[group] = coef, intercept
+
+    def _keep(self, objective, group, result):
+        """The coefficients of a result, and how good they are as they are stored."""
+        training, coef, intercept = self.training, self.training.coef, self.training.intercept
+        self._place(group, objective, result.vector)
+        if self.stopping is not None and self.stopping.best is not None:
+            coef[group], intercept[group] = self.stopping.best
+        value, gap = result.objective, np.inf
+        if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
+            stored = coef[group].astype(np.float64), intercept[group].astype(np.float64)
+            value, gap = objective.optimality_gap(objective.pack(*self.data.to_fit(*stored)))
+        bound = value if gap == np.inf else gap * value / (1.0 + gap)
+        separable = self.parameters["C"] == np.inf and result.objective < objective.value_scale
+        self.groups.append(Group(result, value, bound, separable))
+        training.moments = self.data.moments(objective.moments)
+        training.stopped_by = result.stopped_by
+
+    def _snapshot(self, result, n_done):
+        """Bytes of all that is known in the middle of a group, before which ``n_done`` are done."""
+        return pickle.dumps(
+            {
+                "parameters": self._lasting(),
+                "coef": self.training.coef,
+                "intercept": self.training.intercept,
+                "groups": self.groups[:n_done],
+                "stopping": None if self.stopping is None else self.stopping.state(),
+                "solver": result.snapshot(),
+            }
+        )
+
+    def _lasting(self):
+        """What must be the same when a fit goes on."""
+        parameters = {**self.parameters, **self.parameters["stochastic"]}
+        for name in ("stochastic", "tol", "max_iter", "random_state"):
+            del parameters[name]
+        return {**parameters, "shape of coefficients": self.training.coef.shape}
+
+    def _restore(self, resume):
+        """Put a snapshot back; what the solver of the present group resumes."""
+        saved, mine = pickle.loads(resume), self._lasting()
+        differ = [name for name in mine if mine[name] != saved["parameters"].get(name)]
+        if differ:
+            raise ValueError(
+                f"The checkpoint is of another fit: its {differ[0]} is "
+                f"{saved['parameters'].get(differ[0])!r}, here it is {mine[differ[0]]!r}; use "
+                "another file, or delete it to start anew."
             )
-    if results:
-        _put_together(training, results, bounds)
-        if stopping is not None:
-            training.history["validation_loss"] = stopping.losses
-    elif training.solver == "auto":  # nothing varies, nothing was solved
-        training.solver = "lbfgs"
-    return training
+        self.training.coef[:], self.training.intercept[:] = saved["coef"], saved["intercept"]
+        self.groups = saved["groups"]
+        if self.stopping is not None and saved["stopping"] is not None:
+            self.stopping.restore(saved["stopping"])
+        return saved["solver"]
 
 
 def _chosen(solver, objective):
@@ -227,15 +313,18 @@ def _chosen(solver, objective):
     return "newton-cholesky" if tiny else "lbfgs"
 
 
-def _put_together(training, results, bounds):
-    """Sums over groups, into ``training``; ``bounds`` are (objective, absolute gap) of each."""
-    values, gaps = np.array(bounds).T
+def _put_together(training, groups):
+    """Sums over groups, into ``training``."""
+    results = [group.result for group in groups]
+    values = np.array([group.objective for group in groups])
+    bounds = np.array([group.bound for group in groups])
     training.objective = float(values.sum())
-    rest = training.objective - gaps.sum()
-    bounded = rest > 0 and (gaps < values).all()
-    training.gap = float(gaps.sum() / rest) if bounded else np.inf
+    rest = training.objective - bounds.sum()
+    bounded = rest > 0 and (bounds < values).all()
+    training.gap = float(bounds.sum() / rest) if bounded else np.inf
     training.n_iter = max(result.n_iter for result in results)
     training.failed = [result for result in results if not result.converged]
+    training.separable = any(group.separable for group in groups)
     length = max(len(result.history["objective"]) for result in results)
     columns = {
         name: np.array([_lengthened(result.history[name], length) for result in results])

@@ -1,6 +1,7 @@
 """The contract between an objective and a solver.
 
-A solver is a function ``solver(objective, start, *, tol, max_iter, polish, callback) -> Result``
+A solver is a function
+``solver(objective, start, *, tol, max_iter, polish, callback, resume) -> Result``
 that minimises a smooth function of one flat float64 vector, convex near its minimum. It sees no
 data, no loss and no penalty, only these members of the objective (a solver names those it needs in
 ``REQUIRES``):
@@ -33,6 +34,8 @@ certified_gap(vector, value, gradient, wanted) -> float, optional
     Upper bound of value - minimum, or inf; asked for where it may be at most ``wanted``.
 n_threads : int, optional
     Threads that the solver may use for long vectors; 1 if it is not there.
+state(), restore(state), optional
+    What has changed since the objective was made, and to put it back: asked for by a snapshot.
 path(vector), relax(strength), extra_penalty(vector), optional
     Falling strengths of an extra penalty, for a problem that is found hard; put one in force, 0 to
     end it; and what it adds to the value at ``vector``.
@@ -68,6 +71,9 @@ class Result:
         there was a point to keep; ``vector`` is then the best point so far.
     history : dict
         Lists "objective", "gap" and "seconds", one entry per iteration, the start included.
+    snapshot : callable
+        Bytes from which the solver goes on (``resume``) as if it had not stopped, if it is called
+        by a callback.
     """
 
     vector: np.ndarray
@@ -79,6 +85,10 @@ class Result:
     message: str = ""
     stopped_by: BaseException | None = None
     history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
+    snapshot: object = None
+
+    def __getstate__(self):
+        return {**self.__dict__, "snapshot": None}
 
 
 def require(objective, solver, names):

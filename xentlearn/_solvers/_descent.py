@@ -16,6 +16,7 @@ import time
 import numpy as np
 
 from ._base import Result
+from ._snapshot import restored, snapshot
 
 SUFFICIENT_DECREASE = 1e-4  # of the line search: Nocedal and Wright's usual constants
 CURVATURE = 0.9
@@ -46,7 +47,7 @@ TRUSTED, METRIC = 1 / 3, 10.0
 LEAST_RATE, MOST_RATE = 0.96, 0.998  # of convergence per iteration that an estimate may assume
 
 
-def descend(objective, rule, start, tol, max_iter, polish, callback):
+def descend(objective, rule, start, tol, max_iter, polish, callback, resume=None):
     """Minimise an objective by line searches along the directions of ``rule``.
 
     Parameters
@@ -59,18 +60,22 @@ def descend(objective, rule, start, tol, max_iter, polish, callback):
         to remember more of a slow descent; ``n_added``, whether there is something to clear; and
         the numbers ``hard`` and ``patience``: a problem that takes ``hard`` iterations gets a new
         preconditioner, and a path if it has one; ``patience`` iterations later the next. ``exact``:
-        directions are Newton's.
-    start, tol, max_iter, polish, callback
+        directions are Newton's. It can be pickled.
+    start, tol, max_iter, polish, callback, resume
         As in the solvers.
 
     Returns
     -------
     Result
     """
-    began = time.perf_counter()
-    result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
+    if resume is None:
+        descent = _Descent(objective, rule, start, polish)
+    else:
+        descent = restored(resume, objective)
+    result = descent.result
+    result.snapshot = lambda: snapshot(descent, objective)
     try:
-        _descend(objective, rule, result, tol, max_iter, polish, callback, began)
+        descent.run(tol, max_iter, callback)
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, Exception) and not result.history["objective"]:
             raise  # there is no point to keep
@@ -79,113 +84,171 @@ def descend(objective, rule, start, tol, max_iter, polish, callback):
     return result
 
 
-def _descend(objective, rule, result, tol, max_iter, polish, callback, began):
-    """The iteration; ``result`` holds the best point at every moment."""
-    x = result.vector
-    value, gradient = objective.value_gradient(x)
-    if not (np.isfinite(value) and np.isfinite(gradient).all()):
-        result.objective, result.message = value, "the objective is not finite at the start"
-        return
-    schedule = _Schedule(objective, rule, polish, tol)
-    certifies = hasattr(objective, "certified_gap") and not polish
-    exact_hessian = getattr(objective, "exact_hessian", True)
-    direction, slope = _direction(objective, rule, x, gradient)
-    values = []  # with the present penalty
-    best_slope, since_best, last_slope, last_gap = np.inf, 0, 0.0, 0.0
+# Where in an iteration a descent is.
+MOVED, JUDGED, GOES_ON = "moved", "judged", "goes on"
 
-    while True:
-        scale = max(abs(value), objective.value_scale)
+
+class _Descent:
+    """The iteration; ``result`` holds the best point at every moment.
+
+    All that the next iteration depends on is here, in the rule and in the objective, so that a
+    pickle of the three goes on with the same bits.
+    """
+
+    def __init__(self, objective, rule, start, polish):
+        self.objective, self.rule, self.polish = objective, rule, polish
+        self.result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
+        self.schedule = _Schedule(objective, rule, polish)
+        self.values = []  # with the present penalty
+        self.best_slope, self.since_best, self.best = np.inf, 0, None
+        self.last_slope = self.last_gap = 0.0
+        self.stage = None  # None, MOVED, JUDGED or GOES_ON
+
+    def run(self, tol, max_iter, callback):
+        """Iterate, from the start or from where a snapshot was taken."""
+        result = self.result
+        result.converged, result.message = False, ""
+        seconds = result.history["seconds"]
+        self.began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
+        if self.stage is None and not self._begin():
+            return
+        while True:
+            if self.stage == MOVED:
+                self._judge()
+                self.stage = JUDGED
+                if callback is not None and callback(result):
+                    result.converged, result.message = True, "stopped by a callback"
+                    return
+            if self.stage == JUDGED:
+                if self._ended(tol):
+                    return
+                self.stage = GOES_ON
+            if result.n_iter >= max_iter:
+                result.converged, result.message = result.gap <= tol, "reached 'max_iter'"
+                return
+            if not self._move(tol):
+                return
+            self.stage = MOVED
+
+    def _begin(self):
+        """Whether there is a point to begin at."""
+        self.x = self.result.vector
+        self.value, self.gradient = self.objective.value_gradient(self.x)
+        if not (np.isfinite(self.value) and np.isfinite(self.gradient).all()):
+            self.result.objective = self.value
+            self.result.message = "the objective is not finite at the start"
+            return False
+        self._direct()
+        self.stage = MOVED
+        return True
+
+    def _direct(self):
+        """The next direction, and the slope along it."""
+        self.direction, self.slope = _direction(self.objective, self.rule, self.x, self.gradient)
+
+    def _judge(self):
+        """How far the minimum may be, for the result and its history."""
+        objective, result, values = self.objective, self.result, self.values
+        value, slope = self.value, self.slope
+        scale = self.scale = max(abs(value), objective.value_scale)
         values.append(value)
-        polishing = polish and result.n_iter < POLISH_ITERATIONS
-        if rule.exact and -slope <= max(QUADRATIC * last_slope, MINUTE * scale):
+        polishing = self.polish and result.n_iter < POLISH_ITERATIONS
+        if self.rule.exact and -slope <= max(QUADRATIC * self.last_slope, MINUTE * scale):
             gap = -slope / scale  # twice Newton's estimate, where the method converges as it should
         else:
             # where the descent is fast and its metric good both of these show it
             fast = max(-0.5 * METRIC * slope, gap_by_progress(values, trusted=TRUSTED))
             gap = max(-0.5 * slope, min(fast, gap_by_progress(values))) / scale
-            if not exact_hessian and len(values) <= 2 * WINDOW:
+            if not getattr(objective, "exact_hessian", True) and len(values) <= 2 * WINDOW:
                 gap = np.inf  # the start, a minimum of something else, looks flatter than it is
             gap = gap if slope < 0 else 0.0
             if result.n_iter >= SLOW and not polishing:  # one lucky window must not end it
                 long_run = gap_by_progress(values, len(values) // SHARE_OF_SLOW, least_rate=0.0)
-                gap = max(gap, MOST_FALL * last_gap, CAUTION * long_run / scale)
-        last_slope, last_gap = -slope, gap
+                gap = max(gap, MOST_FALL * self.last_gap, CAUTION * long_run / scale)
+        self.last_slope, self.last_gap, self.gap = -slope, gap, gap
         true_value, true_gap = value, gap
-        if schedule.relaxed:
-            extra = objective.extra_penalty(x)
+        if self.schedule.relaxed:
+            extra = objective.extra_penalty(self.x)
             true_value, true_gap = value - extra, gap + extra / scale
-        result.vector, result.objective, result.gap = x, true_value, true_gap
-        result.gradient_norm = max(gradient.max(initial=0.0), -gradient.min(initial=0.0))
+        result.vector, result.objective, result.gap = self.x, true_value, true_gap
+        result.gradient_norm = max(self.gradient.max(initial=0.0), -self.gradient.min(initial=0.0))
         result.history["objective"].append(true_value)
         result.history["gap"].append(true_gap)
-        result.history["seconds"].append(time.perf_counter() - began)
-        if callback is not None and callback(result):
-            result.converged, result.message = True, "stopped by a callback"
-            return
+        result.history["seconds"].append(time.perf_counter() - self.began)
 
+    def _ended(self, tol):
+        """Whether this point is good enough, or nothing better can be had."""
+        objective, result, schedule = self.objective, self.result, self.schedule
+        x, gradient, slope, scale, gap = self.x, self.gradient, self.slope, self.scale, self.gap
+        polishing = self.polish and result.n_iter < POLISH_ITERATIONS
         wanted = min(tol, POLISHED) if polishing else tol
         # progress is a cautious witness; at a start that is another's minimum there is none yet
         doubtful = gap > wanted >= -0.5 * slope / scale
-        if certifies and (doubtful or (len(values) < 3 and gap <= wanted)):
-            certified = objective.certified_gap(x, value, gradient, tol * scale) / scale
+        certifies = hasattr(objective, "certified_gap") and not self.polish
+        if certifies and (doubtful or (len(self.values) < 3 and gap <= wanted)):
+            certified = objective.certified_gap(x, self.value, gradient, tol * scale) / scale
             gap = min(gap, certified) if doubtful else max(gap, certified)
-            result.gap = result.history["gap"][-1] = gap
+            result.gap = result.history["gap"][-1] = self.gap = gap
         ended = gap <= wanted and schedule.settled(result.n_iter)
         if ended and schedule.doubtful(result.n_iter):
             checked = schedule.newton_decrement(x, gradient, result.n_iter) / scale
             ended = checked <= tol
             if not ended:
                 result.gap = result.history["gap"][-1] = checked
-                direction, slope = _direction(objective, rule, x, gradient)
+                self._direct()
         if ended:
             result.converged, result.message = True, "the gap reached 'tol'"
-            return
-        if -slope < 0.5 * best_slope:
-            best_slope, since_best = -slope, 0
-            best = x, value, -0.5 * slope / scale, result.gradient_norm
+            return True
+        slope = self.slope
+        if -slope < 0.5 * self.best_slope:
+            self.best_slope, self.since_best = -slope, 0
+            self.best = x, self.value, -0.5 * slope / scale, result.gradient_norm
         else:
-            since_best += 1
-        flat = len(values) > FLAT and (
-            values[-1 - FLAT] - value <= FLAT * objective.rounding * scale
+            self.since_best += 1
+        flat = len(self.values) > FLAT and (
+            self.values[-1 - FLAT] - self.value <= FLAT * objective.rounding * scale
         )
-        if flat and since_best >= FLAT and not schedule.relaxed:
-            _end_in_rounding(result, best)
-            return
-        if result.n_iter >= max_iter:
-            result.converged, result.message = true_gap <= tol, "reached 'max_iter'"
-            return
+        if flat and self.since_best >= FLAT and not schedule.relaxed:
+            _end_in_rounding(result, self.best)
+            return True
+        return False
 
-        if schedule.next_stage(result.n_iter, x, gap):
+    def _move(self, tol):
+        """Whether there was a step to take."""
+        objective, rule, result, schedule = self.objective, self.rule, self.result, self.schedule
+        if schedule.next_stage(result.n_iter, self.x, self.gap, tol):
             if schedule.penalty_changed:  # else what the rule learnt still holds
                 rule.clear()
-                value, gradient = objective.value_gradient(x)
-                values, best_slope, last_slope, last_gap = [value], np.inf, 0.0, 0.0
-            direction, slope = _direction(objective, rule, x, gradient)
+                self.value, self.gradient = objective.value_gradient(self.x)
+                self.values = [self.value]
+                self.best_slope, self.last_slope, self.last_gap = np.inf, 0.0, 0.0
+            self._direct()
 
-        step = line_search(objective, x, value, slope, direction)
+        step = line_search(objective, self.x, self.value, self.slope, self.direction)
         if step is None and rule.n_added:  # they may be at fault: once more from H0 alone
             rule.clear()
-            direction, slope = _direction(objective, rule, x, gradient)
-            step = line_search(objective, x, value, slope, direction)
+            self._direct()
+            step = line_search(objective, self.x, self.value, self.slope, self.direction)
         if step is None and schedule.relaxed:  # this penalty has no more to give
             schedule.ended = True
             result.n_iter += 1
-            continue
+            return True
         if step is None:
-            if -0.5 * slope <= max(tol, IN_ROUNDING * objective.rounding) * scale:
-                _end_in_rounding(result, best)
+            if -0.5 * self.slope <= max(tol, IN_ROUNDING * objective.rounding) * self.scale:
+                _end_in_rounding(result, self.best)
             else:
                 result.message = "the line search found no decrease"
-            return
+            return False
 
         x_new, value_new, gradient_new = step
-        rule.add(x, x_new, gradient, gradient_new)
-        x, value, gradient = x_new, value_new, gradient_new
-        direction, slope = _direction(objective, rule, x, gradient)
-        if not slope < 0:  # rounding has made the matrix indefinite
+        rule.add(self.x, x_new, self.gradient, gradient_new)
+        self.x, self.value, self.gradient = x_new, value_new, gradient_new
+        self._direct()
+        if not self.slope < 0:  # rounding has made the matrix indefinite
             rule.clear()
-            direction, slope = _direction(objective, rule, x, gradient)
+            self._direct()
         result.n_iter += 1
+        return True
 
 
 class _Schedule:
@@ -201,9 +264,8 @@ class _Schedule:
         Whether the present penalty has no more to give.
     """
 
-    def __init__(self, objective, rule, polish, tol):
-        self.objective, self.rule = objective, rule
-        self.polish, self.tol = polish, tol
+    def __init__(self, objective, rule, polish):
+        self.objective, self.rule, self.polish = objective, rule, polish
         self.refreshes = hasattr(objective, "precondition_at")
         self.path = None  # penalties still to come; None: not asked for yet
         self.relaxed = self.penalty_changed = False
@@ -232,14 +294,14 @@ class _Schedule:
         self.due, self.doubtful_from = n_iter + self.patience, n_iter + RECHECK
         return gradient @ self.objective.precondition(gradient)
 
-    def next_stage(self, n_iter, x, gap):
+    def next_stage(self, n_iter, x, gap, tol):
         """Whether the objective's preconditioner has changed."""
         if self.relaxed:
             settled = n_iter >= self.began + SETTLED and gap <= PATH_TOL
             self.ended |= settled or n_iter >= self.began + PATH_ITERATIONS
         if not (self.refreshes and (self.ended or n_iter >= self.due)):
             return False
-        if not (self.polish or self.relaxed) and gap <= NEARLY * self.tol:
+        if not (self.polish or self.relaxed) and gap <= NEARLY * tol:
             return False
         self.penalty_changed = False
         if self.path is None and n_iter >= self.hard:

@@ -25,7 +25,7 @@ LARGE, FEWER = 100_000, 8
 CHUNK = 65_536  # of them in a part, so that sums in float32 stay short
 
 
-def lbfgs(objective, start, *, tol, max_iter, polish=False, callback=None):
+def lbfgs(objective, start, *, tol, max_iter, polish=False, callback=None, resume=None):
     """Minimise an objective; see ``_base.py`` for the contract.
 
     Parameters
@@ -44,13 +44,15 @@ def lbfgs(objective, start, *, tol, max_iter, polish=False, callback=None):
     callback : callable or None, default=None
         Called with the ``Result`` so far at the start and after each iteration; what it returns
         says whether to stop.
+    resume : bytes or None, default=None
+        ``Result.snapshot()`` of an earlier call, to go on from in place of ``start``.
 
     Returns
     -------
     Result
     """
     require(objective, "lbfgs", REQUIRES)
-    return descend(objective, Pairs(objective), start, tol, max_iter, polish, callback)
+    return descend(objective, Pairs(objective), start, tol, max_iter, polish, callback, resume)
 
 
 class Pairs:

@@ -19,7 +19,7 @@ LEAST_PRODUCTS = 3
 MOST_PRODUCTS = 100
 
 
-def newton_cholesky(objective, start, *, tol, max_iter, polish=False, callback=None):
+def newton_cholesky(objective, start, *, tol, max_iter, polish=False, callback=None, resume=None):
     """Minimise an objective; parameters and result as in ``lbfgs``.
 
     Raises
@@ -28,14 +28,15 @@ def newton_cholesky(objective, start, *, tol, max_iter, polish=False, callback=N
         If the Hessian is too large.
     """
     require(objective, "newton-cholesky", (*REQUIRES, "hessian_at"))
-    return descend(objective, WholeHessian(objective), start, tol, max_iter, polish, callback)
+    rule = WholeHessian(objective)
+    return descend(objective, rule, start, tol, max_iter, polish, callback, resume)
 
 
-def newton_cg(objective, start, *, tol, max_iter, polish=False, callback=None):
+def newton_cg(objective, start, *, tol, max_iter, polish=False, callback=None, resume=None):
     """Minimise an objective; parameters and result as in ``lbfgs``."""
     require(objective, "newton-cg", (*REQUIRES, "hessian_product"))
     rule = ConjugateGradients(objective)
-    return descend(objective, rule, start, tol, max_iter, polish, callback)
+    return descend(objective, rule, start, tol, max_iter, polish, callback, resume)
 
 
 class WholeHessian:

@@ -13,6 +13,7 @@ import numpy as np
 
 from .._steps import step
 from ._base import Result, require
+from ._snapshot import restored, snapshot
 
 REQUIRES = ("batches", "by_output", "rows", "mean", "inverse_spread", "l2_reg", "pack", "unpack")
 
@@ -172,7 +173,7 @@ def stochastic(rule):
     what ``StochasticDescent`` asks for.
     """
 
-    def solve(objective, start, *, tol, max_iter, callback=None, **options):
+    def solve(objective, start, *, tol, max_iter, callback=None, resume=None, **options):
         """Minimise an objective batch by batch.
 
         Parameters
@@ -184,8 +185,8 @@ def stochastic(rule):
             share.
         max_iter : int
             Most epochs.
-        callback : callable or None, default=None
-            As in other solvers, after each epoch.
+        callback, resume
+            As in other solvers; the callback after each epoch.
         **options : dict
             As of ``StochasticDescent``, and "batch_size", "shuffle", "random_state",
             "n_iter_no_change".
@@ -197,13 +198,14 @@ def stochastic(rule):
             is inf: there is no estimate.
         """
         require(objective, rule, REQUIRES)
-        began = time.perf_counter()
-        descent = StochasticDescent(
-            rule, objective.by_output, *objective.unpack(start), objective.rows.dtype, options
-        )
-        result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
+        if resume is None:
+            epochs = _Epochs(rule, objective, start, options)
+        else:
+            epochs = restored(resume, objective)
+        result = epochs.result
+        result.snapshot = lambda: snapshot(epochs, objective)
         try:
-            _run(objective, descent, result, tol, max_iter, callback, options, began)
+            epochs.run(tol, max_iter, callback)
         except (KeyboardInterrupt, Exception) as error:
             if isinstance(error, Exception) and not result.history["objective"]:
                 raise
@@ -214,12 +216,50 @@ def stochastic(rule):
     return solve
 
 
-def _run(objective, descent, result, tol, max_iter, callback, options, began):
-    random_state, best, unchanged = options["random_state"], np.inf, 0
-    while result.n_iter < max_iter:
-        order = random_state.permutation(objective.rows.n_rows) if options["shuffle"] else None
+class _Epochs:
+    """The iteration over epochs: all that the next one depends on but the data."""
+
+    def __init__(self, rule, objective, start, options):
+        self.objective, self.options = objective, options
+        self.descent = StochasticDescent(
+            rule, objective.by_output, *objective.unpack(start), objective.rows.dtype, options
+        )
+        self.result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
+        self.best, self.unchanged = np.inf, 0
+
+    def run(self, tol, max_iter, callback):
+        result = self.result
+        result.converged, result.message = False, ""
+        seconds = result.history["seconds"]
+        began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
+        while not self._ended() and result.n_iter < max_iter:
+            value = self._epoch()
+            result.n_iter += 1
+            if not np.isfinite(value):
+                result.message = "the objective is not finite: 'learning_rate_init' is too large"
+                return
+            result.vector = self.objective.pack(*self.descent.found())
+            result.objective = value
+            for name, number in (("objective", value), ("gap", np.inf)):
+                result.history[name].append(number)
+            seconds.append(time.perf_counter() - began)
+            scale = max(abs(self.best), self.objective.value_scale)
+            lower = np.isinf(self.best) or value <= self.best - tol * scale
+            self.unchanged = 0 if lower else self.unchanged + 1
+            self.best = min(self.best, value)
+            if callback is not None and callback(result):
+                result.converged, result.message = True, "stopped by a callback"
+                return
+        if not result.converged:
+            result.message = "reached 'max_iter'"
+
+    def _epoch(self):
+        objective, options = self.objective, self.options
+        order = None
+        if options["shuffle"]:
+            order = options["random_state"].permutation(objective.rows.n_rows)
         with np.errstate(over="ignore", invalid="ignore"):  # of a rate that is too large
-            value = descent.epoch(
+            return self.descent.epoch(
                 objective.batches(order, options["batch_size"]),
                 objective.l2_reg,
                 objective.mean,
@@ -227,23 +267,13 @@ def _run(objective, descent, result, tol, max_iter, callback, options, began):
                 objective.fit_intercept,
                 objective.n_threads,
             )
-        result.n_iter += 1
-        if not np.isfinite(value):
-            result.message = "the objective is not finite: 'learning_rate_init' is too large"
-            return
-        result.vector, result.objective = objective.pack(*descent.found()), value
-        for name, number in (("objective", value), ("gap", np.inf)):
-            result.history[name].append(number)
-        result.history["seconds"].append(time.perf_counter() - began)
-        if callback is not None and callback(result):
-            result.converged, result.message = True, "stopped by a callback"
-            return
-        scale = max(abs(best), objective.value_scale)
-        unchanged = unchanged + 1 if value > best - tol * scale else 0
-        best = min(best, value)
-        if unchanged >= options["n_iter_no_change"]:
-            if not descent.slow_down():
-                result.converged, result.message = True, "the objective stopped falling"
-                return
-            unchanged = 0
-    result.message = "reached 'max_iter'"
+
+    def _ended(self):
+        """Whether the objective has stopped falling, and no slower rate is left to try."""
+        if self.unchanged < self.options["n_iter_no_change"]:
+            return False
+        if self.descent.slow_down():
+            self.unchanged = 0
+            return False
+        self.result.converged, self.result.message = True, "the objective stopped falling"
+        return True
