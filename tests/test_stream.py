@@ -65,7 +65,7 @@ def test_steps(rule, rng):
                 change = 0.9 * first - 0.01 * gradient
             dW = change[:-1] / scale
             W, b = W + dW, b + change[-1] - mean @ dW
-            share = 2 / (t + 1)
+            share = max(2 / (t + 1), 0.02)
             average = tuple(a + share * (x - a) for a, x in zip(average, (W, b), strict=True))
     clf = stream(X, y, PIECES, weight, solver=rule, batch_size=16, C=0.5)
     np.testing.assert_allclose(clf.coef_.T * scale, average[0] * scale, rtol=1e-6, atol=1e-9)

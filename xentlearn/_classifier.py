@@ -389,7 +389,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Adam, or SGD with momentum if ``solver="sgd"``, in steps of ``batch_size`` rows. What
         solvers know of all data beforehand is what has been seen so far: the penalty weighs
         1 / (C times the weight of all rows seen), features are scaled by the mean and the variance
-        of all rows seen. After ``fit`` it starts from its coefficients.
+        of all rows seen. After ``fit`` it starts from its coefficients. The average of the points
+        (``average``) is over the last 100 steps or so, as a stream may change; without it changes
+        are followed faster still.
 
         Parameters
         ----------

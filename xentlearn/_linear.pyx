@@ -124,6 +124,7 @@ cdef enum:
     SHARED_BYTES = 2 * 1024 * 1024  # of residuals, where all threads share one total
     MOST_ENTRIES = 4096             # of CSR that are converted at a time
     ENTRIES_KNOWN = 16              # of the next rows, which the products may look at
+    LEAST_WORK = 10_000_000         # multiply-adds for a second thread; batches time it themselves
     ROWS_PER_SLOT = 64              # of a batch: it is small, and totals are as large as ever
     ALIGNMENT = 64                  # bytes in the widest vector
     LINE_BYTES = 64                 # in a line of the caches
@@ -672,7 +673,7 @@ cdef class DesignMatrix:
             self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept(&task, intercept))
         task.coef, task.intercept = address(coefs), address(intercepts)
         task.coef_direction = task.intercept_direction = NULL
-        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads))
+        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads, LEAST_WORK / 20))
         if self.dtype == np.float32:
             return sum_rows[float](&task, buffers, scratches, rooms, self._memory)
         return sum_rows[double](&task, buffers, scratches, rooms, self._memory)
@@ -707,7 +708,7 @@ cdef class DesignMatrix:
         )
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
         task.coef_direction, task.intercept_direction = address(arrays[2]), address(arrays[3])
-        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads))
+        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads, LEAST_WORK))
         if self.dtype == np.float32:
             return sum_rows[float](&task, buffers, scratches, rooms, self._memory)
         return sum_rows[double](&task, buffers, scratches, rooms, self._memory)
@@ -743,7 +744,7 @@ cdef class DesignMatrix:
         arrays = (
             self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept(&task, intercept))
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
-        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads))
+        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads, LEAST_WORK))
         if self.dtype == np.float32:
             self.finite_logits = score_rows[float](
                 &task, buffers, scratches, rooms, scores, indices, kind == "logits")
@@ -855,14 +856,16 @@ cdef inline Py_ssize_t padded_to(Py_ssize_t unit, Py_ssize_t n) noexcept nogil:
     return (n + unit - 1) // unit * unit
 
 
-cdef Py_ssize_t useful_threads(const Pass* task, Py_ssize_t n_threads) noexcept:
+cdef Py_ssize_t useful_threads(
+    const Pass* task, Py_ssize_t n_threads, double least_work,
+) noexcept:
     """Threads that are worth starting.
 
     A dense pass of few multiply-adds is over before a second thread has started; where the cores
     are busy otherwise, waiting for it costs many times the pass.
     """
     cdef const Matrix* X = task.X
-    if X.indptr == NULL and <double> X.n_rows * X.depth * task.width < 1e6:
+    if X.indptr == NULL and <double> X.n_rows * X.depth * task.width < least_work:
         return 1
     return max(1, min(n_threads, (X.n_rows + task.n_at_once - 1) // task.n_at_once))
 

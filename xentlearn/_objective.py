@@ -300,7 +300,7 @@ class LinearObjective:
 
     def batches(self, order, size):
         """The rows in the given order, in batches (``_rows.py``)."""
-        return self.rows.batches(order, size, self.offset, self.n_threads)
+        return self.rows.batches(order, size, self.offset)
 
     # ---- What is learnt on the way -----------------------------------------------------------
 

@@ -242,9 +242,9 @@ class MemoryRows:
                 hessian += (weighted * (1 - p)).sum(axis=0)
         return hessian, total
 
-    def batches(self, order, size, offset, n_threads):
+    def batches(self, order, size, offset):
         """The rows in batches; see ``Batches``."""
-        return Batches(self, order, size, offset, n_threads)
+        return Batches(self, order, size, offset)
 
 
 class Batches:
@@ -259,17 +259,16 @@ class Batches:
         Rows in a batch; the last one may have fewer.
     offset : ndarray of shape (n_outputs,)
         Added to the logits of every row.
-    n_threads : int
     """
 
-    def __init__(self, rows, order, size, offset, n_threads):
+    def __init__(self, rows, order, size, offset):
         self._design, self._order, self._offset = rows.design, order, offset
         # targets are shuffled once; X, which is wider, is gathered batch by batch
         y = rows.y if order is None else rows.y.taken(order)
         self._target = y.kernel_target(rows.dtype, rows.outputs)
         self._cumulated = np.concatenate([[0.0], np.cumsum(y.row_weight)])
         self._slices = [(at, min(at + size, rows.n_rows)) for at in range(0, rows.n_rows, size)]
-        self._n_threads = n_threads
+        self.size = size
 
     def __len__(self):
         return len(self._slices)
@@ -279,7 +278,7 @@ class Batches:
         begin, end = self._slices[i]
         return float(self._cumulated[end] - self._cumulated[begin])
 
-    def loss_gradient(self, i, coef, intercept):
+    def loss_gradient(self, i, coef, intercept, n_threads):
         """As ``DesignMatrix.batch_loss_gradient``, of batch ``i``."""
         return self._design.batch_loss_gradient(
             self._target,
@@ -287,7 +286,7 @@ class Batches:
             *self._slices[i],
             coef,
             intercept + self._offset,
-            self._n_threads,
+            n_threads,
         )
 
 

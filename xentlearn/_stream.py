@@ -8,6 +8,10 @@ from scipy import sparse
 from ._rows import MemoryRows, moments_of
 from ._solvers import StochasticDescent
 
+# In the average of the points: a stream may change, and the average must not take as long to follow
+# as the stream has lasted. Where it does not change, 0.05 costs half a percent of MNIST's digits.
+LEAST_SHARE = 0.02
+
 
 class Stream:
     """A fit to data that come batch by batch; it can be pickled.
@@ -59,7 +63,7 @@ class Stream:
             by_output = not sparse.issparse(X)
             dtype = np.float64 if X.dtype == np.float64 else np.float32
             self._descent = StochasticDescent(
-                self.rule, by_output, *self._start, dtype, self._options
+                self.rule, by_output, *self._start, dtype, self._options, LEAST_SHARE
             )
         elif self._descent.by_output == sparse.issparse(X):  # as the first ones were
             X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
@@ -77,7 +81,7 @@ class Stream:
             order = self.random_state.permutation(rows.n_rows) if shuffle else None
             mean, l2_reg = self._moments.mean, 1.0 / (C * self._moments.weight)
             value = self._descent.epoch(
-                rows.batches(order, batch_size, offset, n_threads),
+                rows.batches(order, batch_size, offset),
                 l2_reg,
                 mean if fit_intercept else np.zeros_like(mean),
                 self._moments.inverse_spread(fit_intercept, l2_reg, rows.dtype),
