@@ -116,7 +116,7 @@ class EncodedY:
         """
         if self.loss.proba_kind == "softmax":
             mass = self._class_mass()
-        elif self.labels is not None:  # one-vs-rest
+        elif self.kind == "one_vs_rest":
             ones = self._class_mass()
             mass = np.stack([ones.sum() - ones, ones], axis=1)
         else:
