@@ -1,10 +1,14 @@
 """The classifier on a Dask cluster: the answer of one machine, whatever happens to workers."""
 
+import importlib
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +21,7 @@ pd = pytest.importorskip("pandas")
 import dask
 import dask.array as da
 import dask.dataframe as dd
-from distributed import Client, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 
 import xentlearn
 from xentlearn import _dask_rows as dask_rows
@@ -177,7 +181,7 @@ def test_dtypes(dtype, X, y):
     with warnings.catch_warnings():
         # small X in memory is fitted in float64 whatever its dtype; these rows are rounded to theirs
         warnings.simplefilter("ignore", ConvergenceWarning)
-        clf = SoftmaxClassifier(tol=1e-12).fit(lazy(X), lazy(y))
+        clf = SoftmaxClassifier(tol=1e-6).fit(lazy(X), lazy(y))
     assert clf.coef_.dtype == local.coef_.dtype
     assert clf.objective_ == pytest.approx(local.objective_, rel=1e-6)
     np.testing.assert_allclose(clf.predict_proba(X), local.predict_proba(X), atol=1e-4)
@@ -228,7 +232,7 @@ def test_empty_partitions_and_rows_that_do_not_count(X, y):
     keep = np.ones(N, dtype=bool)
     keep[250:500] = False
     weight = np.ones(N)
-    weight[:250] = 0.0
+    weight[750:1000] = 0.0
     local = xentlearn.SoftmaxClassifier(tol=1e-12).fit(X[keep], y[keep], weight[keep])
     lazy_keep = lazy(keep)
     parts = lazy(X)[lazy_keep], lazy(y)[lazy_keep], lazy(weight)[lazy_keep]
@@ -250,6 +254,17 @@ def test_warm_start_and_column_of_labels(X, y):
     assert clf.n_iter_[0] <= 2
 
 
+def test_large_coefficients_are_no_reason_to_warn(X, y):
+    """Dask would advise to scatter them."""
+    wide = (
+        lazy(X[:100], 50).rechunk({1: -1}).map_blocks(np.tile, (1, 2000), chunks=((50, 50), 12000))
+    )
+    threshold = {"distributed.admin.large-graph-warning-threshold": "200 kiB"}
+    with warnings.catch_warnings(), dask.config.set(threshold):
+        warnings.filterwarnings("error", message="Sending large graph")
+        SoftmaxClassifier(tol=0.5).fit(wide, lazy(y[:100], 50))
+
+
 def test_labels_seen_in_one_partition_alone(X, y):
     """24 classes, each in one place: scikit-learn must not take them for a regression."""
     y = np.array([f"class {k:02d}" for k in range(24)])[np.arange(N) // 50]
@@ -265,13 +280,18 @@ def test_labels_seen_in_one_partition_alone(X, y):
 def test_same_bits_with_any_number_of_workers(X, y, one_worker):
     """Ten partitions: two levels of the tree."""
     data = lazy(X, 120), lazy(y, 120)
-    clf = SoftmaxClassifier(solver="lbfgs").fit(*data)
-    assert_same_bits(clf, SoftmaxClassifier(solver="lbfgs").fit(*data))
-    other = SoftmaxClassifier(solver="lbfgs", client=one_worker).fit(*data)
-    assert_same_bits(clf, other)
-    # a single partition, and two threads for it
-    whole = SoftmaxClassifier(solver="lbfgs").fit(lazy(X, N), lazy(y, N))
-    assert_same_bits(whole, clone(other).fit(lazy(X, N), lazy(y, N)))
+    clf = SoftmaxClassifier(solver="lbfgs", tol=1e-2)
+    first = clone(clf).fit(*data)
+    assert_same_bits(first, clone(clf).fit(*data))
+    clf.client = one_worker
+    assert_same_bits(first, clf.fit(*data))
+
+
+def test_same_bits_with_any_number_of_threads(X, y, one_worker):
+    """A single partition: on two workers two threads evaluate it."""
+    data = lazy(X, N), lazy(y, N)
+    clf = SoftmaxClassifier(solver="lbfgs", tol=1e-2).fit(*data)
+    assert_same_bits(clf, clone(clf).set_params(client=one_worker).fit(*data))
 
 
 def write_down(block, folder):
@@ -289,13 +309,13 @@ def test_fit_reads_its_input_once(X, y, client, tmp_path, monkeypatch):
     """X and y come from one source, and partitions stay where they are."""
     both = da.from_array(np.column_stack([X, y]), chunks=(300, -1))
     both = both.map_blocks(write_down, tmp_path, meta=np.empty((0, 0)))
-    places, evaluate = [], dask_rows.Cluster.evaluate
+    places, total = [], dask_rows.DaskRows.total
 
-    def watched(self, task):
-        places.append(self.client.who_has(self.futures))
-        return evaluate(self, task)
+    def watched(self, method, *arguments):
+        places.append(client.who_has(self._cluster.futures))
+        return total(self, method, *arguments)
 
-    monkeypatch.setattr(dask_rows.Cluster, "evaluate", watched)
+    monkeypatch.setattr(dask_rows.DaskRows, "total", watched)
     SoftmaxClassifier(solver="lbfgs").fit(both[:, :-1], both[:, -1])
     assert len(list(tmp_path.iterdir())) == 4
     assert len(places) > 5
@@ -339,13 +359,13 @@ def test_to_local(X, y):
 
 
 def test_client_is_settable(X, y, client, one_worker, monkeypatch):
-    used, scatter = [], Client.scatter
+    used, get = [], Client.get
 
     def watched(self, *arguments, **options):
         used.append(self)
-        return scatter(self, *arguments, **options)
+        return get(self, *arguments, **options)
 
-    monkeypatch.setattr(Client, "scatter", watched)
+    monkeypatch.setattr(Client, "get", watched)
     clf = SoftmaxClassifier()
     clf.fit(lazy(X), lazy(y))
     assert set(used) == {client}
@@ -364,13 +384,11 @@ def test_client_is_settable(X, y, client, one_worker, monkeypatch):
 # ---- Workers that die ----------------------------------------------------------------------------
 
 
-def kill_a_worker(client):
-    """SIGKILL for the process of one worker, without a word to the scheduler."""
-    os.kill(min(client.run(os.getpid).values()), signal.SIGKILL)
-
-
 def kill_in_round(wanted, monkeypatch, delay=0.0):
-    """Kill a worker in so many rounds of the next fits: before it is sent, or ``delay`` s later."""
+    """SIGKILL for a worker in these rounds: just before one is sent, or ``delay`` seconds later.
+
+    Nobody tells the scheduler. Returns a function that tells how many rounds there were.
+    """
     total, n_rounds = dask_rows.DaskRows.total, 0
 
     def disturbed(self, method, *arguments):
@@ -391,9 +409,9 @@ def kill_in_round(wanted, monkeypatch, delay=0.0):
 @pytest.mark.parametrize("delay", [0.0, 0.01])
 def test_worker_killed(delay, X, y, monkeypatch):
     data = lazy(X, 120), lazy(y, 120)
-    undisturbed = SoftmaxClassifier(solver="lbfgs", tol=1e-8).fit(*data)
+    undisturbed = SoftmaxClassifier(solver="lbfgs").fit(*data)
     n_rounds = kill_in_round({4}, monkeypatch, delay)
-    clf = SoftmaxClassifier(solver="lbfgs", tol=1e-8).fit(*data)
+    clf = SoftmaxClassifier(solver="lbfgs").fit(*data)
     assert n_rounds() > 8
     assert_same_bits(clf, undisturbed)
 
@@ -407,41 +425,21 @@ def test_all_workers_killed(X, y, one_worker, monkeypatch):
     assert_same_bits(clf, undisturbed)
 
 
-def test_workers_killed_again_and_again(X, y, one_worker, monkeypatch):
-    """What was found until then is kept."""
-    monkeypatch.setattr(dask_rows, "ATTEMPTS", 1)
-    total = dask_rows.Cluster.total
-    n_rounds = 0
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), KilledWorker("a task", None, 3)], ids=repr)
+def test_broken_off(error, X, y, monkeypatch):
+    """The best point so far is there, as after a fit on one machine that was broken off."""
+    total, n_rounds = dask_rows.DaskRows.total, 0
 
-    def lost(self, function, arguments):
-        nonlocal n_rounds
-        n_rounds += 1
-        if n_rounds > 3:  # the survey is the first; the coefficients are there already
-            kill_a_worker(self.client)
-        return total(self, function, arguments)
-
-    monkeypatch.setattr(dask_rows.Cluster, "total", lost)
-    clf = SoftmaxClassifier(client=one_worker, solver="lbfgs")
-    with pytest.raises(RuntimeError, match=r"each of 1 attempts at a round .* smaller partitions"):
-        clf.fit(lazy(X), lazy(y))
-    assert np.isfinite(clf.coef_).all()
-    one_worker.wait_for_workers(1, timeout=60)
-
-
-def test_interrupted(X, y, monkeypatch):
-    """The best point so far is there, as after an interrupted fit on one machine."""
-    evaluate, n_rounds = dask_rows.Cluster.evaluate, 0
-
-    def interrupted(self, task):
+    def broken(self, method, *arguments):
         nonlocal n_rounds
         n_rounds += 1
         if n_rounds == 5:
-            raise KeyboardInterrupt
-        return evaluate(self, task)
+            raise error
+        return total(self, method, *arguments)
 
-    monkeypatch.setattr(dask_rows.Cluster, "evaluate", interrupted)
+    monkeypatch.setattr(dask_rows.DaskRows, "total", broken)
     clf = SoftmaxClassifier(solver="lbfgs")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(error)):
         clf.fit(lazy(X), lazy(y))
     assert clf.coef_.any()
     assert clf.score(lazy(X), lazy(y)) > 0.4
@@ -508,9 +506,9 @@ def test_values_of_a_partition(X, y):
 def test_partitions_that_differ(X, y):
     blocks = lazy(X).rechunk({1: -1})
     mixed = blocks.map_blocks(
-        lambda block, block_info: sparse.csr_matrix(block)
-        if block_info[0]["chunk-location"][0] == 2
-        else block,
+        lambda block, block_info: (
+            sparse.csr_matrix(block) if block_info[0]["chunk-location"][0] == 2 else block
+        ),
         meta=np.empty((0, 0)),
     )
     with pytest.raises(ValueError, match="is_sparse is True in partition 2, False in partition 0"):
@@ -518,16 +516,14 @@ def test_partitions_that_differ(X, y):
 
 
 def test_without_dask(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    monkeypatch.delitem(__import__("sys").modules, "xentlearn.dask")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "xentlearn.dask")
     with pytest.raises(ImportError, match=r'pip install "xentlearn\[dask\]"'):
-        __import__("xentlearn.dask")
+        importlib.import_module("xentlearn.dask")
 
 
-def test_dask_is_only_imported_when_asked_for():
+def test_dask_is_imported_only_when_it_is_asked_for():
     code = "import sys, xentlearn; assert not {'dask', 'distributed'} & set(sys.modules)"
-    assert dask.__name__ == "dask"
-    import subprocess
-    import sys
-
-    subprocess.run([sys.executable, "-c", code], check=True)
+    path = str(Path(xentlearn.__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

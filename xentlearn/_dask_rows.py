@@ -11,10 +11,10 @@ partitions alone, so that a fit has the same bits on any number of workers.
 
 import contextlib
 import functools
+import itertools
 import threading
 import uuid
 import warnings
-from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 
 import dask
@@ -30,7 +30,6 @@ from ._targets import ARRAYS, EncodedY, digest, encode_like, encode_y
 from ._threads import sequential_blas
 
 FAN_IN = 8  # results that one task adds: 100 partitions take three levels
-ATTEMPTS = 5  # at a round whose coefficients are lost because all workers that had them died
 
 
 # ---- Blocks of the input -------------------------------------------------------------------------
@@ -256,7 +255,7 @@ class Partition:
         mass = np.stack(self.y._entry_mass()) if binary else self.y._class_mass()
         return len(self.y.weight), float(self.y.total_weight), mass
 
-    def survey(self, before, spacing, n_threads):
+    def survey(self, spacing, before, n_threads):
         """A ``Survey``; ``before`` is the weight of the partitions with lower numbers."""
         with _of_partition(self.number), sequential_blas:
             return survey(self.X, self.y, before, spacing, self.number, n_threads)
@@ -312,21 +311,19 @@ class Cluster:
         futures = [future for future, want in zip(self.futures, wanted, strict=True) if want]
         return Cluster(self.client, futures)
 
-    def total(self, function, arguments):
-        """Sum of ``function(object, *arguments, n_threads)``, by a tree.
+    def total(self, function, shared, own=itertools.repeat(())):
+        """Sum of ``function(object, shared, *own of the object, n_threads)``, by a tree.
 
-        Parameters
-        ----------
-        function : callable
-        arguments : list of tuple
-            Of each object.
+        All that is sent is part of the graph, and so has a recipe: whatever a worker takes along
+        when it dies, the scheduler makes again. Of scattered data nothing would be left after the
+        last worker that had them, and ``scatter`` itself does not come back if one dies meanwhile.
         """
         name = f"{function.__name__}-{uuid.uuid4().hex}"
         held = self.client.who_has(self.futures)
-        keys, graph, where = [], {}, {}
-        for number, (future, own) in enumerate(zip(self.futures, arguments, strict=True)):
+        graph, keys, where = {(name, "shared"): shared}, [], {}
+        for number, (future, its_own) in enumerate(zip(self.futures, own, strict=False)):
             keys.append((name, 0, number))
-            graph[keys[-1]] = (function, future, *own, self.n_threads)
+            graph[keys[-1]] = (function, future, (name, "shared"), *its_own, self.n_threads)
             where[keys[-1]] = held[future.key]
         level = 0
         while len(keys) > 1:
@@ -334,27 +331,13 @@ class Cluster:
             groups = [keys[begin : begin + FAN_IN] for begin in range(0, len(keys), FAN_IN)]
             keys = [(name, level, number) for number in range(len(groups))]
             graph.update({key: (_sum, group) for key, group in zip(keys, groups, strict=True)})
-        # without that, a task may go to whoever has the coefficients, and its partition after it
-        with dask.annotate(workers=lambda key: where.get(key, ()), allow_other_workers=True):
+        # where the partition is: not where the coefficients happen to be, and it would have to go
+        places = dask.annotate(workers=lambda key: where.get(key, ()), allow_other_workers=True)
+        # coefficients of 10 MB would be warned of, with the advice to scatter them
+        silence = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"})
+        with places, silence:
             root = self.client.get(graph, keys[0], sync=False)
         return root.result()
-
-    def evaluate(self, task):
-        """Sum of what a ``Round`` asks for, over all partitions.
-
-        Broadcast data, unlike partitions, has no recipe: if all workers that have it die, the round
-        is lost, and begins anew.
-        """
-        for attempt in range(ATTEMPTS):
-            try:
-                sent = self.client.scatter(task, broadcast=True, hash=False)
-                return self.total(Partition.evaluate, [(sent,)] * len(self.futures))
-            except CancelledError as error:
-                lost = error
-        raise RuntimeError(
-            f"Workers died in each of {ATTEMPTS} attempts at a round ({lost}). Their logs tell "
-            "why; if memory ran out, use more workers or smaller partitions."
-        ) from lost
 
 
 @dataclass
@@ -405,7 +388,7 @@ class DaskRows(ShardedRows):
 
     def total(self, method, *arguments):
         """Sum over all partitions: one round, in which each worker has its own threads."""
-        return self._cluster.evaluate(self._round(method, arguments[:-1]))
+        return self._cluster.total(Partition.evaluate, self._round(method, arguments[:-1]))
 
 
 class DaskData:
@@ -485,8 +468,8 @@ def read(client, blocks, validate, loss, class_weight):
     shape = n_rows, facts.n_features
     spacing = sample_spacing(shape, weight)
     before = np.cumsum([0.0] + [of_partition[1] for of_partition in sums[:-1]])
-    arguments = [(float(begin), spacing) for begin in before]
-    return DaskData(partitions, shape, partitions.total(Partition.survey, arguments)), y, facts
+    found = partitions.total(Partition.survey, spacing, [(float(begin),) for begin in before])
+    return DaskData(partitions, shape, found), y, facts
 
 
 def _agreed(facts):

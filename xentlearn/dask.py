@@ -1,7 +1,5 @@
 """Softmax classifier on dask arrays and dataframes, trained where their partitions are."""
 
-import inspect
-
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -96,8 +94,8 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         of X, y and weights that do not correspond, bad values in them.
     TypeError
         In ``fit``: data in memory in place of a dask array or dataframe.
-    RuntimeError
-        In ``fit``: workers died again and again.
+    distributed.KilledWorker
+        In ``fit``: the same partition was too much for several workers, each of which died.
 
     Warns
     -----
@@ -110,9 +108,9 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
 
     Notes
     -----
-    A fit survives the death of workers: their partitions are read again by others, and a round
-    whose coefficients were lost begins anew. The result has the same bits then, and for any number
-    of workers; it depends on how rows are divided into partitions, in the last digits.
+    A fit survives the death of workers: others read their partitions again and repeat what is lost
+    of a round. The result has the same bits then, and for any number of workers; in its last digits
+    it depends on how rows are divided into partitions.
 
     X is not centred, nor rotated if it has more features than rows, as small X in memory is: from a
     feature whose mean is 1e6 times its spread or more, subtract the mean beforehand.
