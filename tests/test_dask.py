@@ -17,10 +17,11 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 
 pytest.importorskip("distributed", reason='needs pip install "xentlearn[dask]"')
-pd = pytest.importorskip("pandas")
+pytest.importorskip("pandas")
 import dask
 import dask.array as da
 import dask.dataframe as dd
+import pandas as pd
 from distributed import Client, KilledWorker, LocalCluster
 
 import xentlearn
@@ -179,7 +180,7 @@ def test_dtypes(dtype, X, y):
     X = (X * [40, 0.4, 40, 4000, 40, 40] + 100).clip(0, 255).astype(dtype)
     local = xentlearn.SoftmaxClassifier(tol=1e-12).fit(X, y)
     with warnings.catch_warnings():
-        # small X in memory is fitted in float64 whatever its dtype; these rows are rounded to theirs
+        # small X in memory is fitted in float64; these rows are rounded to their own dtype
         warnings.simplefilter("ignore", ConvergenceWarning)
         clf = SoftmaxClassifier(tol=1e-6).fit(lazy(X), lazy(y))
     assert clf.coef_.dtype == local.coef_.dtype

@@ -11,7 +11,6 @@ partitions alone, so that a fit has the same bits on any number of workers.
 
 import contextlib
 import functools
-import itertools
 import threading
 import uuid
 import warnings
@@ -311,9 +310,20 @@ class Cluster:
         futures = [future for future, want in zip(self.futures, wanted, strict=True) if want]
         return Cluster(self.client, futures)
 
-    def total(self, function, shared, own=itertools.repeat(())):
-        """Sum of ``function(object, shared, *own of the object, n_threads)``, by a tree.
+    def total(self, function, shared, own):
+        """Sum of what ``function`` makes of each object, by a tree.
 
+        Parameters
+        ----------
+        function : callable
+            ``function(object, shared, *own, n_threads)``.
+        shared : object
+            Broadcast to the workers.
+        own : iterable of tuple
+            Of each object.
+
+        Notes
+        -----
         All that is sent is part of the graph, and so has a recipe: whatever a worker takes along
         when it dies, the scheduler makes again. Of scattered data nothing would be left after the
         last worker that had them, and ``scatter`` itself does not come back if one dies meanwhile.
@@ -321,7 +331,7 @@ class Cluster:
         name = f"{function.__name__}-{uuid.uuid4().hex}"
         held = self.client.who_has(self.futures)
         graph, keys, where = {(name, "shared"): shared}, [], {}
-        for number, (future, its_own) in enumerate(zip(self.futures, own, strict=False)):
+        for number, (future, its_own) in enumerate(zip(self.futures, own, strict=True)):
             keys.append((name, 0, number))
             graph[keys[-1]] = (function, future, (name, "shared"), *its_own, self.n_threads)
             where[keys[-1]] = held[future.key]
@@ -388,7 +398,9 @@ class DaskRows(ShardedRows):
 
     def total(self, method, *arguments):
         """Sum over all partitions: one round, in which each worker has its own threads."""
-        return self._cluster.total(Partition.evaluate, self._round(method, arguments[:-1]))
+        task = self._round(method, arguments[:-1])
+        nothing = [()] * len(self._cluster.futures)
+        return self._cluster.total(Partition.evaluate, task, nothing)
 
 
 class DaskData:
