@@ -80,9 +80,7 @@ def fits(client, X, y):
 def print_table(found):
     """What each fit came to."""
     undisturbed = found["on the cluster"][0]
-    print(
-        f"{'':24}{'iterations':>12}{'seconds':>10}{'objective':>14}   same bits"
-    )
+    print(f"{'':24}{'iterations':>12}{'seconds':>10}{'objective':>14}   same bits")
     for name, (clf, seconds) in found.items():
         same = np.array_equal(clf.coef_, undisturbed.coef_)
         print(
