@@ -168,6 +168,11 @@ def test_weights_of_labels(X, logits, rng):
     assert_same_fit(clf, local)
 
 
+def test_one_weight_for_all_rows(X, y):
+    local = xentlearn.SoftmaxClassifier(tol=1e-12).fit(X, y, 0.1)
+    assert_same_fit(SoftmaxClassifier(tol=1e-12).fit(lazy(X), lazy(y), 0.1), local)
+
+
 def test_csr(X, y):
     X[np.abs(X) < np.abs(X).mean(axis=0)] = 0
     local = xentlearn.SoftmaxClassifier(tol=1e-12).fit(sparse.csr_array(X), y)

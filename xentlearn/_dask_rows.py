@@ -132,8 +132,10 @@ def _lengths(collection):
 
 
 def _delayed(collection):
+    """Its partitions, in order."""
     # not optimised: X and y that come from one source would each get a copy of it
-    return np.ravel(collection.to_delayed(optimize_graph=False)).tolist()
+    delayed = collection.to_delayed(optimize_graph=False)
+    return delayed.ravel().tolist() if _is_array(collection) else delayed
 
 
 # ---- On a worker ---------------------------------------------------------------------------------
