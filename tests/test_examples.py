@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 
 import xentlearn
 
+pytest.importorskip("distributed")
 pytest.importorskip("mlxtend")
 # Its font cache, too, is built here: that prints a line, and stderr is looked at below.
 pytest.importorskip("matplotlib.font_manager")

@@ -354,7 +354,13 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """(data, y, what early stopping judges by): as given, or held out."""
         if X_val is not None:
             X_val = self._validate_X(X_val, reset=False)
-            return data, y, (MemoryData(X_val), encode_like(y, y_val, X_val.shape[0]))
+            y_val = encode_like(y.without_rows(), y_val, X_val.shape[0])
+            return data, y, (MemoryData(X_val), y_val)
+        if not hasattr(data, "taken"):
+            raise ValueError(
+                "'early_stopping' holds out rows of X in memory only; for X in blocks or in "
+                "partitions pass 'X_val' and 'y_val', which are in memory, to fit."
+            )
         kept, held_out = split_rows(y, self.validation_fraction, random_state)
         judges = data.taken(held_out), y.taken(held_out)
         return data.taken(kept), y.taken(kept), judges

@@ -304,8 +304,8 @@ class MemoryData:
         self._design = self._centred = self._moments = None
 
     @property
-    def is_sparse(self):
-        """Whether the rows are CSR; known once they are prepared."""
+    def in_groups(self):
+        """Whether outputs that do not see each other share little work; known once prepared."""
         return sparse.issparse(self.X)
 
     def taken(self, rows):
@@ -416,6 +416,27 @@ def combined(one, two):
     return one + two
 
 
+class ShardedData:
+    """X in shards, from which objectives get their rows: it stays as it is."""
+
+    in_groups = False  # outputs share the reading, or the rounds
+
+    def prepare(self, y, fit_intercept, work):
+        """Nothing is centred or rotated."""
+
+    def to_fit(self, coef, intercept):
+        """(coef, intercept) for the rows: the same."""
+        return coef, intercept
+
+    def from_fit(self, coef, intercept):
+        """(coef, intercept) for the features of the original: the same."""
+        return coef, intercept
+
+    def moments(self, of_rows):
+        """Moments of the features of the original: the same."""
+        return of_rows
+
+
 class ShardedRows:
     """Rows in several shards. A subclass says how a method of ``MemoryRows`` is summed over them.
 
@@ -450,6 +471,13 @@ class ShardedRows:
     def hessian(self, coef, intercept, mean, dtype, n_threads):
         """As in ``MemoryRows``."""
         return self.total("hessian", coef, intercept, mean, dtype, n_threads)
+
+    def batches(self, order, size, offset):
+        """Shards have no batches of rows from everywhere: a ValueError."""
+        raise ValueError(
+            "'solver' must be 'auto', 'lbfgs', 'newton-cg' or 'newton-cholesky' for X in blocks or "
+            "partitions; 'adam' and 'sgd' take X in memory, or block after block by partial_fit."
+        )
 
     def moments(self, n_threads):
         """As in ``MemoryRows``."""

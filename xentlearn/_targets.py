@@ -121,14 +121,14 @@ class EncodedY:
         """
         if self.loss.proba_kind == "softmax":
             mass = self.class_mass()
-        elif self.labels is not None:  # one-vs-rest
+        elif self.kind == "one_vs_rest":
             ones = self.class_mass()
             mass = np.stack([ones.sum() - ones, ones], axis=1)
         else:
-            mass = np.stack(self._entry_mass(), axis=1)
+            mass = np.stack(self.entry_mass(), axis=1)
         return self.loss._fitted_mass(mass, self.n_outputs)
 
-    def _entry_mass(self):
+    def entry_mass(self):
         """(weights of the 0s, of the 1s) of each output, without the missing ones."""
         weight = self.weight if self.entry_weight is None else self.entry_weight
         total = np.full(self.n_outputs, weight.sum()) if weight.ndim == 1 else weight.sum(axis=0)

@@ -181,7 +181,7 @@ class _Run:
             self.data.prepare(y, self.parameters["fit_intercept"], self.work)
         resumed = None if resume is None else self._restore(resume)
         together = y.loss.couples or self.stochastic or self.stopping is not None
-        apart = self.data.is_sparse and not together
+        apart = self.data.in_groups and not together
         groups = output_groups(self.data.shape[1], self.outputs, apart, self.mass)
         for group in groups[len(self.groups) :]:
             objective = self._objective(y, self.mass, group)
