@@ -60,8 +60,12 @@ class MemoryRows:
         self.design = DesignMatrix(X) if design is None else design
         self.n_rows, self.n_features = X.shape
         self.dtype = self.design.dtype
-        self.sample = self
         self._centred_Xs = {}
+
+    @property
+    def sample(self):
+        """As told above; kept in an attribute, rows of a moment would wait for the collector."""
+        return self
 
     def loss_gradient(self, coef, intercept, n_threads):
         """(loss, coef gradient, intercept gradient) of the sum of the weighted losses.
@@ -344,8 +348,10 @@ class ShardedRows:
 def sampled_rows(survey, y, outputs):
     """The rows of a survey's sample, as ``MemoryRows`` with the loss of ``y``."""
     pieces = sorted(survey.sample, key=lambda piece: piece[0])
-    stack = sparse.vstack if survey.is_sparse else np.concatenate
-    X = stack([X for _, X, _ in pieces])
+    X = pieces[0][1]
+    if len(pieces) > 1:
+        stack = sparse.vstack if survey.is_sparse else np.concatenate
+        X = stack([X for _, X, _ in pieces])
     X = sparse.csr_array(X) if survey.is_sparse else X
     of_sample = replace(concatenated([piece for _, _, piece in pieces]), loss=y.loss)
     target = of_sample.kernel_target(computing_dtype(X), outputs)

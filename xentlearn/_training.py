@@ -177,12 +177,20 @@ def train(data, y, mass, outputs, start, intercept, dtype, parameters, callback)
 
                     return callback(result, found)
 
-                result = SOLVERS[solver](objective, first, callback=watch, **options)
+                try:
+                    result = SOLVERS[solver](objective, first, callback=watch, **options)
+                except Exception as error:
+                    if result is None:
+                        raise
+                    result.stopped_by = error  # and the minimum of the convex loss is kept
             place(result.vector)
             value, gap = result.objective, np.inf
             if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
                 stored = coef[group].astype(np.float64), intercept[group].astype(np.float64)
-                value, gap = objective.optimality_gap(objective.pack(*data.to_fit(*stored)))
+                try:
+                    value, gap = objective.optimality_gap(objective.pack(*data.to_fit(*stored)))
+                except Exception as error:
+                    result.stopped_by = error
             results.append(result)
             bounds.append((value, value if gap == np.inf else gap * value / (1.0 + gap)))
             training.solver = solver
