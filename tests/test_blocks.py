@@ -67,9 +67,11 @@ def assert_same_fit(X, blocks, y, tol=1e-12, atol=1e-6, sample_weight=None, **pa
     clf = SoftmaxClassifier(tol=tol, **parameters)
     expected = clf.fit(X, y, sample_weight)
     found = SoftmaxClassifier(tol=tol, **parameters).fit(blocks, y, sample_weight)
-    scale = np.abs(expected.coef_).max()
-    np.testing.assert_allclose(found.coef_, expected.coef_, rtol=0, atol=atol * scale)
-    np.testing.assert_allclose(found.intercept_, expected.intercept_, rtol=0, atol=atol * scale)
+    for name in ("coef_", "intercept_"):
+        of_X = getattr(expected, name)
+        np.testing.assert_allclose(
+            getattr(found, name), of_X, rtol=0, atol=atol * np.abs(of_X).max()
+        )
     assert found.coef_.dtype == expected.coef_.dtype
     assert found.n_features_in_ == X.shape[1]
     for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
@@ -221,7 +223,7 @@ def test_rows_of_weight_zero(problem, rng, tmp_path):
     weight = rng.integers(0, 3, N_ROWS).astype(float)
     weight[:1000] = 0.0  # whole blocks
     blocks = NpyBlocks(save(tmp_path / "X.npy", X), X.nbytes // 9)
-    assert_same_fit(X, blocks, y, atol=1e-7, sample_weight=weight)
+    assert_same_fit(X, blocks, y, atol=1e-6, sample_weight=weight)
 
 
 def test_weights_of_single_labels(problem, rng, tmp_path):
@@ -726,7 +728,7 @@ HOLE = """
         np.save(path, X)
         X = np.load(path, mmap_mode="r")
         os.truncate(path, 4096)
-        X[-1]  # nobody guards this one: the process ends as it always did
+        X[-1].sum()  # nobody guards this one: the process ends as it always did
 """
 
 
@@ -766,8 +768,9 @@ def table(problem):
     return pa.table({**columns, "label": np.array(["a", "b", "c", "d"])[y]})
 
 
+@pytest.mark.filterwarnings("error")
 def test_parquet(problem, parquet, table, tmp_path):
-    X, y = problem
+    _, y = problem
     path = tmp_path / "X.parquet"
     parquet.write_table(table, path, row_group_size=250)
     blocks = ParquetBlocks(path, exclude=["label"], block_bytes=600 * ROW_BYTES)
@@ -775,7 +778,8 @@ def test_parquet(problem, parquet, table, tmp_path):
     assert blocks.dtype == np.float32
     labels = blocks.column("label")
     np.testing.assert_array_equal(labels, np.array(["a", "b", "c", "d"])[y])
-    _, found = assert_same_fit(X, blocks, y, atol=3e-4)
+    assert_same_fit(table.drop(["label"]).to_pandas(), blocks, y, atol=3e-4)
+    found = SoftmaxClassifier().fit(blocks, y)
     assert found.feature_names_in_.tolist() == [f"f{j}" for j in range(N_FEATURES)]
     np.testing.assert_array_equal(SoftmaxClassifier().fit(blocks, labels).classes_, list("abcd"))
 
@@ -889,7 +893,7 @@ LIMITED = """
     limit = held + more  # threads' stacks and libraries
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:
-        np.ones(more, np.uint8)
+        np.ones(2 * more, np.uint8)
     except MemoryError:
         print("limited")
     for X in (NpyBlocks(path), np.load(path, mmap_mode="r")):
