@@ -612,23 +612,29 @@ def test_truncated_between_fits_and_read_again(problem, tmp_path):
     np.testing.assert_array_equal(clf.coef_, before)
 
 
-@posix
-def test_truncated_after_the_solver_has_ended(problem, tmp_path):
+@pytest.mark.parametrize(
+    "loss", ["auto", losses.CategoricalFocalCrossentropy()], ids=["convex", "not convex"]
+)
+def test_whenever_it_fails_a_point_is_kept(problem, loss):
     X, y = problem
-    n_passes = []
+    y = np.eye(N_CLASSES)[y] if loss != "auto" else y
 
-    class Counting(At):
-        def read(self, i):
-            n_passes.append(i)
-            return super().read(i)
+    def fail():
+        raise OSError("broken")
 
-    SoftmaxClassifier().fit(Counting(small(save(tmp_path / "X.npy", X)), 0, None), y)
-    path = tmp_path / "X.npy"
-    blocks = At(small(path), len(n_passes), lambda: os.truncate(path, 1000))
-    clf = SoftmaxClassifier()
-    with pytest.raises(BlockError):
-        clf.fit(blocks, y)
-    assert clf.score(X, y) > 0.5
+    n_blocks = 2
+    whole = At(ArrayBlocks(X, [1500] * n_blocks), 0, fail)
+    SoftmaxClassifier(loss).fit(whole, y)
+    n_passes = whole.count // n_blocks
+    assert n_passes > 10
+    for n in range(1, n_passes + 1):
+        blocks = At(ArrayBlocks(X, [1500] * n_blocks), n * n_blocks, fail)
+        clf = SoftmaxClassifier(loss)
+        with pytest.raises(BlockError, match="Block 1 .*broken"):
+            clf.fit(blocks, y)
+        assert hasattr(clf, "coef_") == (n > 2)  # the look at X, and the first evaluation
+        if n > 6:
+            assert clf.predict(X).size and clf.coef_.any()
 
 
 def run(code, *arguments, timeout=300):

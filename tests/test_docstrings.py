@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import xentlearn
-from xentlearn import SoftmaxClassifier, blocks, losses
+from xentlearn import SoftmaxClassifier, losses
 from xentlearn._loss_settings import SETTINGS
 
 # numpydoc's sections, in numpydoc's order
@@ -32,7 +32,7 @@ SECTIONS = [
 
 def public_objects():
     """Classes and functions by name; modules count for what they list themselves."""
-    for module in (xentlearn, blocks, losses):
+    for module in (xentlearn, losses):
         for name in module.__all__:
             thing = getattr(module, name)
             if not inspect.ismodule(thing):

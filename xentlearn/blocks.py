@@ -105,8 +105,9 @@ class _File:
     """A file, and what it was like when it was opened."""
 
     def __init__(self, path, mapping=None):
-        self.path, self.mapping = path, mapping
-        self.is_lost = False
+        # which file that is must not depend on the present directory later on
+        self.path = "a file without a name" if path is None else os.path.abspath(path)
+        self.mapping, self.is_lost = mapping, False
         self.before = self._stamp()
 
     def _stamp(self):
@@ -189,6 +190,7 @@ class _MappedBlocks(RowBlocks):
         Parameters
         ----------
         i : int
+            From 0.
 
         Returns
         -------
@@ -214,6 +216,7 @@ class _MappedBlocks(RowBlocks):
         Parameters
         ----------
         i : int
+            From 0.
         """
         file = self._files[self._places[i][0]]
         file.is_lost |= self._guards[i].pop().release()
@@ -227,7 +230,7 @@ class MemmapBlocks(_MappedBlocks):
         mapping = X
         while not isinstance(mapping, mmap.mmap):
             mapping = mapping.base
-        file = _File(X.filename or "a file without a name", mapping)
+        file = _File(X.filename, mapping)
         super().__init__([X.view(np.ndarray)], [file], block_bytes)
 
 
@@ -453,6 +456,7 @@ class ParquetBlocks(RowBlocks):
         Parameters
         ----------
         i : int
+            From 0.
 
         Returns
         -------
@@ -473,6 +477,7 @@ class ParquetBlocks(RowBlocks):
         Parameters
         ----------
         name : str
+            Of a feature or of another column, such as the label.
 
         Returns
         -------
