@@ -634,7 +634,7 @@ def test_whenever_it_fails_a_point_is_kept(problem, loss):
             clf.fit(blocks, y)
         assert hasattr(clf, "coef_") == (n > 2)  # the look at X, and the first evaluation
         if n > 6:
-            assert clf.predict(X).size and clf.coef_.any()
+            assert clf.coef_.any()
 
 
 def run(code, *arguments, timeout=300):

@@ -228,8 +228,8 @@ class MemmapBlocks(_MappedBlocks):
 
     def __init__(self, X, block_bytes=BLOCK_BYTES):
         mapping = X
-        while not isinstance(mapping, mmap.mmap):
-            mapping = mapping.base
+        while not (mapping is None or isinstance(mapping, mmap.mmap)):
+            mapping = getattr(mapping, "base", None)
         file = _File(X.filename, mapping)
         super().__init__([X.view(np.ndarray)], [file], block_bytes)
 
