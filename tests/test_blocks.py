@@ -612,6 +612,49 @@ def test_truncated_between_fits_and_read_again(problem, tmp_path):
     np.testing.assert_array_equal(clf.coef_, before)
 
 
+@posix
+@pytest.mark.parametrize("offset", [0, 1_000_000])
+def test_a_truncated_memmap_stays_an_error(problem, offset, tmp_path, monkeypatch):
+    X, y = problem
+    path = tmp_path / "X.bin"
+    path.write_bytes(bytes(offset) + X.tobytes())
+    mapped = np.memmap(path, np.float32, "r", offset, X.shape)
+    monkeypatch.setattr(xentlearn.blocks.MemmapBlocks.__init__, "__defaults__", (100_000,))
+    clf = SoftmaxClassifier().fit(mapped, y)
+    os.truncate(path, offset + X.nbytes - 20_000)  # within the last block
+    for _ in range(2):
+        for call in (lambda: clf.fit(mapped, y), lambda: clf.predict(mapped)):
+            with pytest.raises(BlockError, match=f"had {offset + 480_000:,} bytes and has"):
+                call()
+
+
+@posix
+def test_a_memmap_that_lost_pages_stays_an_error(problem, tmp_path):
+    X, _ = problem
+    mapped = np.load(save(tmp_path / "X.npy", X), mmap_mode="r")
+
+    def use(i, rows, X):
+        stat = os.stat(mapped.filename)
+        os.truncate(mapped.filename, 1000)
+        assert X[-1].sum() == 0
+        os.truncate(mapped.filename, stat.st_size)
+        os.utime(mapped.filename, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    for action in (use, lambda i, rows, X: None):
+        with pytest.raises(BlockError, match="shorter for a moment"):
+            xentlearn.blocks.each_block(blocks_of(mapped), action)
+
+
+@posix
+def test_a_memmap_without_a_file_name(problem, tmp_path):
+    X, y = problem
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    os.unlink(tmp_path / "X.npy")
+    clf = SoftmaxClassifier().fit(mapped, y)
+    np.testing.assert_array_equal(clf.predict(mapped), clf.predict(X))
+
+
 @pytest.mark.parametrize(
     "loss", ["auto", losses.CategoricalFocalCrossentropy()], ids=["convex", "not convex"]
 )
@@ -719,8 +762,8 @@ HOLE = """
             if sys.argv[2] == "restored":
                 with open(path, "r+b") as file:  # the size is right again, the time is set
                     assert X[-1].sum() == 0      # in the hole, now filled with zeros
-                    file.truncate(blocks._files[0].before[0][0])
-                before = blocks._files[0].before[0][1]
+                    file.truncate(blocks._files[0].before[0])
+                before = blocks._files[0].before[1]
                 os.utime(path, ns=(before, before))
         seen.append((i, float(X.sum())))
 

@@ -8,6 +8,7 @@
 import contextlib
 import mmap
 import os
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -101,37 +102,59 @@ class RowBlocks:
 # ---- Files that must stay as they are ------------------------------------------------------------
 
 
-class _File:
-    """A file, and what it was like when it was opened."""
+# Of users, that hold zeros where their file was gone for a moment: they look sound, and are not.
+_LOST = weakref.WeakSet()
 
-    def __init__(self, path, mapping=None):
+
+class _File:
+    """A file, and what it was like when it was opened.
+
+    Parameters
+    ----------
+    path : str, path or None
+    mapping : mmap.mmap or None, default=None
+        A user's, which outlives the name of its file.
+    n_bytes : int, default=0
+        That the file must have had when it was mapped.
+    """
+
+    def __init__(self, path, mapping=None, n_bytes=0):
         # which file that is must not depend on the present directory later on
         self.path = "a file without a name" if path is None else os.path.abspath(path)
-        self.mapping, self.is_lost = mapping, False
-        self.before = self._stamp()
+        self.mapping = mapping
+        self.is_lost = mapping is not None and mapping in _LOST
+        size, *rest = self._stamp()
+        self.before = [size if size is None else max(size, n_bytes), *rest]
 
     def _stamp(self):
-        """What changes when the file does: (size, nanoseconds, inode, device), and mapped size."""
-        stamp = None
+        """[size, nanoseconds, inode, device] as they are now: what changes when the file does."""
+        stamp = [None] * 4
         with contextlib.suppress(OSError):
             stat = os.stat(self.path)
-            stamp = stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev
-        # an array that is mapped outlives the name of its file
-        return stamp, None if self.mapping is None else self.mapping.size()
+            stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev]
+        if self.mapping is not None:
+            stamp[0] = self.mapping.size()
+        return stamp
+
+    def lose(self):
+        """Some of it was gone when it was used."""
+        self.is_lost = True
+        if self.mapping is not None:
+            _LOST.add(self.mapping)
 
     def check(self):
         """Raise BlockError unless the file is what it was."""
         now = self._stamp()
         if now == self.before and not self.is_lost:
             return
-        if self.is_lost and now == self.before:
+        if now == self.before:
             what = "could not be read to its end (a failing disk, or it was shorter for a moment)"
-        elif now[0] is None:
+        elif now[0] != self.before[0] and None not in (now[0], self.before[0]):
+            what = f"had {self.before[0]:,} bytes and has {now[0]:,} now"
+        elif now[1] is None:
             what = "is gone"
-        elif self.before[0] is None or now[0][0] == self.before[0][0]:
-            what = "is not what it was: it was written to, or replaced"
         else:
-            what = f"had {self.before[0][0]:,} bytes and has {now[0][0]:,} now"
+            what = "is not what it was: it was written to, or replaced"
         raise BlockError(
             f"'{self.path}' has changed while it was being read: it {what}. Leave files alone "
             "until the fit is over, and open changed ones anew."
@@ -219,7 +242,8 @@ class _MappedBlocks(RowBlocks):
             From 0.
         """
         file = self._files[self._places[i][0]]
-        file.is_lost |= self._guards[i].pop().release()
+        if self._guards[i].pop().release():
+            file.lose()
         file.check()
 
 
@@ -230,7 +254,9 @@ class MemmapBlocks(_MappedBlocks):
         mapping = X
         while not (mapping is None or isinstance(mapping, mmap.mmap)):
             mapping = getattr(mapping, "base", None)
-        file = _File(X.filename, mapping)
+        begin = X.offset - X.offset % mmap.ALLOCATIONGRANULARITY  # as numpy.memmap maps it
+        n_bytes = 0 if mapping is None else begin + len(mapping)
+        file = _File(X.filename, mapping, n_bytes)
         super().__init__([X.view(np.ndarray)], [file], block_bytes)
 
 
