@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import functools
 import mmap
 import os
 import weakref
@@ -219,19 +220,47 @@ class _MappedBlocks(RowBlocks):
         -------
         ndarray of shape (lengths[i], n_features)
         """
-        k, begin, end = self._places[i]
-        self._files[k].check()
-        X = self._arrays[k][begin:end]
+        self.ask_for(i)
+        return self.take(i)
+
+    def ask_for(self, i):
+        """Have the system read block i, which may be used in the meantime.
+
+        Parameters
+        ----------
+        i : int
+            From 0.
+        """
+        X = self._view(i)
         first, last = _address_range(X)
-        # several fits may read at the same time
-        guard = _mapped.Guard(first, last, X.flags.writeable)
-        self._guards.setdefault(i, []).append(guard)
         if abs(X.strides[0]) >= abs(X.strides[1]):
             _mapped.read_ahead(first, last - first)
         else:  # column after column in the file
             n_bytes = (len(X) - 1) * abs(X.strides[0]) + X.itemsize
             _mapped.read_ahead(first, n_bytes, X.shape[1], abs(X.strides[1]))
+
+    def take(self, i):
+        """A view of the file, guarded until the release.
+
+        Parameters
+        ----------
+        i : int
+            From 0.
+
+        Returns
+        -------
+        ndarray of shape (lengths[i], n_features)
+        """
+        self._files[self._places[i][0]].check()
+        X = self._view(i)
+        # several fits may read at the same time
+        guard = _mapped.Guard(*_address_range(X), X.flags.writeable)
+        self._guards.setdefault(i, []).append(guard)
         return X
+
+    def _view(self, i):
+        k, begin, end = self._places[i]
+        return self._arrays[k][begin:end]
 
     def release(self, i):
         """Raise BlockError if the file changed, or was not all there.
@@ -623,6 +652,7 @@ def each_block(source, use):
     places = [slice(int(end - n), int(end)) for end, n in zip(ends, source.lengths, strict=True)]
     release = getattr(source, "release", None)
     kinds = set()  # dense or sparse
+    is_mapped = isinstance(source, _MappedBlocks)
 
     def finish(i):
         if release is not None:
@@ -631,7 +661,7 @@ def each_block(source, use):
 
     def read(i):
         with _naming(i, places[i], Exception):
-            X = source.read(i)
+            X = source.take(i) if is_mapped else source.read(i)
         try:
             with _naming(i, places[i]):
                 _check_block(source, i, X, kinds)
@@ -641,12 +671,22 @@ def each_block(source, use):
         return X
 
     with ThreadPoolExecutor(1, thread_name_prefix="xentlearn-read") as reader:
-        coming = reader.submit(read, 0)
+
+        def begin(i):
+            """Read block i from now on; what is returned waits for it."""
+            if is_mapped:
+                # nobody waits for advice: where other processes want the cores, too, the thread
+                # gets its turn late, and with that passes took twice as long
+                reader.submit(source.ask_for, i)
+                return functools.partial(read, i)
+            return reader.submit(read, i).result
+
+        coming = begin(0)
         try:
             for i, rows in enumerate(places):
-                X, coming = coming.result(), None
+                X, coming = coming(), None
                 if i + 1 < len(places):
-                    coming = reader.submit(read, i + 1)
+                    coming = begin(i + 1)
                 try:
                     with _naming(i, rows):
                         use(i, rows, X)
@@ -656,7 +696,7 @@ def each_block(source, use):
         finally:
             if coming is not None:  # something was raised: what has been read is let go
                 with contextlib.suppress(Exception):
-                    coming.result()
+                    coming()
                     finish(i + 1)
 
 
