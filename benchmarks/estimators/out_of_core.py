@@ -28,7 +28,7 @@ from xentlearn.blocks import NpyBlocks, ParquetBlocks
 N_CLASSES = 10
 N_SHARDS = 8
 PIECE = 100_000  # rows that are made at a time
-ROUNDS = 5
+ROUNDS = 3
 
 
 # ---- Data ----------------------------------------------------------------------------------------
