@@ -47,6 +47,7 @@ EXTENSIONS = [
     extension("_proba_loss"),
     extension("_linear", "products.c", "gather.c"),
     extension("_steps", "steps.c"),
+    extension("_mapped", "mapped.c"),
     extension("_openmp"),
 ]
 

@@ -3,7 +3,7 @@
 __version__ = "0.1.0.dev0"
 
 try:
-    from . import _linear, _loss, _openmp, _proba_loss  # noqa: F401
+    from . import _linear, _loss, _mapped, _openmp, _proba_loss  # noqa: F401
 except ImportError as error:
     raise ImportError(
         "The compiled core of xentlearn could not be imported "
@@ -11,8 +11,8 @@ except ImportError as error:
         "(this needs a C compiler and the Python headers)."
     ) from error
 
-from . import losses
+from . import blocks, losses
 from ._classifier import SoftmaxClassifier
 from ._threads import show_versions, use_cpu_target
 
-__all__ = ["SoftmaxClassifier", "losses", "show_versions", "use_cpu_target"]
+__all__ = ["SoftmaxClassifier", "blocks", "losses", "show_versions", "use_cpu_target"]

@@ -1,5 +1,6 @@
 """SoftmaxClassifier: parameters, validation, encoding; calls a solver and stores its result."""
 
+import functools
 import numbers
 import warnings
 
@@ -8,12 +9,13 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._block_rows import BlockData, converted, in_memory
 from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from ._early_stopping import EarlyStopping, split_rows
-from ._linear import DTYPES, DesignMatrix
+from ._linear import DesignMatrix
 from ._loss import proba
 from ._loss_setting import LossSetting
 from ._rows import MemoryData
@@ -23,6 +25,7 @@ from ._targets import encode_first, encode_for_score, encode_like, encode_y, res
 from ._threads import effective_n_threads
 from ._training import train
 from ._validation import check_weights
+from .blocks import MemmapBlocks, blocks_of, each_block
 
 BATCH_SIZE = 200  # as scikit-learn's MLPClassifier has it
 
@@ -272,9 +275,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, row blocks} of shape (n_samples, n_features)
             Training data. float64, float32, float16, uint8 and int8 are used where they lie,
-            whatever their strides, memory-mapped or not; other dtypes are converted to float64.
+            whatever their strides; other dtypes are converted to float64. Row blocks
+            (``xentlearn.blocks``) and memory-mapped arrays are read block by block in every pass.
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
             Integers or strings, one per row; or columns: a multi-label indicator of 0, 1 and (where
             missing) nan, or one-hot or soft rows for a categorical loss.
@@ -345,6 +349,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _read(self, X, y, sample_weight):
         """(data, encoded y) to train from."""
+        source = blocks_of(X)
+        if isinstance(source, MemmapBlocks) and len(source.lengths) == 1:
+            X, source = in_memory(source), None  # its file may shrink; a copy does not
+        if source is not None:
+            self._check_features(source, reset=True)
+            self._X_dtype = np.dtype(source.dtype)
+            y = encode_y(y, source.shape[0], self.loss, self.class_weight, sample_weight)
+            return BlockData(source, y, lambda X: self._validate_X(X, reset=None)), y
         X = self._validate_X(X, reset=True)
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
         kept, y = y.with_weight()
@@ -545,12 +557,15 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _validate_X(self, X, reset, finite=True):
         """X as an array or CSR of a dtype that the fused pass reads; remembers the one it had.
 
-        ``finite``: whether to look through it for nan and inf.
+        ``reset`` is None for a block of rows, whose features have been looked at. ``finite``:
+        whether to look through it for nan and inf.
         """
-        X = validate_data(
-            self,
+        if reset is None:
+            check = functools.partial(check_array, estimator=self, input_name="X")
+        else:
+            check = functools.partial(validate_data, self, reset=reset)
+        X = check(
             X,
-            reset=reset,
             accept_sparse="csr",
             accept_large_sparse=True,
             dtype=None if _is_real_number_array(X) else "numeric",
@@ -560,7 +575,22 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             self._X_dtype = X.dtype
         if X.dtype.kind == "c":
             raise ValueError("Complex data not supported: 'X' must hold real numbers.")
-        return X if X.dtype in DTYPES else X.astype(np.float64)
+        return converted(X)
+
+    def _check_features(self, source, reset):
+        """Number and names of the features of row blocks."""
+        names = getattr(source, "feature_names", None)
+        if not reset and names is not None and hasattr(self, "feature_names_in_"):
+            if list(names) != list(self.feature_names_in_):
+                raise ValueError(
+                    "'X' must have the features that the fit had, in that order: "
+                    f"{list(self.feature_names_in_)}; got {list(names)}. Choose them by 'columns'."
+                )
+            return
+        like_a_block = np.empty((1, source.shape[1]))
+        validate_data(self, like_a_block, reset=reset, skip_check_array=True)
+        if reset and names is not None:
+            self.feature_names_in_ = np.array(names, dtype=object)
 
     def _fitted_outputs(self, y, mass):
         """Outputs that have something to fit; warns of those that have not."""
@@ -641,32 +671,51 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _scores(self, X, kind):
         """(n_samples, n_outputs) scores of one kind; see DesignMatrix.scores."""
-        design = self._design_to_score(X)
-        scores = np.empty((design.n_rows, len(self.intercept_)), dtype=design.dtype)
-        design.scores(self.coef_.T, self.intercept_, scores, kind, effective_n_threads())
-        self._check_scored(design, X)
-        return scores
 
-    def _design_to_score(self, X):
-        """X for prediction, not yet looked through for nan and inf: reading it takes the time.
+        def scores(design):
+            scores = np.empty((design.n_rows, len(self.intercept_)), dtype=design.dtype)
+            design.scores(self.coef_.T, self.intercept_, scores, kind, effective_n_threads())
+            return scores
 
-        They show in the logits (``_check_scored``), except float16 ones, which are checked here.
-        """
+        return self._of_rows(X, scores)
+
+    def _of_rows(self, X, function):
+        """``function(design)``, an entry or row for each row of X; of row blocks one by one."""
         check_is_fitted(self)
-        finite = str(getattr(X, "dtype", "")) not in ("float32", "float64")
-        return DesignMatrix(self._validate_X(X, reset=False, finite=finite))
+        source, result = blocks_of(X), None
+        if source is None:
+            return self._of_checked(X, function, reset=False)
+        self._check_features(source, reset=False)
 
-    def _check_scored(self, design, X):
-        """The usual error if X has nan or inf: one reason for logits that are not finite."""
+        def add(i, rows, block):
+            nonlocal result
+            found = self._of_checked(block, function, reset=None)
+            if result is None:
+                result = np.empty((source.shape[0], *found.shape[1:]), dtype=found.dtype)
+            result[rows] = found
+
+        each_block(source, add)
+        return result
+
+    def _of_checked(self, X, function, reset):
+        """``function`` of X, which is not looked through for nan and inf: that takes the time.
+
+        They show in the logits, except float16 ones. Not every logit that is not finite has them
+        for a reason: then X is looked through after all, for the usual error.
+        """
+        finite = str(getattr(X, "dtype", "")) not in ("float32", "float64")
+        design = DesignMatrix(self._validate_X(X, reset=reset, finite=finite))
+        result = function(design)
         if not design.finite_logits:
-            self._validate_X(X, reset=False)
+            self._validate_X(X, reset=reset)
+        return result
 
     def decision_function(self, X):
         """Logits; for two classes their difference, positive where the second class is likelier.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, row blocks} of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -685,7 +734,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, row blocks} of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -697,10 +746,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             return (self.decision_function(X) > 0).astype(np.int64)
         if self._kind == "binary":
             return self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
-        design = self._design_to_score(X)
-        indices = design.likeliest(self.coef_.T, self.intercept_, effective_n_threads())
-        self._check_scored(design, X)
-        return self.classes_[indices]
+
+        def likeliest(design):
+            return design.likeliest(self.coef_.T, self.intercept_, effective_n_threads())
+
+        return self.classes_[self._of_rows(X, likeliest)]
 
     def predict_proba(self, X):
         """Probabilities of the classes; for multi-label y of each label being 1.
@@ -709,7 +759,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, row blocks} of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -723,7 +773,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, row blocks} of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -757,7 +807,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, row blocks} of shape (n_samples, n_features)
             Samples.
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
             True labels, as in ``fit``.

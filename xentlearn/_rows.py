@@ -111,6 +111,8 @@ class MemoryRows:
         Which of its outputs.
     design : DesignMatrix or None, default=None
         X as the fused pass reads it, where it is at hand.
+    target : EncodedTarget or None, default=None
+        What the kernels need of ``y``, where it is at hand.
 
     Attributes
     ----------
@@ -124,15 +126,21 @@ class MemoryRows:
         Rows in memory that stand for all: here all of them.
     """
 
-    def __init__(self, X, y, outputs, design=None):
+    def __init__(self, X, y, outputs, design=None, target=None):
         self.X, self.y, self.outputs = X, y, outputs
         self.design = DesignMatrix(X) if design is None else design
         self.n_rows, self.n_features = X.shape
         self.dtype = self.design.dtype
         self.target = y.kernel_target(self.dtype, outputs)
         self.weight = y.row_weight
-        self.sample = self
+        self.target = y.kernel_target(self.dtype, outputs) if target is None else target
+        self.weight = y.row_weight
         self._centred_Xs = {}
+
+    @property
+    def sample(self):
+        """As told above; kept in an attribute, rows of a moment would wait for the collector."""
+        return self
 
     @functools.cached_property
     def fingerprint(self):
@@ -491,8 +499,10 @@ class ShardedRows:
 def sampled_rows(survey, y, outputs):
     """The rows of a survey's sample, as ``MemoryRows`` with the loss of ``y``."""
     pieces = sorted(survey.sample, key=lambda piece: piece[0])
-    stack = sparse.vstack if survey.moments.is_sparse else np.concatenate
-    X = stack([X for _, X, _ in pieces])
+    X = pieces[0][1]
+    if len(pieces) > 1:
+        stack = sparse.vstack if survey.moments.is_sparse else np.concatenate
+        X = stack([X for _, X, _ in pieces])
     X = sparse.csr_array(X) if survey.moments.is_sparse else X
     of_sample = replace(concatenated([piece for _, _, piece in pieces]), loss=y.loss)
     return MemoryRows(X, of_sample, outputs)

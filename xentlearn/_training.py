@@ -216,17 +216,17 @@ class _Run:
     def _solve(self, objective, group, resumed):
         """The result of the solver, from where there is reason to begin."""
         solvers = STOCHASTIC_SOLVERS if self.stochastic else SOLVERS
-        solve, first = solvers[self.training.solver], objective.start()
+        solve, first, convex = solvers[self.training.solver], objective.start(), None
         if resumed is None and self.start is not None:
             coef, intercept = self.start
             known = np.nan_to_num(intercept[group], posinf=0.0, neginf=0.0)
             first = objective.pack(*self.data.to_fit(coef[group], known))
         elif resumed is None and self.convex_y is not None:
-            convex = self._objective(self.convex_y, self.convex_y.mass(), group)
-            result = solve(convex, convex.start(), **self.options)
-            first = result.vector
-            if result.stopped_by is not None:
-                return result
+            relative = self._objective(self.convex_y, self.convex_y.mass(), group)
+            convex = solve(relative, relative.start(), **self.options)
+            first = convex.vector
+            if convex.stopped_by is not None:
+                return convex
 
         n_done = len(self.groups)
 
@@ -241,7 +241,13 @@ class _Run:
                 stop = self.stopping.stop(group, coef[group], intercept[group], self.n_threads)
             return self.callback(result, found, lambda: self._snapshot(result, n_done)) or stop
 
-        return solve(objective, first, callback=watch, resume=resumed, **self.options)
+        try:
+            return solve(objective, first, callback=watch, resume=resumed, **self.options)
+        except Exception as error:
+            if convex is None:
+                raise
+            convex.stopped_by = error  # and the minimum of the convex loss is kept
+            return convex
 
     def _place(self, group, objective, vector):
         """Put a solver's vector among the coefficients."""
@@ -261,7 +267,10 @@ class _Run:
         value, gap = result.objective, np.inf
         if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
             stored = coef[group].astype(np.float64), intercept[group].astype(np.float64)
-            value, gap = objective.optimality_gap(objective.pack(*self.data.to_fit(*stored)))
+            try:
+                value, gap = objective.optimality_gap(objective.pack(*self.data.to_fit(*stored)))
+            except Exception as error:
+                result.stopped_by = error
         bound = value if gap == np.inf else gap * value / (1.0 + gap)
         separable = self.parameters["C"] == np.inf and result.objective < objective.value_scale
         self.groups.append(Group(result, value, bound, separable))

@@ -1,0 +1,133 @@
+"""Rows of X that are read block by block, in every pass anew (``blocks.py``)."""
+
+import numpy as np
+from scipy import sparse
+
+from ._linear import DTYPES
+from ._rows import (
+    MemoryRows,
+    ShardedData,
+    ShardedRows,
+    combined,
+    sample_spacing,
+    sampled_rows,
+    survey,
+)
+from ._targets import concatenated
+from ._threads import effective_n_threads, sequential_blas
+from .blocks import each_block
+
+# Of X and its logits at a time, for a Hessian: they are copied in float64, to 32 MB each.
+HESSIAN_NUMBERS = 4_000_000
+
+
+class BlockData(ShardedData):
+    """X in blocks, from which objectives get their rows.
+
+    All blocks are read once, to look at them. Of X a sample alone is kept.
+
+    Parameters
+    ----------
+    source : object
+        With the members of ``RowBlocks``.
+    y : EncodedY
+        Of its rows.
+    check : callable
+        ``check(X)`` raises an error unless a block holds what X may hold, and returns it in a dtype
+        that the fused pass reads.
+
+    Attributes
+    ----------
+    shape : tuple (n_rows, n_features)
+    survey : Survey
+        Of all rows; its sample is in one piece.
+    """
+
+    def __init__(self, source, y, check):
+        self.source, self.shape = source, tuple(source.shape)
+        n_threads = effective_n_threads()
+        spacing = sample_spacing(self.shape, y.total_weight)
+        found = None
+
+        def look(i, rows, X):
+            nonlocal found
+            before = 0.0 if found is None else found.moments.weight
+            seen = survey(check(X), y.taken(rows), before, spacing, i, n_threads)
+            if spacing == 0:  # the sample is all of X, which stays where it is
+                ((origin, X, of_rows),) = seen.sample
+                seen.sample = [(origin, X.copy(), of_rows)]
+            found = seen if found is None else found + seen
+
+        with sequential_blas:
+            each_block(source, look)
+        self.survey = found
+        stack = sparse.vstack if found.moments.is_sparse else np.concatenate
+        _, Xs, ys = zip(*found.sample, strict=True)
+        found.sample = [(0, stack(Xs), concatenated(ys))]
+
+    def rows(self, y, outputs):
+        """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
+        return BlockRows(self, y, outputs)
+
+
+class BlockRows(ShardedRows):
+    """Rows in blocks that are read one after the other.
+
+    Parameters
+    ----------
+    data : BlockData
+    y : EncodedY
+        Of all rows.
+    outputs : ndarray of int
+        The ones that are fitted.
+    """
+
+    def __init__(self, data, y, outputs):
+        super().__init__(data.shape[0], data.survey, sampled_rows(data.survey, y, outputs))
+        self._data, self._y, self._outputs = data, y, outputs
+        self._encoded = {}  # by rows: n_features times smaller than X
+
+    def total(self, method, *arguments):
+        """Sum over all blocks of what ``method`` of their rows returns, in their order."""
+        total = None
+        most = self.n_rows
+        if method == "hessian":
+            most = max(1, HESSIAN_NUMBERS // (self.n_features + self.target.n_outputs))
+
+        def add(i, rows, X):
+            nonlocal total
+            X = converted(X)
+            for begin in range(rows.start, rows.stop, most):
+                part = slice(begin, min(begin + most, rows.stop))
+                within = X[part.start - rows.start : part.stop - rows.start]
+                y, target = self._encode(part)
+                of_part = MemoryRows(within, y, self._outputs, target=target)
+                found = getattr(of_part, method)(*arguments)
+                total = found if total is None else combined(total, found)
+
+        each_block(self._data.source, add)
+        return total
+
+    def _encode(self, rows):
+        """(EncodedY, EncodedTarget) of some rows, made once."""
+        key = rows.start, rows.stop
+        if key not in self._encoded:
+            y = self._y.taken(rows)
+            self._encoded[key] = y, y.kernel_target(self.dtype, self._outputs)
+        return self._encoded[key]
+
+
+def converted(X):
+    """X in a dtype that the fused pass reads."""
+    return X if X.dtype in DTYPES else X.astype(np.float64)
+
+
+def in_memory(source):
+    """All rows of a dense source, copied."""
+    X = np.empty(source.shape, source.dtype)
+
+    def copy(i, rows, block):
+        X[rows] = block
+
+    each_block(source, copy)
+    return X
