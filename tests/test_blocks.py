@@ -240,7 +240,7 @@ def test_more_rows_than_the_sample_has(problem, tmp_path, monkeypatch):
     X = X.astype(np.float64)
     blocks = NpyBlocks(save(tmp_path / "X.npy", X), X.nbytes // 5)
     encoded = encode_y(y, N_ROWS, "auto")
-    rows = BlockData(blocks, encoded, lambda X: X).rows(encoded, np.arange(N_CLASSES))
+    rows = BlockData(blocks, encoded, lambda X, finite: X).rows(encoded, np.arange(N_CLASSES))
     assert rows.sample.n_rows == 500
     assert_same_fit(X, blocks, y, atol=1e-6)
 
@@ -261,7 +261,7 @@ def test_the_hessian_is_made_in_pieces(problem, tmp_path, monkeypatch):
     at = np.zeros((N_FEATURES, N_CLASSES)), np.zeros(N_CLASSES), X.mean(axis=0), np.float64, 1
     expected = MemoryData(X).rows(encoded, outputs).hessian(*at)
     monkeypatch.setattr("xentlearn._block_rows.HESSIAN_NUMBERS", 300 * (N_FEATURES + N_CLASSES))
-    found = BlockData(blocks, encoded, lambda X: X).rows(encoded, outputs).hessian(*at)
+    found = BlockData(blocks, encoded, lambda X, finite: X).rows(encoded, outputs).hessian(*at)
     np.testing.assert_allclose(np.triu(found), np.triu(expected), rtol=0, atol=1e-9)
 
 

@@ -33,8 +33,8 @@ class BlockData(ShardedData):
     y : EncodedY
         Of its rows.
     check : callable
-        ``check(X)`` raises an error unless a block holds what X may hold, and returns it in a dtype
-        that the fused pass reads.
+        ``check(X, finite)`` raises an error unless a block holds what X may hold, and returns it in
+        a dtype that the fused pass reads; ``finite`` is whether to look through it for nan and inf.
 
     Attributes
     ----------
@@ -47,27 +47,60 @@ class BlockData(ShardedData):
         self.source, self.shape = source, tuple(source.shape)
         n_threads = effective_n_threads()
         spacing = sample_spacing(self.shape, y.total_weight)
-        found = None
+        found, sample = None, _Sample(y.total_weight / spacing if spacing else self.shape[0])
 
         def look(i, rows, X):
             nonlocal found
             before = 0.0 if found is None else found.moments.weight
-            seen = survey(check(X), y.taken(rows), before, spacing, i, n_threads)
-            if spacing == 0:  # the sample is all of X, which stays where it is
-                ((origin, X, of_rows),) = seen.sample
-                seen.sample = [(origin, X.copy(), of_rows)]
+            try:
+                seen = survey(check(X, False), y.taken(rows), before, spacing, i, n_threads)
+            except ValueError:
+                check(X, True)  # nan and inf show in the moments, and have an error of their own
+                raise
+            sample.add(seen)
             found = seen if found is None else found + seen
 
         with sequential_blas:
             each_block(source, look)
+        found.sample = [sample.whole()]
         self.survey = found
-        stack = sparse.vstack if found.moments.is_sparse else np.concatenate
-        _, Xs, ys = zip(*found.sample, strict=True)
-        found.sample = [(0, stack(Xs), concatenated(ys))]
 
     def rows(self, y, outputs):
         """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
         return BlockRows(self, y, outputs)
+
+
+class _Sample:
+    """The samples of several surveys, copied to one place: there is no moment with all twice.
+
+    Parameters
+    ----------
+    most : float
+        Rows that there may be.
+    """
+
+    def __init__(self, most):
+        self._most, self._room, self._n = int(np.ceil(most)) + 1, None, 0
+        self._Xs, self._ys = [], []
+
+    def add(self, survey):
+        """Take the sample of a survey, which then has none."""
+        for _, X, y in survey.sample:
+            self._ys.append(y)
+            if sparse.issparse(X):
+                self._Xs.append(X.copy())
+                continue
+            if self._room is None:
+                self._room = np.empty((self._most, X.shape[1]), X.dtype)
+            self._room[self._n : self._n + len(X)] = X
+            self._n += len(X)
+        survey.sample = []
+
+    def whole(self):
+        """The one piece."""
+        if self._room is None:
+            return 0, sparse.vstack(self._Xs), concatenated(self._ys)
+        return 0, self._room[: self._n], concatenated(self._ys)
 
 
 class BlockRows(ShardedRows):

@@ -356,7 +356,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             self._check_features(source, reset=True)
             self._X_dtype = np.dtype(source.dtype)
             y = encode_y(y, source.shape[0], self.loss, self.class_weight, sample_weight)
-            return BlockData(source, y, lambda X: self._validate_X(X, reset=None)), y
+
+            def check(X, finite):
+                return self._validate_X(X, reset=None, finite=finite)
+
+            return BlockData(source, y, check), y
         X = self._validate_X(X, reset=True)
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
         kept, y = y.with_weight()

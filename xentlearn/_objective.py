@@ -343,8 +343,8 @@ class LinearObjective:
         if self.value_gradient(vector)[0] < SEPARATED * 1e6 * self.value_scale:
             return []
         if self._reach is None:
-            most, least = self.rows.extremes(self.mean)
-            self._reach = np.maximum(most - self.mean, self.mean - least)
+            found = self.rows.extremes(self.mean, self.n_threads)
+            self._reach = np.maximum(found.most - self.mean, self.mean - found.least)
         at = min(PATH_BEGIN / self.total_weight, MOST_PATH_BEGIN)
         typical = np.median(self._reach[self._reach > 0] ** 2) if self._reach.any() else 0.0
         strengths = []

@@ -131,22 +131,25 @@ def row_blocks(X, part=slice(None)):
     return [slice(at, min(at + n_rows, end)) for at in range(begin, end, n_rows)]
 
 
-def mean_extremes(X, weight, mean):
+def mean_extremes(X, weight, mean, n_threads=1):
     """Largest and smallest value of each feature among the rows with weight, the mean included."""
     kept = weight > 0
+    everything = kept.all()
     if sparse.issparse(X):
-        rows = X if kept.all() else X[kept]
+        rows = X if everything else X[kept]
         most, least = (np.ravel(rows.max(axis=0).toarray()), np.ravel(rows.min(axis=0).toarray()))
         return np.maximum(most, mean), np.minimum(least, mean)
-    most, least = np.full((2, X.shape[1]), mean)
-    for block in row_blocks(X):
-        rows = X[block][kept[block]]
-        if len(rows):
-            most, least = (
-                np.maximum(most, rows.max(axis=0)),
-                np.minimum(least, rows.min(axis=0)),
-            )
-    return most, least
+    found = [(mean, mean)]
+
+    def look(part):
+        for block in row_blocks(X, part):
+            rows = X[block] if everything else X[block][kept[block]]
+            if len(rows):
+                found.append((rows.max(axis=0), rows.min(axis=0)))
+
+    row_parts(len(X), n_threads, X.size >= PARTED_WORK / 10).each(look)
+    most, least = (np.array(values) for values in zip(*found, strict=True))
+    return most.max(axis=0), least.min(axis=0)
 
 
 def rows_by_weight(weight, spacing, before=0.0):

@@ -90,6 +90,22 @@ class Moments:
         return np.where(varies, 1.0 / np.where(varies, most, 1.0), 0.0)
 
 
+@dataclass
+class Extremes:
+    """Largest and smallest value of each feature; the sum of two is that of the rows of both.
+
+    Attributes
+    ----------
+    most, least : ndarray of shape (n_features,)
+    """
+
+    most: np.ndarray
+    least: np.ndarray
+
+    def __add__(self, other):
+        return Extremes(np.maximum(self.most, other.most), np.minimum(self.least, other.least))
+
+
 def moments_of(X, weight, n_threads=1):
     """``Moments`` of rows of X with their weights; zeros where there is no weight."""
     total, is_sparse = weight.sum(), sparse.issparse(X)
@@ -171,9 +187,9 @@ class MemoryRows:
         """``Moments`` of the features."""
         return moments_of(self.X, self.weight, n_threads)
 
-    def extremes(self, mean):
-        """Largest and smallest value of each feature, at least and at most ``mean``."""
-        return mean_extremes(self.X, self.weight, mean)
+    def extremes(self, mean, n_threads):
+        """``Extremes`` of the features among the rows with weight, ``mean`` included."""
+        return Extremes(*mean_extremes(self.X, self.weight, mean, n_threads))
 
     def curvature(self, coef, intercept, n_threads):
         """Logits of all rows, and w p (1 - p): the diagonal of the Hessian in them."""
@@ -356,24 +372,15 @@ class Survey:
     Attributes
     ----------
     moments : Moments
-    most, least : ndarray of shape (n_features,)
-        Of the rows that have a weight.
     sample : list
         Of pieces of the rows that stand for all: (number of the shard, X, EncodedY).
     """
 
     moments: Moments
-    most: np.ndarray
-    least: np.ndarray
     sample: list
 
     def __add__(self, other):
-        return Survey(
-            self.moments + other.moments,
-            np.maximum(self.most, other.most),
-            np.minimum(self.least, other.least),
-            self.sample + other.sample,
-        )
+        return Survey(self.moments + other.moments, self.sample + other.sample)
 
 
 def survey(X, y, before, spacing, origin=0, n_threads=1):
@@ -398,16 +405,12 @@ def survey(X, y, before, spacing, origin=0, n_threads=1):
     """
     weight = y.row_weight
     moments = moments_of(X, weight, n_threads)
-    if moments.weight > 0:
-        most, least = mean_extremes(X, weight, moments.mean)
-    else:
-        most, least = np.full(X.shape[1], -np.inf), np.full(X.shape[1], np.inf)
     if spacing > 0:
         chosen, counts = rows_by_weight(weight, spacing, before)
         sample = X[chosen], y.taken(chosen, counts * spacing / weight[chosen])
     else:
         sample = X, y
-    return Survey(moments, most, least, [(origin, *sample)])
+    return Survey(moments, [(origin, *sample)])
 
 
 def sample_spacing(shape, total_weight):
@@ -491,9 +494,9 @@ class ShardedRows:
         """As in ``MemoryRows``."""
         return self._survey.moments
 
-    def extremes(self, mean):
+    def extremes(self, mean, n_threads):
         """As in ``MemoryRows``."""
-        return np.maximum(self._survey.most, mean), np.minimum(self._survey.least, mean)
+        return self.total("extremes", mean, n_threads)
 
 
 def sampled_rows(survey, y, outputs):

@@ -89,7 +89,7 @@ def rows_of(source, y):
         if isinstance(source, np.memmap):
             return None  # as NpyBlocks
         return MemoryData(source).rows(y, np.arange(N_CLASSES))
-    return BlockData(source, y, lambda X: X).rows(y, np.arange(N_CLASSES))
+    return BlockData(source, y, lambda X, finite: X).rows(y, np.arange(N_CLASSES))
 
 
 def seconds(function):
