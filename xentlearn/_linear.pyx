@@ -15,6 +15,7 @@ each number of a total is added to in the order of the rows: the same bits for a
 threads.
 """
 
+from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_Release, PyObject_GetBuffer
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 
@@ -45,7 +46,6 @@ from scipy import sparse
 
 
 cdef extern from "_kernels/targets.h" nogil:
-    void XENT_PREFETCH(const void* address)
     int XENT_N_TARGETS
     const char* xent_target_names[]
     int xent_best_target()
@@ -54,6 +54,7 @@ cdef extern from "_kernels/targets.h" nogil:
 cdef extern from "_kernels/products.h" nogil:
     enum:
         XENT_MOST_DEEP
+        XENT_ROWS_KNOWN
 
     ctypedef struct xent_products:
         int lanes
@@ -63,11 +64,11 @@ cdef extern from "_kernels/products.h" nogil:
             void* packed) noexcept nogil
         void (*product)(
             Py_ssize_t m, Py_ssize_t n_classes, Py_ssize_t depth,
-            const void* a, Py_ssize_t a_row, const void* packed,
+            const void* const* rows, const void* packed,
             void* logits, Py_ssize_t width) noexcept nogil
         void (*product_to_total)(
             Py_ssize_t m, Py_ssize_t n_classes, Py_ssize_t depth,
-            const void* a, Py_ssize_t a_row, Py_ssize_t ahead,
+            const void* const* rows, Py_ssize_t begin, Py_ssize_t ahead,
             const void* residual, Py_ssize_t width,
             double* total, Py_ssize_t total_row) noexcept nogil
         void (*sparse_product)(
@@ -125,9 +126,8 @@ cdef enum:
     MOST_ENTRIES = 4096             # of CSR that are converted at a time
     ENTRIES_KNOWN = 16              # of the next rows, which the products may look at
     LEAST_WORK = 10_000_000         # multiply-adds for a second thread; batches time it themselves
-    ROWS_PER_SLOT = 64              # of a batch: it is small, and totals are as large as ever
+    SHARED_ROWS = 64                # of a batch in two ranges; in four if it has four times as many
     ALIGNMENT = 64                  # bytes in the widest vector
-    LINE_BYTES = 64                 # in a line of the caches
 
 
 # ---- X -------------------------------------------------------------------------------------------
@@ -145,6 +145,7 @@ cdef struct Matrix:
     bint long_indices           # 64-bit ones
     Py_ssize_t n_entries
     const Py_ssize_t* order     # which rows; NULL: as they are
+    const void** rows           # of a dense block: where each row is
     # what depends on the CPU target in use:
     Py_ssize_t depth            # dense: features, or the lanes of a vector if there are fewer
     Py_ssize_t room_itemsize    # of the dtype that is computed in
@@ -165,13 +166,23 @@ cdef const xent_products* products_of(Py_ssize_t n_outputs, bint for_sparse, dty
     return products
 
 
+cdef enum:
+    TABLE_BYTES = (2 * XENT_MOST_DEEP + XENT_ROWS_KNOWN) * sizeof(void*)
+
+
 cdef Py_ssize_t room_bytes(
     const Matrix* X, Py_ssize_t n_at_once, Py_ssize_t itemsize,
 ) noexcept nogil:
     """What ``block_of`` and ``entries_of`` need, per thread."""
     if X.indptr != NULL:
         return MOST_ENTRIES * (itemsize + sizeof(int32_t))
-    return n_at_once * X.depth * itemsize if X.gather != NULL else 0
+    return TABLE_BYTES + (n_at_once * X.depth * itemsize if X.gather != NULL else 0)
+
+
+cdef inline const char* stored_at(const Matrix* X, Py_ssize_t i) noexcept nogil:
+    """Where row i of a dense X begins; behind the last one it is the last."""
+    i = min(i, X.n_rows - 1)
+    return <const char*> X.data + (i if X.order == NULL else X.order[i]) * X.row * X.itemsize
 
 
 cdef Matrix block_of(
@@ -179,32 +190,30 @@ cdef Matrix block_of(
 ) noexcept nogil:
     """Rows of X as a matrix of their own; dense ones as the products read them.
 
-    ``room`` is zero behind the features.
+    The rows of the next block are in its table, too. ``room`` is zero behind the features.
     """
     cdef Matrix block = X[0]
-    cdef const char* source
-    cdef Py_ssize_t i, at
+    cdef Py_ssize_t i, size = X.depth * X.room_itemsize
+    cdef char* copies = room + TABLE_BYTES
     block.n_rows = n_rows
-    if X.order != NULL:
-        block.order = X.order + first
-    elif X.indptr != NULL:
-        block.indptr = X.indptr + first
-    else:
-        block.data = <const char*> X.data + first * X.row * X.itemsize
-    if X.indptr != NULL or X.gather == NULL:
+    if X.indptr != NULL:
+        if X.order != NULL:
+            block.order = X.order + first
+        else:
+            block.indptr = X.indptr + first
+        return block
+    block.rows = <const void**> room
+    if X.gather == NULL:
+        for i in range(2 * n_rows + XENT_ROWS_KNOWN):
+            block.rows[i] = stored_at(X, first + i)
         return block
     if X.order == NULL:
-        X.gather(n_rows, X.n_features, block.data, X.row, X.column, room, X.depth)
+        X.gather(n_rows, X.n_features, stored_at(X, first), X.row, X.column, copies, X.depth)
     else:
         for i in range(n_rows):
-            if i + 1 < n_rows and X.column == 1:   # the next row lies anywhere: ask for it early
-                source = <const char*> X.data + block.order[i + 1] * X.row * X.itemsize
-                for at in range(X.n_features * X.itemsize // LINE_BYTES):
-                    XENT_PREFETCH(source + at * LINE_BYTES)
-            source = <const char*> X.data + block.order[i] * X.row * X.itemsize
-            X.gather(
-                1, X.n_features, source, 0, X.column, room + i * X.depth * X.room_itemsize, 0)
-    block.data, block.row = room, X.depth
+            X.gather(1, X.n_features, stored_at(X, first + i), 0, X.column, copies + i * size, 0)
+    for i in range(2 * n_rows + XENT_ROWS_KNOWN):
+        block.rows[i] = copies + min(i, n_rows - 1) * size
     return block
 
 
@@ -281,7 +290,7 @@ cdef void block_logits(
         memcpy(logits + i * width, intercept, width * sizeof(floating))
     if X.indptr == NULL:
         task.products.product(
-            X.n_rows, task.n_outputs, X.depth, X.data, X.row, coef, logits, width)
+            X.n_rows, task.n_outputs, X.depth, X.rows, coef, logits, width)
         return
     for i in range(X.n_rows):
         at, end = X.indptr[stored_row(X, i)], X.indptr[stored_row(X, i) + 1]
@@ -348,8 +357,8 @@ cdef void block_gradient(
         Entries entries
     if X.indptr == NULL:
         task.products.product_to_total(
-            X.n_rows, task.n_outputs, end - begin, <const floating*> X.data + begin, X.row, ahead,
-            residual, width, total + begin, task.total_row)
+            X.n_rows, task.n_outputs, end - begin, X.rows, begin, ahead, residual, width,
+            total + begin, task.total_row)
         return
     for i in range(X.n_rows):
         at, row_end = X.indptr[stored_row(X, i)], X.indptr[stored_row(X, i) + 1]
@@ -377,7 +386,7 @@ cdef double sum_ranges(
         Py_ssize_t at_residual = buffers.shape[1] - (n_at_once + XENT_MAX_LANES) * task.width
         Py_ssize_t parts = X.depth if X.indptr == NULL else task.width
         # what comes next is asked for early, unless it is copied anyway
-        Py_ssize_t ahead = n_at_once * X.row if X.indptr == NULL and X.gather == NULL else 0
+        bint asks = X.indptr == NULL and X.gather == NULL
         double loss = 0.0
         Py_ssize_t slot, b, begin, thread
         Matrix block
@@ -395,8 +404,8 @@ cdef double sum_ranges(
                 task, &block, begin, &buffers[thread, 0], &buffers[thread, at_residual], True,
                 &intercept_totals[slot, 0], &scratches[thread, 0], &rooms[thread, 0])
             block_gradient[floating](
-                task, &block, ahead, &buffers[thread, at_residual], 0, parts, &totals[slot, 0],
-                &rooms[thread, 0])
+                task, &block, block.n_rows if asks else 0, &buffers[thread, at_residual], 0, parts,
+                &totals[slot, 0], &rooms[thread, 0])
     for slot in range(n_slots):
         loss += intercept_totals[slot, task.width]
     return loss
@@ -536,7 +545,7 @@ cdef sum_rows(
         # in place: for a batch one more copy takes as long as its logits
         for slot in range(1, n_slots):
             add_to(per_total, &totals[slot, 0], &totals[0, 0])
-        coef_result = np.asarray(totals)[0].reshape(n_outputs, -1)[:, :X.n_features]
+        coef_result = memory["totals"][0].reshape(n_outputs, -1)[:, :X.n_features]
     else:
         coef_result = transposed_sums(task, totals[:n_slots], rooms.shape[0])
     for slot in range(intercept_totals.shape[0]):
@@ -652,7 +661,7 @@ cdef class DesignMatrix:
         cdef:
             Matrix X
             Pass task
-            Py_ssize_t n_rows = end - begin
+            Py_ssize_t n_blocks, n_rows = end - begin
             bint dense = self.matrix.indptr == NULL
         self.prepare(&task, &X, len(intercept))
         task.target, task.product, task.first = &target.rows, LOSS_GRADIENT, begin
@@ -660,17 +669,19 @@ cdef class DesignMatrix:
         X.n_rows = n_rows
         if order is not None:
             X.order = &order[begin]
-            X.gather = xent_gather_for(X.stored, _target) if dense else X.gather
         elif dense:
             X.data = <const char*> X.data + begin * X.row * X.itemsize
         else:
             X.indptr += begin
-        # as many ranges as pay for adding up their totals; blocks share the rows evenly
-        task.most_slots = max(1, min(task.most_slots, n_rows // ROWS_PER_SLOT))
-        task.n_at_once = min(
-            task.n_at_once, padded_to(8, (n_rows + task.most_slots - 1) // task.most_slots))
+        # as many ranges as pay for adding up their totals, and blocks of equal size in each
+        task.most_slots = 1
+        while task.most_slots < N_SLOTS and n_rows >= SHARED_ROWS * task.most_slots**2:
+            task.most_slots *= 2
+        n_blocks = (n_rows + task.n_at_once * task.most_slots - 1) // (
+            task.n_at_once * task.most_slots) * task.most_slots
+        task.n_at_once = min(task.n_at_once, padded_to(8, (n_rows + n_blocks - 1) // n_blocks))
         coefs, intercepts = (
-            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept(&task, intercept))
+            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept("intercept", &task, intercept))
         task.coef, task.intercept = address(coefs), address(intercepts)
         task.coef_direction = task.intercept_direction = NULL
         buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads, LEAST_WORK / 20))
@@ -702,9 +713,9 @@ cdef class DesignMatrix:
         self.prepare(&task, &X, coef.shape[1])
         task.target, task.product = &target.rows, product
         arrays = (
-            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept(&task, intercept),
+            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept("intercept", &task, intercept),
             self.pack_coef("coef_direction", &task, coef_direction, n_threads),
-            self.pad_intercept(&task, intercept_direction),
+            self.pad_intercept("intercept_direction", &task, intercept_direction),
         )
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
         task.coef_direction, task.intercept_direction = address(arrays[2]), address(arrays[3])
@@ -742,7 +753,7 @@ cdef class DesignMatrix:
         task.target = &target
         task.product = LOG_PROBA if kind.startswith("log_") else PROBA
         arrays = (
-            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept(&task, intercept))
+            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept("intercept", &task, intercept))
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
         buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads, LEAST_WORK))
         if self.dtype == np.float32:
@@ -802,11 +813,11 @@ cdef class DesignMatrix:
             <void*> address(tiles))
         return tiles
 
-    cdef pad_intercept(self, const Pass* task, intercept):
+    cdef pad_intercept(self, str name, const Pass* task, intercept):
         """Intercepts with zeros up to the width of a row; None for None."""
         if intercept is None:
             return None
-        row = np.zeros(task.width, dtype=self.dtype)
+        row = reused(self._memory, name, (task.width,), self.dtype)
         row[:task.n_outputs] = intercept
         return row
 
@@ -848,8 +859,16 @@ cdef reused(dict memory, str name, tuple shape, dtype):
     return memory[name]
 
 
-cdef const void* address(array):
-    return NULL if array is None else <const void*> <size_t> array.__array_interface__["data"][0]
+cdef const void* address(array) except? NULL:
+    """Where the first number of an array is, NULL for None; of a batch it is asked for four times.
+    """
+    cdef Py_buffer view
+    if array is None:
+        return NULL
+    PyObject_GetBuffer(array, &view, PyBUF_FULL_RO)
+    cdef const void* begin = view.buf
+    PyBuffer_Release(&view)
+    return begin
 
 
 cdef inline Py_ssize_t padded_to(Py_ssize_t unit, Py_ssize_t n) noexcept nogil:

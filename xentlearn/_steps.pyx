@@ -51,7 +51,7 @@ def use_target(str name):
 
 
 cdef enum:
-    THREADED = 200_000      # coefficients that pay for a second thread
+    THREADED = 4000     # coefficients that pay for a second thread, where it is awake
 
 
 def step(

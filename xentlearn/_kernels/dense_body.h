@@ -1,4 +1,4 @@
-/* Products with rows of X that lie in one piece, on one target, in one dtype.
+/* Products with rows of X, each in one piece, on one target, in one dtype.
  *
  * Vectors run along the features, so classes need no padding. A tile of n classes and m vectors of
  * X does n m multiply-adds for n + m loads, all sums in registers:
@@ -12,6 +12,9 @@
  * vectors along the classes, as one writes it first, it was 19 ms and 26 ms: every multiply-add
  * needs a load of its own there, of a number of X spread over the lanes, and six of sixteen lanes
  * are empty. With 500 classes the two are 4 and 30 % apart.
+ *
+ * Rows are found through a table of pointers, so that those of a batch, which lie anywhere, need not
+ * be copied; the table goes on with the rows that come next, which are asked for early.
  *
  * Coefficients are packed in the order in which they are read: tile by tile, then vector by vector
  * of the features, then class by class. Features that do not fill the last vector are read with
@@ -114,15 +117,15 @@ static void NAME(pack)(ptrdiff_t n_classes, ptrdiff_t n_features, ptrdiff_t dept
         }
 }
 
-/* sums[i][k] += a vector of row i times one of class k. */
-XENT_INLINE void NAME(step)(const int n_rows, const int n_classes, const REAL *a, ptrdiff_t a_row,
-                            const REAL *w, V sums[][MOST_IN_TILE])
+/* sums[i][k] += a vector of row i, the one at l, times one of class k. */
+XENT_INLINE void NAME(step)(const int n_rows, const int n_classes, const REAL *const *rows,
+                            ptrdiff_t l, const REAL *w, V sums[][MOST_IN_TILE])
 {
     V left[8];
     XENT_UNROLL
     for (int i = 0; i < n_rows; i++) {
-        left[i] = LOAD(a + i * a_row);
-        XENT_PREFETCH(a + (n_rows + i) * a_row);
+        left[i] = LOAD(rows[i] + l);
+        XENT_PREFETCH(rows[n_rows + i] + l);
         KEEP(left[i]);
     }
     XENT_UNROLL
@@ -135,22 +138,26 @@ XENT_INLINE void NAME(step)(const int n_rows, const int n_classes, const REAL *a
     }
 }
 
-/* c[n_rows, :n_classes] += a w^T for features [begin, end), whose coefficients begin at w. */
+/* c[n_rows, :n_classes] += rows w^T for features [begin, end), whose coefficients begin at w. */
 XENT_INLINE void NAME(logits_sums)(const int n_rows, const int n_classes, ptrdiff_t begin,
-                                   ptrdiff_t end, const REAL *a, ptrdiff_t a_row, const REAL *w,
-                                   REAL *c, ptrdiff_t width)
+                                   ptrdiff_t end, const REAL *const *table, const REAL *w, REAL *c,
+                                   ptrdiff_t width)
 {
     V sums[8][MOST_IN_TILE];
+    const REAL *rows[16]; /* these and the next ones: in registers */
     ptrdiff_t l = begin;
+    XENT_UNROLL
+    for (int i = 0; i < 2 * n_rows; i++)
+        rows[i] = table[i];
     XENT_UNROLL
     for (int i = 0; i < n_rows; i++)
         XENT_UNROLL
         for (int k = 0; k < n_classes; k++)
             sums[i][k] = SPLAT(0);
     for (; l + LANES <= end; l += LANES, w += n_classes * LANES)
-        NAME(step)(n_rows, n_classes, a + l, a_row, w, sums);
+        NAME(step)(n_rows, n_classes, rows, l, w, sums);
     if (l < end)
-        NAME(step)(n_rows, n_classes, a + end - LANES, a_row, w, sums);
+        NAME(step)(n_rows, n_classes, rows, end - LANES, w, sums);
     XENT_UNROLL
     for (int i = 0; i < n_rows; i++)
         XENT_UNROLL
@@ -164,8 +171,8 @@ XENT_INLINE void NAME(logits_sums)(const int n_rows, const int n_classes, ptrdif
 
 /* One tile of classes, all rows. Coefficients of many classes come from beyond the second-level
  * cache: those of the next tile, which lie behind, are asked for a few lines at a time. */
-XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth, const REAL *a,
-                                   ptrdiff_t a_row, const REAL *w, REAL *c, ptrdiff_t width)
+XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth,
+                                   const REAL *const *rows, const REAL *w, REAL *c, ptrdiff_t width)
 {
     const ptrdiff_t steps = TILE_BYTES / (int)sizeof(REAL) / n_classes / LANES * LANES;
     for (ptrdiff_t l = 0; l < depth; l += steps) {
@@ -176,21 +183,22 @@ XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t d
             const REAL *next = w + (depth + l) * n_classes + i * share;
             for (ptrdiff_t at = 0; at < BESIDE(n_classes) * share; at += 64 / sizeof(REAL))
                 XENT_PREFETCH_L2(next + at);
-            NAME(logits_sums)(BESIDE(n_classes), n_classes, l, end, a + i * a_row, a_row,
-                              w + l * n_classes, c + i * width, width);
+            NAME(logits_sums)(BESIDE(n_classes), n_classes, l, end, rows + i, w + l * n_classes,
+                              c + i * width, width);
         }
         for (; i < m; i++)
-            NAME(logits_sums)(1, n_classes, l, end, a + i * a_row, a_row, w + l * n_classes,
-                              c + i * width, width);
+            NAME(logits_sums)(1, n_classes, l, end, rows + i, w + l * n_classes, c + i * width,
+                              width);
     }
 }
 
-/* total[:n_classes, n_vectors] += r^T a, over all rows; only the last `count` lanes of it. While
- * this is worked on, `ahead` numbers further on is asked for: what comes from memory next. */
+/* total[:n_classes, n_vectors] += r^T rows, for the features from l on; only the last `count` lanes
+ * of it. While this is worked on, the row that is `ahead` places further on is asked for: what comes
+ * from memory next. */
 XENT_INLINE void NAME(gradient_sums)(const int n_vectors, const int n_classes, ptrdiff_t m,
-                                     const REAL *a, ptrdiff_t a_row, ptrdiff_t ahead, const REAL *r,
-                                     ptrdiff_t width, double *total, ptrdiff_t total_row,
-                                     ptrdiff_t count)
+                                     const REAL *const *rows, ptrdiff_t l, ptrdiff_t ahead,
+                                     const REAL *r, ptrdiff_t width, double *total,
+                                     ptrdiff_t total_row, ptrdiff_t count)
 {
     V sums[MOST_IN_TILE][8];
     XENT_UNROLL
@@ -203,12 +211,13 @@ XENT_INLINE void NAME(gradient_sums)(const int n_vectors, const int n_classes, p
         }
     for (ptrdiff_t i = 0; i < m; i++) {
         V right[8];
+        const REAL *row = rows[i] + l, *next = rows[i + ahead] + l;
         XENT_UNROLL
         for (int v = 0; v < n_vectors; v++) {
-            right[v] = LOAD(a + i * a_row + v * LANES);
+            right[v] = LOAD(row + v * LANES);
             KEEP(right[v]);
             if (i % 2 && v * LANES * sizeof(REAL) % 64 == 0)
-                XENT_PREFETCH_L2(a + i * a_row + v * LANES + ahead);
+                XENT_PREFETCH_L2(next + v * LANES);
         }
         XENT_UNROLL
         for (int k = 0; k < n_classes; k++) {
@@ -235,8 +244,9 @@ XENT_INLINE void NAME(gradient_sums)(const int n_vectors, const int n_classes, p
 
 /* One tile of classes, all features. */
 XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth,
-                                     const REAL *a, ptrdiff_t a_row, ptrdiff_t ahead, const REAL *r,
-                                     ptrdiff_t width, double *total, ptrdiff_t total_row)
+                                     const REAL *const *rows, ptrdiff_t begin, ptrdiff_t ahead,
+                                     const REAL *r, ptrdiff_t width, double *total,
+                                     ptrdiff_t total_row)
 {
     const int at_once = BESIDE(n_classes) * LANES;
     ptrdiff_t l = 0;
@@ -249,13 +259,13 @@ XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t
         width = n_classes;
     }
     for (; l + at_once <= depth; l += at_once)
-        NAME(gradient_sums)(BESIDE(n_classes), n_classes, m, a + l, a_row, ahead, r, width,
+        NAME(gradient_sums)(BESIDE(n_classes), n_classes, m, rows, begin + l, ahead, r, width,
                             total + l, total_row, at_once);
     for (; l + LANES <= depth; l += LANES)
-        NAME(gradient_sums)(1, n_classes, m, a + l, a_row, ahead, r, width, total + l, total_row,
+        NAME(gradient_sums)(1, n_classes, m, rows, begin + l, ahead, r, width, total + l, total_row,
                             LANES);
     if (l < depth)
-        NAME(gradient_sums)(1, n_classes, m, a + depth - LANES, a_row, ahead, r, width,
+        NAME(gradient_sums)(1, n_classes, m, rows, begin + depth - LANES, ahead, r, width,
                             total + depth - LANES, total_row, depth - l);
 }
 
@@ -284,29 +294,30 @@ XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t
 #define MORE_CASES(name, ...)
 #endif
 
-static void NAME(product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *a_in,
-                          ptrdiff_t a_row, const void *packed_in, void *c_in, ptrdiff_t width)
+static void NAME(product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth,
+                          const void *const *rows_in, const void *packed_in, void *c_in,
+                          ptrdiff_t width)
 {
-    const REAL *a = a_in, *packed = packed_in;
+    const REAL *const *rows = (const REAL *const *)rows_in, *packed = packed_in;
     REAL *c = c_in;
     const int most = NAME(tile_size)(n_classes);
     const ptrdiff_t padded = (depth + LANES - 1) / LANES * LANES;
     for (ptrdiff_t k = 0; k < n_classes; k += most) {
         const int n = n_classes - k < most ? (int)(n_classes - k) : most;
-        EACH_TILE(logits_tile, n, m, depth, a, a_row, packed + k * padded, c + k, width)
+        EACH_TILE(logits_tile, n, m, depth, rows, packed + k * padded, c + k, width)
     }
 }
 
 static void NAME(product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth,
-                                   const void *a_in, ptrdiff_t a_row, ptrdiff_t ahead,
+                                   const void *const *rows_in, ptrdiff_t begin, ptrdiff_t ahead,
                                    const void *r_in, ptrdiff_t width, double *total,
                                    ptrdiff_t total_row)
 {
-    const REAL *a = a_in, *r = r_in;
+    const REAL *const *rows = (const REAL *const *)rows_in, *r = r_in;
     const int most = NAME(tile_size)(n_classes);
     for (ptrdiff_t k = 0; k < n_classes; k += most) {
         const int n = n_classes - k < most ? (int)(n_classes - k) : most;
-        EACH_TILE(gradient_tile, n, m, depth, a, a_row, ahead, r + k, width,
+        EACH_TILE(gradient_tile, n, m, depth, rows, begin, ahead, r + k, width,
                   total + k * total_row, total_row)
     }
 }

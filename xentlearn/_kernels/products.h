@@ -6,13 +6,15 @@
 #include <stdint.h>
 
 #define XENT_MOST_DEEP 256 /* rows that are summed in the dtype itself before float64 takes over */
+#define XENT_ROWS_KNOWN 8  /* rows behind the last whose place is looked up */
 
 /* "number" is float or double, by the table. Everything is counted in numbers; totals are float64.
  * Matrices [m, n] are C-contiguous; with a distance of their own between rows, they say so. */
 typedef struct {
     int lanes; /* numbers in a vector */
 
-    /* Dense X, at least `lanes` neighbouring features: row i begins at a + i * a_row.
+    /* Dense X, at least `lanes` neighbouring features: row i begins at rows[i]. The table of
+     * pointers goes on, by XENT_ROWS_KNOWN at least, with rows that may be looked at.
      * packed = coefficients of n_features features, those from there to `depth` are 0;
      * n_classes * (depth rounded up to lanes) numbers, in the order in which they are read.
      * Steps lead from one feature to the next, and from one class. */
@@ -20,13 +22,14 @@ typedef struct {
                  ptrdiff_t feature_step, ptrdiff_t class_step, void *packed);
     /* logits[m, :n_classes] += X coefficients; rows are `width` apart and a vector may reach past
      * the last one: what it finds there stays the same */
-    void (*product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *a,
-                    ptrdiff_t a_row, const void *packed, void *logits, ptrdiff_t width);
-    /* total[n_classes, :depth] += residual^T X, at most XENT_MOST_DEEP rows; a + ahead is what will
-     * be read next (0: nothing) */
-    void (*product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *a,
-                             ptrdiff_t a_row, ptrdiff_t ahead, const void *residual,
-                             ptrdiff_t width, double *total, ptrdiff_t total_row);
+    void (*product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *const *rows,
+                    const void *packed, void *logits, ptrdiff_t width);
+    /* total[n_classes, :depth] += residual^T X[:, begin:begin + depth], at most XENT_MOST_DEEP rows;
+     * rows[i + ahead] is what will be read after row i (0: nothing) */
+    void (*product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth,
+                             const void *const *rows, ptrdiff_t begin, ptrdiff_t ahead,
+                             const void *residual, ptrdiff_t width, double *total,
+                             ptrdiff_t total_row);
 
     /* One sparse row; width is a multiple of lanes, rows of coefficients and totals are `row`
      * apart. Of the indices n_known may be looked at: those of what comes next, too.

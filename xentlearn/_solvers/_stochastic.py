@@ -7,6 +7,7 @@ arXiv:1212.2002, 2012). After one epoch of MNIST, at a learning rate of 0.01, th
 of the test digits right and the last point 90.5 %.
 """
 
+import math
 import time
 
 import numpy as np
@@ -22,6 +23,9 @@ REQUIRES = ("batches", "by_output", "rows", "mean", "inverse_spread", "l2_reg", 
 TRIED, TRIED_AGAIN = 3, 2000
 LEAST_RATE = 1e-6  # at which "adaptive" ends, as scikit-learn's MLPClassifier has it
 SLOWER = 5  # and what it divides a rate by
+
+
+ZERO, ONE = np.zeros(1), np.ones(1)  # mean and spread of what the intercept multiplies
 
 
 class ThreadChoice:
@@ -114,57 +118,64 @@ class StochasticDescent:
         # from b to the logits at the mean, and back: see LinearObjective
         intercept += self._shift(coef, mean)
         self.average[1][:] += self._shift(self.average[0], mean)
-        rows = intercept[np.newaxis], self.average[1][np.newaxis]
-        none, one = np.zeros(1), np.ones(1)
+        fixed = l2_reg, mean, inverse_spread, fit_intercept
         total_loss = total_weight = 0.0
         for i in range(len(batches)):
             weight = batches.weight(i)
             if not weight > 0:
                 continue
-            at_zero = intercept - self._shift(coef, mean)
-            loss, coef_total, intercept_total = self._threads.timed(
-                lambda n, i=i, at_zero=at_zero: batches.loss_gradient(i, coef, at_zero, n),
+            self.n_steps += 1
+            loss = self._threads.timed(
+                lambda n, i=i, weight=weight: self._step(batches, i, weight, *fixed, n),
                 batches.size,
             )
-            if not np.isfinite(loss):
+            if not math.isfinite(loss):
                 return np.inf
             total_loss, total_weight = total_loss + loss, total_weight + weight
-            self.n_steps += 1
-            parameters = self._parameters(1.0 / weight, l2_reg)
-            step(
-                self.rule,
-                self.by_output,
-                parameters,
-                coef_total,
-                intercept_total,
-                mean,
-                inverse_spread,
-                self.first[0],
-                self.second[0],
-                coef,
-                self.average[0],
-                n_threads,
-            )
-            if fit_intercept:
-                parameters["l2_reg"] = 0.0
-                step(
-                    self.rule,
-                    False,
-                    parameters,
-                    intercept_total[np.newaxis],
-                    intercept_total,
-                    none,
-                    one,
-                    self.first[1],
-                    self.second[1],
-                    *rows,
-                    1,
-                )
         intercept -= self._shift(coef, mean)
         self.average[1][:] -= self._shift(self.average[0], mean)
         if total_weight == 0:
             return np.nan
         return total_loss / total_weight + 0.5 * l2_reg * float(np.vdot(coef, coef))
+
+    def _step(self, batches, i, weight, l2_reg, mean, inverse_spread, fit_intercept, n_threads):
+        """A step for batch ``i``; its loss before that."""
+        coef, intercept = self.point
+        loss, coef_total, intercept_total = batches.loss_gradient(
+            i, coef, intercept - self._shift(coef, mean), n_threads
+        )
+        parameters = self._parameters(1.0 / weight, l2_reg)
+        step(
+            self.rule,
+            self.by_output,
+            parameters,
+            coef_total,
+            intercept_total,
+            mean,
+            inverse_spread,
+            self.first[0],
+            self.second[0],
+            coef,
+            self.average[0],
+            n_threads,
+        )
+        if fit_intercept:
+            parameters["l2_reg"] = 0.0
+            step(
+                self.rule,
+                False,
+                parameters,
+                intercept_total[np.newaxis],
+                intercept_total,
+                ZERO,
+                ONE,
+                self.first[1],
+                self.second[1],
+                intercept[np.newaxis],
+                self.average[1][np.newaxis],
+                1,
+            )
+        return loss
 
     def _shift(self, coef, mean):
         return coef @ mean if self.by_output else mean @ coef
