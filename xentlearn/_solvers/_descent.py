@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from ._base import Result
-from ._snapshot import restored, snapshot
+from ._snapshot import carry_out, restored
 
 SUFFICIENT_DECREASE = 1e-4  # of the line search: Nocedal and Wright's usual constants
 CURVATURE = 0.9
@@ -72,16 +72,7 @@ def descend(objective, rule, start, tol, max_iter, polish, callback, resume=None
         descent = _Descent(objective, rule, start, polish)
     else:
         descent = restored(resume, objective)
-    result = descent.result
-    result.snapshot = lambda: snapshot(descent, objective)
-    try:
-        descent.run(tol, max_iter, callback)
-    except (KeyboardInterrupt, Exception) as error:
-        if isinstance(error, Exception) and not result.history["objective"]:
-            raise  # there is no point to keep
-        result.stopped_by = error
-        result.message = f"broken off by {type(error).__name__}"
-    return result
+    return carry_out(descent, objective, tol, max_iter, callback)
 
 
 # Where in an iteration a descent is.

@@ -1,4 +1,4 @@
-"""A descent as bytes, from which it goes on with the same bits as if it had never stopped.
+"""Descents that are broken off, and go on: as bytes, with the same bits as if they had not been.
 
 The objective is too large, and is made anew from the same data: of it a snapshot has what has
 changed since it was made, ``objective.state()``.
@@ -26,15 +26,41 @@ class _Unpickler(pickle.Unpickler):
         return self.objective
 
 
-def snapshot(descent, objective):
-    """Bytes of a descent, and of what its objective has come to know."""
-    file = io.BytesIO()
-    _Pickler(file, objective).dump((descent, objective.state()))
-    return file.getvalue()
+def carry_out(descent, objective, tol, max_iter, callback):
+    """The result of ``descent.run(tol, max_iter, callback)``, whatever ends it.
+
+    Parameters
+    ----------
+    descent : object
+        With ``run`` and its ``result``, the best point at every moment. It can be pickled.
+    objective : object
+    tol, max_iter, callback
+        As in the solvers.
+
+    Returns
+    -------
+    Result
+    """
+    result = descent.result
+
+    def snapshot():
+        file = io.BytesIO()
+        _Pickler(file, objective).dump((descent, objective.state()))
+        return file.getvalue()
+
+    result.snapshot = snapshot
+    try:
+        descent.run(tol, max_iter, callback)
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, Exception) and not result.history["objective"]:
+            raise  # there is no point to keep
+        result.stopped_by = error
+        result.message = f"broken off by {type(error).__name__}"
+    return result
 
 
 def restored(data, objective):
-    """The descent of a ``snapshot``, on an objective that is as it was then.
+    """The descent of a ``Result.snapshot``, on an objective that is as it was then.
 
     Raises
     ------

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._steps import step
 from ._base import Result, require
-from ._snapshot import restored, snapshot
+from ._snapshot import carry_out, restored
 
 REQUIRES = ("batches", "by_output", "rows", "mean", "inverse_spread", "l2_reg", "pack", "unpack")
 
@@ -248,16 +248,7 @@ def stochastic(rule):
             epochs = _Epochs(rule, objective, start, options)
         else:
             epochs = restored(resume, objective)
-        result = epochs.result
-        result.snapshot = lambda: snapshot(epochs, objective)
-        try:
-            epochs.run(tol, max_iter, callback)
-        except (KeyboardInterrupt, Exception) as error:
-            if isinstance(error, Exception) and not result.history["objective"]:
-                raise
-            result.stopped_by = error
-            result.message = f"broken off by {type(error).__name__}"
-        return result
+        return carry_out(epochs, objective, tol, max_iter, callback)
 
     return solve
 
