@@ -190,6 +190,43 @@ def test_another_fit_is_refused(change, rng, tmp_path):
             other.set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
 
 
+def test_other_rows_to_stop_by_are_another_fit(rng, tmp_path):
+    X, y = make_data(rng)
+    judges = {"X_val": X[:50], "y_val": y[:50]}
+
+    def fit(early_stopping=True, **judges):
+        clf = SoftmaxClassifier(solver="lbfgs", early_stopping=early_stopping)
+        return clf.set_callbacks(Checkpoint(tmp_path / "file", 0)).fit(X, y, **judges)
+
+    fit(**judges)
+    for other in (
+        {**judges, "y_val": np.roll(y[:50], 1)},
+        {**judges, "X_val": X[:50] + 1},
+        {"early_stopping": False},
+    ):
+        with pytest.raises(ValueError, match="checkpoint is of another fit"):
+            fit(**other)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_without_a_random_state(solver, rng, tmp_path):
+    """What was drawn when the fit began is drawn again."""
+    X, y = make_data(rng)
+    parameters = {"solver": solver, "early_stopping": True, "tol": 1e-12, "max_iter": 60}
+    clf = SoftmaxClassifier(**parameters)
+    with pytest.raises(KeyboardInterrupt):
+        clf.set_callbacks(StopAt(tmp_path / "file", 2)).fit(X, y)
+    n_judged = len(clf.history_["validation_loss"])
+    clf.set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
+    judged = clf.history_["validation_loss"]
+    assert len(judged) == len(clf.history_["objective"]) > n_judged
+    # a fit that was done by early stopping does not go on
+    clf = SoftmaxClassifier(**parameters).set_callbacks(Checkpoint(tmp_path / "other", 0))
+    first = clf.fit(X, y).history_["validation_loss"]
+    np.testing.assert_array_equal(clf.fit(X, y).history_["validation_loss"], first)
+
+
 def test_a_shuffled_y_is_another_fit(rng, tmp_path):
     """Its masses are the same."""
     X, y = make_data(rng)
@@ -236,6 +273,12 @@ def test_time_between_writes(rng, tmp_path, monkeypatch):
     clf = SoftmaxClassifier(solver="lbfgs").set_callbacks(Checkpoint(tmp_path / "file", 35))
     clf.fit(X, y)
     assert clf.n_iter_[0] / 5 <= len(writes) <= clf.n_iter_[0] / 2
+
+
+def test_a_folder_as_path(rng, tmp_path):
+    X, y = make_data(rng)
+    with pytest.raises(IsADirectoryError, match="name a file in it"):
+        SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path, np.float32(1))).fit(X, y)
 
 
 @pytest.mark.parametrize("seconds", [-1, "often", True, np.nan])

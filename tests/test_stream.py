@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.exceptions import DataConversionWarning
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 
 import cells
 from test_stochastic import N_CLASSES, N_FEATURES, N, make_data
 from xentlearn import SoftmaxClassifier, losses
+from xentlearn.blocks import RowBlocks
 
 
 def stream(X, y, pieces, weight=None, clf=None, **parameters):
@@ -69,7 +70,8 @@ def test_steps(rule, rng):
             average = tuple(a + share * (x - a) for a, x in zip(average, (W, b), strict=True))
     clf = stream(X, y, PIECES, weight, solver=rule, batch_size=16, C=0.5)
     np.testing.assert_allclose(clf.coef_.T * scale, average[0] * scale, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(clf.intercept_, average[1], rtol=1e-6)
+    # softmax intercepts sum to 0
+    np.testing.assert_allclose(clf.intercept_, average[1] - average[1].mean(), rtol=1e-6)
     assert clf.n_iter_[0] == len(clf.history_["objective"]) == 3
     assert np.isnan(clf.history_["objective"][1])
     assert clf.optimality_gap_ == np.inf
@@ -183,12 +185,86 @@ def test_what_is_refused(rng):
         ({"X": X[:, :2], "y": y}, "features"),
         ({"X": X, "y": np.eye(3)[y]}, "like what came before"),
         ({"X": X, "y": y + 1}, "got 3"),
+        ({"X": RowBlocks((N, 5), np.float64, [N]), "y": y}, "block after block"),
         ({"X": np.full_like(X, np.nan), "y": y}, "NaN"),
         ({"X": X, "y": y[1:]}, "inconsistent"),
     ):
         with pytest.raises(ValueError, match=message):
             clf.partial_fit(**bad)
     np.testing.assert_array_equal(clf.coef_, before)  # nothing is lost
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"y": "other"},
+        {"sample_weight": np.ones(3)},
+        {"sample_weight": -np.ones(N)},
+        {"classes": [0, 1]},
+        {"classes": None},
+        {"classes": [[0, 1, 2]]},
+    ],
+    ids=str,
+)
+def test_a_first_call_that_is_refused_leaves_no_trace(bad, rng):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier()
+    arguments = {"X": X[:, :3], "y": y, "classes": range(3)} | bad
+    arguments["y"] = np.full(N, 7) if "y" in bad else y
+    before = dict(vars(clf))
+    with pytest.raises(ValueError, match="."):
+        clf.partial_fit(**arguments)
+    assert vars(clf) == before
+    clf.partial_fit(X, y + 5, classes={5, 6, 7})
+    assert clf.n_features_in_ == N_FEATURES
+
+
+def test_ignored_class_among_the_classes(rng):
+    X, y = make_data(rng)
+    setting = losses.SparseCategoricalCrossentropy(ignore_class=-1)
+    with_ignored = np.where(np.arange(N) % 5 == 0, -1, y)
+    clf = SoftmaxClassifier(setting, random_state=0)
+    for _ in range(2):
+        clf.partial_fit(X, with_ignored, classes=np.unique(with_ignored))
+    assert clf.classes_.tolist() == [0, 1, 2]
+
+
+def test_a_rate_that_is_too_large_keeps_what_was_there(rng):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier(solver="sgd", random_state=0).partial_fit(X, y, classes=range(3))
+    other = pickle.loads(pickle.dumps(clf))
+    clf.set_params(learning_rate_init=1e300, average=False)
+    for _ in range(2):
+        with pytest.warns(ConvergenceWarning, match="'learning_rate_init' is too large"):
+            clf.partial_fit(X, y)
+    clf.set_params(learning_rate_init=0.01, average=True)
+    assert clf.score(X, y) == other.score(X, y)
+    np.testing.assert_allclose(clf.partial_fit(X, y).coef_, other.coef_, atol=0.5)
+
+
+def test_parameters_may_change(rng):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier(losses.SparseCategoricalCrossentropy(), shuffle=False)
+    clf.partial_fit(X, y, classes=range(3))
+    before = clf.coef_ * X.std(axis=0)
+    clf.set_params(learning_rate_init=1e-9).partial_fit(X, y)
+    np.testing.assert_allclose(clf.coef_ * X.std(axis=0), before, atol=1e-3)
+    clf.set_params(learning_rate_init=0.1, solver="sgd", loss__label_smoothing=0.2)
+    clf.partial_fit(X, y)
+    assert np.abs(clf.coef_ * X.std(axis=0) - before).max() > 1e-2
+    assert (clf.solver_, clf.loss_.label_smoothing) == ("sgd", 0.2)
+    clf.set_params(fit_intercept=False).partial_fit(X, y)
+    np.testing.assert_array_equal(clf.intercept_, 0)
+    with pytest.raises(ValueError, match="'loss' must stay a SparseCategoricalCrossentropy"):
+        clf.set_params(loss="categorical_crossentropy").partial_fit(X, y)
+
+
+def test_softmax_intercepts_sum_to_zero(rng):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier()
+    for _ in range(20):
+        clf.partial_fit(X, y, classes=range(3))
+    assert abs(clf.intercept_.sum()) < 1e-12
 
 
 def test_column_y(rng):

@@ -1,5 +1,7 @@
 """scikit-learn's callbacks (1.9 and newer): a fit is one task, each iteration a task within it."""
 
+import pickle
+
 from .callbacks import Checkpoint
 
 try:
@@ -26,10 +28,19 @@ class FitCallbacks:
     sample_weight : array-like or None
     verbose : bool
         Whether to print a line per iteration.
+    random_state : RandomState instance
+        As the fit begins with it.
+
+    Attributes
+    ----------
+    random_state : RandomState instance
+        That, or what the fit began with that a checkpoint goes on with.
+    resume : bytes or None
+        What to go on from.
     """
 
-    def __init__(self, estimator, X, y, sample_weight, verbose):
-        self.estimator, self.verbose = estimator, verbose
+    def __init__(self, estimator, X, y, sample_weight, verbose, random_state):
+        self.estimator, self.verbose, self.random_state = estimator, verbose, random_state
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"X": X, "y": y, "metadata": metadata}
         self.context = self.iteration = self.resume = None
@@ -39,7 +50,10 @@ class FitCallbacks:
             self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
             self.checkpoints = [c for c in estimator._skl_callbacks if isinstance(c, Checkpoint)]
             for checkpoint in self.checkpoints:
-                self.resume = checkpoint.read()
+                held = checkpoint.read()
+                if held is not None:
+                    self.random_state, self.resume = pickle.loads(held)
+            self._begun_with = pickle.dumps(self.random_state)
 
     def __call__(self, result, fitted, snapshot):
         """Whether a callback wants the fit to stop.
@@ -61,7 +75,7 @@ class FitCallbacks:
             return False
         stop = False
         for checkpoint in self.checkpoints:
-            checkpoint.snapshot = snapshot
+            checkpoint.snapshot = lambda: pickle.dumps((pickle.loads(self._begun_with), snapshot()))
         if self.iteration is not None:
             stop = self._end(self.iteration, fitted)
         self.iteration = self.context.subcontext(task_name="iteration")

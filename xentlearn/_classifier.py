@@ -3,6 +3,7 @@
 import functools
 import numbers
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
@@ -21,7 +22,14 @@ from ._loss_setting import LossSetting
 from ._rows import MemoryData
 from ._solvers import SOLVERS, STOCHASTIC_SOLVERS
 from ._stream import Stream
-from ._targets import encode_first, encode_for_score, encode_like, encode_y, resolve_loss
+from ._targets import (
+    check_classes,
+    encode_first,
+    encode_for_score,
+    encode_like,
+    encode_y,
+    resolve_loss,
+)
 from ._threads import effective_n_threads
 from ._training import train
 from ._validation import check_weights
@@ -304,7 +312,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             )
         labels, random_state = y, check_random_state(self.random_state)
         data, y = self._read(X, y, sample_weight)
-        callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0)
+        callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0, random_state)
+        random_state = callbacks.random_state
         stopping = None
         if self.early_stopping:
             data, y, judges = self._split(data, y, X_val, y_val, random_state)
@@ -369,8 +378,15 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _split(self, data, y, X_val, y_val, random_state):
         """(data, y, what early stopping judges by): as given, or held out."""
         if X_val is not None:
+            if blocks_of(X_val) is not None and not isinstance(X_val, np.memmap):
+                raise ValueError(
+                    "'X_val' must be rows in memory, got row blocks; read some of them."
+                )
             X_val = self._validate_X(X_val, reset=False)
-            y_val = encode_like(y.without_rows(), y_val, X_val.shape[0])
+            try:
+                y_val = encode_like(y.without_rows(), y_val, X_val.shape[0])
+            except ValueError as error:
+                raise ValueError(f"In 'y_val': {error}") from None
             return data, y, (MemoryData(X_val), y_val)
         if not hasattr(data, "taken"):
             raise ValueError(
@@ -413,7 +429,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         1 / (C times the weight of all rows seen), features are scaled by the mean and the variance
         of all rows seen. After ``fit`` it starts from its coefficients. The average of the points
         (``average``) is over the last 100 steps or so, as a stream may change; without it changes
-        are followed faster still.
+        are followed faster still. Parameters may change between calls, but for ``class_weight`` and
+        the kind of loss.
 
         Parameters
         ----------
@@ -422,8 +439,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
             Their targets. The first call decides for all others what kind they are.
         classes : array-like of shape (n_classes,), default=None
-            All labels that will ever come. Needed in the first call, unless y has columns or
-            ``fit`` came before; then the same or None.
+            All labels that will ever come. Needed in the first call, unless y has columns (of which
+            it may give the number, 0..L-1) or ``fit`` came before; then the same or None.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
             Weights >= 0, as in ``fit``.
 
@@ -440,35 +457,66 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             others.
         """
         self._check_parameters()
-        first = getattr(self, "_stream", None) is None and not hasattr(self, "coef_")
-        X = self._validate_X(X, reset=first)
-        if getattr(self, "_stream", None) is None:
-            self._begin_stream(X, y, classes)
-        stream = self._stream
-        if classes is not None and not np.array_equal(np.unique(classes), stream.known.classes):
+        if blocks_of(X) is not None and not isinstance(X, np.memmap):
             raise ValueError(
-                f"'classes' must be those of earlier calls, {stream.known.classes.tolist()}, or "
-                f"None; got {np.asarray(classes).tolist()}. For other classes start anew, with a "
-                "clone."
+                "'X' must be rows in memory for partial_fit, got row blocks: give it block after "
+                "block, X.read(i), with the rows of y that belong to it."
             )
-        y = encode_like(stream.known, y, X.shape[0], sample_weight)
-        stream.update(
+        before = dict(vars(self))
+        try:
+            return self._partial_fit(X, y, classes, sample_weight)
+        except Exception:
+            vars(self).clear()  # a call that is refused leaves no trace
+            vars(self).update(before)
+            raise
+
+    def _partial_fit(self, X, y, classes, sample_weight):
+        stream = getattr(self, "_stream", None)
+        X = self._validate_X(X, reset=stream is None and not hasattr(self, "coef_"))
+        if stream is None:
+            stream = self._begin_stream(X, y, classes)
+        elif classes is not None:
+            check_classes(stream.known, classes)
+        setting, known = resolve_loss(self.loss), stream.known
+        if setting is not None and setting != known.loss:
+            if type(setting) is not type(known.loss):
+                raise ValueError(
+                    f"'loss' must stay a {type(known.loss).__name__} for partial_fit (its "
+                    f"parameters may change), got {type(setting).__name__}; start anew, with a "
+                    "clone."
+                )
+            known = replace(known, loss=setting)
+        y = encode_like(known, y, X.shape[0], sample_weight)
+        stream.known = known
+        rule = "sgd" if self.solver == "sgd" else "adam"
+        went_well = stream.update(
             X,
             y,
+            rule,
+            self._stochastic_options(),
             self.C,
             bool(self.fit_intercept),
             self._rows_per_batch(X.shape[0]),
             bool(self.shuffle),
             effective_n_threads(),
         )
+        if not went_well:
+            warnings.warn(
+                "The coefficients became infinite, and are those from before this call: "
+                "'learning_rate_init' is too large. Lower it.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         coef, intercept = stream.found()
+        if y.loss.shift_invariant and self.fit_intercept:
+            intercept -= intercept.mean()
         dtype = np.float64 if self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8 else "f4"
         for name, value in self._fitted(y, coef.astype(dtype), intercept.astype(dtype)).items():
             setattr(self, name, value)
         self.history_ = {name: np.array(values) for name, values in stream.history.items()}
         self.objective_, self.optimality_gap_ = float(self.history_["objective"][-1]), np.inf
         self.n_iter_ = np.array([len(self.history_["objective"])], dtype=np.int32)
-        self.solver_ = stream.rule
+        self.solver_, self._stream = rule, stream
         return self
 
     def _begin_stream(self, X, y, classes):
@@ -480,14 +528,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         else:
             known = encode_first(y, X.shape[0], self.loss, self.class_weight, classes)
             start = np.zeros((known.n_outputs, X.shape[1])), np.zeros(known.n_outputs)
-        self._stream = Stream(
-            known,
-            *start,
-            "sgd" if self.solver == "sgd" else "adam",
-            self._stochastic_options(),
-            check_random_state(self.random_state),
-            seen,
-        )
+        return Stream(known, *start, check_random_state(self.random_state), seen)
 
     def _check_parameters(self):
         """Ranges of the parameters, each with a message of its own."""

@@ -1,6 +1,10 @@
 """Early stopping: the loss of rows that are not trained on, and the coefficients that were best."""
 
+import functools
+import zlib
+
 import numpy as np
+from scipy import sparse
 from sklearn.model_selection import train_test_split
 
 
@@ -25,9 +29,7 @@ def split_rows(y, fraction, random_state):
     ValueError
         If there are too few rows for two sets.
     """
-    strata = y.labels
-    if y.kind == "binary":
-        strata = y.values[:, 0]
+    labels = strata = y.values[:, 0] if y.kind == "binary" else y.labels
     n_rows = len(y.weight)
     if strata is not None:
         counts = np.unique(strata, return_counts=True)[1]
@@ -40,12 +42,15 @@ def split_rows(y, fraction, random_state):
             random_state=random_state,
             stratify=strata,
         )
-    except ValueError as error:
-        raise ValueError(
-            f"'validation_fraction'={fraction} of {n_rows} rows leaves too few on one side "
-            f"({error}); pass 'X_val' and 'y_val' to fit, or set early_stopping=False."
-        ) from None
-    return np.sort(train), np.sort(held_out)
+        if labels is None or len(np.unique(labels[train])) > 1:
+            return np.sort(train), np.sort(held_out)
+        error = "one class alone is trained on"
+    except ValueError as caught:
+        error = caught
+    raise ValueError(
+        f"'validation_fraction'={fraction} of {n_rows} rows leaves too few on one side ({error}); "
+        "pass 'X_val' and 'y_val' to fit, or set early_stopping=False."
+    )
 
 
 class EarlyStopping:
@@ -84,6 +89,19 @@ class EarlyStopping:
         self.losses, self.best = [], None
         self._least, self._unchanged, self._rows = np.inf, 0, None
 
+    @functools.cached_property
+    def fingerprint(self):
+        """What tells other rows to judge by from these."""
+        X, check = self.data.X, 0
+        for array in (X.data, X.indices) if sparse.issparse(X) else (X,):
+            check = zlib.crc32(np.ascontiguousarray(array), check)
+        return X.shape, check, self.data.rows(self.y, np.arange(self.y.n_outputs)).fingerprint
+
+    @property
+    def has_ended(self):
+        """Whether it has said so already."""
+        return self._unchanged >= self.patience
+
     def state(self):
         """What has been judged, to ``restore`` it."""
         return self.losses, self.best, self._least, self._unchanged
@@ -118,4 +136,4 @@ class EarlyStopping:
         self._unchanged = 0 if better else self._unchanged + 1
         if loss < self._least or self.best is None:
             self._least, self.best = loss, (coef.copy(), intercept.copy())
-        return self._unchanged >= self.patience
+        return self.has_ended

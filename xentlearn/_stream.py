@@ -1,5 +1,6 @@
 """What ``partial_fit`` remembers from one batch of data to the next."""
 
+import copy
 import time
 
 import numpy as np
@@ -23,9 +24,6 @@ class Stream:
     coef : ndarray of shape (n_outputs, n_features)
         Where to begin.
     intercept : ndarray of shape (n_outputs,)
-    rule : {"adam", "sgd"}
-    options : dict
-        See ``StochasticDescent``.
     random_state : RandomState instance
     moments : Moments or None, default=None
         Of the rows that were seen before.
@@ -36,13 +34,13 @@ class Stream:
         Lists "objective", "gap" and "seconds", one entry per call of ``update``.
     """
 
-    def __init__(self, known, coef, intercept, rule, options, random_state, moments=None):
-        self.known, self.rule, self.random_state = known, rule, random_state
+    def __init__(self, known, coef, intercept, random_state, moments=None):
+        self.known, self.random_state = known, random_state
         self.history = {"objective": [], "gap": [], "seconds": []}
-        self._start, self._options, self._descent = (coef, intercept), options, None
+        self._start, self._descent = (coef, intercept), None
         self._moments, self._class_mass, self._seconds = moments, 1.0, 0.0
 
-    def update(self, X, y, C, fit_intercept, batch_size, shuffle, n_threads):
+    def update(self, X, y, rule, options, C, fit_intercept, batch_size, shuffle, n_threads):
         """One epoch on more rows.
 
         Features are scaled, and the penalty is weighed, by all rows that have been seen.
@@ -52,18 +50,27 @@ class Stream:
         X : ndarray or CSR of shape (n_samples, n_features)
         y : EncodedY
             Like ``known``.
+        rule : {"adam", "sgd"}
+        options : dict
+            See ``StochasticDescent``; they may differ from call to call. Another rule begins where
+            the last one ended.
         C : float
         fit_intercept : bool
         batch_size : int
         shuffle : bool
         n_threads : int
+
+        Returns
+        -------
+        bool
+            Whether it went well; if the coefficients have become infinite they are as before.
         """
         began = time.perf_counter()
-        if self._descent is None:
+        if self._descent is None or self._descent.rule != rule:
             by_output = not sparse.issparse(X)
             dtype = np.float64 if X.dtype == np.float64 else np.float32
             self._descent = StochasticDescent(
-                self.rule, by_output, *self._start, dtype, self._options, LEAST_SHARE
+                rule, by_output, *self.found(), dtype, options, LEAST_SHARE
             )
         elif self._descent.by_output == sparse.issparse(X):  # as the first ones were
             X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
@@ -75,22 +82,28 @@ class Stream:
             self._class_mass = self._class_mass + y.class_mass()
             adjustment = y.loss.logit_offset(self._class_mass)
             offset = offset if adjustment is None else adjustment
-        value = np.nan
+        value, before, went_well = np.nan, copy.deepcopy(self._descent), True
+        self._descent.options = options
         if moments.weight > 0:
             rows = MemoryRows(X, y, np.arange(y.n_outputs))
             order = self.random_state.permutation(rows.n_rows) if shuffle else None
             mean, l2_reg = self._moments.mean, 1.0 / (C * self._moments.weight)
-            value = self._descent.epoch(
-                rows.batches(order, batch_size, offset),
-                l2_reg,
-                mean if fit_intercept else np.zeros_like(mean),
-                self._moments.inverse_spread(fit_intercept, l2_reg, rows.dtype),
-                fit_intercept,
-                n_threads,
-            )
+            with np.errstate(over="ignore", invalid="ignore"):  # of a rate that is too large
+                value = self._descent.epoch(
+                    rows.batches(order, batch_size, offset),
+                    l2_reg,
+                    mean if fit_intercept else np.zeros_like(mean),
+                    self._moments.inverse_spread(fit_intercept, l2_reg, rows.dtype),
+                    fit_intercept,
+                    n_threads,
+                )
+            went_well = np.isfinite(value) and all(np.isfinite(x).all() for x in self.found())
+            if not went_well:
+                self._descent = before
         self._seconds += time.perf_counter() - began
         for name, number in (("objective", value), ("gap", np.inf), ("seconds", self._seconds)):
             self.history[name].append(number)
+        return went_well
 
     def found(self):
         """(coef (n_outputs, n_features), intercept (n_outputs,)), float64."""

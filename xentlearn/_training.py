@@ -241,8 +241,14 @@ class _Run:
                 stop = self.stopping.stop(group, coef[group], intercept[group], self.n_threads)
             return self.callback(result, found, lambda: self._snapshot(result, n_done)) or stop
 
+        options = dict(self.options)
+        ended = resumed is not None and self.stopping is not None and self.stopping.has_ended
+        if ended:
+            options["max_iter"] = 0
         try:
-            return solve(objective, first, callback=watch, resume=resumed, **self.options)
+            result = solve(objective, first, callback=watch, resume=resumed, **options)
+            result.converged |= ended
+            return result
         except Exception as error:
             if convex is None:
                 raise
@@ -295,7 +301,11 @@ class _Run:
         parameters = {**self.parameters, **self.parameters["stochastic"]}
         for name in ("stochastic", "tol", "max_iter", "random_state"):
             del parameters[name]
-        return {**parameters, "shape of coefficients": self.training.coef.shape}
+        return {
+            **parameters,
+            "shape of coefficients": self.training.coef.shape,
+            "rows to stop early by": None if self.stopping is None else self.stopping.fingerprint,
+        }
 
     def _restore(self, resume):
         """Put a snapshot back; what the solver of the present group resumes."""
@@ -309,7 +319,7 @@ class _Run:
             )
         self.training.coef[:], self.training.intercept[:] = saved["coef"], saved["intercept"]
         self.groups = saved["groups"]
-        if self.stopping is not None and saved["stopping"] is not None:
+        if self.stopping is not None:
             self.stopping.restore(saved["stopping"])
         return saved["solver"]
 

@@ -1,5 +1,6 @@
 """Callbacks of fits, for ``set_callbacks`` of scikit-learn 1.9 and newer."""
 
+import numbers
 import os
 import pickle
 import tempfile
@@ -16,8 +17,10 @@ class Checkpoint:
 
     A fit that is started again with the same data and parameters, and a checkpoint of the same
     path, reads the file and ends with the same bits as if it had never been stopped. ``max_iter``
-    may be larger. Whatever stops a fit, at most the iterations of the last ``seconds`` are lost.
-    The file stays when the fit is done: remove it before fitting something else.
+    may be larger; a ``random_state`` of None draws what it drew then. Whatever stops a fit, at most
+    the iterations of the last ``seconds`` are lost. The file stays when the fit is done: remove it
+    before fitting something else, or the same once more with ``warm_start``. ``partial_fit`` writes
+    none: pickle the estimator.
 
     Parameters
     ----------
@@ -44,9 +47,10 @@ class Checkpoint:
     """
 
     def __init__(self, path, seconds=60.0):
-        if isinstance(seconds, bool) or not (isinstance(seconds, (int, float)) and seconds >= 0):
+        is_number = isinstance(seconds, numbers.Real) and not isinstance(seconds, bool)
+        if not (is_number and seconds >= 0):
             raise ValueError(f"'seconds' must be a number >= 0, got {seconds!r}.")
-        self.path, self.seconds = Path(path), seconds
+        self.path, self.seconds = Path(path).expanduser(), seconds
         self.snapshot = self._written = None  # what to write, and when that was done last
 
     def setup(self, estimator, context):
@@ -54,6 +58,10 @@ class Checkpoint:
         if not self.path.absolute().parent.is_dir():
             raise FileNotFoundError(
                 f"The folder of the checkpoint {str(self.path)!r} does not exist; make it first."
+            )
+        if self.path.is_dir():
+            raise IsADirectoryError(
+                f"'path' must be a file, and {str(self.path)!r} is a folder; name a file in it."
             )
         self._written = time.monotonic()
 

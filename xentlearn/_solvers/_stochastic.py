@@ -115,6 +115,8 @@ class StochasticDescent:
         if self._threads is None or self._threads.choices[-1] != n_threads:
             self._threads = ThreadChoice(n_threads)
         coef, intercept = self.point
+        if not fit_intercept:  # of a fit before, that had one
+            intercept[:] = self.average[1][:] = 0.0
         # from b to the logits at the mean, and back: see LinearObjective
         intercept += self._shift(coef, mean)
         self.average[1][:] += self._shift(self.average[0], mean)
