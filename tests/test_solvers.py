@@ -1,5 +1,8 @@
 """Solvers on plain functions with known minima; they see the contract of `_base.py` and no data."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from scipy import optimize
@@ -437,6 +440,23 @@ def test_a_callback_changes_nothing(solver):
     a, b = run(solver, Quadratic()), run(solver, Quadratic(), callback=lambda *args: None)
     np.testing.assert_array_equal(a.vector, b.vector)
     assert a.history["gap"] == b.history["gap"]
+
+
+@each_solver
+def test_nothing_holds_the_objective_afterwards(solver):
+    """Its X would wait for the collector."""
+    objective = Quadratic()
+    gone = weakref.ref(objective)
+    gc.disable()
+    try:
+        result = SOLVERS[solver](
+            objective, np.zeros(30), tol=1e-8, max_iter=10, callback=lambda result: False
+        )
+        del objective
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert result.n_iter > 0
 
 
 @each_solver

@@ -681,10 +681,13 @@ cdef class DesignMatrix:
             task.n_at_once * task.most_slots) * task.most_slots
         task.n_at_once = min(task.n_at_once, padded_to(8, (n_rows + n_blocks - 1) // n_blocks))
         coefs, intercepts = (
-            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept("intercept", &task, intercept))
+            self.pack_coef("coef", &task, coef, n_threads),
+            self.pad_intercept("intercept", &task, intercept),
+        )
         task.coef, task.intercept = address(coefs), address(intercepts)
         task.coef_direction = task.intercept_direction = NULL
-        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads, LEAST_WORK / 20))
+        buffers, scratches, rooms = self.desks(
+            &task, useful_threads(&task, n_threads, LEAST_WORK / 20))
         if self.dtype == np.float32:
             return sum_rows[float](&task, buffers, scratches, rooms, self._memory)
         return sum_rows[double](&task, buffers, scratches, rooms, self._memory)
@@ -713,7 +716,8 @@ cdef class DesignMatrix:
         self.prepare(&task, &X, coef.shape[1])
         task.target, task.product = &target.rows, product
         arrays = (
-            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept("intercept", &task, intercept),
+            self.pack_coef("coef", &task, coef, n_threads),
+            self.pad_intercept("intercept", &task, intercept),
             self.pack_coef("coef_direction", &task, coef_direction, n_threads),
             self.pad_intercept("intercept_direction", &task, intercept_direction),
         )
@@ -753,7 +757,9 @@ cdef class DesignMatrix:
         task.target = &target
         task.product = LOG_PROBA if kind.startswith("log_") else PROBA
         arrays = (
-            self.pack_coef("coef", &task, coef, n_threads), self.pad_intercept("intercept", &task, intercept))
+            self.pack_coef("coef", &task, coef, n_threads),
+            self.pad_intercept("intercept", &task, intercept),
+        )
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
         buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads, LEAST_WORK))
         if self.dtype == np.float32:

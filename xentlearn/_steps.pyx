@@ -9,8 +9,6 @@ coefficients.
 from cython cimport floating
 from cython.parallel cimport prange
 
-import numpy as np
-
 
 cdef extern from "_kernels/targets.h" nogil:
     int XENT_N_TARGETS

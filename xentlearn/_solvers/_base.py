@@ -72,8 +72,8 @@ class Result:
     history : dict
         Lists "objective", "gap" and "seconds", one entry per iteration, the start included.
     snapshot : callable
-        Bytes from which the solver goes on (``resume``) as if it had not stopped, if it is called
-        by a callback.
+        Bytes from which the solver goes on (``resume``) as if it had not stopped; for callbacks
+        alone, None afterwards.
     """
 
     vector: np.ndarray

@@ -56,6 +56,8 @@ def carry_out(descent, objective, tol, max_iter, callback):
             raise  # there is no point to keep
         result.stopped_by = error
         result.message = f"broken off by {type(error).__name__}"
+    finally:
+        result.snapshot = None  # it holds the objective, and with it X
     return result
 
 
