@@ -60,7 +60,7 @@ def test_wide_and_too_large_to_be_polished(dtype, fit_intercept, monkeypatch):
     rng = np.random.default_rng(1)
     X = rng.normal(size=(60, 400)).astype(dtype) + 3
     y = rng.integers(3, size=60)
-    monkeypatch.setattr("xentlearn._training.SMALL_WORK", 0)
+    monkeypatch.setattr("xentlearn._rows.SMALL_WORK", 0)
     rotated = SoftmaxClassifier(tol=1e-9, fit_intercept=fit_intercept).fit(X, y)
     monkeypatch.setattr("xentlearn._training.is_wide", lambda X: False)
     plain = SoftmaxClassifier(tol=1e-9, fit_intercept=fit_intercept, solver="lbfgs")

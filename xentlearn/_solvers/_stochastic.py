@@ -197,7 +197,7 @@ class StochasticDescent:
         }
         if self.rule == "adam":
             # both corrections of Adam's means, taken out of the loop
-            root = np.sqrt(1 - options["beta_2"] ** t)
+            root = math.sqrt(1 - options["beta_2"] ** t)
             result["rate"] *= root / (1 - options["beta_1"] ** t)
             result["epsilon"] *= root
             return result
