@@ -62,7 +62,7 @@ def test_wide_and_too_large_to_be_polished(dtype, fit_intercept, monkeypatch):
     y = rng.integers(3, size=60)
     monkeypatch.setattr("xentlearn._rows.SMALL_WORK", 0)
     rotated = SoftmaxClassifier(tol=1e-9, fit_intercept=fit_intercept).fit(X, y)
-    monkeypatch.setattr("xentlearn._training.is_wide", lambda X: False)
+    monkeypatch.setattr("xentlearn._rows.is_wide", lambda X: False)
     plain = SoftmaxClassifier(tol=1e-9, fit_intercept=fit_intercept, solver="lbfgs")
     plain.fit(X.astype(np.float64), y)
     rtol = 1e-5 if dtype == np.float32 else 1e-7
