@@ -66,9 +66,10 @@ class FitCallbacks:
             The attributes of the estimator so far, and bytes to go on from.
         """
         if self.verbose:
+            estimate = f"   estimated gap {result.gap:.1e}" if result.gap < float("inf") else ""
             print(
-                f"iteration {result.n_iter:4d}   objective {result.objective:.8f}"
-                f"   estimated gap {result.gap:.1e}   {result.history['seconds'][-1]:.2f} s",
+                f"iteration {result.n_iter:4d}   objective {result.objective:.8f}{estimate}"
+                f"   {result.history['seconds'][-1]:.2f} s",
                 flush=True,
             )
         if self.context is None:
