@@ -52,7 +52,8 @@ class FitCallbacks:
             for checkpoint in self.checkpoints:
                 held = checkpoint.read()
                 if held is not None:
-                    self.random_state, self.resume = pickle.loads(held)
+                    begun_with, self.resume = pickle.loads(held)
+                    self.random_state = pickle.loads(begun_with)
             self._begun_with = pickle.dumps(self.random_state)
 
     def __call__(self, result, fitted, snapshot):
@@ -76,7 +77,7 @@ class FitCallbacks:
             return False
         stop = False
         for checkpoint in self.checkpoints:
-            checkpoint.snapshot = lambda: pickle.dumps((pickle.loads(self._begun_with), snapshot()))
+            checkpoint.snapshot = lambda: pickle.dumps((self._begun_with, snapshot()))
         if self.iteration is not None:
             stop = self._end(self.iteration, fitted)
         self.iteration = self.context.subcontext(task_name="iteration")

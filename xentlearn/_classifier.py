@@ -318,8 +318,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if self.early_stopping:
             data, y, judges = self._split(data, y, X_val, y_val, random_state)
             stopping = EarlyStopping(*judges, self.n_iter_no_change, self.tol)
-        outputs = self._fitted_outputs(y, y.mass())
-        double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
+        mass = y.mass()
+        outputs = self._fitted_outputs(y, mass)
 
         def fitted(coef, intercept):
             return self._fitted(y, coef, intercept)
@@ -327,6 +327,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         training = train(
             data,
             y,
+            mass,
             outputs,
             {
                 "C": self.C,
@@ -342,7 +343,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                     "random_state": random_state,
                 },
             },
-            np.float64 if double else np.float32,
+            self._coef_dtype(),
             self._constant,
             self._warm_start_coef(y, data.shape[1]),
             lambda result, found, snapshot: callbacks(result, lambda: fitted(*found()), snapshot),
@@ -378,10 +379,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _split(self, data, y, X_val, y_val, random_state):
         """(data, y, what early stopping judges by): as given, or held out."""
         if X_val is not None:
-            if blocks_of(X_val) is not None and not isinstance(X_val, np.memmap):
-                raise ValueError(
-                    "'X_val' must be rows in memory, got row blocks; read some of them."
-                )
+            _require_memory(X_val, "X_val", "read some of them")
             X_val = self._validate_X(X_val, reset=False)
             try:
                 y_val = encode_like(y.without_rows(), y_val, X_val.shape[0])
@@ -396,6 +394,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         kept, held_out = split_rows(y, self.validation_fraction, random_state)
         judges = data.taken(held_out), y.taken(held_out)
         return data.taken(kept), y.taken(kept), judges
+
+    def _coef_dtype(self):
+        """In which coefficients are stored: float64 for float64 X, else float32."""
+        double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
+        return np.float64 if double else np.float32
 
     @staticmethod
     def _fitted(y, coef, intercept):
@@ -457,11 +460,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             others.
         """
         self._check_parameters()
-        if blocks_of(X) is not None and not isinstance(X, np.memmap):
-            raise ValueError(
-                "'X' must be rows in memory for partial_fit, got row blocks: give it block after "
-                "block, X.read(i), with the rows of y that belong to it."
-            )
+        _require_memory(X, "X", "give partial_fit block after block, X.read(i), with its rows of y")
         before = dict(vars(self))
         try:
             return self._partial_fit(X, y, classes, sample_weight)
@@ -510,7 +509,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         coef, intercept = stream.found()
         if y.loss.shift_invariant and self.fit_intercept:
             intercept -= intercept.mean()
-        dtype = np.float64 if self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8 else "f4"
+        dtype = self._coef_dtype()
         for name, value in self._fitted(y, coef.astype(dtype), intercept.astype(dtype)).items():
             setattr(self, name, value)
         self.history_ = {name: np.array(values) for name, values in stream.history.items()}
@@ -874,6 +873,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         right = ((predicted == y) | np.isnan(y)).all(axis=1)
         weight = check_weights(sample_weight, "sample_weight", (len(y),))
         return float(np.average(right, weights=weight))
+
+
+def _require_memory(X, name, remedy):
+    """Raise ValueError for row blocks, where rows in memory are wanted."""
+    if blocks_of(X) is not None and not isinstance(X, np.memmap):
+        raise ValueError(f"'{name}' must be rows in memory, got row blocks; {remedy}.")
 
 
 def _is_real_number_array(X):

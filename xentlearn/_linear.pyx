@@ -44,10 +44,10 @@ from ._loss cimport (
 import numpy as np
 from scipy import sparse
 
+from ._loss import target_number
+
 
 cdef extern from "_kernels/targets.h" nogil:
-    int XENT_N_TARGETS
-    const char* xent_target_names[]
     int xent_best_target()
 
 
@@ -114,7 +114,7 @@ cdef int _target = xent_best_target()
 def use_target(str name):
     """Use the products of one CPU target (``_loss.available_targets()``) from now on."""
     global _target
-    _target = [xent_target_names[i].decode() for i in range(XENT_N_TARGETS)].index(name)
+    _target = target_number(name)
 
 
 cdef enum:
@@ -680,17 +680,7 @@ cdef class DesignMatrix:
         n_blocks = (n_rows + task.n_at_once * task.most_slots - 1) // (
             task.n_at_once * task.most_slots) * task.most_slots
         task.n_at_once = min(task.n_at_once, padded_to(8, (n_rows + n_blocks - 1) // n_blocks))
-        coefs, intercepts = (
-            self.pack_coef("coef", &task, coef, n_threads),
-            self.pad_intercept("intercept", &task, intercept),
-        )
-        task.coef, task.intercept = address(coefs), address(intercepts)
-        task.coef_direction = task.intercept_direction = NULL
-        buffers, scratches, rooms = self.desks(
-            &task, useful_threads(&task, n_threads, LEAST_WORK / 20))
-        if self.dtype == np.float32:
-            return sum_rows[float](&task, buffers, scratches, rooms, self._memory)
-        return sum_rows[double](&task, buffers, scratches, rooms, self._memory)
+        return self.sums(&task, coef, intercept, None, None, n_threads, LEAST_WORK / 20)
 
     def hessian_product(
         self, EncodedTarget target, coef, intercept, coef_direction, intercept_direction,
@@ -712,21 +702,28 @@ cdef class DesignMatrix:
         cdef:
             Matrix X
             Pass task
-            tuple arrays
         self.prepare(&task, &X, coef.shape[1])
         task.target, task.product = &target.rows, product
-        arrays = (
-            self.pack_coef("coef", &task, coef, n_threads),
-            self.pad_intercept("intercept", &task, intercept),
-            self.pack_coef("coef_direction", &task, coef_direction, n_threads),
-            self.pad_intercept("intercept_direction", &task, intercept_direction),
+        return self.sums(
+            &task, coef, intercept, coef_direction, intercept_direction, n_threads, LEAST_WORK)
+
+    cdef sums(
+        self, Pass* task, coef, intercept, coef_direction, intercept_direction, int n_threads,
+        double least_work,
+    ):
+        """``sum_rows`` of a task that lacks nothing but its coefficients."""
+        cdef tuple arrays = (
+            self.pack_coef("coef", task, coef, n_threads),
+            self.pad_intercept("intercept", task, intercept),
+            self.pack_coef("coef_direction", task, coef_direction, n_threads),
+            self.pad_intercept("intercept_direction", task, intercept_direction),
         )
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
         task.coef_direction, task.intercept_direction = address(arrays[2]), address(arrays[3])
-        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads, LEAST_WORK))
+        buffers, scratches, rooms = self.desks(task, useful_threads(task, n_threads, least_work))
         if self.dtype == np.float32:
-            return sum_rows[float](&task, buffers, scratches, rooms, self._memory)
-        return sum_rows[double](&task, buffers, scratches, rooms, self._memory)
+            return sum_rows[float](task, buffers, scratches, rooms, self._memory)
+        return sum_rows[double](task, buffers, scratches, rooms, self._memory)
 
     def scores(self, coef, intercept, scores_out, str kind, int n_threads):
         """Fill (n_samples, n_outputs) scores: ``kind`` says which.

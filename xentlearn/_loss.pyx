@@ -121,10 +121,15 @@ def available_targets():
             if xent_rows_f32(i) != NULL]
 
 
+def target_number(str name):
+    """Of a target: where it is in ``enum xent_target`` (``_kernels/targets.h``)."""
+    return [xent_target_names[i].decode() for i in range(XENT_N_TARGETS)].index(name)
+
+
 def use_target(str name):
     """Use the row primitives of one of ``available_targets()`` from now on."""
     global _target, _rows_f32, _rows_f64
-    _target = [xent_target_names[i].decode() for i in range(XENT_N_TARGETS)].index(name)
+    _target = target_number(name)
     _rows_f32 = xent_rows_f32(_target)
     _rows_f64 = xent_rows_f64(_target)
 

@@ -309,7 +309,7 @@ class LinearObjective:
         names = ("extra", "_looseness", "_least", "_first_evaluation", "_start_gradient")
         made = ("_reach", "_leverage", "_covariance", "preconditioner", "_constant_gradients")
         known = {name: self.__dict__[name] for name in (*names, *made) if name in self.__dict__}
-        return {"of": self._identity(), "known": known}
+        return {"of": self._identity, "known": known}
 
     def restore(self, state):
         """Put a ``state`` back.
@@ -319,17 +319,19 @@ class LinearObjective:
         ValueError
             If it is of other data, or of another problem.
         """
-        mine = self._identity()
-        if not all(np.array_equal(a, b) for a, b in zip(mine, state["of"], strict=True)):
+        of = zip(self._identity, state["of"], strict=True)
+        if not all(np.array_equal(mine, other) for mine, other in of):
             raise ValueError(
                 "The checkpoint is of another fit: X, y and the weights must be those of the fit "
                 "that wrote it; use another file, or delete it to start anew."
             )
         self.__dict__.update(state["known"])
 
+    @functools.cached_property
     def _identity(self):
         """By which another objective is told from this one."""
-        return (self.mass, self.mean, self._variance, self.l2_reg, *self.rows.sample.fingerprint)
+        of_y = self.rows.sample.y.fingerprint()
+        return (self.mass, self.mean, self._variance, self.l2_reg, *of_y)
 
     # ---- A path to hard minima ---------------------------------------------------------------
 

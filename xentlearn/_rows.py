@@ -5,8 +5,6 @@ An objective (``_objective.py``) asks for these sums and for a sample of rows to
 they are.
 """
 
-import functools
-import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +19,7 @@ from ._preconditioner import (
     rows_by_weight,
     weighted_moments,
 )
-from ._targets import ARRAYS, concatenated
+from ._targets import concatenated
 
 # X of a fit of at most so many multiply-adds per pass is copied: to float64, and centred.
 SMALL_WORK = 4_000_000
@@ -147,8 +145,6 @@ class MemoryRows:
         self.design = DesignMatrix(X) if design is None else design
         self.n_rows, self.n_features = X.shape
         self.dtype = self.design.dtype
-        self.target = y.kernel_target(self.dtype, outputs)
-        self.weight = y.row_weight
         self.target = y.kernel_target(self.dtype, outputs) if target is None else target
         self.weight = y.row_weight
         self._centred_Xs = {}
@@ -157,18 +153,6 @@ class MemoryRows:
     def sample(self):
         """As told above; kept in an attribute, rows of a moment would wait for the collector."""
         return self
-
-    @functools.cached_property
-    def fingerprint(self):
-        """What tells other targets, weights or losses from these."""
-        check = 0
-        for name in ARRAYS:
-            array = getattr(self.y, name)
-            if sparse.issparse(array):
-                array = np.concatenate([array.indptr, array.indices, array.data])
-            if array is not None:
-                check = zlib.crc32(np.ascontiguousarray(array), check)
-        return repr(self.y.loss), check
 
     def loss_gradient(self, coef, intercept, n_threads):
         """(loss, coef gradient, intercept gradient) of the sum of the weighted losses.
@@ -340,7 +324,8 @@ class MemoryData:
         """Centre small X, and rotate wide X; ``work`` is the multiply-adds of a pass."""
         if work <= SMALL_WORK or is_wide(self.X):
             self._centred = CentredX(self.X, y.row_weight, fit_intercept)
-            self._moments = moments_of(self.X, y.row_weight)
+            if self._centred.rotation is not None:  # what the features were does not show any more
+                self._moments = moments_of(self.X, y.row_weight)
             self.X, self._design = self._centred.X, None
 
     def to_fit(self, coef, intercept):
@@ -353,7 +338,11 @@ class MemoryData:
 
     def moments(self, of_rows):
         """Moments of the features of the original, from those of the rows."""
-        return of_rows if self._moments is None else self._moments
+        if self._centred is None:
+            return of_rows
+        if self._moments is not None:
+            return self._moments
+        return replace(of_rows, mean=of_rows.mean + self._centred.mean)
 
     def rows(self, y, outputs):
         """Rows with the chosen outputs of ``y`` (``EncodedY``)."""

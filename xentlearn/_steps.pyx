@@ -9,10 +9,10 @@ coefficients.
 from cython cimport floating
 from cython.parallel cimport prange
 
+from ._loss import target_number
+
 
 cdef extern from "_kernels/targets.h" nogil:
-    int XENT_N_TARGETS
-    const char* xent_target_names[]
     int xent_best_target()
 
 
@@ -45,7 +45,7 @@ cdef int _target = xent_best_target()
 def use_target(str name):
     """Use the steps of one CPU target (``_loss.available_targets()``) from now on."""
     global _target
-    _target = [xent_target_names[i].decode() for i in range(XENT_N_TARGETS)].index(name)
+    _target = target_number(name)
 
 
 cdef enum:
@@ -73,8 +73,7 @@ def step(
         In the logits.
     mean, inverse_spread : ndarray of shape (n_features,)
     first, second, coef, average : ndarray, changed
-        What the rule remembers (of the intercept too, see ``intercept_step``), the coefficients,
-        and their average.
+        What the rule remembers, the coefficients, and their average.
     n_threads : int
     """
     cdef:

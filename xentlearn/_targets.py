@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,6 +101,17 @@ class EncodedY:
             if self.entry_weight is not None:
                 arrays["entry_weight"] = arrays["entry_weight"] * factor[:, np.newaxis]
         return replace(self, **arrays)
+
+    def fingerprint(self):
+        """What tells other rows, weights or losses from these."""
+        check = 0
+        for name in ARRAYS:
+            array = getattr(self, name)
+            if sparse.issparse(array):
+                array = np.concatenate([array.indptr, array.indices, array.data])
+            if array is not None:
+                check = zlib.crc32(np.ascontiguousarray(array), check)
+        return repr(self.loss), check
 
     def without_rows(self):
         """What is known of rows still to come."""
@@ -271,7 +283,7 @@ def encode_like(known, y, n_samples, sample_weight=None):
         If y is not like that, or has labels that ``known`` has not.
     """
     y, weight = _with_weight(y, n_samples, sample_weight)
-    if known.kind in ("multilabel", "soft"):
+    if known.kind in KINDS:
         if y.ndim == 1 and known.n_outputs == 1:
             y = y[:, np.newaxis]
         if y.ndim != 2 or y.shape[1] != known.n_outputs:
@@ -280,7 +292,8 @@ def encode_like(known, y, n_samples, sample_weight=None):
                 f"{y.shape}."
             )
         try:
-            y = _check_rows(_numbers(y), known.loss, weight)
+            y = _numbers(y)
+            y = _check_rows(y, known.loss, weight, _is_indicator(y))
         except ValueError as error:
             raise ValueError(f"{error} What came first was {KINDS[known.kind]}.") from None
         return _rows_like(known, y, weight)
@@ -540,9 +553,7 @@ def _class_weights(class_weight, classes, mass):
 def _encode_rows(y, setting, class_weight, weight):
     y = _numbers(y)
     entries = y.data if sparse.issparse(y) else y  # zeros that are not held are no news
-    with np.errstate(invalid="ignore"):
-        indicator = bool(np.all((entries == 0) | (entries == 1) | np.isnan(entries)))
-        within = bool(np.all((entries >= 0) & (entries <= 1)))
+    indicator = _is_indicator(y)
     if setting is None:
         if indicator:
             setting = BinaryCrossentropy()
@@ -553,11 +564,11 @@ def _encode_rows(y, setting, class_weight, weight):
                     UserWarning,
                     stacklevel=4,
                 )
-        elif within:
+        elif np.all((entries >= 0) & (entries <= 1)):
             setting = CategoricalCrossentropy()
         else:
             raise ValueError(_rule_for_columns(entries))
-    y = _check_rows(y, setting, weight)
+    y = _check_rows(y, setting, weight, indicator)
     kind = "multilabel" if setting.proba_kind == "sigmoid" else "soft"
     classes = np.arange(y.shape[1])
     if kind == "soft":
@@ -580,11 +591,15 @@ def _encode_rows(y, setting, class_weight, weight):
     return _rows_like(known, y, weight)
 
 
-def _check_rows(y, setting, weight):
+def _is_indicator(y):
+    """Whether rows hold nothing but 0, 1 and nan."""
+    entries = y.data if sparse.issparse(y) else y
+    return bool(np.all((entries == 0) | (entries == 1) | np.isnan(entries)))
+
+
+def _check_rows(y, setting, weight, indicator):
     """Rows that fit the loss, and weights that fit the rows."""
     entries = y.data if sparse.issparse(y) else y
-    with np.errstate(invalid="ignore"):
-        indicator = bool(np.all((entries == 0) | (entries == 1) | np.isnan(entries)))
     if setting.proba_kind == "sigmoid":
         if not indicator:
             raise ValueError(

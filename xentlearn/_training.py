@@ -109,7 +109,7 @@ class Group:
     separable: bool
 
 
-def train(data, y, outputs, parameters, dtype, constant, start, callback, stopping, resume):
+def train(data, y, mass, outputs, parameters, dtype, constant, start, callback, stopping, resume):
     """Fit the outputs that have something to fit.
 
     Parameters
@@ -118,6 +118,8 @@ def train(data, y, outputs, parameters, dtype, constant, start, callback, stoppi
         X, or another that gives rows.
     y : EncodedY
         Of the same rows.
+    mass : ndarray of shape (n_outputs,) or (n_outputs, 2)
+        ``y.mass()``.
     outputs : ndarray of int
     parameters : dict
         "C", "fit_intercept", "solver", "tol", "max_iter", as in ``SoftmaxClassifier``; and
@@ -140,7 +142,7 @@ def train(data, y, outputs, parameters, dtype, constant, start, callback, stoppi
     -------
     Training
     """
-    run = _Run(data, y, outputs, parameters, dtype, constant, start, callback, stopping)
+    run = _Run(data, y, mass, outputs, parameters, dtype, constant, start, callback, stopping)
     with sequential_blas:
         return run.all_groups(resume)
 
@@ -155,13 +157,16 @@ class _Run:
         Those that are done.
     """
 
-    def __init__(self, data, y, outputs, parameters, dtype, constant, start, callback, stopping):
-        self.data, self.y, self.outputs, self.parameters = data, y, outputs, parameters
+    def __init__(
+        self, data, y, mass, outputs, parameters, dtype, constant, start, callback, stopping
+    ):
+        self.data, self.y, self.mass, self.outputs = data, y, mass, outputs
+        self.parameters = parameters
         self.start, self.callback, self.stopping = start, callback, stopping
         coef = np.zeros((y.n_outputs, data.shape[1]), dtype=dtype)
         self.training = Training(coef, constant.astype(dtype), parameters["solver"])
         self.groups = []
-        self.mass, self.offset = y.mass(), y.logit_offset(outputs)
+        self.offset = y.logit_offset(outputs)
         self.work = data.shape[0] * data.shape[1] * y.n_outputs
         # asking how many takes as long as some passes over so little
         self.n_threads = 1 if self.work <= POLISHED_WORK else effective_n_threads()
@@ -172,6 +177,7 @@ class _Run:
             self.options.update(parameters["stochastic"])
         else:
             self.convex_y = y.convex_start()
+            self.convex_mass = None if self.convex_y is None else self.convex_y.mass()
             self.options["polish"] = self.work <= POLISHED_WORK and stopping is None
 
     def all_groups(self, resume):
@@ -222,7 +228,7 @@ class _Run:
             known = np.nan_to_num(intercept[group], posinf=0.0, neginf=0.0)
             first = objective.pack(*self.data.to_fit(coef[group], known))
         elif resumed is None and self.convex_y is not None:
-            relative = self._objective(self.convex_y, self.convex_y.mass(), group)
+            relative = self._objective(self.convex_y, self.convex_mass, group)
             convex = solve(relative, relative.start(), **self.options)
             first = convex.vector
             if convex.stopped_by is not None:

@@ -7,13 +7,13 @@ in one run. Then what the first epochs of a fit give: the test accuracy, and the
 """
 
 import argparse
-import gzip
 import statistics
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
+from one_pass import digits, idx_items
 from sklearn.linear_model import SGDClassifier
 
 from xentlearn import SoftmaxClassifier
@@ -26,21 +26,13 @@ from xentlearn._threads import effective_n_threads
 N_CLASSES = 10
 
 
-def read_idx(folder, name):
-    with gzip.open(Path(folder, f"{name}.gz")) as file:
-        content = file.read()
-    n_dimensions = content[3]
-    shape = np.frombuffer(content, ">i4", n_dimensions, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * n_dimensions).reshape(shape)
-
-
 def load(folder):
-    arrays = []
-    for part in ("train", "t10k"):
-        X = read_idx(folder, f"{part}-images-idx3-ubyte")
-        arrays += [X.reshape(len(X), -1).astype(np.float32) / 255]
-        arrays += [read_idx(folder, f"{part}-labels-idx1-ubyte").astype(np.int64)]
-    return arrays
+    """(X / 255, y) to train on and to test by."""
+    X, y = digits(folder)
+    X_test = idx_items(Path(folder, "t10k-images-idx3-ubyte.gz"), 16, (784,))
+    y_test = idx_items(Path(folder, "t10k-labels-idx1-ubyte.gz"), 8, ())
+    X, X_test = (pixels.astype(np.float32) / 255 for pixels in (X, X_test))
+    return X, y.astype(np.int64), X_test, y_test
 
 
 def seconds(call):
