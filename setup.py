@@ -46,6 +46,7 @@ EXTENSIONS = [
     extension("_loss", "rows.c"),
     extension("_proba_loss"),
     extension("_linear", "products.c", "gather.c"),
+    extension("_factors"),
     extension("_steps", "steps.c"),
     extension("_mapped", "mapped.c"),
     extension("_openmp"),

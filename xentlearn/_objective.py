@@ -221,7 +221,8 @@ class LinearObjective:
 
     def precondition(self, gradient):
         """Approximate inverse Hessian times a gradient."""
-        return self.preconditioner.apply(gradient.reshape(self.shape), self.fit_intercept).ravel()
+        matrix = gradient.reshape(self.shape)
+        return self.preconditioner.apply(matrix, self.fit_intercept, self.n_threads).ravel()
 
     def precondition_at(self, vector, thorough=False):
         """Use the Hessian at ``vector`` from now on, or its diagonal blocks if it is large.

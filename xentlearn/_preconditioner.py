@@ -15,6 +15,7 @@ import numpy as np
 from scipy import linalg, sparse
 from scipy.linalg import blas
 
+from ._factors import solve_factors, weighted_factors
 from ._parts import Parts
 
 # Most multiply-adds for which the Hessian itself is made: a tenth of a second.
@@ -30,9 +31,10 @@ MOST_FEATURES = 2000
 ROWS_PER_FEATURE = 10
 LEAST_ROWS = 5_000
 PARTED_WORK = 1e8  # multiply-adds from which the covariance is made by several threads
-# Rows that are drawn for the matrix of one output, and at least so many per feature.
-LEAST_DRAWN = 2000
-DRAWN_PER_FEATURE = 6
+# Rows that are drawn for the matrix of one output: so many per feature, at most this share of all.
+LEAST_DRAWN = 500
+DRAWN_PER_FEATURE = 3
+DRAWN_OF_ROWS = 5
 SKETCH = 16  # random projections that leverages are estimated from
 SHARE = 0.02  # of an output's curvature that all rows get alike; 0.002 and 0.3 were slower
 MOST_LOGITS = 50_000_000  # of all rows together, for the curvature at a point
@@ -45,6 +47,23 @@ SPARSE_BLOCK_ROWS = 65_536
 def computing_dtype(X):
     """float64 for float64, else float32: what the fused pass computes in, too."""
     return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
+
+
+def computable(X, rows):
+    """(matrix in C order and in what is computed in, where the chosen rows of X are in it)."""
+    dtype = computing_dtype(X)
+    if X.dtype == dtype and X.flags.c_contiguous:
+        return X, rows
+    used, at = np.unique(rows, return_inverse=True)
+    return np.ascontiguousarray(X[used], dtype=dtype), at
+
+
+def rounding_slack(n, dtype):
+    """What keeps a matrix of n rows, with a diagonal of 1, positive definite in spite of rounding.
+
+    Duplicated or constant features must not break its factorisation.
+    """
+    return 8 * n * np.finfo(dtype).eps
 
 
 def row_parts(n_rows, n_threads, parted=True):
@@ -210,20 +229,19 @@ def centred_products(X, chosen, weight, mean, sum_dtype):
     return matrix
 
 
-def cholesky_factor(matrix, scale, slack=None, eps=None):
+def cholesky_factor(matrix, scale, slack=None, dtype=None):
     """L of ``L L^T = scale matrix scale``, in Fortran order.
 
     The matrix, in C order, is overwritten; only its upper triangle is looked at. ``scale`` makes
-    the diagonal about 1, so that the factorisation does not see units of features. Duplicated or
-    constant features, and rounding of the matrix, must not break it: for that the diagonal gets 8
-    ``slack`` times ``eps``, by default as many as there are rows, and the rounding of its dtype.
+    the diagonal about 1, so that the factorisation does not see units of features. The diagonal
+    gets the ``rounding_slack`` of ``slack`` rows in ``dtype``, by default its own.
     """
     slack = len(matrix) if slack is None else slack
-    eps = np.finfo(matrix.dtype).eps if eps is None else eps
+    dtype = matrix.dtype if dtype is None else dtype
     scale = scale.astype(matrix.dtype, copy=False)
     matrix *= scale[:, np.newaxis]
     matrix *= scale
-    matrix.flat[:: len(matrix) + 1] += 8 * slack * eps
+    matrix.flat[:: len(matrix) + 1] += rounding_slack(slack, dtype)
     # LAPACK itself: for a matrix of forty rows scipy.linalg.cholesky takes five times as long, and
     # for one of 784 in float32 numpy.linalg.cholesky three times
     factor, info = linalg.get_lapack_funcs("potrf", (matrix,))(
@@ -271,12 +289,12 @@ class Preconditioner:
             self.covariance = covariance(X, weight, mean, n_threads)
             matrix = curvature * self.covariance
             matrix.flat[:: len(matrix) + 1] += l2_reg
-            factor = cholesky_factor(matrix, self.scale, eps=np.finfo(computing_dtype(X)).eps)
+            factor = cholesky_factor(matrix, self.scale, dtype=computing_dtype(X))
             # Two products with L^-1 are positive definite whatever the rounding, and for the
             # columns of a matrix several times faster than solving.
             self.inverse_factor = linalg.lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
 
-    def apply(self, gradient, has_intercept):
+    def apply(self, gradient, has_intercept, n_threads=1):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
         result = np.empty_like(gradient)
         n_features = len(self.scale)
@@ -389,7 +407,7 @@ class HessianAt:
                 return
         self.factor = cholesky_factor(matrix, self.scale)
 
-    def apply(self, gradient, has_intercept):
+    def apply(self, gradient, has_intercept, n_threads=1):
         """Times a gradient of shape (n_rows, n_outputs)."""
         solved = solve(self.factor, self.scale, gradient.T.ravel())
         return np.ascontiguousarray(solved.reshape(gradient.shape[::-1]).T)
@@ -472,39 +490,37 @@ class BlocksAt:
     """
 
     def __init__(self, X, curvature, mean, penalty, leverage, covariance, n_threads):
-        self.intercept_scale = 1.0 / np.maximum(
-            curvature.sum(axis=0, dtype=np.float64), LEAST_CURVATURE
-        )
-        n_wanted = max(LEAST_DRAWN, DRAWN_PER_FEATURE * X.shape[1])
+        total = curvature.sum(axis=0, dtype=np.float64)
+        self.intercept_scale = 1.0 / np.maximum(total, LEAST_CURVATURE)
+        n_wanted = max(LEAST_DRAWN, min(DRAWN_PER_FEATURE * X.shape[1], len(X) // DRAWN_OF_ROWS))
         share = leverage + leverage.mean()
+        of_outputs = curvature.T.astype(np.float64)
+        drawn = [draw_rows(of_rows * share, n_wanted) for of_rows in of_outputs]
+        weight = [of_rows[chosen] / odds for of_rows, (chosen, odds) in zip(of_outputs, drawn)]
+        rows = [chosen for chosen, _ in drawn]
+        # all in the dtype of X: the slack covers its rounding, and float32 takes half the time
+        X, at = computable(X, np.concatenate(rows))
+        self.factors, self.scale = weighted_factors(
+            X,
+            mean.astype(X.dtype),
+            at,
+            np.concatenate(weight),
+            np.cumsum([0, *map(len, rows)]),
+            covariance.astype(X.dtype, copy=False),
+            SHARE * total,
+            penalty,
+            LEAST_CURVATURE,
+            rounding_slack(X.shape[1], X.dtype),
+            n_threads,
+        )
 
-        def factor(k):
-            of_rows = curvature[:, k].astype(np.float64)
-            chosen, odds = draw_rows(of_rows * share, n_wanted)
-            # all in the dtype of X: the slack covers its rounding, and float32 takes half the time
-            dtype = computing_dtype(X)
-            matrix = centred_products(X, chosen, of_rows[chosen] / odds, mean, dtype)
-            matrix += covariance * dtype.type(SHARE * of_rows.sum())
-            matrix.flat[:: len(matrix) + 1] += penalty
-            diagonal = matrix.diagonal().astype(np.float64)
-            # a feature that is constant where there is curvature: leave its scale alone
-            diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
-            scale = 1.0 / np.sqrt(diagonal)
-            return cholesky_factor(matrix, scale), scale
-
-        self.factors = [None] * curvature.shape[1]
-
-        def make(part):
-            self.factors[part.start] = factor(part.start)
-
-        Parts(curvature.shape[1], 1, n_threads).each(make)
-
-    def apply(self, gradient, has_intercept):
+    def apply(self, gradient, has_intercept, n_threads=1):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
         result = np.empty_like(gradient)
         n_features = len(gradient) - has_intercept
-        for k, (factor, scale) in enumerate(self.factors):
-            result[:n_features, k] = solve(factor, scale, gradient[:n_features, k])
+        solve_factors(
+            self.factors, self.scale, gradient[:n_features], result[:n_features], n_threads
+        )
         if has_intercept:
             result[n_features] = gradient[n_features] * self.intercept_scale
         return result
