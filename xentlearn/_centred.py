@@ -12,8 +12,12 @@ The inner products of rows instead of QR were tried: faster, but they square the
 and of features that span 1e-5 to 1e5 the small ones are lost.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import linalg, sparse
+
+from ._preconditioner import weighted_moments
 
 MOST_ROTATION = 5e10  # n_samples^2 n_features: a second or two, and most often much less than a fit
 PIVOTED_ROTATION = 3e8  # up to so many with pivoting, which is accurate for features of any scale
@@ -61,8 +65,9 @@ class CentredX:
             rest = weight @ X / weight.sum()
             self.mean += rest
             X -= rest
-        self.rotation = None
-        if X.shape[1] > X.shape[0]:
+        self.rotation = self._moments = None
+        if X.shape[1] > X.shape[0]:  # what the features were does not show any more
+            self._moments = weighted_moments(X, weight)
             X = self._rotate(X)
         self.X = X
 
@@ -101,6 +106,11 @@ class CentredX:
             of_feature[self.order] = self._times_q(padded, "N")
             coef = np.ascontiguousarray(of_feature.T)
         return coef, intercept - coef @ self.mean
+
+    def moments(self, moments):
+        """Moments of the features of the original, from those of ``X``."""
+        mean, variance = self._moments or (moments.mean, moments.variance)
+        return replace(moments, mean=mean + self.mean, variance=variance)
 
     def _times_q(self, matrix, transposed):
         reflectors, tau = self.rotation

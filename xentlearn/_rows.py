@@ -20,6 +20,7 @@ from ._preconditioner import (
     weighted_moments,
 )
 from ._targets import concatenated
+from ._varying import VaryingX, varying_features
 
 # X of a fit of at most so many multiply-adds per pass is copied: to float64, and centred.
 SMALL_WORK = 4_000_000
@@ -309,7 +310,8 @@ class MemoryData:
 
     def __init__(self, X):
         self.X, self.shape = X, X.shape
-        self._design = self._centred = self._moments = None
+        self._design = None
+        self._changes = []  # of X, one after the other
 
     @property
     def in_groups(self):
@@ -321,28 +323,37 @@ class MemoryData:
         return MemoryData(self.X[rows])
 
     def prepare(self, y, fit_intercept, work):
-        """Centre small X, and rotate wide X; ``work`` is the multiply-adds of a pass."""
+        """Leave constant features out, centre small X, and rotate wide X.
+
+        ``work`` is the multiply-adds of a pass.
+        """
+        kept = varying_features(self.X, fit_intercept)
+        if kept is not None:
+            self._change(VaryingX(self.X, kept))
         if work <= SMALL_WORK or is_wide(self.X):
-            self._centred = CentredX(self.X, y.row_weight, fit_intercept)
-            if self._centred.rotation is not None:  # what the features were does not show any more
-                self._moments = moments_of(self.X, y.row_weight)
-            self.X, self._design = self._centred.X, None
+            self._change(CentredX(self.X, y.row_weight, fit_intercept))
+
+    def _change(self, change):
+        self._changes.append(change)
+        self.X, self._design = change.X, None
 
     def to_fit(self, coef, intercept):
         """(coef, intercept) for the rows, from those for the features of the original."""
-        return self._centred.to_fit(coef, intercept) if self._centred else (coef, intercept)
+        for change in self._changes:
+            coef, intercept = change.to_fit(coef, intercept)
+        return coef, intercept
 
     def from_fit(self, coef, intercept):
         """(coef, intercept) for the features of the original, from those for the rows."""
-        return self._centred.from_fit(coef, intercept) if self._centred else (coef, intercept)
+        for change in reversed(self._changes):
+            coef, intercept = change.from_fit(coef, intercept)
+        return coef, intercept
 
     def moments(self, of_rows):
         """Moments of the features of the original, from those of the rows."""
-        if self._centred is None:
-            return of_rows
-        if self._moments is not None:
-            return self._moments
-        return replace(of_rows, mean=of_rows.mean + self._centred.mean)
+        for change in reversed(self._changes):
+            of_rows = change.moments(of_rows)
+        return of_rows
 
     def rows(self, y, outputs):
         """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
