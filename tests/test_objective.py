@@ -713,7 +713,7 @@ def test_certified_gap(name, fit_intercept, rng):
     assert certified(100 * bound) == bound
     assert certified(np.inf, C=np.inf) == np.inf
     # nor while an extra penalty is in force
-    objective.path(vector)
+    objective.path(value)
     if objective._reach is not None:
         objective.relax(1e-3)
         assert objective.certified_gap(vector, value, gradient, np.inf) == np.inf
@@ -725,7 +725,7 @@ def test_clip(rng):
     objective = case.objective(C=1e6)
     direction = rng.normal(size=objective.size) * 10.0 ** rng.integers(-6, 6, size=objective.size)
     assert objective.clip(direction) is direction
-    objective.path(np.zeros(objective.size))
+    objective.path(objective.value_gradient(np.zeros(objective.size))[0])
     before = direction.copy()
     clipped = objective.clip(direction).reshape(objective.shape)
     np.testing.assert_array_equal(direction, before)

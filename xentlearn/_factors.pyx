@@ -1,8 +1,8 @@
-"""One matrix per output: weighted products of rows, their Cholesky factors, and solves.
+"""Hessians from weighted products of rows: all of one, or a block per output, factorised.
 
-The work is that of BLAS and LAPACK, called without Python's lock: an output per thread of OpenMP.
-Python's threads in its place would be in the way of OpenMP's, which wait for the next pass. The
-bits do not depend on the number of threads.
+The work is that of BLAS and LAPACK, called without Python's lock, a block per thread of OpenMP:
+Python's threads would be in the way of OpenMP's, which wait for the next pass. The bits do not
+depend on the number of threads.
 """
 
 import numpy as np
@@ -10,26 +10,48 @@ import numpy as np
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
-from scipy.linalg.cython_blas cimport dsyrk, dtrsv, ssyrk, strsv
+from scipy.linalg.cython_blas cimport dgemm, dsyrk, dtrsv, sgemm, ssyrk, strsv
 from scipy.linalg.cython_lapack cimport dpotrf, spotrf
 
 
 cdef enum:
-    BLOCK_ROWS = 512    # of X at a time for a product with itself: a second-level cache holds them
+    BLOCK_ROWS = 512        # of X at a time for a product with itself: second-level cache
+    MOST_NUMBERS = 1000000  # in rows that are weighted for all outputs at a time
+    THREADED = 10000000     # multiply-adds that pay for a second thread
 
 
 # ---- BLAS and LAPACK, of matrices in C order: their lower half is the upper one here -------------
 
-cdef void add_products(int n, int n_rows, floating* rows, floating* matrix) noexcept nogil:
-    """matrix (n, n) += rows^T rows, the upper half."""
+cdef void add_products(
+    int n, int n_rows, floating* rows, floating* matrix, int width
+) noexcept nogil:
+    """matrix (n, n of ``width``) += rows^T rows, the upper half."""
     cdef:
         char* lower = b"L"
         char* plain = b"N"
         floating one = 1
     if floating is double:
-        dsyrk(lower, plain, &n, &n_rows, &one, rows, &n, &one, matrix, &n)
+        dsyrk(lower, plain, &n, &n_rows, &one, rows, &n, &one, matrix, &width)
     else:
-        ssyrk(lower, plain, &n, &n_rows, &one, rows, &n, &one, matrix, &n)
+        ssyrk(lower, plain, &n, &n_rows, &one, rows, &n, &one, matrix, &width)
+
+
+cdef void subtract_products(
+    int n, int n_rows, floating* rows, floating* others, floating* matrix, int width
+) noexcept nogil:
+    """matrix (n, n) -= rows^T others, all of them ``width`` numbers wide."""
+    cdef:
+        char* plain = b"N"
+        char* transposed = b"T"
+        floating one = 1, minus = -1
+    if floating is double:
+        dgemm(
+            plain, transposed, &n, &n, &n_rows, &minus, others, &width, rows, &width, &one,
+            matrix, &width)
+    else:
+        sgemm(
+            plain, transposed, &n, &n, &n_rows, &minus, others, &width, rows, &width, &one,
+            matrix, &width)
 
 
 cdef int factorise(int n, floating* matrix) noexcept nogil:
@@ -59,7 +81,93 @@ cdef void substitute(int n, floating* factor, floating* x) noexcept nogil:
         strsv(lower, transposed, plain, &n, factor, &n, x, &one)
 
 
-# ---- One output ----------------------------------------------------------------------------------
+# ---- All of the Hessian --------------------------------------------------------------------------
+
+cdef void add_own_products(
+    Py_ssize_t n, Py_ssize_t n_rows, const floating* Z, const floating* curvature,
+    Py_ssize_t n_outputs, floating* buffer, floating* matrix, Py_ssize_t width,
+) noexcept nogil:
+    """matrix (n, n of ``width``) += Z^T diag(curvature) Z for one output, the upper half."""
+    cdef:
+        Py_ssize_t i, j
+        floating root
+    for i in range(n_rows):
+        root = <floating> sqrt(curvature[i * n_outputs])
+        for j in range(n):
+            buffer[i * n + j] = root * Z[i * n + j]
+    add_products(<int> n, <int> n_rows, buffer, matrix, <int> width)
+
+
+def hessian_sum(
+    const floating[:, ::1] Z, const floating[:, ::1] curvature, const floating[:, ::1] coupling,
+    int n_threads,
+):
+    """The Hessian of a sum of losses, output by output: its upper half.
+
+    Block (k, l) is Z^T diag(c_kl) Z, with c_kl = w p_k ([k = l] - p_l) for the softmax. Binary
+    outputs do not see each other.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_samples, n_rows)
+        The centred X with a column of ones (if there is an intercept); in float64, or in float32
+        where a few digits are enough: half the time.
+    curvature : ndarray of shape (n_samples, n_outputs)
+        w p (1 - p).
+    coupling : ndarray of shape (n_samples, n_outputs) or None
+        sqrt(w) p for the softmax; None for binary outputs.
+    n_threads : int
+
+    Returns
+    -------
+    ndarray of shape (n_outputs n_rows, n_outputs n_rows)
+        Below the diagonal blocks there are zeros.
+    """
+    cdef:
+        Py_ssize_t n = Z.shape[1], n_outputs = curvature.shape[1]
+        Py_ssize_t size = n * n_outputs
+        dtype = np.float64 if floating is double else np.float32
+        floating[:, ::1] matrix = np.zeros((size, size), dtype)
+        bint coupled = coupling is not None and n_outputs > 1
+        Py_ssize_t begin = 0, n_abreast = max(1, MOST_NUMBERS // max(1, size)), i, j, k, l, pair
+        floating[:, ::1] weighted
+        floating[:, :, ::1] own
+        Py_ssize_t[::1] first, second
+        bint threaded = n_threads > 1 and <double> Z.shape[0] * size * size > THREADED
+    if size == 0 or Z.shape[0] == 0:
+        return np.asarray(matrix)
+    n_abreast = min(n_abreast, Z.shape[0])
+    n_threads = n_threads if threaded else 1
+    # blocks by outputs: those of the diagonal alone, or all of the upper half
+    indices = np.triu_indices(n_outputs) if coupled else (np.arange(n_outputs),) * 2
+    first, second = (np.ascontiguousarray(of_pairs, dtype=np.intp) for of_pairs in indices)
+    weighted = np.empty((n_abreast if coupled else 0, size), dtype)
+    own = np.empty((n_threads, n_abreast, n), dtype)
+    while begin < Z.shape[0]:
+        n_abreast = min(n_abreast, Z.shape[0] - begin)
+        if coupled:
+            for i in prange(n_abreast, nogil=True, num_threads=n_threads, use_threads_if=threaded):
+                for k in range(n_outputs):
+                    for j in range(n):
+                        weighted[i, k * n + j] = coupling[begin + i, k] * Z[begin + i, j]
+        for pair in prange(
+            first.shape[0], nogil=True, schedule="dynamic", num_threads=n_threads,
+            use_threads_if=threaded,
+        ):
+            k, l = first[pair], second[pair]
+            if k < l:
+                subtract_products(
+                    <int> n, <int> n_abreast, &weighted[0, k * n], &weighted[0, l * n],
+                    &matrix[k * n, l * n], <int> size)
+            else:  # not by p - p^2, which cancels
+                add_own_products(
+                    n, n_abreast, &Z[begin, 0], &curvature[begin, k], n_outputs,
+                    &own[threadid(), 0, 0], &matrix[k * n, k * n], size)
+        begin += n_abreast
+    return np.asarray(matrix)
+
+
+# ---- A block per output --------------------------------------------------------------------------
 
 cdef void add_rows(
     Py_ssize_t n, const floating* X, const floating* mean, const Py_ssize_t* rows,
@@ -77,7 +185,7 @@ cdef void add_rows(
             root = <floating> sqrt(weight[begin + i])
             for j in range(n):
                 buffer[i * n + j] = root * (x[j] - mean[j])
-        add_products(<int> n, <int> n_abreast, buffer, matrix)
+        add_products(<int> n, <int> n_abreast, buffer, matrix, <int> n)
         begin += n_abreast
 
 
@@ -95,8 +203,6 @@ cdef int scaled_factor(
         matrix[i * n + i] += <floating> slack
     return factorise(<int> n, matrix)
 
-
-# ---- All outputs ---------------------------------------------------------------------------------
 
 def weighted_factors(
     const floating[:, ::1] X, const floating[::1] mean, const Py_ssize_t[::1] rows,

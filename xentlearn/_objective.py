@@ -336,14 +336,14 @@ class LinearObjective:
 
     # ---- A path to hard minima ---------------------------------------------------------------
 
-    def path(self, vector):
+    def path(self, value):
         """Falling strengths for ``relax``, from one that keeps most logits of rows moderate.
 
-        None where the penalty asked for is as strong already, or where the rows are all but
+        ``value`` is that of the point where they are asked for. None where the penalty asked for is as strong already, or where the rows are all but
         separated: their losses then fall together, and a path only costs time. At a strength of
         1 / S it costs half a row's share of the objective to move the logit of a single row by 1.
         """
-        if self.value_gradient(vector)[0] < SEPARATED * 1e6 * self.value_scale:
+        if value < SEPARATED * 1e6 * self.value_scale:
             return []
         if self._reach is None:
             found = self.rows.extremes(self.mean, self.n_threads)

@@ -20,7 +20,6 @@ from ._parts import Parts
 
 # Most multiply-adds for which the Hessian itself is made: a tenth of a second.
 HESSIAN_WORK = 3e9
-HESSIAN_NUMBERS = 1_000_000  # in rows of its products at a time
 MOST_HESSIAN_ROWS = 6000  # 288 MB
 LEAST_CURVATURE = 1e-100  # whose inverse can still be squared
 # Most numbers in the matrices of all outputs together: 64 MB in float32.
@@ -39,7 +38,7 @@ SKETCH = 16  # random projections that leverages are estimated from
 SHARE = 0.02  # of an output's curvature that all rows get alike; 0.002 and 0.3 were slower
 MOST_LOGITS = 50_000_000  # of all rows together, for the curvature at a point
 BLOCK_NUMBERS = 100_000  # of X at a time
-BLOCK_ROWS = 512  # of X at a time for a product with itself: a second-level cache holds them
+BLOCK_ROWS = 2048  # of X at a time for a product with itself
 N_PARTS = 8  # of rows that are summed by several threads
 SPARSE_BLOCK_ROWS = 65_536
 
@@ -290,9 +289,13 @@ class Preconditioner:
             matrix = curvature * self.covariance
             matrix.flat[:: len(matrix) + 1] += l2_reg
             factor = cholesky_factor(matrix, self.scale, dtype=computing_dtype(X))
-            # Two products with L^-1 are positive definite whatever the rounding, and for the
-            # columns of a matrix several times faster than solving.
+            # two products with L^-1 are positive definite whatever the rounding
             self.inverse_factor = linalg.lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
+
+    def whiten(self, right, transposed=False):
+        """L^-1 right, or its transpose times that; by one thread, as OpenMP's may be waiting."""
+        right = np.asfortranarray(right)
+        return blas.dtrmm(1.0, self.inverse_factor, right, lower=True, trans_a=transposed)
 
     def apply(self, gradient, has_intercept, n_threads=1):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
@@ -302,9 +305,8 @@ class Preconditioner:
         if self.inverse_factor is None:
             np.multiply(gradient[:n_features], scale**2, out=result[:n_features])
         else:
-            # by one thread: OpenMP's, which wait for the next pass, would be in each other's way
-            scaled = self.inverse_factor @ (gradient[:n_features] * scale)
-            np.multiply(self.inverse_factor.T @ scaled, scale, out=result[:n_features])
+            half = self.whiten(gradient[:n_features] * scale)
+            np.multiply(self.whiten(half, transposed=True), scale, out=result[:n_features])
         if has_intercept:
             result[n_features] = gradient[n_features] / self.curvature
         return result
@@ -318,64 +320,13 @@ def hessian_work(n_samples, n_rows, n_outputs, coupled):
     return n_samples * n_rows**2 * blocks + (n_rows * n_outputs) ** 3 / 6
 
 
-def hessian_sum(Z, curvature, coupling, n_threads=1):
-    """The Hessian of a sum of losses, output by output, but for what is below its diagonal blocks.
-
-    Block (k, l) is Z^T diag(c_kl) Z, with c_kl = w p_k ([k = l] - p_l) for the softmax. Binary
-    outputs do not see each other.
-
-    Parameters
-    ----------
-    Z : ndarray of shape (n_samples, n_rows)
-        The centred X with a column of ones (if there is an intercept); in float64, or in float32
-        where a few digits are enough: two to four times as fast.
-    curvature : ndarray of shape (n_samples, n_outputs)
-        w p (1 - p).
-    coupling : ndarray of shape (n_samples, n_outputs) or None
-        sqrt(w) p for the softmax; None for binary outputs.
-    n_threads : int
-
-    Returns
-    -------
-    ndarray of shape (n_outputs n_rows, n_outputs n_rows)
-    """
-    n_rows, n_outputs = Z.shape[1], curvature.shape[1]
-    size = n_rows * n_outputs
-    matrix = np.zeros((size, size), dtype=Z.dtype)
-    blocks = np.zeros((n_outputs, n_rows, n_rows), dtype=Z.dtype)  # of the diagonal
-    coupled = coupling is not None and n_outputs > 1
-
-    def add(part, rows, weighted):
-        """Blocks (k, l) with k in ``part`` and l >= k, for some rows; others mirror them."""
-        if coupled:
-            at = slice(part.start * n_rows, part.stop * n_rows)
-            matrix[at, at.start :] -= weighted[:, at].T @ weighted[:, at.start :]
-        own = np.sqrt(curvature[rows, part]).T[:, :, np.newaxis] * Z[rows]
-        blocks[part] += own.transpose(0, 2, 1) @ own  # not by p - p^2, which cancels
-
-    n_abreast = max(1, HESSIAN_NUMBERS // size)
-    # by size alone, so that the bits do not depend on the number of threads
-    width = 1 if len(Z) * size**2 >= PARTED_WORK else n_outputs
-    outputs = Parts(n_outputs, width, n_threads)
-    for begin in range(0, len(Z), n_abreast):
-        rows, weighted = slice(begin, begin + n_abreast), None
-        if coupled:
-            weighted = coupling[rows, :, np.newaxis] * Z[rows, np.newaxis]
-            weighted = weighted.reshape(len(weighted), size)
-        outputs.each(lambda part, r=rows, w=weighted: add(part, r, w))
-    for k in range(n_outputs):
-        at = slice(k * n_rows, (k + 1) * n_rows)
-        matrix[at, at] = blocks[k]
-    return matrix
-
-
 class HessianAt:
     """Inverse of the Hessian at one point, for problems so small that it costs next to nothing.
 
     Parameters
     ----------
     matrix : ndarray of shape (n_outputs n_rows, n_outputs n_rows)
-        ``hessian_sum`` over the sum of the weights; overwritten.
+        ``_factors.hessian_sum`` over the sum of the weights; overwritten.
     n_outputs : int
     penalty : ndarray of shape (n_features,)
         Second derivative of the penalty in the first rows of the vector.
@@ -385,9 +336,9 @@ class HessianAt:
 
     def __init__(self, matrix, n_outputs, penalty, shift_invariant):
         n_rows, dtype = len(matrix) // n_outputs, matrix.dtype
-        of_features = np.arange(len(matrix)).reshape(n_outputs, n_rows)[:, : len(penalty)]
-        matrix[of_features, of_features] += penalty.astype(dtype)
-        diagonal = matrix.diagonal().astype(np.float64)
+        diagonal = np.einsum("ii->i", matrix).reshape(n_outputs, n_rows)  # a view
+        diagonal[:, : len(penalty)] += penalty.astype(dtype)
+        diagonal = diagonal.ravel().astype(np.float64)
         # where every row is certain there is no curvature whose inverse could be written down
         diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
         penalised = np.zeros(n_rows, dtype=bool)
@@ -421,8 +372,9 @@ def leverages(X, mean, preconditioner, n_threads=1):
     """
     n_features, dtype = X.shape[1], computing_dtype(X)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_features, SKETCH))
-    projections = preconditioner.scale[:, np.newaxis] * (preconditioner.inverse_factor.T @ signs)
-    projections, mean = projections.astype(dtype), mean.astype(dtype)
+    projections = preconditioner.whiten(signs, transposed=True)
+    projections *= preconditioner.scale[:, np.newaxis]
+    projections, mean = projections.astype(dtype, order="C"), mean.astype(dtype)
     result = np.empty(len(X))
 
     def project(rows):

@@ -11,10 +11,10 @@ import numpy as np
 from scipy import sparse
 
 from ._centred import CentredX, is_wide
+from ._factors import hessian_sum
 from ._linear import DesignMatrix
 from ._loss import proba
 from ._preconditioner import (
-    hessian_sum,
     mean_extremes,
     rows_by_weight,
     weighted_moments,
@@ -224,7 +224,7 @@ class MemoryRows:
             X = self.X.toarray() if sparse.issparse(self.X) else self.X
             if mean is not None:
                 X = np.concatenate([X - mean, np.ones((len(X), 1))], axis=1)
-            self._centred_Xs[dtype] = X.astype(dtype, copy=False)
+            self._centred_Xs[dtype] = np.ascontiguousarray(X, dtype=dtype)
         return self._centred_Xs[dtype]
 
     def intercept_hessian(self, coef, intercept, coupled, n_threads):

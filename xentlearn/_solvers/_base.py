@@ -36,7 +36,7 @@ n_threads : int, optional
     Threads that the solver may use for long vectors; 1 if it is not there.
 state(), restore(state), optional
     What has changed since the objective was made, and to put it back: asked for by a snapshot.
-path(vector), relax(strength), extra_penalty(vector), optional
+path(value), relax(strength), extra_penalty(vector), optional
     Falling strengths of an extra penalty, for a problem that is found hard; put one in force, 0 to
     end it; and what it adds to the value at ``vector``.
 """

@@ -207,7 +207,7 @@ class _Descent:
     def _move(self, tol):
         """Whether there was a step to take."""
         objective, rule, result, schedule = self.objective, self.rule, self.result, self.schedule
-        if schedule.next_stage(result.n_iter, self.x, self.gap, tol):
+        if schedule.next_stage(result.n_iter, self.x, self.value, self.gap, tol):
             if schedule.penalty_changed:  # else what the rule learnt still holds
                 rule.clear()
                 self.value, self.gradient = objective.value_gradient(self.x)
@@ -285,7 +285,7 @@ class _Schedule:
         self.due, self.doubtful_from = n_iter + self.patience, n_iter + RECHECK
         return gradient @ self.objective.precondition(gradient)
 
-    def next_stage(self, n_iter, x, gap, tol):
+    def next_stage(self, n_iter, x, value, gap, tol):
         """Whether the objective's preconditioner has changed."""
         if self.relaxed:
             settled = n_iter >= self.began + SETTLED and gap <= PATH_TOL
@@ -296,7 +296,7 @@ class _Schedule:
             return False
         self.penalty_changed = False
         if self.path is None and n_iter >= self.hard:
-            self.path = list(self.objective.path(x)) if hasattr(self.objective, "path") else []
+            self.path = list(self.objective.path(value)) if hasattr(self.objective, "path") else []
             self.ended = bool(self.path)
         if self.ended:
             extra = self.path.pop(0) if self.path else 0.0
