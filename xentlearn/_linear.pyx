@@ -145,6 +145,7 @@ cdef struct Matrix:
     bint long_indices           # 64-bit ones
     Py_ssize_t n_entries
     const Py_ssize_t* order     # which rows; NULL: as they are
+    Py_ssize_t n_known          # n_rows, and of a batch how many come after it
     const void** rows           # of a dense block: where each row is
     # what depends on the CPU target in use:
     Py_ssize_t depth            # dense: features, or the lanes of a vector if there are fewer
@@ -180,17 +181,18 @@ cdef Py_ssize_t room_bytes(
 
 
 cdef inline const char* stored_at(const Matrix* X, Py_ssize_t i) noexcept nogil:
-    """Where row i of a dense X begins; behind the last one it is the last."""
-    i = min(i, X.n_rows - 1)
+    """Where row i of a dense X begins; behind the last known one it is that."""
+    i = min(i, X.n_known - 1)
     return <const char*> X.data + (i if X.order == NULL else X.order[i]) * X.row * X.itemsize
 
 
 cdef Matrix block_of(
-    const Matrix* X, Py_ssize_t first, Py_ssize_t n_rows, char* room,
+    const Matrix* X, Py_ssize_t first, Py_ssize_t n_rows, Py_ssize_t following, char* room,
 ) noexcept nogil:
     """Rows of X as a matrix of their own; dense ones as the products read them.
 
-    The rows of the next block are in its table, too. ``room`` is zero behind the features.
+    As many rows from ``following`` on, those of the next block, are in its table, too. ``room`` is
+    zero behind the features.
     """
     cdef Matrix block = X[0]
     cdef Py_ssize_t i, size = X.depth * X.room_itemsize
@@ -204,8 +206,10 @@ cdef Matrix block_of(
         return block
     block.rows = <const void**> room
     if X.gather == NULL:
-        for i in range(2 * n_rows + XENT_ROWS_KNOWN):
+        for i in range(n_rows):
             block.rows[i] = stored_at(X, first + i)
+        for i in range(n_rows + XENT_ROWS_KNOWN):
+            block.rows[n_rows + i] = stored_at(X, following + i)
         return block
     if X.order == NULL:
         X.gather(n_rows, X.n_features, stored_at(X, first), X.row, X.column, copies, X.depth)
@@ -388,7 +392,7 @@ cdef double sum_ranges(
         # what comes next is asked for early, unless it is copied anyway
         bint asks = X.indptr == NULL and X.gather == NULL
         double loss = 0.0
-        Py_ssize_t slot, b, begin, thread
+        Py_ssize_t slot, b, begin, last, following, thread
         Matrix block
 
     for slot in prange(
@@ -397,9 +401,14 @@ cdef double sum_ranges(
     ):
         thread = threadid()
         memset(&totals[slot, 0], 0, totals.shape[1] * sizeof(double))
-        for b in range(slot * blocks_per_slot, min(n_blocks, (slot + 1) * blocks_per_slot)):
+        last = min(n_blocks, (slot + 1) * blocks_per_slot) - 1
+        for b in range(slot * blocks_per_slot, last + 1):
             begin = b * n_at_once
-            block = block_of(X, begin, min(n_at_once, X.n_rows - begin), &rooms[thread, 0])
+            # after the last block of a range comes that range of the next batch
+            following = (
+                begin + n_at_once if b < last else X.n_rows + slot * blocks_per_slot * n_at_once)
+            block = block_of(
+                X, begin, min(n_at_once, X.n_rows - begin), following, &rooms[thread, 0])
             intercept_totals[slot, task.width] += block_residual[floating](
                 task, &block, begin, &buffers[thread, 0], &buffers[thread, at_residual], True,
                 &intercept_totals[slot, 0], &scratches[thread, 0], &rooms[thread, 0])
@@ -444,7 +453,8 @@ cdef double sum_together(
         ):
             thread = threadid()
             begin = group * n_together + b * n_at_once
-            block = block_of(X, begin, min(n_at_once, X.n_rows - begin), &rooms[thread, 0])
+            block = block_of(
+                X, begin, min(n_at_once, X.n_rows - begin), begin + n_at_once, &rooms[thread, 0])
             memset(&intercept_totals[b + 1, 0], 0, (width + 1) * sizeof(double))
             intercept_totals[b + 1, width] = block_residual[floating](
                 task, &block, begin, &buffers[thread, 0], &residuals[b * n_at_once, 0], False,
@@ -462,7 +472,8 @@ cdef double sum_together(
             part_end = end if part == n_parts - 1 else (part + 1) * n_vectors // n_parts * lanes
             for b in range(n_blocks):
                 begin = group * n_together + b * n_at_once
-                block = block_of(X, begin, min(n_at_once, X.n_rows - begin), &rooms[thread, 0])
+                block = block_of(
+                    X, begin, min(n_at_once, X.n_rows - begin), begin + n_at_once, &rooms[thread, 0])
                 block_gradient[floating](
                     task, &block, 0, &residuals[b * n_at_once, 0], part_begin, part_end,
                     &totals[0, 0], &rooms[thread, 0])
@@ -591,6 +602,7 @@ cdef class DesignMatrix:
         assert X.dtype in DTYPES
         memset(&self.matrix, 0, sizeof(self.matrix))
         self.matrix.n_rows, self.matrix.n_features = X.shape
+        self.matrix.n_known = self.matrix.n_rows
         self.matrix.itemsize = X.dtype.itemsize
         self.matrix.stored = <xent_stored> <int> STORED[X.dtype]
         if sparse.issparse(X):
@@ -666,6 +678,7 @@ cdef class DesignMatrix:
         self.prepare(&task, &X, len(intercept))
         task.target, task.product, task.first = &target.rows, LOSS_GRADIENT, begin
         task.by_output = dense
+        X.n_known = (self.n_rows if order is None else order.shape[0]) - begin
         X.n_rows = n_rows
         if order is not None:
             X.order = &order[begin]
@@ -940,7 +953,8 @@ cdef bint score_rows(
         begin = b * task.n_at_once
         logits = &buffers[threadid(), 0]
         room = &rooms[threadid(), 0]
-        block = block_of(X, begin, min(task.n_at_once, X.n_rows - begin), room)
+        block = block_of(
+            X, begin, min(task.n_at_once, X.n_rows - begin), begin + task.n_at_once, room)
         block_logits[floating](
             task, &block, task.coef, <const floating*> task.intercept, logits, room)
         n_others += not all_finite(block.n_rows * width, logits)
