@@ -216,7 +216,7 @@ XENT_INLINE void NAME(gradient_sums)(const int n_vectors, const int n_classes, p
         for (int v = 0; v < n_vectors; v++) {
             right[v] = LOAD(row + v * LANES);
             KEEP(right[v]);
-            if (i % 2 && v * LANES * sizeof(REAL) % 64 == 0)
+            if (v * LANES * sizeof(REAL) % 64 == 0)
                 XENT_PREFETCH_L2(next + v * LANES);
         }
         XENT_UNROLL
