@@ -275,16 +275,23 @@ class Batches:
         # targets are shuffled once; X, which is wider, is gathered batch by batch
         y = rows.y if order is None else rows.y.taken(order)
         self._target = y.kernel_target(rows.dtype, rows.outputs)
-        self._cumulated = np.concatenate([[0.0], np.cumsum(y.row_weight)])
-        self._slices = [(at, min(at + size, rows.n_rows)) for at in range(0, rows.n_rows, size)]
-        self.size = size
+        # equal weights, the most common ones, take no sums
+        self._each = float(y.weight[:1].sum()) if rows.y.has_equal_weights else None
+        if self._each is None:
+            self._cumulated = np.concatenate([[0.0], np.cumsum(y.row_weight)])
+        self.size, self._n_rows = size, rows.n_rows
 
     def __len__(self):
-        return len(self._slices)
+        return -(-self._n_rows // self.size)
+
+    def _bounds(self, i):
+        return i * self.size, min((i + 1) * self.size, self._n_rows)
 
     def weight(self, i):
         """Sum of the weights of batch ``i``."""
-        begin, end = self._slices[i]
+        begin, end = self._bounds(i)
+        if self._each is not None:
+            return (end - begin) * self._each
         return float(self._cumulated[end] - self._cumulated[begin])
 
     def loss_gradient(self, i, coef, intercept, n_threads):
@@ -292,7 +299,7 @@ class Batches:
         return self._design.batch_loss_gradient(
             self._target,
             self._order,
-            *self._slices[i],
+            *self._bounds(i),
             coef,
             intercept + self._offset,
             n_threads,

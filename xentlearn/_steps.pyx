@@ -56,7 +56,8 @@ def step(
     str rule, bint by_output, dict parameters, const double[:, :] total,
     const double[::1] intercept_total, const double[::1] mean, const double[::1] inverse_spread,
     floating[:, ::1] first, floating[:, ::1] second, double[:, ::1] coef, double[:, ::1] average,
-    int n_threads,
+    floating[::1] intercept_first, floating[::1] intercept_second, double[::1] intercept,
+    double[::1] intercept_average, bint fit_intercept, int n_threads,
 ):
     """Take one step.
 
@@ -74,6 +75,10 @@ def step(
     mean, inverse_spread : ndarray of shape (n_features,)
     first, second, coef, average : ndarray, changed
         What the rule remembers, the coefficients, and their average.
+    intercept_first, intercept_second, intercept, intercept_average : ndarray, changed
+        The same of the logits at the mean, shape (n_outputs,).
+    fit_intercept : bool
+        Whether these take a step, too.
     n_threads : int
     """
     cdef:
@@ -83,10 +88,9 @@ def step(
         Py_ssize_t n = coef.shape[1]
         Py_ssize_t i
         const double* of_intercept = &intercept_total[0]
-    if n == 0:
-        return
+        double no_mean = 0.0, no_spread = 1.0
     for i in prange(
-        coef.shape[0], nogil=True, schedule="static", num_threads=n_threads,
+        coef.shape[0] if n else 0, nogil=True, schedule="static", num_threads=n_threads,
         use_threads_if=n_threads > 1 and coef.shape[0] * n > THREADED,
     ):
         if by_output:
@@ -97,3 +101,8 @@ def step(
             line(
                 n, False, &parts, &total[i, 0], &mean[i], &inverse_spread[i], of_intercept,
                 &first[i, 0], &second[i, 0], &coef[i, 0], &average[i, 0])
+    if fit_intercept:  # as the coefficients of a feature that is 1 everywhere, without a penalty
+        parts.l2_reg = 0.0
+        line(
+            intercept.shape[0], False, &parts, of_intercept, &no_mean, &no_spread, of_intercept,
+            &intercept_first[0], &intercept_second[0], &intercept[0], &intercept_average[0])

@@ -1,5 +1,6 @@
 """y in all its kinds -> one encoded target: kind, loss, classes, labels or values, weights."""
 
+import functools
 import numbers
 import warnings
 import zlib
@@ -91,6 +92,11 @@ class EncodedY:
     def row_weight(self):
         """Weights of the rows; of entries the mean."""
         return self.weight if self.entry_weight is None else self.entry_weight.mean(axis=1)
+
+    @functools.cached_property
+    def has_equal_weights(self):
+        """Whether all rows have the same weight."""
+        return self.entry_weight is None and bool((self.weight == self.weight[:1]).all())
 
     def taken(self, rows, factor=None):
         """Self with the chosen rows alone, whose weights are multiplied by ``factor``."""

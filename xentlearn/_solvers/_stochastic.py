@@ -25,9 +25,6 @@ LEAST_RATE = 1e-6  # at which "adaptive" ends, as scikit-learn's MLPClassifier h
 SLOWER = 5  # and what it divides a rate by
 
 
-ZERO, ONE = np.zeros(1), np.ones(1)  # mean and spread of what the intercept multiplies
-
-
 class ThreadChoice:
     """One thread or all of them for many short steps: the faster, when they were last tried.
 
@@ -78,7 +75,7 @@ class StochasticDescent:
         self.rule, self.by_output, self.options = rule, by_output, options
         self.point = self._own_order(coef), np.array(intercept, dtype=np.float64)
         self.average = self.point[0].copy(), self.point[1].copy()
-        self.first = np.zeros_like(self.point[0], dtype), np.zeros((1, len(intercept)), dtype)
+        self.first = np.zeros_like(self.point[0], dtype), np.zeros(len(intercept), dtype)
         self.second = (
             self.first
             if rule == "sgd"
@@ -146,11 +143,10 @@ class StochasticDescent:
         loss, coef_total, intercept_total = batches.loss_gradient(
             i, coef, intercept - self._shift(coef, mean), n_threads
         )
-        parameters = self._parameters(1.0 / weight, l2_reg)
         step(
             self.rule,
             self.by_output,
-            parameters,
+            self._parameters(1.0 / weight, l2_reg),
             coef_total,
             intercept_total,
             mean,
@@ -159,24 +155,13 @@ class StochasticDescent:
             self.second[0],
             coef,
             self.average[0],
+            self.first[1],
+            self.second[1],
+            intercept,
+            self.average[1],
+            fit_intercept,
             n_threads,
         )
-        if fit_intercept:
-            parameters["l2_reg"] = 0.0
-            step(
-                self.rule,
-                False,
-                parameters,
-                intercept_total[np.newaxis],
-                intercept_total,
-                ZERO,
-                ONE,
-                self.first[1],
-                self.second[1],
-                intercept[np.newaxis],
-                self.average[1][np.newaxis],
-                1,
-            )
         return loss
 
     def _shift(self, coef, mean):
