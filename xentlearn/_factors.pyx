@@ -129,7 +129,7 @@ def hessian_sum(
         dtype = np.float64 if floating is double else np.float32
         floating[:, ::1] matrix = np.zeros((size, size), dtype)
         bint coupled = coupling is not None and n_outputs > 1
-        Py_ssize_t begin = 0, n_abreast = max(1, MOST_NUMBERS // max(1, size)), i, j, k, l, pair
+        Py_ssize_t begin = 0, n_abreast = max(1, MOST_NUMBERS // max(1, size)), i, j, k, other, pair
         floating[:, ::1] weighted
         floating[:, :, ::1] own
         Py_ssize_t[::1] first, second
@@ -154,11 +154,11 @@ def hessian_sum(
             first.shape[0], nogil=True, schedule="dynamic", num_threads=n_threads,
             use_threads_if=threaded,
         ):
-            k, l = first[pair], second[pair]
-            if k < l:
+            k, other = first[pair], second[pair]
+            if k < other:
                 subtract_products(
-                    <int> n, <int> n_abreast, &weighted[0, k * n], &weighted[0, l * n],
-                    &matrix[k * n, l * n], <int> size)
+                    <int> n, <int> n_abreast, &weighted[0, k * n], &weighted[0, other * n],
+                    &matrix[k * n, other * n], <int> size)
             else:  # not by p - p^2, which cancels
                 add_own_products(
                     n, n_abreast, &Z[begin, 0], &curvature[begin, k], n_outputs,
@@ -248,12 +248,15 @@ def weighted_factors(
         floating[:, ::1] scale = np.empty((n_outputs, n), dtype)
         floating[:, :, ::1] buffers = np.empty((n_threads, BLOCK_ROWS, n), dtype)
         int[::1] info = np.zeros(n_outputs, np.intc)
+        bint any_drawn = rows.shape[0] > 0
+        const Py_ssize_t* row = &rows[0] if any_drawn else NULL
+        const double* weight_of_row = &weight[0] if any_drawn else NULL
     for k in prange(n_outputs, nogil=True, schedule="dynamic", num_threads=n_threads):
         for i in range(n):
             for j in range(n):
                 factors[k, i, j] = <floating> share[k] * common[i, j]
         add_rows(
-            n, &X[0, 0], &mean[0], &rows[0] + bounds[k], &weight[0] + bounds[k],
+            n, &X[0, 0], &mean[0], row + bounds[k], weight_of_row + bounds[k],
             bounds[k + 1] - bounds[k], &buffers[threadid(), 0, 0], &factors[k, 0, 0])
         for i in range(n):
             factors[k, i, i] += <floating> penalty[i]

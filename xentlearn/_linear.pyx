@@ -473,7 +473,8 @@ cdef double sum_together(
             for b in range(n_blocks):
                 begin = group * n_together + b * n_at_once
                 block = block_of(
-                    X, begin, min(n_at_once, X.n_rows - begin), begin + n_at_once, &rooms[thread, 0])
+                    X, begin, min(n_at_once, X.n_rows - begin), begin + n_at_once,
+                    &rooms[thread, 0])
                 block_gradient[floating](
                     task, &block, 0, &residuals[b * n_at_once, 0], part_begin, part_end,
                     &totals[0, 0], &rooms[thread, 0])

@@ -339,9 +339,10 @@ class LinearObjective:
     def path(self, value):
         """Falling strengths for ``relax``, from one that keeps most logits of rows moderate.
 
-        ``value`` is that of the point where they are asked for. None where the penalty asked for is as strong already, or where the rows are all but
-        separated: their losses then fall together, and a path only costs time. At a strength of
-        1 / S it costs half a row's share of the objective to move the logit of a single row by 1.
+        ``value`` is that of the point where they are asked for. None where the penalty asked for is
+        as strong already, or where the rows are all but separated: their losses then fall together,
+        and a path only costs time. At a strength of 1 / S it costs half a row's share of the
+        objective to move the logit of a single row by 1.
         """
         if value < SEPARATED * 1e6 * self.value_scale:
             return []

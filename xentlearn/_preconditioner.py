@@ -448,8 +448,8 @@ class BlocksAt:
         share = leverage + leverage.mean()
         of_outputs = curvature.T.astype(np.float64)
         drawn = [draw_rows(of_rows * share, n_wanted) for of_rows in of_outputs]
-        weight = [of_rows[chosen] / odds for of_rows, (chosen, odds) in zip(of_outputs, drawn)]
-        rows = [chosen for chosen, _ in drawn]
+        rows, odds = zip(*drawn, strict=True)
+        weight = [c[chosen] / at for c, chosen, at in zip(of_outputs, rows, odds, strict=True)]
         # all in the dtype of X: the slack covers its rounding, and float32 takes half the time
         X, at = computable(X, np.concatenate(rows))
         self.factors, self.scale = weighted_factors(

@@ -1,0 +1,126 @@
+"""Hessians and their factors against the same in plain NumPy."""
+
+import numpy as np
+import pytest
+
+from xentlearn._factors import hessian_sum, solve_factors, weighted_factors
+
+each_dtype = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+def tolerance(dtype):
+    return 1e-11 if dtype == np.float64 else 2e-4
+
+
+def drawn_rows(rng, dtype, n=1500, n_features=7, counts=(700, 0, 3)):
+    """A problem for ``weighted_factors``: more rows than a block of them, few, and none."""
+    rows = np.concatenate([rng.choice(n, count, replace=False) for count in counts])
+    return {
+        "X": (rng.normal(size=(n, n_features)) + 5).astype(dtype),
+        "mean": np.full(n_features, 5, dtype=dtype),
+        "rows": rows,
+        "weight": rng.uniform(0, 2, len(rows)),
+        "bounds": np.cumsum([0, *counts]),
+        "common": np.cov(rng.normal(size=(n_features, 50))).astype(dtype),
+        "share": np.array([0.1, 0.2, 0.3]),
+        "penalty": rng.uniform(0.1, 1, n_features),
+    }
+
+
+def matrices(problem):
+    """What is factorised, written down."""
+    found = []
+    for k, share in enumerate(problem["share"]):
+        at = slice(problem["bounds"][k], problem["bounds"][k + 1])
+        Z = problem["X"][problem["rows"][at]].astype(np.float64) - problem["mean"]
+        found.append(share * problem["common"] + (Z.T * problem["weight"][at]) @ Z)
+        found[-1][np.diag_indices(Z.shape[1])] += problem["penalty"]
+    return np.array(found)
+
+
+@each_dtype
+def test_weighted_factors_solve(dtype, rng):
+    problem = drawn_rows(rng, dtype)
+    factors, scale = weighted_factors(**problem, least=1e-100, slack=0.0, n_threads=1)
+    assert factors.dtype == scale.dtype == dtype
+    want = matrices(problem)
+    np.testing.assert_allclose(scale, want.diagonal(axis1=1, axis2=2) ** -0.5, rtol=1e-5)
+    right = rng.normal(size=(7, 3))
+    result = np.empty((7, 3))
+    solve_factors(factors, scale, right, result, 2)
+    solved = np.linalg.solve(want, right.T[:, :, np.newaxis])[:, :, 0].T
+    np.testing.assert_allclose(result, solved, rtol=0, atol=tolerance(dtype) * abs(solved).max())
+
+
+@each_dtype
+def test_slack_is_of_the_scaled_matrix(dtype, rng):
+    problem = drawn_rows(rng, dtype)
+    problem["X"] *= dtype(1e3)
+    problem["mean"] *= dtype(1e3)
+    factors, scale = weighted_factors(**problem, least=1e-100, slack=0.5, n_threads=1)
+    upper = np.triu(factors[0].astype(np.float64))
+    unit = matrices(problem)[0] * np.outer(scale[0], scale[0])
+    np.testing.assert_allclose(upper.T @ upper, unit + 0.5 * np.eye(7), atol=tolerance(dtype))
+
+
+def test_no_curvature_and_no_penalty(rng):
+    """A matrix of zeros is left alone, but for the slack."""
+    problem = drawn_rows(rng, np.float64, counts=(0, 0, 0))
+    problem["share"][:], problem["penalty"][:] = 0, 0
+    factors, scale = weighted_factors(**problem, least=1e-100, slack=0.25, n_threads=1)
+    np.testing.assert_array_equal(scale, 1)
+    np.testing.assert_array_equal(np.triu(factors), np.broadcast_to(0.5 * np.eye(7), (3, 7, 7)))
+
+
+def test_a_matrix_that_is_not_definite_is_named(rng):
+    problem = drawn_rows(rng, np.float64)
+    problem["common"][0, 1] = problem["common"][1, 0] = 100.0
+    problem["share"][:] = 0, 0, 1
+    with pytest.raises(np.linalg.LinAlgError, match="output 2"):
+        weighted_factors(**problem, least=1e-100, slack=0.0, n_threads=1)
+
+
+@each_dtype
+@pytest.mark.parametrize("coupled", [True, False])
+@pytest.mark.parametrize(("n", "n_rows", "n_outputs"), [(40, 3, 1), (90, 1, 4), (700, 20, 9)])
+def test_hessian_sum(n, n_rows, n_outputs, coupled, dtype, rng):
+    Z = rng.normal(size=(n, n_rows)).astype(dtype)
+    curvature = rng.uniform(0, 0.25, (n, n_outputs)).astype(dtype)
+    coupling = rng.uniform(0, 1, (n, n_outputs)).astype(dtype) if coupled else None
+    got = hessian_sum(Z, curvature, coupling, 1)
+    assert got.dtype == dtype
+    want = np.zeros((n_outputs, n_rows, n_outputs, n_rows))
+    for k in range(n_outputs):
+        want[k, :, k] = (Z.T * curvature[:, k]) @ Z.astype(np.float64)
+        for other in range(k + 1, n_outputs) if coupled else ():
+            want[k, :, other] = -(Z.T * (coupling[:, k] * coupling[:, other])) @ Z
+    want = np.triu(want.reshape(got.shape))
+    np.testing.assert_allclose(np.triu(got), want, rtol=0, atol=tolerance(dtype) * abs(want).max())
+
+
+@each_dtype
+def test_rows_in_several_parts(dtype, rng):
+    """More numbers than are weighted at a time: 20,000 rows of 80."""
+    Z = rng.normal(size=(20_000, 20)).astype(dtype)
+    curvature = rng.uniform(0, 0.25, (len(Z), 4)).astype(dtype)
+    coupling = rng.uniform(0, 1, (len(Z), 4)).astype(dtype)
+    got = hessian_sum(Z, curvature, coupling, 2)
+    want = -(Z.T * (coupling[:, 1] * coupling[:, 3])) @ Z
+    np.testing.assert_allclose(got[20:40, 60:80], want, rtol=0, atol=1e-4 * abs(want).max())
+    want = (Z.T * curvature[:, 2]) @ Z
+    upper = np.triu(got[40:60, 40:60])
+    np.testing.assert_allclose(upper, np.triu(want), rtol=0, atol=1e-4 * abs(want).max())
+
+
+@each_dtype
+def test_the_same_bits_for_any_number_of_threads(dtype, rng):
+    problem = drawn_rows(rng, dtype)
+    one, two = (
+        weighted_factors(**problem, least=1e-100, slack=0.0, n_threads=n)[0] for n in (1, 3)
+    )
+    np.testing.assert_array_equal(np.triu(one), np.triu(two))
+    Z = rng.normal(size=(3000, 12)).astype(dtype)
+    curvature, coupling = rng.uniform(0, 0.25, (2, len(Z), 10)).astype(dtype)
+    np.testing.assert_array_equal(
+        hessian_sum(Z, curvature, coupling, 1), hessian_sum(Z, curvature, coupling, 3)
+    )
