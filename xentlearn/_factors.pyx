@@ -132,15 +132,19 @@ def hessian_sum(
         Py_ssize_t begin = 0, n_abreast = max(1, MOST_NUMBERS // max(1, size)), i, j, k, other, pair
         floating[:, ::1] weighted
         floating[:, :, ::1] own
-        Py_ssize_t[::1] first, second
+        Py_ssize_t[:, ::1] blocks
         bint threaded = n_threads > 1 and <double> Z.shape[0] * size * size > THREADED
     if size == 0 or Z.shape[0] == 0:
         return np.asarray(matrix)
     n_abreast = min(n_abreast, Z.shape[0])
     n_threads = n_threads if threaded else 1
-    # blocks by outputs: those of the diagonal alone, or all of the upper half
-    indices = np.triu_indices(n_outputs) if coupled else (np.arange(n_outputs),) * 2
-    first, second = (np.ascontiguousarray(of_pairs, dtype=np.intp) for of_pairs in indices)
+    # those of the diagonal alone, or all of the upper half
+    blocks = np.empty((n_outputs * (n_outputs + 1) // 2 if coupled else n_outputs, 2), np.intp)
+    pair = 0
+    for k in range(n_outputs):
+        for other in range(k, n_outputs if coupled else k + 1):
+            blocks[pair, 0], blocks[pair, 1] = k, other
+            pair += 1
     weighted = np.empty((n_abreast if coupled else 0, size), dtype)
     own = np.empty((n_threads, n_abreast, n), dtype)
     while begin < Z.shape[0]:
@@ -151,10 +155,10 @@ def hessian_sum(
                     for j in range(n):
                         weighted[i, k * n + j] = coupling[begin + i, k] * Z[begin + i, j]
         for pair in prange(
-            first.shape[0], nogil=True, schedule="dynamic", num_threads=n_threads,
+            blocks.shape[0], nogil=True, schedule="dynamic", num_threads=n_threads,
             use_threads_if=threaded,
         ):
-            k, other = first[pair], second[pair]
+            k, other = blocks[pair, 0], blocks[pair, 1]
             if k < other:
                 subtract_products(
                     <int> n, <int> n_abreast, &weighted[0, k * n], &weighted[0, other * n],

@@ -12,8 +12,8 @@ X is sparse or too wide for a matrix of n_features squared.
 import contextlib
 
 import numpy as np
-from scipy import linalg, sparse
-from scipy.linalg import blas
+from scipy import sparse
+from scipy.linalg import blas, lapack
 
 from ._factors import solve_factors, weighted_factors
 from ._parts import Parts
@@ -243,9 +243,8 @@ def cholesky_factor(matrix, scale, slack=None, dtype=None):
     matrix.flat[:: len(matrix) + 1] += rounding_slack(slack, dtype)
     # LAPACK itself: for a matrix of forty rows scipy.linalg.cholesky takes five times as long, and
     # for one of 784 in float32 numpy.linalg.cholesky three times
-    factor, info = linalg.get_lapack_funcs("potrf", (matrix,))(
-        matrix.T, lower=True, overwrite_a=True
-    )
+    factorise = lapack.dpotrf if matrix.dtype == np.float64 else lapack.spotrf
+    factor, info = factorise(matrix.T, lower=True, overwrite_a=True)
     if info != 0:
         raise np.linalg.LinAlgError(f"The leading minor of order {info} is not positive definite.")
     return factor
@@ -253,7 +252,7 @@ def cholesky_factor(matrix, scale, slack=None, dtype=None):
 
 def solve(factor, scale, right):
     """``scale * (L L^T)^-1 (scale * right)`` for a vector, in the dtype of the factor."""
-    substitute = blas.get_blas_funcs("trsv", (factor,))
+    substitute = blas.dtrsv if factor.dtype == np.float64 else blas.strsv
     solved = substitute(factor, (scale * right).astype(factor.dtype, copy=False), lower=True)
     return scale * substitute(factor, solved, lower=True, trans=True, overwrite_x=True)
 
@@ -290,7 +289,7 @@ class Preconditioner:
             matrix.flat[:: len(matrix) + 1] += l2_reg
             factor = cholesky_factor(matrix, self.scale, dtype=computing_dtype(X))
             # two products with L^-1 are positive definite whatever the rounding
-            self.inverse_factor = linalg.lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
+            self.inverse_factor = lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
 
     def whiten(self, right, transposed=False):
         """L^-1 right, or its transpose times that; by one thread, as OpenMP's may be waiting."""

@@ -193,10 +193,9 @@ class MemoryRows:
         coupling = None
         if self.target.couples:
             curvature, coupling = self._coupled_curvature(logits, curvature, n_threads)
-            coupling = coupling.astype(dtype)
-        return hessian_sum(
-            self._centred_X(mean, dtype), curvature.astype(dtype), coupling, n_threads
-        )
+            coupling = coupling.astype(dtype, copy=False)
+        curvature = curvature.astype(dtype, copy=False)
+        return hessian_sum(self._centred_X(mean, dtype), curvature, coupling, n_threads)
 
     def _coupled_curvature(self, logits, curvature, n_threads):
         """(w p (1 - p), sqrt(w) p) with w the weight of each row's diag(p) - p p^T.
