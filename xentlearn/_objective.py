@@ -96,7 +96,7 @@ class LinearObjective:
         self.size = self.shape[0] * self.shape[1]
         # made when they are asked for
         self._reach = self._leverage = self._covariance = None
-        self._looseness = 3.0  # of the bound in `certified_gap`
+        self._looseness = 2.0  # of the bound in `certified_gap`
         self._first_evaluation, self._start_gradient = True, None
         self._least = -np.inf  # certified lower bound of the minimum
         n_abreast = max(1, PART_NUMBERS // max(1, self.n_outputs))

@@ -20,8 +20,8 @@ MEMORY = 20  # pairs kept; 10 takes a third more evaluations on MNIST, 50 saves 
 # cost more than they save: on the 8 x 8 digits old pairs mislead. At most LONG_NUMBERS numbers.
 LONG_MEMORY, LONG_NUMBERS = 200, 4_000_000
 # Numbers in a vector whose pairs are kept in float32, half the time and memory, and fewer of them:
-# 20 save no iteration on sparse text, and take a third of the time.
-LARGE, FEWER = 100_000, 8
+# 20 save no iteration on sparse text or with 500 classes, and take a third of the time.
+LARGE, FEWER = 100_000, 5
 CHUNK = 65_536  # of them in a part, so that sums in float32 stay short
 
 
