@@ -32,7 +32,7 @@ LEAST_ROWS = 5_000
 PARTED_WORK = 1e8  # multiply-adds from which the covariance is made by several threads
 # Rows that are drawn for the matrix of one output: so many per feature, at most this share of all.
 LEAST_DRAWN = 500
-DRAWN_PER_FEATURE = 3
+DRAWN_PER_FEATURE = 4
 DRAWN_OF_ROWS = 5
 SKETCH = 16  # random projections that leverages are estimated from
 SHARE = 0.02  # of an output's curvature that all rows get alike; 0.002 and 0.3 were slower
