@@ -72,6 +72,21 @@ def test_no_curvature_and_no_penalty(rng):
     np.testing.assert_array_equal(np.triu(factors), np.broadcast_to(0.5 * np.eye(7), (3, 7, 7)))
 
 
+def test_features_of_any_scale(rng):
+    """In float32, where the product of two scales would overflow."""
+    problem = drawn_rows(rng, np.float32, counts=(700, 700, 700))
+    units = np.full(7, 1.0)
+    units[:2] = 1e-18
+    for name in ("X", "mean"):
+        problem[name] = (problem[name] * units).astype(np.float32)
+    problem["common"] = (problem["common"] * np.outer(units, units)).astype(np.float32)
+    problem["penalty"][:] = 0
+    factors, scale = weighted_factors(**problem, least=1e-100, slack=1e-5, n_threads=1)
+    unit = matrices(problem)[1] * np.outer(scale[1].astype(float), scale[1])
+    upper = np.triu(factors[1].astype(np.float64))
+    np.testing.assert_allclose(upper.T @ upper, unit, atol=1e-3)
+
+
 def test_a_matrix_that_is_not_definite_is_named(rng):
     problem = drawn_rows(rng, np.float64)
     problem["common"][0, 1] = problem["common"][1, 0] = 100.0

@@ -202,8 +202,8 @@ cdef int scaled_factor(
         # a feature that is constant where there is curvature: leave its scale alone
         scale[i] = <floating> (1 / sqrt(matrix[i * n + i])) if matrix[i * n + i] > least else 1
     for i in range(n):
-        for j in range(i, n):
-            matrix[i * n + j] *= scale[i] * scale[j]
+        for j in range(i, n):  # one after the other: their product might overflow
+            matrix[i * n + j] = (matrix[i * n + j] * scale[i]) * scale[j]
         matrix[i * n + i] += <floating> slack
     return factorise(<int> n, matrix)
 
@@ -255,7 +255,10 @@ def weighted_factors(
         bint any_drawn = rows.shape[0] > 0
         const Py_ssize_t* row = &rows[0] if any_drawn else NULL
         const double* weight_of_row = &weight[0] if any_drawn else NULL
-    for k in prange(n_outputs, nogil=True, schedule="dynamic", num_threads=n_threads):
+    for k in prange(
+        n_outputs, nogil=True, schedule="dynamic", num_threads=n_threads,
+        use_threads_if=n_threads > 1,
+    ):
         for i in range(n):
             for j in range(n):
                 factors[k, i, j] = <floating> share[k] * common[i, j]
@@ -287,7 +290,10 @@ def solve_factors(
     cdef:
         Py_ssize_t n = factors.shape[1], k, j
         floating[:, ::1] x = np.empty_like(scale)
-    for k in prange(factors.shape[0], nogil=True, schedule="static", num_threads=n_threads):
+    for k in prange(
+        factors.shape[0], nogil=True, schedule="static", num_threads=n_threads,
+        use_threads_if=n_threads > 1,
+    ):
         for j in range(n):
             x[k, j] = scale[k, j] * <floating> right[j, k]
         substitute(<int> n, &factors[k, 0, 0], &x[k, 0])
