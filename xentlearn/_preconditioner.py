@@ -205,20 +205,18 @@ def covariance(X, weight, mean, n_threads=1):
         products -= np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean)
         return products
     parts = row_parts(len(chosen), n_threads, len(chosen) * n_features**2 >= PARTED_WORK)
-    return (
-        parts.sum(lambda part: centred_products(X, chosen[part], weight[part], mean, np.float64))
-        / weight.sum()
-    )
+    total = parts.sum(lambda part: centred_products(X, chosen[part], weight[part], mean))
+    return total / weight.sum()
 
 
-def centred_products(X, chosen, weight, mean, sum_dtype):
+def centred_products(X, chosen, weight, mean):
     """Sum of weight (x - mean) (x - mean)^T over the chosen rows.
 
-    Products are in the dtype that X is computed in, sums over blocks of them in ``sum_dtype``. By
-    NumPy, which lets other threads go on; scipy.linalg.blas.syrk does not.
+    Products are in the dtype that X is computed in, sums over blocks of them in float64. By NumPy,
+    which lets other threads go on; scipy.linalg.blas.syrk does not.
     """
     n_features, dtype = X.shape[1], computing_dtype(X)
-    matrix, mean = np.zeros((n_features, n_features), dtype=sum_dtype), mean.astype(dtype)
+    matrix, mean = np.zeros((n_features, n_features)), mean.astype(dtype)
     root = np.sqrt(weight).astype(dtype)[:, np.newaxis]
     for begin in range(0, len(chosen), BLOCK_ROWS):
         rows = slice(begin, begin + BLOCK_ROWS)
@@ -445,10 +443,12 @@ class BlocksAt:
         self.intercept_scale = 1.0 / np.maximum(total, LEAST_CURVATURE)
         n_wanted = max(LEAST_DRAWN, min(DRAWN_PER_FEATURE * X.shape[1], len(X) // DRAWN_OF_ROWS))
         share = leverage + leverage.mean()
-        of_outputs = curvature.T.astype(np.float64)
-        drawn = [draw_rows(of_rows * share, n_wanted) for of_rows in of_outputs]
-        rows, odds = zip(*drawn, strict=True)
-        weight = [c[chosen] / at for c, chosen, at in zip(of_outputs, rows, odds, strict=True)]
+        rows, weight = [], []
+        for of_output in curvature.T:  # one by one: in float64 all of them may be large
+            of_rows = of_output.astype(np.float64)
+            chosen, odds = draw_rows(of_rows * share, n_wanted)
+            rows.append(chosen)
+            weight.append(of_rows[chosen] / odds)
         # all in the dtype of X: the slack covers its rounding, and float32 takes half the time
         X, at = computable(X, np.concatenate(rows))
         self.factors, self.scale = weighted_factors(
@@ -456,7 +456,7 @@ class BlocksAt:
             mean.astype(X.dtype),
             at,
             np.concatenate(weight),
-            np.cumsum([0, *map(len, rows)]),
+            np.cumsum([0, *map(len, rows)], dtype=np.intp),
             covariance.astype(X.dtype, copy=False),
             SHARE * total,
             penalty,
