@@ -48,6 +48,7 @@ EXTENSIONS = [
     extension("_linear", "products.c", "gather.c"),
     extension("_factors"),
     extension("_steps", "steps.c"),
+    extension("_dual", "dual.c"),
     extension("_mapped", "mapped.c"),
     extension("_openmp"),
 ]

@@ -32,15 +32,18 @@ def indicator(X, rng):
 
 
 def test_groups(rng):
-    n_features, outputs = 100_000, np.arange(100)
+    shape, outputs = (1000, 100_000), np.arange(100)
     mass = rng.integers(50, size=(100, 2))
-    groups = training.output_groups(n_features, outputs, True, mass)
+    groups = training.output_groups(shape, outputs, True, mass)
     assert [len(group) for group in groups] == [16] * 6 + [4]
     in_order = np.concatenate(groups)
     np.testing.assert_array_equal(np.sort(in_order), outputs)
     assert (np.diff(mass[in_order, 1]) >= 0).all()
-    assert len(training.output_groups(n_features, outputs, False, mass)) == 1
-    assert training.output_groups(n_features, outputs[:0], True, mass) == []
+    assert len(training.output_groups(shape, outputs, False, mass)) == 1
+    assert training.output_groups(shape, outputs[:0], True, mass) == []
+    assert len(training.output_groups((1000, 1000), outputs, True, mass)) == 1
+    many_rows = training.output_groups((1_000_000, 1000), outputs, True, mass)
+    assert [len(group) for group in many_rows] == [16] * 6 + [4]
 
 
 @pytest.mark.parametrize("loss", ["auto", AsymmetricBinaryCrossentropy()], ids=str)
@@ -97,7 +100,7 @@ def test_interrupted_in_the_second_group(X, rng, grouped, monkeypatch):
     order = np.argsort(Y.sum(axis=0), kind="stable")
     first, second = order[:16], order[16:]
     whole = SoftmaxClassifier(solver="lbfgs").fit(X, Y)
-    solve, n_begun = training.SOLVERS["lbfgs"], 0
+    solve, n_begun = training.AUTO_SOLVERS["lbfgs"], 0
 
     def interrupted(objective, start, *, callback, **options):
         nonlocal n_begun
@@ -110,7 +113,7 @@ def test_interrupted_in_the_second_group(X, rng, grouped, monkeypatch):
 
         return solve(objective, start, callback=watch, **options)
 
-    monkeypatch.setitem(training.SOLVERS, "lbfgs", interrupted)
+    monkeypatch.setitem(training.AUTO_SOLVERS, "lbfgs", interrupted)
     clf = SoftmaxClassifier(solver="lbfgs")
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, Y)

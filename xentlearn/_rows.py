@@ -184,6 +184,24 @@ class MemoryRows:
         self.target.hessian_diagonal(logits, curvature, n_threads)
         return logits, curvature
 
+    def proba(self, coef, intercept, n_threads):
+        """Probabilities of binary outputs: (n_rows, n_outputs)."""
+        p = np.empty((self.n_rows, len(intercept)), dtype=self.dtype)
+        self.design.scores(coef, intercept, p, "sigmoid", n_threads)
+        return p
+
+    def entry_weight(self, n_threads):
+        """Weights of the entries of plain binary outputs, (n_rows, n_outputs).
+
+        (n_rows,) where all entries of a row have one; ``pos_weight`` and missing entries count.
+        """
+        if self.y.weighs_rows:
+            return self.weight
+        logits = np.zeros((self.n_rows, self.target.n_outputs), dtype=self.dtype)
+        curvature = np.empty_like(logits)
+        self.target.hessian_diagonal(logits, curvature, n_threads)
+        return 4.0 * curvature  # w p (1 - p) with p = 1/2
+
     def hessian(self, coef, intercept, mean, dtype, n_threads):
         """Hessian of the sum of losses, output by output: (n_outputs n, n_outputs n), upper half.
 

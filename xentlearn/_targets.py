@@ -98,6 +98,16 @@ class EncodedY:
         """Whether all rows have the same weight."""
         return self.entry_weight is None and bool((self.weight == self.weight[:1]).all())
 
+    @functools.cached_property
+    def weighs_rows(self):
+        """Whether all entries of a row of plain binary outputs have the same weight."""
+        values = self.values.data if sparse.issparse(self.values) else self.values
+        return (
+            self.entry_weight is None
+            and (values is None or not np.isnan(values).any())
+            and bool(np.all(self.loss._outcome_weight(self.n_outputs) == 1.0))
+        )
+
     def taken(self, rows, factor=None):
         """Self with the chosen rows alone, whose weights are multiplied by ``factor``."""
         arrays = {name: getattr(self, name) for name in ARRAYS}

@@ -9,7 +9,7 @@ import threading
 import joblib
 from threadpoolctl import ThreadpoolController, threadpool_info
 
-from . import _linear, _loss, _openmp, _steps
+from . import _dual, _linear, _loss, _openmp, _steps
 
 _CPU_TARGET_VARIABLE = "XENTLEARN_CPU_TARGET"
 
@@ -120,6 +120,7 @@ def use_cpu_target(name=None):
     _loss.use_target(name)
     _linear.use_target(name)
     _steps.use_target(name)
+    _dual.use_target(name)
 
 
 if os.environ.get(_CPU_TARGET_VARIABLE):

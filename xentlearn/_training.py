@@ -7,7 +7,7 @@ import numpy as np
 
 from ._objective import LinearObjective
 from ._rows import Moments
-from ._solvers import SOLVERS, STOCHASTIC_SOLVERS
+from ._solvers import AUTO_SOLVERS, STOCHASTIC_SOLVERS
 from ._threads import effective_n_threads, sequential_blas
 
 # A fit of at most so many is over in milliseconds whatever is asked for: it is polished until
@@ -24,6 +24,7 @@ TINY_HESSIAN = 20_000_000
 # 4 GB.
 GROUPED = 6_000_000
 GROUP_NUMBERS = 1_500_000
+GROUPED_ROWS = 20_000_000  # predictions of rows, which dual ascent keeps: 160 MB
 GROUP_STEP = 16  # outputs that fill whole vectors
 
 
@@ -67,12 +68,13 @@ class Training:
     stopped_by: BaseException | None = None
 
 
-def output_groups(n_features, outputs, apart, mass):
+def output_groups(shape, outputs, apart, mass):
     """The outputs that are fitted together, in groups.
 
     Parameters
     ----------
-    n_features : int
+    shape : (int, int)
+        Of X.
     outputs : ndarray of int
     apart : bool
         Whether outputs neither see each other nor share much work.
@@ -83,9 +85,12 @@ def output_groups(n_features, outputs, apart, mass):
     -------
     list of ndarray
     """
-    if not apart or n_features * len(outputs) <= GROUPED:
+    n_rows, n_features = shape
+    few = n_features * len(outputs) <= GROUPED and n_rows * len(outputs) <= GROUPED_ROWS
+    if not apart or few:
         return [outputs] if len(outputs) else []
-    size = max(1, GROUP_NUMBERS // n_features // GROUP_STEP) * GROUP_STEP
+    size = min(GROUP_NUMBERS // n_features, GROUPED_ROWS // n_rows)
+    size = max(1, size // GROUP_STEP) * GROUP_STEP
     outputs = outputs[np.argsort(mass[outputs, 1], kind="stable")]
     return [outputs[begin : begin + size] for begin in range(0, len(outputs), size)]
 
@@ -188,13 +193,13 @@ class _Run:
         resumed = None if resume is None else self._restore(resume)
         together = y.loss.couples or self.stochastic or self.stopping is not None
         apart = self.data.in_groups and not together
-        groups = output_groups(self.data.shape[1], self.outputs, apart, self.mass)
+        groups = output_groups(self.data.shape, self.outputs, apart, self.mass)
         for group in groups[len(self.groups) :]:
             objective = self._objective(y, self.mass, group)
             if training.stopped_by is not None:  # as good a guess as there is
                 self._place(group, objective, objective.start())
                 continue
-            training.solver = _chosen(self.parameters["solver"], objective)
+            training.solver = self._chosen(objective)
             result = self._solve(objective, group, resumed)
             resumed = None
             self._keep(objective, group, result)
@@ -219,9 +224,18 @@ class _Run:
             y.loss.certifiable,
         )
 
+    def _chosen(self, objective):
+        """The solver that "auto" takes, or the one that was asked for."""
+        if self.parameters["solver"] != "auto":
+            return self.parameters["solver"]
+        if self.stopping is None and not self.options["polish"] and objective.suits_dual:
+            return "dual-ascent"
+        tiny = objective.exact_hessian and objective.hessian_work() <= TINY_HESSIAN
+        return "newton-cholesky" if tiny else "lbfgs"
+
     def _solve(self, objective, group, resumed):
         """The result of the solver, from where there is reason to begin."""
-        solvers = STOCHASTIC_SOLVERS if self.stochastic else SOLVERS
+        solvers = STOCHASTIC_SOLVERS if self.stochastic else AUTO_SOLVERS
         solve, first, convex = solvers[self.training.solver], objective.start(), None
         if resumed is None and self.start is not None:
             coef, intercept = self.start
@@ -277,7 +291,9 @@ class _Run:
         if self.stopping is not None and self.stopping.best is not None:
             coef[group], intercept[group] = self.stopping.best
         value, gap = result.objective, np.inf
-        if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
+        if result.bound < np.inf and coef.dtype == np.float64:  # stored as it is
+            gap = result.bound / (value - result.bound) if result.bound < value else np.inf
+        elif not isinstance(result.stopped_by, Exception):  # else the data may be at fault
             stored = coef[group].astype(np.float64), intercept[group].astype(np.float64)
             try:
                 value, gap = objective.optimality_gap(objective.pack(*self.data.to_fit(*stored)))
@@ -328,14 +344,6 @@ class _Run:
         if self.stopping is not None:
             self.stopping.restore(saved["stopping"])
         return saved["solver"]
-
-
-def _chosen(solver, objective):
-    """The solver that "auto" takes, or the one that was asked for."""
-    if solver != "auto":
-        return solver
-    tiny = objective.exact_hessian and objective.hessian_work() <= TINY_HESSIAN
-    return "newton-cholesky" if tiny else "lbfgs"
 
 
 def _put_together(training, groups):

@@ -1,11 +1,14 @@
 """Solvers by name. Each minimises an objective (``_base.py``) and knows nothing of its data."""
 
 from ._base import Result
+from ._dual import dual_ascent
 from ._lbfgs import lbfgs
 from ._newton import newton_cg, newton_cholesky
 from ._stochastic import StochasticDescent, stochastic
 
 SOLVERS = {"lbfgs": lbfgs, "newton-cg": newton_cg, "newton-cholesky": newton_cholesky}
+# What "auto" may choose, of problems that others could not do at all
+AUTO_SOLVERS = {**SOLVERS, "dual-ascent": dual_ascent}
 STOCHASTIC_SOLVERS = {"adam": stochastic("adam"), "sgd": stochastic("sgd")}
 
-__all__ = ["SOLVERS", "STOCHASTIC_SOLVERS", "Result", "StochasticDescent"]
+__all__ = ["AUTO_SOLVERS", "SOLVERS", "STOCHASTIC_SOLVERS", "Result", "StochasticDescent"]

@@ -32,6 +32,10 @@ clip(direction) -> ndarray, optional
     A direction kept within where the curvature that the objective knows of is valid.
 certified_gap(vector, value, gradient, wanted) -> float, optional
     Upper bound of value - minimum, or inf; asked for where it may be at most ``wanted``.
+dual_point(vector), dual_sweep(point, lots), dual_look(point)
+    For ``dual_ascent`` alone: the value at a vector with the point of the dual that predicts the
+    same; a sweep that changes the point, and what it rose by; and (vector, value, certified bounds
+    of value - minimum), see ``LinearObjective``.
 n_threads : int, optional
     Threads that the solver may use for long vectors; 1 if it is not there.
 state(), restore(state), optional
@@ -60,6 +64,8 @@ class Result:
         Largest absolute entry of the gradient there.
     gap : float
         The solver's estimate of (objective - minimum) / max(objective, value_scale).
+    bound : float
+        A certified upper bound of objective - minimum, where the solver knows one; else inf.
     n_iter : int
         Iterations done.
     converged : bool
@@ -80,6 +86,7 @@ class Result:
     objective: float
     gradient_norm: float = np.inf
     gap: float = np.inf
+    bound: float = np.inf
     n_iter: int = 0
     converged: bool = False
     message: str = ""

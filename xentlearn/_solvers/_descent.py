@@ -69,7 +69,7 @@ def descend(objective, rule, start, tol, max_iter, polish, callback, resume=None
     Result
     """
     if resume is None:
-        descent = _Descent(objective, rule, start, polish)
+        descent = Descent(objective, rule, start, polish)
     else:
         descent = restored(resume, objective)
     return carry_out(descent, objective, tol, max_iter, callback)
@@ -79,7 +79,7 @@ def descend(objective, rule, start, tol, max_iter, polish, callback, resume=None
 MOVED, JUDGED, GOES_ON = "moved", "judged", "goes on"
 
 
-class _Descent:
+class Descent:
     """The iteration; ``result`` holds the best point at every moment.
 
     All that the next iteration depends on is here, in the rule and in the objective, so that a
