@@ -3,9 +3,9 @@
     minimise (1/S) sum_i A_ik loss(t_ik, w_k . (x_i - mean) + c_k) + (l2_reg / 2) ||w_k||^2
 
 for each output k. A point of its dual is a prediction p_ik of every row: with residuals
-alpha = A (p - t) it stands for w_k = -sum_i alpha_ik (x_i - mean) / (S l2_reg). Sweeps over the rows
-(``_dual.pyx``) change one p after the other, and w with it. The free c is met from outside: it is
-right where the alphas of an output sum to 0.
+alpha = A (p - t) it stands for w_k = -sum_i alpha_ik (x_i - mean) / (S l2_reg). Sweeps over the
+rows (``_dual.pyx``) change one p after the other, and w with it. The free c is met from outside: it
+is right where the alphas of an output sum to 0.
 """
 
 from dataclasses import dataclass
@@ -158,7 +158,7 @@ class DualPoint:
         return np.add.reduceat(values, np.arange(0, self.n_outputs, OUTPUTS))
 
     def weights(self, mean, other, factor, w, n_threads):
-        """Fill w; returns per output w . w, w . change, change . change for change = factor other - w.
+        """Fill w; w . w, w . change and change . change per output, change = factor other - w.
 
         Parameters
         ----------

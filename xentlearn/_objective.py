@@ -10,7 +10,6 @@ import functools
 
 import numpy as np
 
-from ._dual import DualRows
 from ._dual_point import DualPoint
 from ._parts import Parts
 from ._preconditioner import (
@@ -346,16 +345,12 @@ class LinearObjective:
             1 / (self.total_weight * self.l2_reg),
         )
 
-    @functools.cached_property
-    def _dual_rows(self):
-        return DualRows(self.rows.X, self.mean)
-
     def dual_sweep(self, point, lots):
         """Sweep over all rows for some lots of outputs; what the value may still fall by there.
 
         What it fell by in the sweep before, rather: sweeps gain less and less.
         """
-        rise = point.sweep(self._dual_rows, lots, self.fit_intercept, self.n_threads)
+        rise = point.sweep(self.rows.dual_rows(self.mean), lots, self.fit_intercept, self.n_threads)
         return rise / self.total_weight
 
     def dual_look(self, point):
@@ -380,7 +375,9 @@ class LinearObjective:
         )
         entropy, distance = (
             part / self.total_weight
-            for part in point.look(self._dual_rows, epsilon, constant, self.n_threads)
+            for part in point.look(
+                self.rows.dual_rows(self.mean), epsilon, constant, self.n_threads
+            )
         )
         if self.fit_intercept:
             distance += c * mean_alpha

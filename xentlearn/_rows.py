@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from ._centred import CentredX, is_wide
+from ._dual import DualRows
 from ._factors import hessian_sum
 from ._linear import DesignMatrix
 from ._loss import proba
@@ -128,6 +129,8 @@ class MemoryRows:
         X as the fused pass reads it, where it is at hand.
     target : EncodedTarget or None, default=None
         What the kernels need of ``y``, where it is at hand.
+    known : dict or None, default=None
+        What was found of the same X with the same weights; more is put there.
 
     Attributes
     ----------
@@ -141,13 +144,14 @@ class MemoryRows:
         Rows in memory that stand for all: here all of them.
     """
 
-    def __init__(self, X, y, outputs, design=None, target=None):
+    def __init__(self, X, y, outputs, design=None, target=None, known=None):
         self.X, self.y, self.outputs = X, y, outputs
         self.design = DesignMatrix(X) if design is None else design
         self.n_rows, self.n_features = X.shape
         self.dtype = self.design.dtype
         self.target = y.kernel_target(self.dtype, outputs) if target is None else target
         self.weight = y.row_weight
+        self._known = {} if known is None else known
         self._centred_Xs = {}
 
     @property
@@ -170,7 +174,16 @@ class MemoryRows:
 
     def moments(self, n_threads):
         """``Moments`` of the features."""
-        return moments_of(self.X, self.weight, n_threads)
+        if "moments" not in self._known:
+            self._known["moments"] = moments_of(self.X, self.weight, n_threads)
+        return self._known["moments"]
+
+    def dual_rows(self, mean):
+        """CSR rows less ``mean``, of the moments or 0, for sweeps."""
+        name = "centred rows" if mean.any() else "rows"
+        if name not in self._known:
+            self._known[name] = DualRows(self.X, mean)
+        return self._known[name]
 
     def extremes(self, mean, n_threads):
         """``Extremes`` of the features among the rows with weight, ``mean`` included."""
@@ -334,7 +347,7 @@ class MemoryData:
 
     def __init__(self, X):
         self.X, self.shape = X, X.shape
-        self._design = None
+        self._design, self._weights, self._known = None, None, {}
         self._changes = []  # of X, one after the other
 
     @property
@@ -359,7 +372,7 @@ class MemoryData:
 
     def _change(self, change):
         self._changes.append(change)
-        self.X, self._design = change.X, None
+        self.X, self._design, self._weights = change.X, None, None
 
     def to_fit(self, coef, intercept):
         """(coef, intercept) for the rows, from those for the features of the original."""
@@ -383,7 +396,12 @@ class MemoryData:
         """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
         if self._design is None:
             self._design = DesignMatrix(self.X)
-        return MemoryRows(self.X, y, outputs, self._design)
+        weights = y.weight, y.entry_weight
+        if self._weights is None or any(
+            one is not other for one, other in zip(weights, self._weights, strict=True)
+        ):
+            self._weights, self._known = weights, {}
+        return MemoryRows(self.X, y, outputs, self._design, known=self._known)
 
 
 # ---- In shards -----------------------------------------------------------------------------------

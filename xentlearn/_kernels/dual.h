@@ -6,9 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Side by side: two cache lines of coefficients. A row waits for the p of the one before, and while
- * one vector of outputs waits for its exponential, another has work: 8 take a third less per output
- * with 16 than alone. */
+/* Side by side, in two cache lines: a row waits for the p of the one before, and while one vector of
+ * outputs waits for its exponential, another has work. */
 #define XENT_DUAL_OUTPUTS 16
 
 /* CSR rows x, in thought less the mean of all rows. */

@@ -7,7 +7,7 @@ from ._newton import newton_cg, newton_cholesky
 from ._stochastic import StochasticDescent, stochastic
 
 SOLVERS = {"lbfgs": lbfgs, "newton-cg": newton_cg, "newton-cholesky": newton_cholesky}
-# What "auto" may choose, of problems that others could not do at all
+# What "auto" may choose: dual-ascent suits some problems alone, and cannot be asked for
 AUTO_SOLVERS = {**SOLVERS, "dual-ascent": dual_ascent}
 STOCHASTIC_SOLVERS = {"adam": stochastic("adam"), "sgd": stochastic("sgd")}
 

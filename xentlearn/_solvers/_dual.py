@@ -1,9 +1,9 @@
-"""Dual coordinate ascent: sweeps over the rows, each of which gets the prediction that is best for it.
+"""Dual coordinate ascent: sweeps over rows, each of which gets the prediction that is best for it.
 
 Shalev-Shwartz and Zhang, JMLR 14 (2013); Yu, Huang and Lin, Machine Learning 85 (2011). For rare
-labels over sparse X the rows hardly know of each other: of their dual Hessian K + diag(1 / (p (1 -
-p))) the diagonal is hundreds of times the rest, and a sweep leaves a tenth of the gap. A sweep takes
-less time than a gradient, and no pairs, directions or line searches.
+labels over sparse X the rows hardly know of each other: of their dual Hessian, x_i . x_j plus
+1 / (p (1 - p)) on the diagonal, the diagonal is hundreds of times the rest, and a sweep leaves a
+tenth of the gap. A sweep takes less time than a gradient, and no pairs, directions or line searches.
 
 Where it is slow, large C and common labels, L-BFGS goes on from where it ended.
 """
@@ -84,7 +84,7 @@ class _Ascent:
         self.rise = np.full(self.point.n_lots, np.inf)  # of each lot by the last sweep,
         self.left = np.full(self.point.n_lots, np.inf)  # what is expected to be left then,
         self.factor = np.ones(self.point.n_lots)  # and how much more it has been
-        self.needed = 0
+        self.least, self.needed = -np.inf, 0  # lower bound; sweeps still needed
         self._record()
         return True
 
@@ -115,12 +115,12 @@ class _Ascent:
         self.left = gaps
         self.needed = _sweeps_needed(rises[: n_done + 1], gaps / wanted)
         result = self.result
-        lower = value - gaps.sum()
+        self.least = max(self.least, value - gaps.sum())
         result.n_iter += 1
         if value <= result.objective:
-            result.vector, result.objective, result.bound = vector, value, gaps.sum()
-        scale = max(abs(result.objective), objective.value_scale)
-        result.gap = max(0.0, result.objective - lower) / scale
+            result.vector, result.objective = vector, value
+        result.bound = max(0.0, result.objective - self.least)
+        result.gap = result.bound / max(abs(result.objective), objective.value_scale)
         self._record()
         return True
 
