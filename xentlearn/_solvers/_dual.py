@@ -3,7 +3,8 @@
 Shalev-Shwartz and Zhang, JMLR 14 (2013); Yu, Huang and Lin, Machine Learning 85 (2011). For rare
 labels over sparse X the rows hardly know of each other: of their dual Hessian, x_i . x_j plus
 1 / (p (1 - p)) on the diagonal, the diagonal is hundreds of times the rest, and a sweep leaves a
-tenth of the gap. A sweep takes less time than a gradient, and no pairs, directions or line searches.
+tenth of the gap. A sweep takes less time than a gradient, and needs no pairs, directions or line
+searches.
 
 Where it is slow, large C and common labels, L-BFGS goes on from where it ended.
 """
