@@ -8,6 +8,7 @@ from scipy.special import expit, log1p, xlog1py, xlogy
 from threadpoolctl import threadpool_limits
 
 from xentlearn import SoftmaxClassifier
+from xentlearn import _objective as objectives
 from xentlearn import _rows as rows
 from xentlearn import _training as training
 from xentlearn._dual import DualRows, use_target
@@ -171,6 +172,13 @@ def variants(rng, Y):
     }
 
 
+@pytest.fixture
+def whatever_the_pull(monkeypatch):
+    """Sweeps also where L-BFGS takes less time."""
+    monkeypatch.setattr(objectives, "MOST_PULL", np.inf)
+
+
+@pytest.mark.usefixtures("whatever_the_pull")
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", list(variants(np.random.default_rng(0), np.zeros((2, 2)))))
@@ -213,7 +221,7 @@ def test_bounds_hold(name, dtype, fit_intercept, rng):
 
 
 @pytest.fixture
-def stays_sparse(monkeypatch):
+def stays_sparse(monkeypatch, whatever_the_pull):
     monkeypatch.setattr(rows, "SMALL_WORK", 0)
     monkeypatch.setattr(training, "POLISHED_WORK", 0)
 
@@ -235,12 +243,29 @@ def test_fits(name, tol, rng, stays_sparse):
 
 @pytest.mark.parametrize("C", [1e-3, 1.0, 5.0, 1e4, np.inf])
 def test_any_strength(C, rng, stays_sparse):
-    """Where sweeps are slow L-BFGS goes on, or does it all."""
+    """Where sweeps are slow L-BFGS goes on."""
     X, Y = texts(rng)
     auto = SoftmaxClassifier(C=C, max_iter=3000).fit(X, Y)
     other = SoftmaxClassifier(C=C, max_iter=3000, solver="lbfgs").fit(X, Y)
     assert auto.objective_ <= other.objective_ * (1 + 1e-4) + 1e-6
-    assert auto.solver_ == ("lbfgs" if C > 5 else "dual-ascent")
+    assert auto.solver_ == ("lbfgs" if C == np.inf else "dual-ascent")
+
+
+def test_which_problems_are_swept(rng, monkeypatch):
+    monkeypatch.setattr(rows, "SMALL_WORK", 0)
+    monkeypatch.setattr(training, "POLISHED_WORK", 0)
+    X, Y = texts(rng)
+
+    def solver_of(X, y, **parameters):
+        return SoftmaxClassifier(**parameters).fit(X, y).solver_
+
+    assert solver_of(X, Y, C=0.1) == "dual-ascent"
+    assert solver_of(X, Y.argmax(axis=1), C=0.1, loss="binary_crossentropy") == "dual-ascent"
+    assert solver_of(X, Y, C=10) == "lbfgs"
+    assert solver_of(X, Y[:, :9], C=0.1) != "dual-ascent"
+    assert solver_of(X, Y.argmax(axis=1), C=0.1) != "dual-ascent"
+    assert solver_of(X.toarray(), Y, C=0.1) != "dual-ascent"
+    assert solver_of(X, Y, C=0.1, solver="newton-cg") == "newton-cg"
 
 
 def test_goes_on_by_lbfgs(rng, stays_sparse, monkeypatch):
@@ -298,6 +323,22 @@ def test_warm_start_and_threads(rng, stays_sparse):
         one = SoftmaxClassifier(tol=1e-6).fit(X, Y)
     two = SoftmaxClassifier(tol=1e-6).fit(X, Y)
     np.testing.assert_array_equal(one.coef_, two.coef_)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_tolerance(rng, stays_sparse):
+    """Sweeps end where nothing rises any more, without a word."""
+    X, Y = texts(rng)
+    clf = SoftmaxClassifier(tol=0).fit(X, Y)
+    assert clf.optimality_gap_ < 1e-13
+    assert clf.n_iter_[0] < 100
+
+
+def test_no_entries(rng, stays_sparse):
+    _, Y = texts(rng)
+    clf = SoftmaxClassifier().fit(sparse.csr_array((len(Y), 10)), Y)
+    assert not clf.coef_.any()
+    np.testing.assert_allclose(clf.predict_proba(sparse.csr_array((1, 10)))[0], Y.mean(axis=0))
 
 
 def test_float32(rng, stays_sparse):

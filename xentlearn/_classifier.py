@@ -68,8 +68,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         multi-label y; see ``pos_weight`` of ``BinaryCrossentropy``.
     solver : {"auto", "lbfgs", "newton-cg", "newton-cholesky", "adam", "sgd"}, default="auto"
         "auto" takes what was found fastest: "newton-cholesky" where the Hessian costs next to
-        nothing (some hundred coefficients); for binary outputs over sparse X, four or more, sweeps
-        over the rows of the dual problem (``solver_`` is then "dual-ascent"); else "lbfgs". All
+        nothing (some hundred coefficients); for ten or more rare labels over sparse X sweeps over
+        the rows of the dual problem (``solver_`` is then "dual-ascent"); else "lbfgs". All
         named ones are preconditioned and do not mind unscaled features. "newton-cholesky" takes at
         most 6,000 coefficients in all (counted in the space of the rows, where there are more
         features than rows). "adam" and "sgd" go batch by batch; their steps are taken in units in
@@ -143,7 +143,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     loss_ : loss setting
         The loss that was minimised.
     solver_ : str
-        The solver that was used; one of ``solver``, or "dual-ascent".
+        The solver that was used; one of ``solver``, or "dual-ascent". Of many labels over sparse X,
+        which are fitted in groups, that of the last group.
     objective_ : float
         The objective above, at the stored coefficients.
     optimality_gap_ : float

@@ -24,7 +24,7 @@ SWEEPS = 12  # at most in an iteration
 LEAST_SWEEPS = 2  # before their rate is known
 LEAST_RATE, MOST_RATE = 0.02, 0.98  # of convergence that is believed
 SAFETY = 0.3  # share of the gap wanted that is aimed at
-MOST_SWEEPS = 60  # in all: L-BFGS takes less time than more of them
+MOST_SWEEPS = 30  # in all: L-BFGS takes less time than more of them
 
 
 def dual_ascent(objective, start, *, tol, max_iter, polish=False, callback=None, resume=None):
@@ -114,7 +114,7 @@ class _Ascent:
         gaps = point.by_lot(gaps)
         self.factor *= np.clip(gaps / np.maximum(self.left, np.finfo(float).tiny), 1.0, 10.0)
         self.left = gaps
-        self.needed = _sweeps_needed(rises[: n_done + 1], gaps / wanted)
+        self.needed = _sweeps_needed(rises[: n_done + 1], gaps, wanted)
         result = self.result
         self.least = max(self.least, value - gaps.sum())
         result.n_iter += 1
@@ -156,19 +156,21 @@ class _Ascent:
             values[before + 1 :] = new
 
 
-def _sweeps_needed(rises, excess):
-    """How many more sweeps divide the gaps of lots by their ``excess``, at the rate of these.
+def _sweeps_needed(rises, gaps, wanted):
+    """How many more sweeps take the gap of every lot to ``wanted``, at the rate of these.
 
     Parameters
     ----------
     rises : ndarray of shape (n_sweeps, n_lots)
         Nan where a lot took no part.
-    excess : ndarray of shape (n_lots,)
+    gaps : ndarray of shape (n_lots,)
+    wanted : float
     """
     most = 0.0
-    for of_lot, wanted in zip(rises.T, excess, strict=True):
-        of_lot = of_lot[~np.isnan(of_lot)][LEAST_SWEEPS - 1 :]
-        if wanted > 1 and len(of_lot) > 1:
-            decay = np.log(of_lot[0] / of_lot[-1]) / (len(of_lot) - 1)
-            most = max(most, np.log(wanted) / decay if decay > 0 else np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):  # where nothing rises any more
+        for of_lot, excess in zip(rises.T, gaps / wanted, strict=True):
+            of_lot = of_lot[~np.isnan(of_lot)][LEAST_SWEEPS - 1 :]
+            if excess > 1 and len(of_lot) > 1:
+                decay = np.log(of_lot[0] / of_lot[-1]) / (len(of_lot) - 1)
+                most = max(most, np.log(excess) / decay if decay > 0 else np.inf)
     return most
