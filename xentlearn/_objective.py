@@ -152,9 +152,14 @@ class LinearObjective:
         return matrix.ravel()
 
     def unpack(self, vector):
-        """(coef (n_outputs, n_features), intercept (n_outputs,)) of a vector."""
+        """(coef (n_outputs, n_features), intercept (n_outputs,)) of a vector, copied."""
+        coef, intercept = self.look_into(vector)
+        return coef.copy(), intercept
+
+    def look_into(self, vector):
+        """As ``unpack``, but coef is a view of the vector."""
         coef, intercept = self._packed(vector)
-        return coef.T.copy(), intercept.copy()
+        return coef.T, intercept
 
     def _at(self, vector):
         """(W^T, what is added to the logits) at a vector."""
@@ -188,7 +193,9 @@ class LinearObjective:
         gradient, penalty = self._centred(coef_gradient, intercept_gradient, coef)
         if self._first_evaluation:  # mostly of the start, whose gradient certificates will ask for
             self._first_evaluation = False
-            if self.certifiable and np.array_equal(vector, self.start()):
+            n_coef = self.n_features * self.n_outputs  # all 0 there
+            at_start = np.array_equal(vector[n_coef:], self.start()[n_coef:])
+            if self.certifiable and at_start and not coef.any():
                 self._start_gradient = gradient
         return float(loss / self.total_weight + penalty), gradient.ravel()
 

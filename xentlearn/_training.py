@@ -277,7 +277,7 @@ class _Run:
 
     def _place(self, group, objective, vector):
         """Put a solver's vector among the coefficients."""
-        coef, intercept = self.data.from_fit(*objective.unpack(vector))
+        coef, intercept = self.data.from_fit(*objective.look_into(vector))
         if not self.parameters["fit_intercept"]:
             intercept = np.zeros(len(group))
         elif self.y.loss.shift_invariant:
