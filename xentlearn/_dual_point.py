@@ -92,7 +92,7 @@ class DualPoint:
         Returns
         -------
         ndarray of shape (len(lots),)
-            What the dual's value has risen by, about, and half of what it may rise by with c.
+            What the dual's value has risen by, about, and what the better c is expected to add.
         """
         nothing = np.zeros_like(self.shift)
         gain, curvature = self._run("sweep", rows, lots, nothing, nothing, n_threads)[:2]

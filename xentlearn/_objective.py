@@ -354,10 +354,7 @@ class LinearObjective:
         )
 
     def dual_sweep(self, point, lots):
-        """Sweep over all rows for some lots of outputs; what the value may still fall by there.
-
-        What it fell by in the sweep before, rather: sweeps gain less and less.
-        """
+        """Sweep over all rows for some lots of outputs; about what each lot's dual has risen by."""
         rise = point.sweep(self.rows.dual_rows(self.mean), lots, self.fit_intercept, self.n_threads)
         return rise / self.total_weight
 

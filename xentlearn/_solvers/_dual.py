@@ -31,7 +31,7 @@ def dual_ascent(objective, start, *, tol, max_iter, polish=False, callback=None,
     """Minimise an objective; parameters and result as in ``lbfgs``.
 
     An iteration is as many sweeps as should reach ``tol``, at most SWEEPS, and a look at how far
-    the minimum is: at the least gap, certified, not by an estimate. ``polish`` is of no use.
+    the minimum is, which is certified, not estimated. ``polish`` is of no use.
     """
     require(objective, "dual-ascent", REQUIRES)
     ascent = _Ascent(objective, start) if resume is None else restored(resume, objective)
