@@ -9,6 +9,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 
 import numpy as np
+from sklearn.utils.extmath import row_norms
 
 from ._loss import target_number
 
@@ -76,7 +77,6 @@ cdef class DualRows:
 
     cdef xent_dual_rows rows
     cdef object kept        # the arrays that are pointed to
-    cdef readonly tuple shape
 
     def __init__(self, X, mean):
         cdef:
@@ -85,13 +85,9 @@ cdef class DualRows:
             const int64_t[::1] indptr = np.ascontiguousarray(X.indptr, dtype=np.int64)
             const double[::1] along = np.ascontiguousarray(X @ mean, dtype=np.float64)
             double mean_square = mean @ mean
-            double[::1] square = mean_square - 2.0 * np.asarray(along)
-            Py_ssize_t i, j
-        for i in range(along.shape[0]):
-            for j in range(indptr[i], indptr[i + 1]):
-                square[i] += data[j] * data[j]
-            square[i] = max(square[i], 0.0)  # but for rounding it is
-        self.shape = X.shape
+            # at least 0, but for rounding
+            const double[::1] square = np.maximum(
+                row_norms(X, squared=True) - 2.0 * np.asarray(along) + mean_square, 0.0)
         self.kept = data, indices, indptr, along, square
         self.rows = xent_dual_rows(
             along.shape[0], NULL, NULL, &indptr[0], NULL, NULL, mean_square)

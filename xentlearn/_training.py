@@ -290,16 +290,16 @@ class _Run:
         self._place(group, objective, result.vector)
         if self.stopping is not None and self.stopping.best is not None:
             coef[group], intercept[group] = self.stopping.best
-        value, gap = result.objective, np.inf
+        value = bound = result.objective
         if result.bound < np.inf and coef.dtype == np.float64:  # stored as it is
-            gap = result.bound / (value - result.bound) if result.bound < value else np.inf
+            bound = min(result.bound, value)
         elif not isinstance(result.stopped_by, Exception):  # else the data may be at fault
             stored = coef[group].astype(np.float64), intercept[group].astype(np.float64)
             try:
                 value, gap = objective.optimality_gap(objective.pack(*self.data.to_fit(*stored)))
+                bound = value if gap == np.inf else gap * value / (1.0 + gap)
             except Exception as error:
                 result.stopped_by = error
-        bound = value if gap == np.inf else gap * value / (1.0 + gap)
         separable = self.parameters["C"] == np.inf and result.objective < objective.value_scale
         self.groups.append(Group(result, value, bound, separable))
         training.moments = self.data.moments(objective.moments)
