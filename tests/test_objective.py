@@ -15,6 +15,7 @@ from xentlearn._preconditioner import (
     LEAST_ROWS,
     MOST_FEATURES,
     BlocksAt,
+    FollowingPreconditioner,
     Preconditioner,
     covariance,
     weighted_moments,
@@ -428,6 +429,8 @@ def test_covariance_of_a_subset(rng):
 
 # --- Preconditioner -------------------------------------------------------------------------------
 
+FOLLOWED = "xentlearn._preconditioner.FOLLOWED_PREDICTIONS"
+
 
 def difficult_X(rng, n=200, dtype=np.float64):
     """Columns from 1e-5 to 1e5, some constant, zero, duplicated or offset."""
@@ -456,12 +459,17 @@ def objective_of_difficult_X(name, dtype, container, fit_intercept, C, rng):
 @pytest.mark.parametrize("name", ["softmax", "binary"])
 @pytest.mark.parametrize("C", [np.inf, 1.0, 1e-6])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("followed", [False, True])
 @each_container
 @each_intercept
 def test_precondition_is_linear_symmetric_and_positive(
-    name, C, dtype, container, fit_intercept, rng
+    name, C, dtype, followed, container, fit_intercept, rng, monkeypatch
 ):
+    monkeypatch.setattr(FOLLOWED, 0 if followed else np.inf)
     objective = objective_of_difficult_X(name, dtype, container, fit_intercept, C, rng)
+    if followed:
+        scale = np.sqrt(dense_preconditioner(objective).diagonal())
+        objective.follow_curvature(0.1 * scale * rng.normal(size=objective.size))
     matrix = dense_preconditioner(objective)
     assert np.isfinite(matrix).all()
     diagonal = matrix.diagonal()
@@ -484,22 +492,89 @@ def test_precondition_is_linear_symmetric_and_positive(
         np.testing.assert_array_equal(objective.precondition(-4 * g), -4 * product)
 
 
+def assert_inverts(objective, curvatures, X, weight, rng):
+    """Output k gets the inverse of curvature_k * covariance + penalty."""
+    gradient = rng.normal(size=objective.shape)
+    got = objective.precondition(gradient.ravel()).reshape(gradient.shape)
+    centred = X - (weight @ X / weight.sum() if objective.fit_intercept else 0)
+    covariance = (centred.T * weight) @ centred / weight.sum()
+    for k, curvature in enumerate(curvatures):
+        hessian = curvature * covariance + objective.l2_reg * np.eye(N_FEATURES)
+        want = np.linalg.solve(hessian, gradient[:N_FEATURES, k])
+        np.testing.assert_allclose(got[:N_FEATURES, k], want)
+    if objective.fit_intercept:
+        np.testing.assert_allclose(got[-1], gradient[-1] / curvatures)
+
+
 @pytest.mark.parametrize("C", [np.inf, 10.0])
+@pytest.mark.parametrize("followed", [False, True])
 @each_intercept
-def test_precondition_inverts_curvature_times_covariance(C, fit_intercept, rng):
+def test_precondition_inverts_curvature_times_covariance(
+    C, followed, fit_intercept, rng, monkeypatch
+):
+    monkeypatch.setattr(FOLLOWED, 0 if followed else np.inf)
     case = make_case("softmax, weights and smoothing", rng)
     objective = case.objective(C=C, fit_intercept=fit_intercept)
     weight = case.sample_weight / case.sample_weight.sum()
     share = weight @ ((1 - case.smoothing) * case.targets + case.smoothing / N_OUTPUTS)
-    curvature = np.mean(share * (1 - share))
-    centred = case.X - (weight @ case.X if fit_intercept else 0)
-    hessian = curvature * (centred.T * weight) @ centred
-    hessian += np.eye(N_FEATURES) / (C * case.sample_weight.sum())
-    gradient = rng.normal(size=(N_FEATURES + fit_intercept, N_OUTPUTS))
-    got = objective.precondition(gradient.ravel()).reshape(gradient.shape)
-    np.testing.assert_allclose(got[:N_FEATURES], np.linalg.solve(hessian, gradient[:N_FEATURES]))
-    if fit_intercept:
-        np.testing.assert_allclose(got[-1], gradient[-1] / curvature)
+    curvatures = share * (1 - share)
+    if not followed:
+        curvatures[:] = curvatures.mean()
+    assert_inverts(objective, curvatures, case.X, weight, rng)
+    objective.follow_curvature(rng.normal(size=objective.size))
+    if not followed:
+        assert_inverts(objective, curvatures, case.X, weight, rng)
+
+
+@each_container
+@each_case
+def test_follow_curvature(name, container, rng, monkeypatch):
+    """The curvatures are the means of the loss's own second derivatives in the logits."""
+    monkeypatch.setattr(FOLLOWED, 0)
+    monkeypatch.setattr("xentlearn._objective.FEW_SEEN", 0)
+    case = make_case(name, rng)
+    objective = case.objective(X=contained(case.X, container), C=10.0)
+    if objective.n_outputs == 1:
+        assert not isinstance(objective.preconditioner, FollowingPreconditioner)
+        return
+    vector = 0.3 * rng.normal(size=objective.size)
+    objective.follow_curvature(vector)
+    # second derivatives in the intercepts: those in the logits, summed over the rows
+    units = np.eye(objective.size)[-objective.n_outputs :]
+    curvatures = [objective.hessian_product(vector, unit) @ unit for unit in units]
+    assert_inverts(objective, curvatures, case.X, objective.rows.weight, rng)
+
+
+def test_follow_curvature_from_some_rows(rng, monkeypatch):
+    """A weight of 2 is like the row twice; outputs that few rows show go the way of the others."""
+    monkeypatch.setattr(FOLLOWED, 0)
+    monkeypatch.setattr("xentlearn._rows.FEW_ROWS", 2000)
+    monkeypatch.setattr("xentlearn._objective.FEW_ROWS", 2000)
+    n = 10_000
+    X, y = rng.normal(size=(n, N_FEATURES)), rng.integers(3, size=n)
+    y[y == 2] = rng.integers(2, size=np.sum(y == 2))
+    y[17] = 2  # one row, which may not be among those that are looked at
+    weight = rng.integers(1, 3, n).astype(float)
+
+    def followed(X, y, weight):
+        case = Case(X, y, "auto", np.zeros((len(y), 3)), sample_weight=weight)
+        objective = case.objective(C=1.0)
+        vector = np.zeros(objective.shape)
+        vector[0] = [3, -3, 0]
+        vector[-1] = [0, 0, -30]
+        objective.follow_curvature(vector.ravel())
+        return objective.preconditioner.curvatures, objective._curvatures_at_shares(), vector
+
+    got, at_shares, vector = followed(X, y, weight)
+    logits = X @ vector[:-1] + vector[-1]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    want = np.average(p * (1 - p), axis=0, weights=weight)
+    np.testing.assert_allclose(got[:2], want[:2], rtol=0.1)
+    left = want[:2].sum() / at_shares[:2].sum()
+    np.testing.assert_allclose(got[2], left * at_shares[2], rtol=0.2)
+    repeated = np.repeat(np.arange(n), weight.astype(int))
+    again, _, _ = followed(X[repeated], y[repeated], np.ones(len(repeated)))
+    np.testing.assert_allclose(again, got, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["binary, weights and pos_weight", "multilabel, missing"])
@@ -598,6 +673,12 @@ def test_wide_X_gets_the_diagonal(rng):
     np.testing.assert_allclose(preconditioner.apply(gradient, True), want)
     got = preconditioner.apply(gradient[:-1], False)
     np.testing.assert_allclose(got, want[:-1])
+    curvatures = np.array([0.2, 0.003])
+    following = FollowingPreconditioner(X, np.ones(n), mean, variance, curvatures[::-1], 0.1)
+    following.follow(curvatures)
+    want = gradient / np.vstack([np.outer(variance, curvatures) + 0.1, curvatures])
+    np.testing.assert_allclose(following.apply(gradient, True), want)
+    np.testing.assert_allclose(following.apply(gradient[:-1], False), want[:-1])
 
 
 # --- Optimality gap -------------------------------------------------------------------------------
@@ -686,6 +767,7 @@ def test_optimality_gap_takes_the_step_from_some_rows(rng, monkeypatch):
     vector[-3:] += [1e-3, 0, -1e-3]
     _, whole = case.objective().optimality_gap(vector)
     monkeypatch.setattr("xentlearn._rows.STEP_WORK", len(case.X) * 9 / 4)  # every fourth
+    monkeypatch.setattr("xentlearn._rows.STEP_PASSES", 0)
     _, part = case.objective().optimality_gap(vector)
     monkeypatch.setattr("xentlearn._objective.MOST_COUPLED", 1)
     _, none = case.objective().optimality_gap(vector)

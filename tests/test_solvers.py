@@ -625,6 +625,17 @@ def test_line_search_comes_back_from_outside(outside, solver):
     assert np.isfinite(result.history["objective"]).all()
 
 
+@pytest.mark.parametrize(("value", "first"), [(1.0, 0.02), (49.0, 0.98), (80.0, 1.0), (-1.0, 1.0)])
+def test_no_step_is_tried_to_where_a_quadratic_would_be_negative(value, first):
+    class Plane(Objective):
+        def compute(self, vector):
+            return value - 100.0 * vector[0], np.array([-100.0])
+
+    objective = Plane(1)
+    line_search(objective, np.zeros(1), value, -100.0, np.ones(1))
+    np.testing.assert_allclose(objective.points[0], [first])
+
+
 @only_lbfgs
 def test_overflow_far_away(solver):
     """A preconditioner that is far too large: the first steps give inf."""
@@ -632,7 +643,7 @@ def test_overflow_far_away(solver):
     class Steep(Objective):
         def compute(self, vector):
             with np.errstate(over="ignore", invalid="ignore"):
-                return np.cosh(vector).sum(), np.sinh(vector)
+                return np.cosh(vector).sum() - 10.0, np.sinh(vector)  # above 0 steps are shorter
 
         def precondition(self, gradient):
             return 1e5 * gradient

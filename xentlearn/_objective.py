@@ -17,19 +17,23 @@ from ._preconditioner import (
     LEAST_CURVATURE,
     MOST_HESSIAN_ROWS,
     BlocksAt,
+    FollowingPreconditioner,
     HessianAt,
     Preconditioner,
     blocks_fit,
     cholesky_factor,
+    follows,
     hessian_work,
     leverages,
     solve,
 )
+from ._rows import FEW_ROWS
 
 # Strengths of the path to a hard minimum, times the sum of the weights, and their ratio.
 PATH_BEGIN = 0.03
 PATH_STEP = 0.1
 MOST_PATH = 5
+FEW_SEEN = 5  # rows' worth of p (1 - p): of what fewer show little is believed
 PART_NUMBERS = 32_768  # of a vector at a time: 256 KB
 TINY_GAP = 1e-9  # relative: below it a certificate is good enough as it is
 ENOUGH = 4  # times the bound without an intercept: so tight a certificate is not made again
@@ -123,23 +127,19 @@ class LinearObjective:
     @functools.cached_property
     def preconditioner(self):
         """Made when a solver asks for it: newton-cholesky never does."""
-        return Preconditioner(
-            self.rows.sample.X,
-            self.rows.sample.weight,
-            self.mean,
-            self._variance,
-            self._typical_curvature(),
-            self.l2_reg,
-            self.n_threads,
-        )
+        sample, curvatures = self.rows.sample, self._curvatures_at_shares()
+        of_features = sample.X, sample.weight, self.mean, self._variance
+        if follows(self.rows.n_rows, self.n_features, self.n_outputs):
+            return FollowingPreconditioner(*of_features, curvatures, self.l2_reg, self.n_threads)
+        return Preconditioner(*of_features, curvatures.mean(), self.l2_reg, self.n_threads)
 
-    def _typical_curvature(self):
-        """Mean of p (1 - p) over the outputs, were every row predicted by the class shares."""
+    def _curvatures_at_shares(self):
+        """Mean of p (1 - p) by output, were every row predicted by the class shares."""
         if self.mass.ndim == 2:
             total = self.mass.sum(axis=1)
-            return np.mean(self.mass.prod(axis=1) / np.maximum(total, np.finfo(float).tiny))
+            return self.mass.prod(axis=1) / np.maximum(total, np.finfo(float).tiny)
         share = self.mass / self.mass.sum()
-        return self.mass.sum() * np.mean(share * (1 - share))
+        return self.mass.sum() * share * (1 - share)
 
     # ---- One vector and its parts ------------------------------------------------------------
 
@@ -236,6 +236,22 @@ class LinearObjective:
         matrix = gradient.reshape(self.shape)
         return self.preconditioner.apply(matrix, self.fit_intercept, self.n_threads).ravel()
 
+    def follow_curvature(self, vector):
+        """Precondition by the mean curvatures of the outputs at ``vector``, where that pays.
+
+        From some rows: cheaper than a look at the value. Outputs of which these show next to
+        nothing are taken to have lost as much of their curvature as the others.
+        """
+        if not isinstance(self.preconditioner, FollowingPreconditioner):
+            return
+        known = self._curvatures_at_shares()
+        seen = self.rows.sample.mean_curvature(*self._at(vector), self.n_threads)
+        left = seen.sum() / known.sum()
+        n_rows = min(self.rows.sample.n_rows, FEW_ROWS)
+        with np.errstate(divide="ignore"):
+            unseen = FEW_SEEN / known
+        self.preconditioner.follow((n_rows * seen + FEW_SEEN * left) / (n_rows + unseen))
+
     def precondition_at(self, vector, thorough=False):
         """Use the Hessian at ``vector`` from now on, or its diagonal blocks if it is large.
 
@@ -323,7 +339,7 @@ class LinearObjective:
         if not (self._is_sparse and self.certifiable and self.mass.ndim == 2):
             return False
         square = self._variance.sum()  # of sparse X these are mean squares
-        pull = square * self._typical_curvature() / (self.rows.n_rows * self.l2_reg)
+        pull = square * self._curvatures_at_shares().mean() / (self.rows.n_rows * self.l2_reg)
         return (
             pull <= MOST_PULL
             and self.n_outputs >= FEWEST_ASCENDED

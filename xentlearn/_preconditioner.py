@@ -6,7 +6,8 @@ weighted covariance of X: the multiple is the mean of p_k (1 - p_k). Dividing by
     curvature * (X - mean)^T S (X - mean) / sum(S) + l2_reg I
 
 takes out what the features alone decide (scales, offsets, correlations). The diagonal serves where
-X is sparse or too wide for a matrix of n_features squared.
+X is too wide for a matrix of n_features squared. Curvatures of single outputs are followed where
+passes are long enough to pay for it.
 """
 
 import contextlib
@@ -37,6 +38,10 @@ DRAWN_OF_ROWS = 5
 SKETCH = 16  # random projections that leverages are estimated from
 SHARE = 0.02  # of an output's curvature that all rows get alike; 0.002 and 0.3 were slower
 MOST_LOGITS = 50_000_000  # of all rows together, for the curvature at a point
+# Predictions of rows, by the square of the features, from which an eigendecomposition pays.
+FOLLOWED_PREDICTIONS = 8
+FOLLOWED_NUMBERS = 65_536  # of a diagonal at a time
+LEAST_FOLLOWED = 1e-6  # of the mean curvature to begin with: no step need be longer
 BLOCK_NUMBERS = 100_000  # of X at a time
 BLOCK_ROWS = 2048  # of X at a time for a product with itself
 N_PARTS = 8  # of rows that are summed by several threads
@@ -307,6 +312,77 @@ class Preconditioner:
         if has_intercept:
             result[n_features] = gradient[n_features] / self.curvature
         return result
+
+
+def follows(n_samples, n_features, n_outputs):
+    """Whether curvatures of the outputs are followed: for one output its scale says it all."""
+    wide = n_features > MOST_FEATURES
+    return n_outputs > 1 and (wide or n_samples * n_outputs >= FOLLOWED_PREDICTIONS * n_features**2)
+
+
+class FollowingPreconditioner(Preconditioner):
+    """(c_k M + l2_reg I)^-1 for output k, 1 / c_k for its intercept, with c_k that may change.
+
+    The Hessian's diagonal blocks, as if all rows had the same curvature in an output. Classes that
+    are a thousand times as rare have a thousandth of it, and it falls as rows are predicted better:
+    with 500 unbalanced classes a fit takes 16 evaluations where one curvature for all takes 26.
+
+    With L L^T = c M + l2_reg I for the mean curvature c, and the eigendecomposition
+    L^-1 M L^-T = Q S Q^T,
+
+        c_k M + l2_reg I = L Q (I + (c_k - c) S) Q^T L^T,
+
+    so that another c_k takes a division. Where M is diagonal so is everything here.
+
+    Parameters
+    ----------
+    X, weight, mean, variance, l2_reg, n_threads
+        As in ``Preconditioner``.
+    curvatures : ndarray of shape (n_outputs,)
+        Of the outputs to begin with.
+    """
+
+    def __init__(self, X, weight, mean, variance, curvatures, l2_reg, n_threads=1):
+        super().__init__(X, weight, mean, variance, curvatures.mean(), l2_reg, n_threads)
+        if self.inverse_factor is None:
+            self.shares = variance * self.scale**2
+        else:
+            scaled = self.scale[:, np.newaxis] * self.covariance * self.scale
+            whitened = self.whiten(self.whiten(scaled).T)
+            self.shares, Q = np.linalg.eigh(whitened)
+            self.vectors = self.scale[:, np.newaxis] * self.whiten(Q, transposed=True)
+        # rounding may take it below 0, and c times it above 1
+        self.shares = np.clip(self.shares, 0.0, 1.0 / self.curvature)
+        self.follow(curvatures)
+
+    def follow(self, curvatures):
+        """Take other curvatures of the outputs, shape (n_outputs,)."""
+        self.curvatures = np.maximum(curvatures, LEAST_FOLLOWED * self.curvature)
+
+    def apply(self, gradient, has_intercept, n_threads=1):
+        """Times a gradient of shape (n_features [+ 1], n_outputs)."""
+        result = np.empty_like(gradient)
+        n_features = len(self.scale)
+        if self.inverse_factor is None:
+            width = max(1, FOLLOWED_NUMBERS // gradient.shape[1])
+            squares = self.scale**2
+
+            def divide(part):
+                np.multiply(gradient[part], squares[part, np.newaxis], out=result[part])
+                result[part] /= self._relative(part)
+
+            Parts(n_features, width, n_threads).each(divide)
+        else:
+            along = self.vectors.T @ gradient[:n_features]
+            along /= self._relative(slice(None))
+            np.matmul(self.vectors, along, out=result[:n_features])
+        if has_intercept:
+            result[n_features] = gradient[n_features] / self.curvatures
+        return result
+
+    def _relative(self, part):
+        """Eigenvalues in the metric of L L^T, (part of n_features, n_outputs)."""
+        return 1.0 + np.multiply.outer(self.shares[part], self.curvatures - self.curvature)
 
 
 def hessian_work(n_samples, n_rows, n_outputs, coupled):

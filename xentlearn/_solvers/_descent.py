@@ -200,9 +200,18 @@ class Descent:
             self.values[-1 - FLAT] - self.value <= FLAT * objective.rounding * scale
         )
         if flat and self.since_best >= FLAT and not schedule.relaxed:
-            _end_in_rounding(result, self.best)
+            self._end_in_rounding()
             return True
         return False
+
+    def _end_in_rounding(self):
+        """Return to the point with the smallest slope, if values do not tell it from this one."""
+        result, (_, value, _, _) = self.result, self.best
+        if value - self.value <= self.objective.rounding * self.scale:
+            result.vector, result.objective, result.gap, result.gradient_norm = self.best
+            result.history["objective"][-1] = result.objective
+            result.history["gap"][-1] = result.gap
+        result.converged, result.message = True, "rounding leaves nothing to gain"
 
     def _move(self, tol):
         """Whether there was a step to take."""
@@ -226,7 +235,7 @@ class Descent:
             return True
         if step is None:
             if -0.5 * self.slope <= max(tol, IN_ROUNDING * objective.rounding) * self.scale:
-                _end_in_rounding(result, self.best)
+                self._end_in_rounding()
             else:
                 result.message = "the line search found no decrease"
             return False
@@ -316,14 +325,6 @@ class _Schedule:
         return True
 
 
-def _end_in_rounding(result, best):
-    """Return to the point with the smallest slope: values no longer tell points apart."""
-    result.vector, result.objective, result.gap, result.gradient_norm = best
-    result.history["objective"][-1] = result.objective
-    result.history["gap"][-1] = result.gap
-    result.converged, result.message = True, "rounding leaves nothing to gain"
-
-
 def gap_by_progress(values, window=WINDOW, least_rate=LEAST_RATE, trusted=0.0):
     """What is still to come, if the decrease goes on as it did over the last two windows.
 
@@ -369,7 +370,8 @@ def line_search(objective, x, value, slope, direction):
     noise = objective.rounding * max(abs(value), objective.value_scale)
     low, high = 0.0, np.inf
     low_value, low_slope = value, slope
-    step = 1.0
+    # a quadratic through value and slope whose minimum is not below 0, as no loss is
+    step = min(1.0, -2 * value / slope) if value > 0 else 1.0
     for _ in range(MOST_TRIALS):
         point = step * direction
         point += x

@@ -122,6 +122,9 @@ class Pairs:
         """-H gradient, from H0 = scale * preconditioner."""
         precondition, order = self.objective.precondition, self._order()
         n = len(order)
+        anew = self.scale is None or self.n_added % RESCALE == 1
+        if anew and hasattr(self.objective, "follow_curvature"):
+            self.objective.follow_curvature(point)
         if n == 0:
             direction = precondition(gradient)
             return np.negative(direction, out=direction)
@@ -131,7 +134,7 @@ class Pairs:
 
         alpha = solve_upper(R, self._times(s, gradient)[order])[0]
         r = precondition(self._minus(gradient, _ordered(alpha, order), y))
-        if self.scale is None or self.n_added % RESCALE == 0:
+        if anew:
             change = y[newest].astype(np.float64)
             self.scale = curvature[-1] / (change @ precondition(change))
         right = curvature * alpha - self.scale * self._times(y, r)[order]

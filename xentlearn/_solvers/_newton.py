@@ -98,6 +98,8 @@ class ConjugateGradients:
     def direction(self, point, gradient):
         """An approximate solution of H direction = -gradient."""
         precondition, product = self.objective.precondition, self.objective.hessian_product
+        if hasattr(self.objective, "follow_curvature"):
+            self.objective.follow_curvature(point)
         residual = -gradient
         preconditioned = precondition(residual)
         conjugate, size = preconditioned.copy(), residual @ preconditioned
