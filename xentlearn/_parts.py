@@ -5,8 +5,12 @@ threads. What is called for a part should spend its time in NumPy, which lets ot
 """
 
 import functools
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
+
+
+TURNS = 4  # of a thread: handing a part over takes 25 microseconds, of 80 parts 2 ms
 
 
 @functools.cache
@@ -30,19 +34,23 @@ class Parts:
     """
 
     def __init__(self, size, width, n_threads):
-        self._made_of = size, width, n_threads
         self.slices = [slice(at, min(at + width, size)) for at in range(0, size, width)]
-        n_threads = min(n_threads, len(self.slices))
-        self._map = _pool(n_threads).map if n_threads > 1 else map
+        self._n_threads = min(n_threads, len(self.slices))
 
-    def __reduce__(self):
-        return Parts, self._made_of  # threads do not travel
+    def _map(self, function):
+        """``function`` of every part, in their order."""
+        if self._n_threads <= 1:
+            return map(function, self.slices)
+        n_abreast = -(-len(self.slices) // (TURNS * self._n_threads))
+        turns = [self.slices[i : i + n_abreast] for i in range(0, len(self.slices), n_abreast)]
+        results = _pool(self._n_threads).map(lambda turn: [*map(function, turn)], turns)
+        return itertools.chain.from_iterable(results)
 
     def each(self, function):
         """Call ``function(part)`` for every part."""
-        for _ in self._map(function, self.slices):
+        for _ in self._map(function):
             pass
 
     def sum(self, function, start=0):
         """``start`` plus the sum of ``function(part)``, in the order of the parts."""
-        return sum(self._map(function, self.slices), start)
+        return sum(self._map(function), start)
