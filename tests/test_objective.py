@@ -15,7 +15,6 @@ from xentlearn._preconditioner import (
     LEAST_ROWS,
     MOST_FEATURES,
     BlocksAt,
-    FollowingPreconditioner,
     Preconditioner,
     covariance,
     weighted_moments,
@@ -429,8 +428,6 @@ def test_covariance_of_a_subset(rng):
 
 # --- Preconditioner -------------------------------------------------------------------------------
 
-FOLLOWED = "xentlearn._preconditioner.FOLLOWED_PREDICTIONS"
-
 
 def difficult_X(rng, n=200, dtype=np.float64):
     """Columns from 1e-5 to 1e5, some constant, zero, duplicated or offset."""
@@ -463,9 +460,8 @@ def objective_of_difficult_X(name, dtype, container, fit_intercept, C, rng):
 @each_container
 @each_intercept
 def test_precondition_is_linear_symmetric_and_positive(
-    name, C, dtype, followed, container, fit_intercept, rng, monkeypatch
+    name, C, dtype, followed, container, fit_intercept, rng
 ):
-    monkeypatch.setattr(FOLLOWED, 0 if followed else np.inf)
     objective = objective_of_difficult_X(name, dtype, container, fit_intercept, C, rng)
     if followed:
         scale = np.sqrt(dense_preconditioner(objective).diagonal())
@@ -493,63 +489,100 @@ def test_precondition_is_linear_symmetric_and_positive(
 
 
 def assert_inverts(objective, curvatures, X, weight, rng):
-    """Output k gets the inverse of curvature_k * covariance + penalty."""
+    """Output k gets the inverse of L (I + (c_k - c) diag S) L^T, as its class says.
+
+    With the mean c that the class shares give, L L^T = c M + l2_reg I, and S = L^-1 M L^-T. Without
+    a penalty, or if M is diagonal, that is c_k M + l2_reg I itself.
+    """
     gradient = rng.normal(size=objective.shape)
     got = objective.precondition(gradient.ravel()).reshape(gradient.shape)
     centred = X - (weight @ X / weight.sum() if objective.fit_intercept else 0)
     covariance = (centred.T * weight) @ centred / weight.sum()
+    c, penalty = objective._curvatures_at_shares().mean(), objective.l2_reg * np.eye(X.shape[1])
+    L = np.linalg.cholesky(c * covariance + penalty)
+    S = np.linalg.solve(L, np.linalg.solve(L, covariance).T)
+    want, mean = np.empty_like(gradient), np.zeros(len(gradient))
+    if objective.mass.ndim == 1:  # common changes of all logits by themselves
+        mean = gradient.mean(axis=1)
     for k, curvature in enumerate(curvatures):
-        hessian = curvature * covariance + objective.l2_reg * np.eye(N_FEATURES)
-        want = np.linalg.solve(hessian, gradient[:N_FEATURES, k])
-        np.testing.assert_allclose(got[:N_FEATURES, k], want)
-    if objective.fit_intercept:
-        np.testing.assert_allclose(got[-1], gradient[-1] / curvatures)
+        matrix = (L * (1 + (curvature - c) * S.diagonal())) @ L.T
+        if not penalty.any():
+            np.testing.assert_allclose(matrix, curvature * covariance)
+        of_k = gradient[:, k] - mean
+        want[: X.shape[1], k] = np.linalg.solve(matrix, of_k[: X.shape[1]])
+        want[X.shape[1] :, k] = of_k[X.shape[1] :] / curvature
+    if objective.mass.ndim == 1:
+        want -= want.mean(axis=1, keepdims=True)
+        want[: X.shape[1]] += np.linalg.solve(L @ L.T, mean[: X.shape[1]])[:, np.newaxis]
+        want[X.shape[1] :] += mean[X.shape[1] :, np.newaxis] / c
+    np.testing.assert_allclose(got, want)
 
 
 @pytest.mark.parametrize("C", [np.inf, 10.0])
-@pytest.mark.parametrize("followed", [False, True])
 @each_intercept
-def test_precondition_inverts_curvature_times_covariance(
-    C, followed, fit_intercept, rng, monkeypatch
-):
-    monkeypatch.setattr(FOLLOWED, 0 if followed else np.inf)
+def test_precondition_inverts_curvature_times_covariance(C, fit_intercept, rng):
     case = make_case("softmax, weights and smoothing", rng)
     objective = case.objective(C=C, fit_intercept=fit_intercept)
     weight = case.sample_weight / case.sample_weight.sum()
     share = weight @ ((1 - case.smoothing) * case.targets + case.smoothing / N_OUTPUTS)
-    curvatures = share * (1 - share)
-    if not followed:
-        curvatures[:] = curvatures.mean()
-    assert_inverts(objective, curvatures, case.X, weight, rng)
-    objective.follow_curvature(rng.normal(size=objective.size))
-    if not followed:
-        assert_inverts(objective, curvatures, case.X, weight, rng)
+    assert_inverts(objective, share * (1 - share), case.X, weight, rng)
 
 
+@pytest.mark.parametrize("C", [np.inf, 10.0])
 @each_container
 @each_case
-def test_follow_curvature(name, container, rng, monkeypatch):
+def test_follow_curvature(name, container, C, rng, monkeypatch):
     """The curvatures are the means of the loss's own second derivatives in the logits."""
-    monkeypatch.setattr(FOLLOWED, 0)
     monkeypatch.setattr("xentlearn._objective.FEW_SEEN", 0)
     case = make_case(name, rng)
-    objective = case.objective(X=contained(case.X, container), C=10.0)
-    if objective.n_outputs == 1:
-        assert not isinstance(objective.preconditioner, FollowingPreconditioner)
-        return
+    objective = case.objective(X=contained(case.X, container), C=C)
     vector = 0.3 * rng.normal(size=objective.size)
     objective.follow_curvature(vector)
-    # second derivatives in the intercepts: those in the logits, summed over the rows
-    units = np.eye(objective.size)[-objective.n_outputs :]
-    curvatures = [objective.hessian_product(vector, unit) @ unit for unit in units]
+    if objective.n_outputs == 1:  # a change of its scale is the solver's
+        curvatures = objective._curvatures_at_shares()
+    else:  # second derivatives in the intercepts: those in the logits, summed over the rows
+        units = np.eye(objective.size)[-objective.n_outputs :]
+        curvatures = [objective.hessian_product(vector, unit) @ unit for unit in units]
     assert_inverts(objective, curvatures, case.X, objective.rows.weight, rng)
 
 
-def test_follow_curvature_from_some_rows(rng, monkeypatch):
+@pytest.mark.parametrize("name", ["softmax", "soft, weights and smoothing", "one-vs-rest"])
+@pytest.mark.parametrize("blocks", [False, True])
+def test_precondition_brings_nothing_common_into_a_softmax(name, blocks, rng, monkeypatch):
+    objective = make_case(name, rng).objective()
+    vector = 0.5 * rng.normal(size=objective.size)
+    if blocks:
+        monkeypatch.setattr("xentlearn._objective.HESSIAN_WORK", 0)
+        objective.precondition_at(vector)
+        assert isinstance(objective.preconditioner, BlocksAt)
+    else:
+        objective.follow_curvature(vector)
+    gradient = rng.normal(size=objective.shape)
+    gradient -= gradient.mean(axis=1, keepdims=True)
+    got = objective.precondition(gradient.ravel()).reshape(objective.shape)
+    common = np.abs(got.sum(axis=1)) / np.abs(got).sum(axis=1)
+    if name == "one-vs-rest":  # there it is no different from other changes
+        assert (common > 1e-3).all()
+    else:
+        assert (common < 1e-12).all()
+    matrix = dense_preconditioner(objective)
+    scale = np.sqrt(matrix.diagonal())
+    unit = matrix / np.outer(scale, scale)
+    np.testing.assert_allclose(unit, unit.T, rtol=0, atol=1e-12)
+    assert np.linalg.eigvalsh(unit).min() > 1e-3
+
+
+def test_follow_curvature_keeps_the_hessian_of_a_point(rng):
+    objective = make_case("softmax", rng).objective()
+    vector, gradient = rng.normal(size=(2, objective.size))
+    objective.precondition_at(vector)
+    want = objective.precondition(gradient)
+    objective.follow_curvature(2 * vector)
+    np.testing.assert_array_equal(objective.precondition(gradient), want)
+
+
+def test_follow_curvature_from_some_rows(rng):
     """A weight of 2 is like the row twice; outputs that few rows show go the way of the others."""
-    monkeypatch.setattr(FOLLOWED, 0)
-    monkeypatch.setattr("xentlearn._rows.FEW_ROWS", 2000)
-    monkeypatch.setattr("xentlearn._objective.FEW_ROWS", 2000)
     n = 10_000
     X, y = rng.normal(size=(n, N_FEATURES)), rng.integers(3, size=n)
     y[y == 2] = rng.integers(2, size=np.sum(y == 2))
@@ -563,7 +596,8 @@ def test_follow_curvature_from_some_rows(rng, monkeypatch):
         vector[0] = [3, -3, 0]
         vector[-1] = [0, 0, -30]
         objective.follow_curvature(vector.ravel())
-        return objective.preconditioner.curvatures, objective._curvatures_at_shares(), vector
+        first = objective._curvatures_at_shares()
+        return 1 / objective.preconditioner.intercept_inverse[0], first, vector
 
     got, at_shares, vector = followed(X, y, weight)
     logits = X @ vector[:-1] + vector[-1]
@@ -667,18 +701,13 @@ def test_wide_X_gets_the_diagonal(rng):
     n, n_features = 20, MOST_FEATURES + 1
     X = rng.normal(size=(n, n_features))
     mean, variance = weighted_moments(X, np.ones(n))
-    preconditioner = Preconditioner(X, np.ones(n), mean, variance, 0.2, 0.1)
-    gradient = rng.normal(size=(n_features + 1, 2))
-    want = gradient / np.append(0.2 * variance + 0.1, 0.2)[:, np.newaxis]
-    np.testing.assert_allclose(preconditioner.apply(gradient, True), want)
-    got = preconditioner.apply(gradient[:-1], False)
-    np.testing.assert_allclose(got, want[:-1])
     curvatures = np.array([0.2, 0.003])
-    following = FollowingPreconditioner(X, np.ones(n), mean, variance, curvatures[::-1], 0.1)
-    following.follow(curvatures)
+    preconditioner = Preconditioner(X, np.ones(n), mean, variance, curvatures[::-1], 0.1)
+    preconditioner.follow(curvatures)
+    gradient = rng.normal(size=(n_features + 1, 2))
     want = gradient / np.vstack([np.outer(variance, curvatures) + 0.1, curvatures])
-    np.testing.assert_allclose(following.apply(gradient, True), want)
-    np.testing.assert_allclose(following.apply(gradient[:-1], False), want[:-1])
+    np.testing.assert_allclose(preconditioner.apply(gradient, True), want)
+    np.testing.assert_allclose(preconditioner.apply(gradient[:-1], False), want[:-1])
 
 
 # --- Optimality gap -------------------------------------------------------------------------------
@@ -966,7 +995,7 @@ def test_blocks_are_the_diagonal_of_the_hessian(dtype, rng):
     gradient = rng.normal(size=(n_features + 1, n_outputs))
     penalty = np.full(n_features, 0.1)
     everything = np.zeros((n_features, n_features))  # nothing of the covariance of all rows
-    got = BlocksAt(X, curvature, mean, penalty, np.ones(n), everything, 2).apply(gradient, True)
+    got = BlocksAt(X, curvature, mean, penalty, np.ones(n), everything).apply(gradient, True)
     Z = X.astype(np.float64) - mean
     for k in range(n_outputs):
         block = Z.T @ (curvature[:, k, np.newaxis] * Z) + 0.1 * np.eye(n_features)

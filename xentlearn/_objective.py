@@ -17,12 +17,10 @@ from ._preconditioner import (
     LEAST_CURVATURE,
     MOST_HESSIAN_ROWS,
     BlocksAt,
-    FollowingPreconditioner,
     HessianAt,
     Preconditioner,
     blocks_fit,
     cholesky_factor,
-    follows,
     hessian_work,
     leverages,
     solve,
@@ -127,11 +125,21 @@ class LinearObjective:
     @functools.cached_property
     def preconditioner(self):
         """Made when a solver asks for it: newton-cholesky never does."""
-        sample, curvatures = self.rows.sample, self._curvatures_at_shares()
-        of_features = sample.X, sample.weight, self.mean, self._variance
-        if follows(self.rows.n_rows, self.n_features, self.n_outputs):
-            return FollowingPreconditioner(*of_features, curvatures, self.l2_reg, self.n_threads)
-        return Preconditioner(*of_features, curvatures.mean(), self.l2_reg, self.n_threads)
+        return Preconditioner(
+            self.rows.sample.X,
+            self.rows.sample.weight,
+            self.mean,
+            self._variance,
+            self._curvatures_at_shares(),
+            self.l2_reg,
+            self._is_shift_invariant,
+            self.n_threads,
+        )
+
+    @property
+    def _is_shift_invariant(self):
+        """Whether the same change of all logits of a row changes no loss."""
+        return all(part.couples for _, part in self.target.parts)
 
     def _curvatures_at_shares(self):
         """Mean of p (1 - p) by output, were every row predicted by the class shares."""
@@ -237,12 +245,13 @@ class LinearObjective:
         return self.preconditioner.apply(matrix, self.fit_intercept, self.n_threads).ravel()
 
     def follow_curvature(self, vector):
-        """Precondition by the mean curvatures of the outputs at ``vector``, where that pays.
+        """Precondition by the mean curvatures of the outputs at ``vector``.
 
-        From some rows: cheaper than a look at the value. Outputs of which these show next to
-        nothing are taken to have lost as much of their curvature as the others.
+        From some rows. Outputs of which these show next to nothing are taken to have lost as much
+        of their curvature as the others. Nothing changes for a single output, whose scale solvers
+        find themselves, nor once there is the Hessian of a point.
         """
-        if not isinstance(self.preconditioner, FollowingPreconditioner):
+        if self.n_outputs == 1 or not isinstance(self.preconditioner, Preconditioner):
             return
         known = self._curvatures_at_shares()
         seen = self.rows.sample.mean_curvature(*self._at(vector), self.n_threads)
@@ -284,6 +293,7 @@ class LinearObjective:
                     self.l2_reg + self.extra[:, 0],
                     self._leverage,
                     self._covariance,
+                    self._is_shift_invariant,
                     self.n_threads,
                 )
         return whole
@@ -312,7 +322,7 @@ class LinearObjective:
                 matrix,
                 self.n_outputs,
                 self.l2_reg + self.extra[:, 0],
-                all(part.couples for _, part in self.target.parts),
+                self._is_shift_invariant,
             )
 
     # ---- Batch by batch ----------------------------------------------------------------------

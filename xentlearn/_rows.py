@@ -32,7 +32,7 @@ SMALL_WORK = 4_000_000
 STEP_WORK, STEP_PASSES = 2e9, 1
 STEP_NUMBERS = 1_000_000
 MOST_CURVATURE = 0.25  # of a row's loss in a logit
-FEW_ROWS = 5_000  # that mean curvatures of outputs are estimated from
+FEW_ROWS = 1_500  # that mean curvatures of outputs are estimated from
 CONSTANT = 8  # roundings of its mean: a spread of no more is that of a constant feature
 # Of the rows that stand for all of them where those are in shards: numbers (128 MB in float32) and
 # rows. MNIST, from 30,000 of its 60,000 rows, takes as many iterations as from all of them.
@@ -212,8 +212,9 @@ class MemoryRows:
     @functools.cached_property
     def _few(self):
         """Some rows that stand for all, in pieces with few logits."""
-        spacing = self.weight.sum() / FEW_ROWS if self.n_rows > FEW_ROWS else 0.0
-        _, X, y = survey(self.X, self.y, 0.0, spacing).sample[0]
+        X, y = self.X, self.y
+        if self.n_rows > FEW_ROWS:
+            X, y = spaced(X, y, self.weight.sum() / FEW_ROWS)
         width = max(1, STEP_NUMBERS // len(self.outputs))
         pieces = [slice(at, at + width) for at in range(0, X.shape[0], width)]
         return [MemoryRows(X[rows], y.taken(rows), self.outputs) for rows in pieces]
@@ -470,11 +471,7 @@ def survey(X, y, before, spacing, origin=0, n_threads=1):
     """
     weight = y.row_weight
     moments = moments_of(X, weight, n_threads)
-    if spacing > 0:
-        chosen, counts = rows_by_weight(weight, spacing, before)
-        sample = X[chosen], y.taken(chosen, counts * spacing / weight[chosen])
-    else:
-        sample = X, y
+    sample = spaced(X, y, spacing, before) if spacing > 0 else (X, y)
     return Survey(moments, [(origin, *sample)])
 
 
@@ -483,6 +480,13 @@ def sample_spacing(shape, total_weight):
     n_rows, n_features = shape
     wanted = max(1, min(SAMPLE_ROWS, SAMPLE_NUMBERS // max(1, n_features)))
     return 0.0 if n_rows <= wanted else total_weight / wanted
+
+
+def spaced(X, y, spacing, before=0.0):
+    """(X, EncodedY) of rows that stand for all, each for a weight of ``spacing`` or a multiple."""
+    weight = y.row_weight
+    chosen, counts = rows_by_weight(weight, spacing, before)
+    return X[chosen], y.taken(chosen, counts * spacing / weight[chosen])
 
 
 def combined(one, two):

@@ -90,7 +90,7 @@ class Descent:
         self.objective, self.rule, self.polish = objective, rule, polish
         self.result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
         self.schedule = _Schedule(objective, rule, polish)
-        self.values = []  # with the present penalty
+        self.values = []  # with the present penalty, and since the first preconditioner
         self.best_slope, self.since_best, self.best = np.inf, 0, None
         self.last_slope = self.last_gap = 0.0
         self.stage = None  # None, MOVED, JUDGED or GOES_ON
@@ -222,6 +222,8 @@ class Descent:
                 self.value, self.gradient = objective.value_gradient(self.x)
                 self.values = [self.value]
                 self.best_slope, self.last_slope, self.last_gap = np.inf, 0.0, 0.0
+            elif schedule.n_made == 1:  # steps before it say nothing of how fast it goes on
+                self.values = [self.value]
             self._direct()
 
         step = line_search(objective, self.x, self.value, self.slope, self.direction)
@@ -262,11 +264,14 @@ class _Schedule:
         Whether the last stage changed it.
     ended : bool
         Whether the present penalty has no more to give.
+    n_made : int
+        Preconditioners that it has asked for.
     """
 
     def __init__(self, objective, rule, polish):
         self.objective, self.rule, self.polish = objective, rule, polish
         self.refreshes = hasattr(objective, "precondition_at")
+        self.n_made = 0
         self.path = None  # penalties still to come; None: not asked for yet
         self.relaxed = self.penalty_changed = False
         self.began = 0  # iteration at which the present penalty came
@@ -314,6 +319,7 @@ class _Schedule:
             self.began, self.ended = n_iter, False
         thorough = self.polish or n_iter >= SLOW
         whole = self.objective.precondition_at(x, thorough)
+        self.n_made += 1
         if thorough and not (whole or self.polish):
             self.rule.lengthen()
         if (self.polish or (thorough and whole)) and not self.relaxed:
