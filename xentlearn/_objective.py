@@ -25,7 +25,6 @@ from ._preconditioner import (
     leverages,
     solve,
 )
-from ._rows import FEW_ROWS
 
 # Strengths of the path to a hard minimum, times the sum of the weights, and their ratio.
 PATH_BEGIN = 0.03
@@ -254,9 +253,8 @@ class LinearObjective:
         if self.n_outputs == 1 or not isinstance(self.preconditioner, Preconditioner):
             return
         known = self._curvatures_at_shares()
-        seen = self.rows.sample.mean_curvature(*self._at(vector), self.n_threads)
+        seen, n_rows = self.rows.sample.mean_curvature(*self._at(vector), self.n_threads)
         left = seen.sum() / known.sum()
-        n_rows = min(self.rows.sample.n_rows, FEW_ROWS)
         with np.errstate(divide="ignore"):
             unseen = FEW_SEEN / known
         self.preconditioner.follow((n_rows * seen + FEW_SEEN * left) / (n_rows + unseen))

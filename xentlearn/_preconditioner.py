@@ -299,7 +299,7 @@ class Preconditioner:
         # a constant feature without a penalty has no curvature at all: leave its scale alone
         diagonal[diagonal == 0] = 1.0
         self.scale = 1.0 / np.sqrt(diagonal)
-        self.inverse_factor = self.covariance = None
+        self.inverse_factor = self.covariance = self.inverse = None
         penalty_share = l2_reg * self.scale**2
         if X.shape[1] <= MOST_FEATURES:
             self.covariance = covariance(X, weight, mean, n_threads)
@@ -316,9 +316,13 @@ class Preconditioner:
     def follow(self, curvatures):
         """Take other curvatures of the outputs, shape (n_outputs,)."""
         relative = np.maximum(curvatures / self.curvature, LEAST_RELATIVE)
-        self.inverse = 1.0 / (1.0 + np.multiply.outer(self.loss_share, relative - 1.0))
-        if self.inverse_factor is None:
-            self.inverse *= self.scale[:, np.newaxis] ** 2
+        # in place: of sparse text it has 21 MB
+        if self.inverse is None:
+            self.inverse = np.empty((len(self.scale), len(relative)))
+        np.multiply.outer(self.loss_share, relative - 1.0, out=self.inverse)
+        self.inverse += 1.0
+        squares = self.scale[:, np.newaxis] ** 2 if self.inverse_factor is None else 1.0
+        np.divide(squares, self.inverse, out=self.inverse)
         self.intercept_inverse = 1.0 / (self.curvature * relative[np.newaxis])
 
     def whiten(self, right, transposed=False):

@@ -32,7 +32,8 @@ SMALL_WORK = 4_000_000
 STEP_WORK, STEP_PASSES = 2e9, 1
 STEP_NUMBERS = 1_000_000
 MOST_CURVATURE = 0.25  # of a row's loss in a logit
-FEW_ROWS = 1_500  # that mean curvatures of outputs are estimated from
+# Rows that mean curvatures of outputs are estimated from: an eighth of the weight, within bounds.
+FEW_OF_WEIGHT, LEAST_FEW, MOST_FEW = 8, 300, 1_500
 CONSTANT = 8  # roundings of its mean: a spread of no more is that of a constant feature
 # Of the rows that stand for all of them where those are in shards: numbers (128 MB in float32) and
 # rows. MNIST, from 30,000 of its 60,000 rows, takes as many iterations as from all of them.
@@ -202,19 +203,22 @@ class MemoryRows:
         return logits, curvature
 
     def mean_curvature(self, coef, intercept, n_threads):
-        """w p (1 - p) by output, the mean over the weight; from FEW_ROWS of the rows if many."""
-        total = np.zeros(len(intercept))
+        """(weighted mean of p (1 - p) by output, from how many rows)."""
+        total, n_rows = np.zeros(len(intercept)), 0
         for rows in self._few:
             _, curvature = rows.curvature(coef, intercept, n_threads)
             total += curvature.sum(axis=0, dtype=np.float64)
-        return total / self.weight.sum()
+            n_rows += rows.n_rows
+        return total / self.weight.sum(), n_rows
 
     @functools.cached_property
     def _few(self):
         """Some rows that stand for all, in pieces with few logits."""
         X, y = self.X, self.y
-        if self.n_rows > FEW_ROWS:
-            X, y = spaced(X, y, self.weight.sum() / FEW_ROWS)
+        total = self.weight.sum()
+        n_few = min(max(total // FEW_OF_WEIGHT, LEAST_FEW), MOST_FEW)
+        if n_few < self.n_rows:
+            X, y = spaced(X, y, total / n_few)
         width = max(1, STEP_NUMBERS // len(self.outputs))
         pieces = [slice(at, at + width) for at in range(0, X.shape[0], width)]
         return [MemoryRows(X[rows], y.taken(rows), self.outputs) for rows in pieces]
