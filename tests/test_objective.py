@@ -581,7 +581,7 @@ def test_follow_curvature_keeps_the_hessian_of_a_point(rng):
     np.testing.assert_array_equal(objective.precondition(gradient), want)
 
 
-def test_follow_curvature_from_some_rows(rng):
+def test_follow_curvature_from_some_rows(rng, monkeypatch):
     """A weight of 2 is like the row twice; outputs that few rows show go the way of the others."""
     n = 10_000
     X, y = rng.normal(size=(n, N_FEATURES)), rng.integers(3, size=n)
@@ -609,6 +609,9 @@ def test_follow_curvature_from_some_rows(rng):
     repeated = np.repeat(np.arange(n), weight.astype(int))
     again, _, _ = followed(X[repeated], y[repeated], np.ones(len(repeated)))
     np.testing.assert_allclose(again, got, rtol=1e-9)
+    monkeypatch.setattr("xentlearn._rows.STEP_NUMBERS", 300)  # 100 rows at a time
+    in_pieces, _, _ = followed(X, y, weight)
+    np.testing.assert_allclose(in_pieces, got, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["binary, weights and pos_weight", "multilabel, missing"])

@@ -19,6 +19,9 @@ hessian_product(vector, direction) -> ndarray
     Hessian at ``vector`` times ``direction``.
 precondition(gradient) -> ndarray
     An approximate inverse Hessian, positive definite and linear, times ``gradient``.
+follow_curvature(vector), optional
+    Lets ``precondition`` follow the curvature at ``vector``, as far as a fraction of an evaluation
+    allows; asked for every few steps.
 precondition_at(vector, thorough) -> bool, optional
     Makes ``precondition`` use the curvature at ``vector``, where it can; asked for by a solver that
     polishes, or that finds the problem hard; to the last digit if ``thorough``. Whether it is the

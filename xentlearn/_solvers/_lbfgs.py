@@ -14,7 +14,8 @@ from ._descent import descend
 
 REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 
-RESCALE = 4  # pairs after which the scale of H0 is made anew: it takes a product with H0
+# Pairs after which H0 follows the curvature, and its scale is made anew by a product with it.
+RESCALE = 4
 MEMORY = 20  # pairs kept; 10 takes a third more evaluations on MNIST, 50 saves a few at most
 # Of a descent that has been slow: a third fewer iterations of raw MNIST. From the start so many
 # cost more than they save: on the 8 x 8 digits old pairs mislead. At most LONG_NUMBERS numbers.
