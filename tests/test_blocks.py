@@ -249,8 +249,8 @@ def test_warm_start(problem, tmp_path):
     X, y = problem
     blocks = small(save(tmp_path / "X.npy", X))
     clf = SoftmaxClassifier(warm_start=True).fit(blocks, y)
-    cold = clf.n_iter_[0]
-    assert clf.fit(blocks, y).n_iter_[0] < cold / 2
+    assert clf.n_iter_[0] > 6
+    assert clf.fit(blocks, y).n_iter_[0] <= 3  # an estimate by progress takes as many
 
 
 def test_the_hessian_is_made_in_pieces(problem, tmp_path, monkeypatch):

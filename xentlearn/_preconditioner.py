@@ -299,7 +299,7 @@ class Preconditioner:
         # a constant feature without a penalty has no curvature at all: leave its scale alone
         diagonal[diagonal == 0] = 1.0
         self.scale = 1.0 / np.sqrt(diagonal)
-        self.inverse_factor = self.covariance = self.inverse = None
+        self.inverse_factor = self.covariance = None
         penalty_share = l2_reg * self.scale**2
         if X.shape[1] <= MOST_FEATURES:
             self.covariance = covariance(X, weight, mean, n_threads)
@@ -311,14 +311,12 @@ class Preconditioner:
             squares = np.tril(self.inverse_factor) ** 2
             penalty_share = squares @ penalty_share
         self.loss_share = np.clip(1.0 - penalty_share, 0.0, 1.0)
+        self.inverse = np.empty((len(diagonal), len(curvatures)))  # of sparse text 21 MB: reused
         self.follow(curvatures)
 
     def follow(self, curvatures):
         """Take other curvatures of the outputs, shape (n_outputs,)."""
         relative = np.maximum(curvatures / self.curvature, LEAST_RELATIVE)
-        # in place: of sparse text it has 21 MB
-        if self.inverse is None:
-            self.inverse = np.empty((len(self.scale), len(relative)))
         np.multiply.outer(self.loss_share, relative - 1.0, out=self.inverse)
         self.inverse += 1.0
         squares = self.scale[:, np.newaxis] ** 2 if self.inverse_factor is None else 1.0
