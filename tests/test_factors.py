@@ -95,36 +95,91 @@ def test_a_matrix_that_is_not_definite_is_named(rng):
         weighted_factors(**problem, least=1e-100, slack=0.0, n_threads=1)
 
 
-@each_dtype
-@pytest.mark.parametrize("coupled", [True, False])
-@pytest.mark.parametrize(("n", "n_rows", "n_outputs"), [(40, 3, 1), (90, 1, 4), (700, 20, 9)])
-def test_hessian_sum(n, n_rows, n_outputs, coupled, dtype, rng):
+def hessian_problem(rng, dtype, n, n_rows, n_outputs, kind):
+    """Z, and for a softmax, binary outputs or a mixture of both what ``hessian_sum`` wants."""
+    weight = rng.uniform(0.5, 2, n)
     Z = rng.normal(size=(n, n_rows)).astype(dtype)
-    curvature = rng.uniform(0, 0.25, (n, n_outputs)).astype(dtype)
-    coupling = rng.uniform(0, 1, (n, n_outputs)).astype(dtype) if coupled else None
-    got = hessian_sum(Z, curvature, coupling, 1)
-    assert got.dtype == dtype
-    want = np.zeros((n_outputs, n_rows, n_outputs, n_rows))
+    coupling = curvature = None
+    if kind != "binary":
+        p = np.exp(rng.normal(0, 4, size=(n_outputs, n)))
+        coupling = (np.sqrt(weight) * p / p.sum(axis=0)).astype(dtype)
+    if kind != "softmax":
+        curvature = rng.uniform(0, 0.25, (n_outputs, n)).astype(dtype)
+    return Z, curvature, coupling, weight
+
+
+def hessian_of(Z, curvature, coupling):
+    """The same by the definition, in float64."""
+    n_outputs = len(curvature if coupling is None else coupling)
+    Z, n = Z.astype(np.float64), Z.shape[1]
+    want = np.zeros((n_outputs, n, n_outputs, n))
     for k in range(n_outputs):
-        want[k, :, k] = (Z.T * curvature[:, k]) @ Z.astype(np.float64)
-        for other in range(k + 1, n_outputs) if coupled else ():
-            want[k, :, other] = -(Z.T * (coupling[:, k] * coupling[:, other])) @ Z
-    want = np.triu(want.reshape(got.shape))
-    np.testing.assert_allclose(np.triu(got), want, rtol=0, atol=tolerance(dtype) * abs(want).max())
+        if curvature is not None:
+            want[k, :, k] += (Z.T * curvature[k]) @ Z
+        for other in range(n_outputs if coupling is not None else 0):
+            if other != k:
+                pull = (Z.T * (coupling[k].astype(np.float64) * coupling[other])) @ Z
+                want[k, :, k] += pull
+                want[k, :, other] = -pull
+    return want.reshape(n_outputs * n, n_outputs * n)
+
+
+def symmetric(matrix):
+    """From its upper half."""
+    upper = np.triu(matrix).astype(np.float64)
+    return upper + np.triu(upper, 1).T
+
+
+each_kind = pytest.mark.parametrize("kind", ["softmax", "binary", "both"])
 
 
 @each_dtype
-def test_rows_in_several_parts(dtype, rng):
-    """More numbers than are weighted at a time: 20,000 rows of 80."""
-    Z = rng.normal(size=(20_000, 20)).astype(dtype)
-    curvature = rng.uniform(0, 0.25, (len(Z), 4)).astype(dtype)
-    coupling = rng.uniform(0, 1, (len(Z), 4)).astype(dtype)
-    got = hessian_sum(Z, curvature, coupling, 2)
-    want = -(Z.T * (coupling[:, 1] * coupling[:, 3])) @ Z
-    np.testing.assert_allclose(got[20:40, 60:80], want, rtol=0, atol=1e-4 * abs(want).max())
-    want = (Z.T * curvature[:, 2]) @ Z
-    upper = np.triu(got[40:60, 40:60])
-    np.testing.assert_allclose(upper, np.triu(want), rtol=0, atol=1e-4 * abs(want).max())
+@each_kind
+@pytest.mark.parametrize(("n", "n_rows", "n_outputs"), [(40, 3, 1), (90, 1, 4), (1300, 20, 9)])
+def test_hessian_sum(n, n_rows, n_outputs, kind, dtype, rng):
+    """Also of more rows than are weighted at a time."""
+    Z, curvature, coupling, weight = hessian_problem(rng, dtype, n, n_rows, n_outputs, kind)
+    got = hessian_sum(Z, curvature, coupling, weight, 0.0, 1)
+    assert got.dtype == dtype
+    want = hessian_of(Z, curvature, coupling)
+    np.testing.assert_allclose(
+        symmetric(got), want, rtol=0, atol=tolerance(dtype) * abs(want).max()
+    )
+
+
+@each_dtype
+@each_kind
+@pytest.mark.parametrize("neglected", [0.01, 0.05, 0.5])
+def test_hessian_with_neglected_rows(neglected, kind, dtype, rng):
+    """The diagonal of each output in the logits stays; the rest moves by what is neglected."""
+    n, n_rows, n_outputs = 3000, 5, 6
+    Z, curvature, coupling, weight = hessian_problem(rng, dtype, n, n_rows, n_outputs, kind)
+    Z[:, -1] = 1  # its products are the sums of what the rows weigh
+    exact = symmetric(hessian_sum(Z, curvature, coupling, weight, 0.0, 1))
+    got = symmetric(hessian_sum(Z, curvature, coupling, weight, neglected, 1))
+    last = slice(n_rows - 1, None, n_rows)
+    of_outputs = exact[last, last].diagonal()
+    np.testing.assert_allclose(got[last, last].diagonal(), of_outputs, rtol=1e-4)
+    change = abs(got - exact)[last, last] / of_outputs
+    assert change.sum(axis=0).max() <= neglected + 1e-5
+    if kind == "binary":
+        np.testing.assert_array_equal(got, exact)
+    else:
+        assert change.max() > neglected / 1000
+    # as a preconditioner it must be positive definite, but for the common change of a softmax
+    balanced = np.eye(n_outputs)[:, 1:] - 1 / n_outputs
+    onto = np.kron(balanced, np.eye(n_rows))
+    assert np.linalg.eigvalsh(onto.T @ got @ onto).min() > 0
+
+
+@each_dtype
+def test_hessian_where_nothing_is_left(dtype):
+    """Of rows that are certain, and of rows without weight."""
+    Z, certain = np.ones((50, 2), dtype), np.zeros((3, 50), dtype)
+    certain[0] = 1
+    for coupling in (certain, np.zeros_like(certain)):
+        got = hessian_sum(Z, None, coupling, np.ones(50), 0.05, 1)
+        np.testing.assert_array_equal(np.triu(got), 0)
 
 
 @each_dtype
@@ -134,8 +189,8 @@ def test_the_same_bits_for_any_number_of_threads(dtype, rng):
         weighted_factors(**problem, least=1e-100, slack=0.0, n_threads=n)[0] for n in (1, 3)
     )
     np.testing.assert_array_equal(np.triu(one), np.triu(two))
-    Z = rng.normal(size=(3000, 12)).astype(dtype)
-    curvature, coupling = rng.uniform(0, 0.25, (2, len(Z), 10)).astype(dtype)
-    np.testing.assert_array_equal(
-        hessian_sum(Z, curvature, coupling, 1), hessian_sum(Z, curvature, coupling, 3)
-    )
+    given = hessian_problem(rng, dtype, 3000, 12, 10, "both")
+    for neglected in (0.0, 0.05):
+        np.testing.assert_array_equal(
+            hessian_sum(*given, neglected, 1), hessian_sum(*given, neglected, 3)
+        )

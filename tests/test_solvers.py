@@ -62,7 +62,15 @@ class Objective:
         return self.hessian(vector) @ direction
 
     def hessian_at(self, vector):
-        self.inverse_hessian = np.linalg.pinv(self.hessian(vector))
+        """Positive definite, as solvers are promised: where it is not, curvatures turn their sign.
+
+        The inverse of a Hessian that is not leads up to a saddle, and the slope of such a direction
+        tells nothing of how far the minimum is.
+        """
+        curvatures, axes = np.linalg.eigh(self.hessian(vector))
+        curvatures = np.abs(curvatures)
+        kept = curvatures > len(curvatures) * EPS * curvatures.max(initial=0.0)
+        self.inverse_hessian = (axes[:, kept] / curvatures[kept]) @ axes[:, kept].T
 
     def precondition(self, gradient):
         if self.inverse_hessian is not None:
@@ -338,7 +346,7 @@ def test_line_search_meets_the_wolfe_conditions(make, length):
         value, gradient = objective.value_gradient(x)
         direction = -length * gradient
         slope = gradient @ direction
-        point, new_value, new_gradient = line_search(objective, x, value, slope, direction)
+        point, new_value, new_gradient = line_search(objective, x, value, slope, direction, 0.9)
         step = (point - x) @ direction / (direction @ direction)
         np.testing.assert_allclose(point, x + step * direction)
         assert new_value <= value + 1e-4 * step * slope
@@ -632,7 +640,7 @@ def test_no_step_is_tried_to_where_a_quadratic_would_be_negative(value, first):
             return value - 100.0 * vector[0], np.array([-100.0])
 
     objective = Plane(1)
-    line_search(objective, np.zeros(1), value, -100.0, np.ones(1))
+    line_search(objective, np.zeros(1), value, -100.0, np.ones(1), 0.9)
     np.testing.assert_allclose(objective.points[0], [first])
 
 

@@ -10,13 +10,12 @@ import numpy as np
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
-from scipy.linalg.cython_blas cimport dgemm, dsyrk, dtrsv, sgemm, ssyrk, strsv
+from scipy.linalg.cython_blas cimport dsyrk, dtrsv, ssyrk, strsv
 from scipy.linalg.cython_lapack cimport dpotrf, spotrf
 
 
 cdef enum:
     BLOCK_ROWS = 512        # of X at a time for a product with itself: second-level cache
-    MOST_NUMBERS = 1000000  # in rows that are weighted for all outputs at a time
     THREADED = 10000000     # multiply-adds that pay for a second thread
 
 
@@ -34,24 +33,6 @@ cdef void add_products(
         dsyrk(lower, plain, &n, &n_rows, &one, rows, &n, &one, matrix, &width)
     else:
         ssyrk(lower, plain, &n, &n_rows, &one, rows, &n, &one, matrix, &width)
-
-
-cdef void subtract_products(
-    int n, int n_rows, floating* rows, floating* others, floating* matrix, int width
-) noexcept nogil:
-    """matrix (n, n) -= rows^T others, all of them ``width`` numbers wide."""
-    cdef:
-        char* plain = b"N"
-        char* transposed = b"T"
-        floating one = 1, minus = -1
-    if floating is double:
-        dgemm(
-            plain, transposed, &n, &n, &n_rows, &minus, others, &width, rows, &width, &one,
-            matrix, &width)
-    else:
-        sgemm(
-            plain, transposed, &n, &n, &n_rows, &minus, others, &width, rows, &width, &one,
-            matrix, &width)
 
 
 cdef int factorise(int n, floating* matrix) noexcept nogil:
@@ -83,91 +64,144 @@ cdef void substitute(int n, floating* factor, floating* x) noexcept nogil:
 
 # ---- All of the Hessian --------------------------------------------------------------------------
 
-cdef void add_own_products(
-    Py_ssize_t n, Py_ssize_t n_rows, const floating* Z, const floating* curvature,
-    Py_ssize_t n_outputs, floating* buffer, floating* matrix, Py_ssize_t width,
+cdef double add_weighted_products(
+    Py_ssize_t n, Py_ssize_t n_rows, const floating* Z, const floating* one, const floating* other,
+    double least, floating* buffer, floating* matrix, Py_ssize_t width,
 ) noexcept nogil:
-    """matrix (n, n of ``width``) += Z^T diag(curvature) Z for one output, the upper half."""
+    """matrix (n, n of ``width``) += Z^T diag(c) Z, the upper half, with c = one other.
+
+    ``other`` may be NULL, for c = one. Rows are left out where c is at most ``least``; the sum of
+    theirs is returned.
+    """
     cdef:
-        Py_ssize_t i, j
+        Py_ssize_t i, j, n_buffered = 0
+        double left_out = 0, weight
         floating root
     for i in range(n_rows):
-        root = <floating> sqrt(curvature[i * n_outputs])
+        weight = <double> one[i] * <double> other[i] if other else one[i]
+        if not weight > least:
+            left_out += weight
+            continue
+        root = <floating> sqrt(weight)
         for j in range(n):
-            buffer[i * n + j] = root * Z[i * n + j]
-    add_products(<int> n, <int> n_rows, buffer, matrix, <int> width)
+            buffer[n_buffered * n + j] = root * Z[i * n + j]
+        n_buffered += 1
+        if n_buffered == BLOCK_ROWS:
+            add_products(<int> n, BLOCK_ROWS, buffer, matrix, <int> width)
+            n_buffered = 0
+    if n_buffered:
+        add_products(<int> n, <int> n_buffered, buffer, matrix, <int> width)
+    return left_out
+
+
+cdef void add_upper(
+    Py_ssize_t n, floating factor, const floating* matrix, Py_ssize_t width, floating* to,
+    Py_ssize_t width_to,
+) noexcept nogil:
+    """to (n, n of ``width_to``) += factor matrix, the upper half."""
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        for j in range(i, n):
+            to[i * width_to + j] += factor * matrix[i * width + j]
+
+
+def least_couplings(coupling, neglected):
+    """Below which w p_k p_l is neglected, for each two outputs, in the sense of ``hessian_sum``."""
+    n_outputs, n_samples = coupling.shape
+    sums = np.matmul(coupling, np.transpose(coupling)).astype(np.float64)
+    np.fill_diagonal(sums, 0)
+    curvature = np.sum(sums, axis=0)
+    return neglected * np.minimum.outer(curvature, curvature) / (n_samples * max(1, n_outputs - 1))
 
 
 def hessian_sum(
     const floating[:, ::1] Z, const floating[:, ::1] curvature, const floating[:, ::1] coupling,
-    int n_threads,
+    const double[::1] typical, double neglected, int n_threads,
 ):
     """The Hessian of a sum of losses, output by output: its upper half.
 
-    Block (k, l) is Z^T diag(c_kl) Z, with c_kl = w p_k ([k = l] - p_l) for the softmax. Binary
-    outputs do not see each other.
+    A softmax pulls each two of its outputs together: block (k, l) is -B_kl, with B_kl =
+    Z^T diag(w p_k p_l) Z, and block (k, k) the sum over l of B_kl. Where rows are predicted well a
+    few of them are most of B_kl, as each hesitates between its own two or three classes, and some
+    B_kl are next to nothing. The rest may be neglected: block (k, k) gets as much of what is
+    typical instead. So the matrix stays positive definite whatever the rounding.
 
     Parameters
     ----------
     Z : ndarray of shape (n_samples, n_rows)
         The centred X with a column of ones (if there is an intercept); in float64, or in float32
         where a few digits are enough: half the time.
-    curvature : ndarray of shape (n_samples, n_outputs)
-        w p (1 - p).
-    coupling : ndarray of shape (n_samples, n_outputs) or None
-        sqrt(w) p for the softmax; None for binary outputs.
+    curvature : ndarray of shape (n_outputs, n_samples) or None
+        Second derivatives in the logits of losses that do not couple outputs.
+    coupling : ndarray of shape (n_outputs, n_samples) or None
+        sqrt(w) p of a softmax.
+    typical : ndarray of shape (n_samples,)
+        Weights of the rows, for what is typical.
+    neglected : float
+        At most this share of the curvature w p_k (1 - p_k) of all rows in an output.
     n_threads : int
 
     Returns
     -------
     ndarray of shape (n_outputs n_rows, n_outputs n_rows)
-        Below the diagonal blocks there are zeros.
+        Below the diagonal are numbers that mean nothing.
     """
     cdef:
-        Py_ssize_t n = Z.shape[1], n_outputs = curvature.shape[1]
+        bint coupled = coupling is not None
+        Py_ssize_t n = Z.shape[1], n_samples = Z.shape[0]
+        Py_ssize_t n_outputs = coupling.shape[0] if coupled else curvature.shape[0]
         Py_ssize_t size = n * n_outputs
         dtype = np.float64 if floating is double else np.float32
         floating[:, ::1] matrix = np.zeros((size, size), dtype)
-        bint coupled = coupling is not None and n_outputs > 1
-        Py_ssize_t begin = 0, n_abreast = max(1, MOST_NUMBERS // max(1, size)), i, j, k, other, pair
-        floating[:, ::1] weighted
-        floating[:, :, ::1] own
-        Py_ssize_t[:, ::1] blocks
-        bint threaded = n_threads > 1 and <double> Z.shape[0] * size * size > THREADED
-    if size == 0 or Z.shape[0] == 0:
+        floating[:, ::1] common
+        floating[::1] weight
+        Py_ssize_t i, j, k, other, pair
+        floating* block
+        floating[:, :, ::1] buffers
+        double[:, ::1] left_out = np.zeros((n_outputs, n_outputs)), least = left_out
+        double total = 1, share
+        bint threaded = n_threads > 1 and <double> n_samples * size * size > THREADED
+    if size == 0 or n_samples == 0:
         return np.asarray(matrix)
-    n_abreast = min(n_abreast, Z.shape[0])
     n_threads = n_threads if threaded else 1
-    # those of the diagonal alone, or all of the upper half
-    blocks = np.empty((n_outputs * (n_outputs + 1) // 2 if coupled else n_outputs, 2), np.intp)
-    pair = 0
-    for k in range(n_outputs):
-        for other in range(k, n_outputs if coupled else k + 1):
-            blocks[pair, 0], blocks[pair, 1] = k, other
-            pair += 1
-    weighted = np.empty((n_abreast if coupled else 0, size), dtype)
-    own = np.empty((n_threads, n_abreast, n), dtype)
-    while begin < Z.shape[0]:
-        n_abreast = min(n_abreast, Z.shape[0] - begin)
-        if coupled:
-            for i in prange(n_abreast, nogil=True, num_threads=n_threads, use_threads_if=threaded):
-                for k in range(n_outputs):
-                    for j in range(n):
-                        weighted[i, k * n + j] = coupling[begin + i, k] * Z[begin + i, j]
-        for pair in prange(
-            blocks.shape[0], nogil=True, schedule="dynamic", num_threads=n_threads,
-            use_threads_if=threaded,
-        ):
-            k, other = blocks[pair, 0], blocks[pair, 1]
+    buffers = np.empty((n_threads, BLOCK_ROWS, n), dtype)
+    if coupled and neglected > 0:
+        least = least_couplings(coupling, neglected)
+    for pair in prange(
+        n_outputs * n_outputs if coupled else 0, nogil=True, schedule="dynamic",
+        num_threads=n_threads, use_threads_if=threaded,
+    ):
+        k, other = pair // n_outputs, pair % n_outputs
+        if k < other:
+            block = &matrix[k * n, other * n]
+            left_out[k, other] = left_out[other, k] = add_weighted_products(
+                n, n_samples, &Z[0, 0], &coupling[k, 0], &coupling[other, 0], least[k, other],
+                &buffers[threadid(), 0, 0], block, size)
+            for i in range(n):
+                for j in range(i, n):
+                    block[i * size + j] = block[j * size + i] = -block[i * size + j]
+    if neglected > 0:
+        common, weight = np.zeros((n, n), dtype), np.asarray(typical, dtype)
+        add_weighted_products(
+            n, n_samples, &Z[0, 0], &weight[0], <const floating*> NULL, 0, &buffers[0, 0, 0],
+            &common[0, 0], n)
+        total = np.sum(typical)
+    for k in prange(
+        n_outputs, nogil=True, schedule="dynamic", num_threads=n_threads, use_threads_if=threaded,
+    ):
+        block = &matrix[k * n, k * n]
+        if curvature is not None:
+            add_weighted_products(
+                n, n_samples, &Z[0, 0], &curvature[k, 0], <const floating*> NULL, 0,
+                &buffers[threadid(), 0, 0], block, size)
+        for other in range(n_outputs if coupled else 0):
             if k < other:
-                subtract_products(
-                    <int> n, <int> n_abreast, &weighted[0, k * n], &weighted[0, other * n],
-                    &matrix[k * n, other * n], <int> size)
-            else:  # not by p - p^2, which cancels
-                add_own_products(
-                    n, n_abreast, &Z[begin, 0], &curvature[begin, k], n_outputs,
-                    &own[threadid(), 0, 0], &matrix[k * n, k * n], size)
-        begin += n_abreast
+                add_upper(n, -1, &matrix[k * n, other * n], size, block, size)
+            elif other < k:
+                add_upper(n, -1, &matrix[other * n, k * n], size, block, size)
+            share = left_out[k, other] / total
+            if share > 0:
+                add_upper(n, <floating> share, &common[0, 0], n, block, size)
     return np.asarray(matrix)
 
 

@@ -281,7 +281,7 @@ class LinearObjective:
             if self._leverage is None:
                 self._covariance = self.preconditioner.covariance
                 self._leverage = leverages(sample.X, self.mean, self.preconditioner, self.n_threads)
-            _, curvature = sample.curvature(*self._at(vector), self.n_threads)
+            curvature = sample.curvature(*self._at(vector), self.n_threads)
             curvature /= self.total_weight
             with contextlib.suppress(np.linalg.LinAlgError):
                 self.preconditioner = BlocksAt(

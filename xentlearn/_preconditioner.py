@@ -19,7 +19,7 @@ from ._factors import solve_factors, weighted_factors
 from ._parts import Parts
 
 # Most multiply-adds for which the Hessian itself is made: a tenth of a second.
-HESSIAN_WORK = 3e9
+HESSIAN_WORK = 1.5e9
 MOST_HESSIAN_ROWS = 6000  # 288 MB
 LEAST_CURVATURE = 1e-100  # whose inverse can still be squared
 # Most numbers in the matrices of all outputs together: 64 MB in float32.
@@ -383,8 +383,8 @@ def hessian_work(n_samples, n_rows, n_outputs, coupled):
     """Multiply-adds of ``HessianAt`` for a vector of (n_rows, n_outputs), inf if too large."""
     if n_rows * n_outputs > MOST_HESSIAN_ROWS:
         return np.inf
-    blocks = n_outputs * (n_outputs + 1) / 2 if coupled else n_outputs
-    return n_samples * n_rows**2 * blocks + (n_rows * n_outputs) ** 3 / 6
+    blocks = n_outputs * (n_outputs - 1) / 2 if coupled else n_outputs
+    return n_samples * n_rows**2 / 2 * blocks + (n_rows * n_outputs) ** 3 / 6
 
 
 class HessianAt:

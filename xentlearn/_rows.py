@@ -34,6 +34,7 @@ STEP_NUMBERS = 1_000_000
 MOST_CURVATURE = 0.25  # of a row's loss in a logit
 # Rows that mean curvatures of outputs are estimated from: an eighth of the weight, within bounds.
 FEW_OF_WEIGHT, LEAST_FEW, MOST_FEW = 8, 300, 1_500
+NEGLECTED = 0.05  # share of the coupling of two outputs, in a Hessian to precondition with
 CONSTANT = 8  # roundings of its mean: a spread of no more is that of a constant feature
 # Of the rows that stand for all of them where those are in shards: numbers (128 MB in float32) and
 # rows. MNIST, from 30,000 of its 60,000 rows, takes as many iterations as from all of them.
@@ -194,19 +195,24 @@ class MemoryRows:
         """``Extremes`` of the features among the rows with weight, ``mean`` included."""
         return Extremes(*mean_extremes(self.X, self.weight, mean, n_threads))
 
-    def curvature(self, coef, intercept, n_threads):
-        """Logits of all rows, and w p (1 - p): the diagonal of the Hessian in them."""
+    def logits(self, coef, intercept, n_threads):
+        """Logits of all rows."""
         logits = np.empty((self.n_rows, len(intercept)), dtype=self.dtype)
         self.design.scores(coef, intercept, logits, "logits", n_threads)
+        return logits
+
+    def curvature(self, coef, intercept, n_threads):
+        """w p (1 - p) of all rows: the diagonal of the Hessian in their logits."""
+        logits = self.logits(coef, intercept, n_threads)
         curvature = np.empty_like(logits)
         self.target.hessian_diagonal(logits, curvature, n_threads)
-        return logits, curvature
+        return curvature
 
     def mean_curvature(self, coef, intercept, n_threads):
         """(weighted mean of p (1 - p) by output, from how many rows)."""
         total, n_rows = np.zeros(len(intercept)), 0
         for rows in self._few:
-            _, curvature = rows.curvature(coef, intercept, n_threads)
+            curvature = rows.curvature(coef, intercept, n_threads)
             total += curvature.sum(axis=0, dtype=np.float64)
             n_rows += rows.n_rows
         return total / self.weight.sum(), n_rows
@@ -244,35 +250,46 @@ class MemoryRows:
     def hessian(self, coef, intercept, mean, dtype, n_threads):
         """Hessian of the sum of losses, output by output: (n_outputs n, n_outputs n), upper half.
 
-        In X - mean and a column of ones; without an intercept (``mean`` is None) in X alone.
+        In X - mean and a column of ones; without an intercept (``mean`` is None) in X alone. In
+        float32 it is good enough for a preconditioner.
         """
-        logits, curvature = self.curvature(coef, intercept, n_threads)
-        coupling = None
+        curvature = coupling = None
         if self.target.couples:
-            curvature, coupling = self._coupled_curvature(logits, curvature, n_threads)
-            coupling = coupling.astype(dtype, copy=False)
-        curvature = curvature.astype(dtype, copy=False)
-        return hessian_sum(self._centred_X(mean, dtype), curvature, coupling, n_threads)
+            logits = self.logits(coef, intercept, n_threads)
+            coupling = self._coupling(logits, n_threads)
+            coupling = coupling.T.astype(dtype, order="C", copy=False)
+            curvature = self._uncoupled_curvature(logits, n_threads)
+        else:
+            curvature = self.curvature(coef, intercept, n_threads)
+        if curvature is not None:
+            curvature = curvature.T.astype(dtype, order="C", copy=False)
+        return hessian_sum(
+            self._centred_X(mean, dtype),
+            curvature,
+            coupling,
+            self.weight,
+            NEGLECTED if dtype == np.float32 else 0.0,
+            n_threads,
+        )
 
-    def _coupled_curvature(self, logits, curvature, n_threads):
-        """(w p (1 - p), sqrt(w) p) with w the weight of each row's diag(p) - p p^T.
-
-        In float64, also where the logits are not: so rounded, the Hessian would not be definite.
-        Binary parts of the loss add to the first.
-        """
-        p = np.empty(logits.shape)
-        proba("softmax", logits.astype(np.float64), p, False, n_threads)
-        factor = np.empty(len(p), dtype=logits.dtype)
+    def _coupling(self, logits, n_threads):
+        """sqrt(w) p, with w the weight of each row's diag(p) - p p^T."""
+        p, factor = np.empty_like(logits), np.empty(len(logits), dtype=logits.dtype)
+        proba("softmax", logits, p, False, n_threads)
         self.target.softmax_factor(logits, factor, n_threads)
-        factor = factor[:, np.newaxis].astype(np.float64)
-        if curvature.dtype == np.float32:
-            curvature = factor * p * (1 - p)
-            for share, part in self.target.parts:
-                if not part.couples:
-                    diagonal = np.empty_like(logits)
-                    part.hessian_diagonal(logits, diagonal, n_threads)
-                    curvature += share * diagonal
-        return curvature, p * np.sqrt(factor)
+        p *= np.sqrt(factor)[:, np.newaxis]
+        return p
+
+    def _uncoupled_curvature(self, logits, n_threads):
+        """Second derivatives of the binary parts of the loss; None without any."""
+        total = None
+        for share, part in self.target.parts:
+            if not part.couples:
+                diagonal = np.empty_like(logits)
+                part.hessian_diagonal(logits, diagonal, n_threads)
+                diagonal *= share
+                total = diagonal if total is None else total + diagonal
+        return total
 
     def _centred_X(self, mean, dtype):
         """X - mean with a column of ones for the intercept, kept for the next Hessian."""

@@ -16,8 +16,8 @@ from ._threads import effective_n_threads, sequential_blas
 POLISHED_WORK = 300_000
 # Multiply-adds up to which a Hessian costs about as much as what Python does around a pass. Then
 # newton-cholesky takes 10 iterations in place of the 25 of lbfgs: iris, wine, breast cancer are
-# fitted in half the time; the digits, 400 million, take it four times as long.
-TINY_HESSIAN = 20_000_000
+# fitted in half the time; the digits, 200 million, take it six times as long.
+TINY_HESSIAN = 10_000_000
 # Binary outputs do not see each other. Over sparse X, where little is shared but X itself, so many
 # coefficients (GROUPED) are fitted in groups of outputs whose vectors have GROUP_NUMBERS numbers
 # and stay near the processor: 600 labels of 45,000 features took five times as long at once, and

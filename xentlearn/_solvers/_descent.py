@@ -18,8 +18,7 @@ import numpy as np
 from ._base import Result
 from ._snapshot import carry_out, restored
 
-SUFFICIENT_DECREASE = 1e-4  # of the line search: Nocedal and Wright's usual constants
-CURVATURE = 0.9
+SUFFICIENT_DECREASE = 1e-4  # of the line search
 LEAST_SHARE = 0.1  # of the slope that a clipped direction must keep
 MOST_TRIALS = 30  # per line search; a healthy one needs one or two
 POLISHED = 1e-18  # a relative gap at which coefficients are right to about 9 digits
@@ -59,8 +58,9 @@ def descend(objective, rule, start, tol, max_iter, polish, callback, resume=None
         step; ``clear()``, for directions from the present point and gradient alone; ``lengthen()``,
         to remember more of a slow descent; ``n_added``, whether there is something to clear; and
         the numbers ``hard`` and ``patience``: a problem that takes ``hard`` iterations gets a new
-        preconditioner, and a path if it has one; ``patience`` iterations later the next. ``exact``:
-        directions are Newton's. It can be pickled.
+        preconditioner, and a path if it has one; ``patience`` iterations later the next;
+        ``curvature``: share of the slope that may be left after a step. ``exact``: directions are
+        Newton's. It can be pickled.
     start, tol, max_iter, polish, callback, resume
         As in the solvers.
 
@@ -182,10 +182,10 @@ class Descent:
             result.gap = result.history["gap"][-1] = self.gap = gap
         ended = gap <= wanted and schedule.settled(result.n_iter)
         if ended and schedule.doubtful(result.n_iter):
-            checked = schedule.newton_decrement(x, gradient, result.n_iter) / scale
-            ended = checked <= tol
+            checked = schedule.newton_decrement(x, gradient, result.n_iter, tol * scale) / scale
+            ended = schedule.confirmed
             if not ended:
-                result.gap = result.history["gap"][-1] = checked
+                result.gap = result.history["gap"][-1] = max(gap, checked)
                 self._direct()
         if ended:
             result.converged, result.message = True, "the gap reached 'tol'"
@@ -226,11 +226,11 @@ class Descent:
                 self.values = [self.value]
             self._direct()
 
-        step = line_search(objective, self.x, self.value, self.slope, self.direction)
+        step = self._step()
         if step is None and rule.n_added:  # they may be at fault: once more from H0 alone
             rule.clear()
             self._direct()
-            step = line_search(objective, self.x, self.value, self.slope, self.direction)
+            step = self._step()
         if step is None and schedule.relaxed:  # this penalty has no more to give
             schedule.ended = True
             result.n_iter += 1
@@ -251,6 +251,12 @@ class Descent:
             self._direct()
         result.n_iter += 1
         return True
+
+    def _step(self):
+        """What the line search finds."""
+        return line_search(
+            self.objective, self.x, self.value, self.slope, self.direction, self.rule.curvature
+        )
 
 
 class _Schedule:
@@ -280,6 +286,7 @@ class _Schedule:
         self.ended = False
         # directions of Newton's method need no second opinion
         self.doubtful_from = np.inf if rule.exact or polish or not self.refreshes else SLOW
+        self.agreed_at, self.confirmed = None, False  # iteration of the last second opinion like it
 
     def settled(self, n_iter):
         """Whether the problem is the one that was asked for, for some iterations."""
@@ -289,15 +296,21 @@ class _Schedule:
         """Whether the estimate alone is not enough to end a descent that has been slow."""
         return n_iter >= self.doubtful_from
 
-    def newton_decrement(self, x, gradient, n_iter):
+    def newton_decrement(self, x, gradient, n_iter, wanted):
         """gradient . H^-1 gradient, twice the gap where the objective is quadratic, with H anew.
 
         Progress says nothing of a valley that has not been entered yet: of breast cancer's features
-        to the third power a descent stood still at 4e-4 for some iterations.
+        to the third power a descent stood still at 4e-4 for some iterations. And where few rows
+        have any curvature left, the step shows others: there the decrement was 28 times too small,
+        and has to be as ``wanted`` once more after a step with that H.
         """
         self.objective.precondition_at(x, thorough=True)
-        self.due, self.doubtful_from = n_iter + self.patience, n_iter + RECHECK
-        return gradient @ self.objective.precondition(gradient)
+        decrement = gradient @ self.objective.precondition(gradient)
+        agreed = decrement <= wanted
+        self.confirmed = agreed and self.agreed_at == n_iter - 1
+        self.agreed_at = n_iter if agreed else None
+        self.due, self.doubtful_from = n_iter + self.patience, n_iter + (1 if agreed else RECHECK)
+        return decrement
 
     def next_stage(self, n_iter, x, value, gap, tol):
         """Whether the objective's preconditioner has changed."""
@@ -366,9 +379,10 @@ def _direction(objective, rule, x, gradient):
     return direction, slope
 
 
-def line_search(objective, x, value, slope, direction):
+def line_search(objective, x, value, slope, direction, curvature):
     """A step along ``direction`` that satisfies the weak Wolfe conditions.
 
+    ``curvature`` is the share of the slope that may be left, at least 2 * SUFFICIENT_DECREASE.
     Returns (point, value, gradient), or None where no such step is found. Near the minimum the
     decrease drowns in rounding; a step is then judged by its slope alone (the approximate Wolfe
     conditions of Hager and Zhang, SIAM J. Optim. 16, 2005), which keeps its digits.
@@ -388,7 +402,7 @@ def line_search(objective, x, value, slope, direction):
             new_value <= value + SUFFICIENT_DECREASE * step * slope
             or (new_value <= value + noise and new_slope <= (2 * SUFFICIENT_DECREASE - 1) * slope)
         )
-        if decreased and new_slope >= CURVATURE * slope:
+        if decreased and new_slope >= curvature * slope:
             return point, new_value, new_gradient
         if not decreased:
             high = step

@@ -67,6 +67,7 @@ class Pairs:
 
     hard = 25
     patience = 25
+    curvature = 0.9
     exact = False
 
     def __init__(self, objective):

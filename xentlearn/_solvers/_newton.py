@@ -44,6 +44,7 @@ class WholeHessian:
 
     hard = 15
     patience = 15
+    curvature = 0.2  # a Hessian takes as long as some trials: 0.9 needs one or two more of them
     n_added = 0
 
     def __init__(self, objective):
@@ -80,6 +81,7 @@ class ConjugateGradients:
 
     hard = 8
     patience = 4
+    curvature = 0.9
     n_added = 0
     exact = False
 
