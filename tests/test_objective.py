@@ -453,6 +453,26 @@ def objective_of_difficult_X(name, dtype, container, fit_intercept, C, rng):
     return case.objective(X=contained(X, container), C=C, fit_intercept=fit_intercept)
 
 
+def test_stiffer_hessians(rng):
+    """Only what rounding has left of an eigenvalue gives way, and not for ever."""
+    Z = rng.normal(size=(200, 3))
+    X = np.column_stack([Z, Z[:, 0] + 1e-9 * rng.normal(size=200)])
+    y = rng.integers(0, 2, 200)
+    objective = Case(X, y, "auto", np.zeros((200, 1))).objective(C=np.inf)
+    vector = np.zeros(objective.size)
+    assert not objective.stiffen()  # there is no Hessian yet
+    objective.hessian_at(vector)
+    other, flat = np.array([0.0, 1, 1, 0, 0]), np.array([1.0, 0, 0, -1, 0])
+    before = objective.precondition(other)
+    lengths = [np.linalg.norm(objective.precondition(flat))]
+    while objective.stiffen():
+        objective.hessian_at(vector)
+        lengths.append(np.linalg.norm(objective.precondition(flat)))
+        np.testing.assert_allclose(objective.precondition(other) @ other, before @ other, rtol=1e-2)
+    assert len(lengths) == 4
+    assert lengths[0] > 100 * lengths[1] > 100 * 100 * lengths[-1]
+
+
 @pytest.mark.parametrize("name", ["softmax", "binary"])
 @pytest.mark.parametrize("C", [np.inf, 1.0, 1e-6])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

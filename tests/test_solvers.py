@@ -600,6 +600,44 @@ def test_noise_of_values_and_gradients(noise, solver):
     assert exact - objective.least <= 10 * noise
 
 
+class SpoiltHessian(Quadratic):
+    """One whose least curvature is 1e-14 of what it should be, until it is made stiffer twice."""
+
+    def __init__(self, helps=True):
+        super().__init__(condition=1e2)
+        self.helps, self.n_stiffer = helps, 0
+
+    def hessian_at(self, vector):
+        curvatures, axes = np.linalg.eigh(self.matrix)
+        curvatures[0] *= 1.0 if self.n_stiffer == 2 and self.helps else 1e-14
+        self.inverse_hessian = (axes / curvatures) @ axes.T
+
+    def compute(self, vector):
+        """Far away it rises steeply, so that no part of a spoilt step decreases it."""
+        value, gradient = super().compute(vector)
+        far = vector - self.minimum
+        return value + 1e3 * (far @ far) ** 4, gradient + 8e3 * (far @ far) ** 3 * far
+
+    def stiffen(self):
+        if self.n_stiffer == 2:
+            return False
+        self.n_stiffer += 1
+        return True
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_hessian_that_rounding_has_spoilt(helps):
+    objective = SpoiltHessian(helps)
+    axis = np.linalg.eigh(objective.matrix)[1][:, 0]
+    start = objective.minimum + 1e-3 * axis
+    result = run("newton-cholesky", objective, start, tol=1e-12)
+    assert (objective.n_stiffer, result.converged) == (2, helps)
+    if helps:
+        np.testing.assert_allclose(result.vector, objective.minimum, atol=1e-9)
+    else:
+        assert result.message == "the line search found no decrease"
+
+
 @each_solver
 def test_a_wrong_gradient_is_not_called_convergence(solver):
     class Wrong(Quadratic):

@@ -130,7 +130,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Class labels; 0..L-1 for multi-label and soft y.
     coef_ : ndarray of shape (1, n_features) or (n_outputs, n_features)
         W: one row for two classes, else one per class or label. float64 for float64 X, else
-        float32.
+        float32: where logits are small sums of huge terms (a feature in millions that hardly
+        varies, or beside its near copy) their rounding costs, and float64 X does not have it.
     intercept_ : ndarray of shape (1,) or (n_outputs,)
         b; softmax intercepts sum to 0. A label that is constant in training has +-inf, a class
         without weight -inf.

@@ -42,6 +42,7 @@ MOST_MOVE = 3.0  # of a row's logit by one feature and step, once a problem is f
 # sweeps gain too little. Below it they take a quarter to a half of the time of L-BFGS.
 MOST_PULL = 0.15
 FEWEST_ASCENDED = 10  # outputs: of 4, sweeps use one core and a quarter of its vectors
+MORE_SLACK, MOST_SLACK = 1e3, 1e9  # times the rounding of a number, on the diagonal of a Hessian
 PATH_END = 3.0  # times the penalty that was asked for, at a typical feature: there it may end
 
 
@@ -102,6 +103,7 @@ class LinearObjective:
         self.size = self.shape[0] * self.shape[1]
         # made when they are asked for
         self._reach = self._leverage = self._covariance = None
+        self._slack = 1.0  # of Hessians in float64
         self._looseness = 2.0  # of the bound in `certified_gap`
         self._first_evaluation, self._start_gradient = True, None
         self._least = -np.inf  # certified lower bound of the minimum
@@ -310,6 +312,17 @@ class LinearObjective:
             )
         self._use_hessian(self.rows, vector, np.float64)
 
+    def stiffen(self):
+        """Put more on the diagonal of Hessians to come; whether there are any, and more helps.
+
+        Where a feature is all but a sum of others, the least eigenvalues of a Hessian are what
+        rounding has left of them, and a step along their axes can be a million times too long.
+        """
+        if not isinstance(self.preconditioner, HessianAt) or self._slack >= MOST_SLACK:
+            return False
+        self._slack *= MORE_SLACK
+        return True
+
     def _use_hessian(self, rows, vector, dtype):
         mean = self.mean if self.fit_intercept else None
         matrix = rows.hessian(*self._at(vector), mean, dtype, self.n_threads)
@@ -321,6 +334,7 @@ class LinearObjective:
                 self.n_outputs,
                 self.l2_reg + self.extra[:, 0],
                 self._is_shift_invariant,
+                self._slack,
             )
 
     # ---- Batch by batch ----------------------------------------------------------------------
@@ -422,7 +436,7 @@ class LinearObjective:
 
     def state(self):
         """All that changes after the objective has been made, to ``restore`` it."""
-        names = ("extra", "_looseness", "_least", "_first_evaluation", "_start_gradient")
+        names = ("extra", "_slack", "_looseness", "_least", "_first_evaluation", "_start_gradient")
         made = ("_reach", "_leverage", "_covariance", "preconditioner", "_constant_gradients")
         known = {name: self.__dict__[name] for name in (*names, *made) if name in self.__dict__}
         return {"of": self._identity, "known": known}

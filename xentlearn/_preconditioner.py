@@ -399,9 +399,11 @@ class HessianAt:
         Second derivative of the penalty in the first rows of the vector.
     shift_invariant : bool
         Whether the same change of all logits of a row changes nothing.
+    slack : float, default=1
+        Of ``cholesky_factor``, in float64, if the matrix is definite with it.
     """
 
-    def __init__(self, matrix, n_outputs, penalty, shift_invariant):
+    def __init__(self, matrix, n_outputs, penalty, shift_invariant, slack=1.0):
         n_rows, dtype = len(matrix) // n_outputs, matrix.dtype
         diagonal = np.einsum("ii->i", matrix).reshape(n_outputs, n_rows)  # a view
         diagonal[:, : len(penalty)] += penalty.astype(dtype)
@@ -421,7 +423,7 @@ class HessianAt:
         self.scale = 1.0 / np.sqrt(diagonal)
         if dtype == np.float64:  # flat directions need every digit that there is
             with contextlib.suppress(np.linalg.LinAlgError):
-                self.factor = cholesky_factor(matrix.copy(), self.scale, slack=1)
+                self.factor = cholesky_factor(matrix.copy(), self.scale, slack)
                 return
         self.factor = cholesky_factor(matrix, self.scale)
 

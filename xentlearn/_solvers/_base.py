@@ -31,6 +31,9 @@ exact_hessian : bool, optional
     need not be convex: a step by it is then no Newton step.
 hessian_at(vector)
     Makes ``precondition`` the inverse Hessian at ``vector``; a ValueError if it is too large.
+stiffen() -> bool, optional
+    Believe less in Hessians to come, which rounding has spoilt: asked for where nothing decreased
+    along a direction. Whether that changes anything.
 clip(direction) -> ndarray, optional
     A direction kept within where the curvature that the objective knows of is valid.
 certified_gap(vector, value, gradient, wanted) -> float, optional

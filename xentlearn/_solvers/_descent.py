@@ -235,12 +235,18 @@ class Descent:
             schedule.ended = True
             result.n_iter += 1
             return True
-        if step is None:
+        while step is None:
             if -0.5 * self.slope <= max(tol, IN_ROUNDING * objective.rounding) * self.scale:
                 self._end_in_rounding()
-            else:
+                return False
+            if not (hasattr(objective, "stiffen") and objective.stiffen()):
                 result.message = "the line search found no decrease"
-            return False
+                return False
+            if schedule.refreshes:
+                objective.precondition_at(self.x, thorough=True)
+            rule.clear()
+            self._direct()
+            step = self._step()
 
         x_new, value_new, gradient_new = step
         rule.add(self.x, x_new, self.gradient, gradient_new)
