@@ -47,6 +47,7 @@ EXTENSIONS = [
     extension("_proba_loss"),
     extension("_linear", "products.c", "gather.c"),
     extension("_factors"),
+    extension("_sweeps"),
     extension("_steps", "steps.c"),
     extension("_dual", "dual.c"),
     extension("_mapped", "mapped.c"),

@@ -487,7 +487,9 @@ cdef inline void add_to(Py_ssize_t n, const double* values, double* totals) noex
         totals[i] += values[i]
 
 
-cdef transposed_sums(const Pass* task, double[:, ::1] totals, int n_threads):
+cdef transposed_sums(
+    const Pass* task, const double[:, ::1] totals, double[:, ::1] result, int n_threads,
+):
     """The totals of all ranges together, as [n_features, n_outputs]."""
     cdef:
         bint dense = task.X.indptr == NULL
@@ -495,7 +497,6 @@ cdef transposed_sums(const Pass* task, double[:, ::1] totals, int n_threads):
         Py_ssize_t n_totals = n_outputs if dense else n_features
         Py_ssize_t i, k, slot
         double total
-        double[:, ::1] result = np.empty((n_features, n_outputs))
 
     for i in prange(
         n_totals, nogil=True, schedule="static", num_threads=n_threads,
@@ -509,17 +510,17 @@ cdef transposed_sums(const Pass* task, double[:, ::1] totals, int n_threads):
                 result[k, i] = total
             else:
                 result[i, k] = total
-    return np.asarray(result)
 
 
 cdef sum_rows(
     const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches, char[:, ::1] rooms,
-    dict memory,
+    dict memory, coef_result,
 ):
     """(loss, coef result, intercept result): float64, [n_features, n_outputs] and [n_outputs].
 
-    The first of them [n_outputs, n_features] if the task is ``by_output``: dense X only, and where
-    the next evaluation will write over it.
+    The first of them is written to ``coef_result``, or to a new array where that is None. If the
+    task is ``by_output`` it is [n_outputs, n_features]: dense X only, and where the next evaluation
+    will write over it.
     """
     cdef:
         const Matrix* X = task.X
@@ -559,7 +560,9 @@ cdef sum_rows(
             add_to(per_total, &totals[slot, 0], &totals[0, 0])
         coef_result = memory["totals"][0].reshape(n_outputs, -1)[:, :X.n_features]
     else:
-        coef_result = transposed_sums(task, totals[:n_slots], rooms.shape[0])
+        if coef_result is None:
+            coef_result = np.empty((X.n_features, n_outputs))
+        transposed_sums(task, totals[:n_slots], coef_result, rooms.shape[0])
     for slot in range(intercept_totals.shape[0]):
         add_to(n_outputs, &intercept_totals[slot, 0], &intercept_result[0])
     return loss, coef_result, np.asarray(intercept_result)
@@ -626,7 +629,7 @@ cdef class DesignMatrix:
         self._memory = {}
         self.finite_logits = True
 
-    def loss_gradient(self, EncodedTarget target, coef, intercept, int n_threads):
+    def loss_gradient(self, EncodedTarget target, coef, intercept, int n_threads, out=None):
         """Sum of the weighted losses of all rows, and its gradient.
 
         Parameters
@@ -636,6 +639,8 @@ cdef class DesignMatrix:
         coef : ndarray of shape (n_features, n_outputs), float64
         intercept : ndarray of shape (n_outputs,), float64
         n_threads : int
+        out : ndarray of shape (n_features, n_outputs), float64, C order, default=None
+            For the coef gradient.
 
         Returns
         -------
@@ -643,7 +648,7 @@ cdef class DesignMatrix:
         coef_gradient : ndarray of shape (n_features, n_outputs), float64
         intercept_gradient : ndarray of shape (n_outputs,), float64
         """
-        return self.evaluate(target, LOSS_GRADIENT, coef, intercept, None, None, n_threads)
+        return self.evaluate(target, LOSS_GRADIENT, coef, intercept, None, None, n_threads, out)
 
     def batch_loss_gradient(
         self, EncodedTarget target, const Py_ssize_t[::1] order, Py_ssize_t begin, Py_ssize_t end,
@@ -694,11 +699,11 @@ cdef class DesignMatrix:
         n_blocks = (n_rows + task.n_at_once * task.most_slots - 1) // (
             task.n_at_once * task.most_slots) * task.most_slots
         task.n_at_once = min(task.n_at_once, padded_to(8, (n_rows + n_blocks - 1) // n_blocks))
-        return self.sums(&task, coef, intercept, None, None, n_threads, LEAST_WORK / 20)
+        return self.sums(&task, coef, intercept, None, None, n_threads, LEAST_WORK / 20, None)
 
     def hessian_product(
         self, EncodedTarget target, coef, intercept, coef_direction, intercept_direction,
-        int n_threads,
+        int n_threads, out=None,
     ):
         """Hessian of the sum of losses at ``coef``, ``intercept`` times a direction.
 
@@ -706,11 +711,11 @@ cdef class DesignMatrix:
         """
         return self.evaluate(
             target, HESSIAN_PRODUCT, coef, intercept, coef_direction, intercept_direction,
-            n_threads)[1:]
+            n_threads, out)[1:]
 
     cdef evaluate(
         self, EncodedTarget target, Product product, coef, intercept, coef_direction,
-        intercept_direction, int n_threads,
+        intercept_direction, int n_threads, out,
     ):
         assert target.n_rows == self.n_rows and target.dtype == self.dtype
         cdef:
@@ -719,11 +724,11 @@ cdef class DesignMatrix:
         self.prepare(&task, &X, coef.shape[1])
         task.target, task.product = &target.rows, product
         return self.sums(
-            &task, coef, intercept, coef_direction, intercept_direction, n_threads, LEAST_WORK)
+            &task, coef, intercept, coef_direction, intercept_direction, n_threads, LEAST_WORK, out)
 
     cdef sums(
         self, Pass* task, coef, intercept, coef_direction, intercept_direction, int n_threads,
-        double least_work,
+        double least_work, out,
     ):
         """``sum_rows`` of a task that lacks nothing but its coefficients."""
         cdef tuple arrays = (
@@ -736,8 +741,8 @@ cdef class DesignMatrix:
         task.coef_direction, task.intercept_direction = address(arrays[2]), address(arrays[3])
         buffers, scratches, rooms = self.desks(task, useful_threads(task, n_threads, least_work))
         if self.dtype == np.float32:
-            return sum_rows[float](task, buffers, scratches, rooms, self._memory)
-        return sum_rows[double](task, buffers, scratches, rooms, self._memory)
+            return sum_rows[float](task, buffers, scratches, rooms, self._memory, out)
+        return sum_rows[double](task, buffers, scratches, rooms, self._memory, out)
 
     def scores(self, coef, intercept, scores_out, str kind, int n_threads):
         """Fill (n_samples, n_outputs) scores: ``kind`` says which.

@@ -17,6 +17,7 @@ from scipy.linalg import blas, lapack
 
 from ._factors import solve_factors, weighted_factors
 from ._parts import Parts
+from ._sweeps import divide
 
 # Most multiply-adds for which the Hessian itself is made: a tenth of a second.
 HESSIAN_WORK = 1.5e9
@@ -332,27 +333,22 @@ class Preconditioner:
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
         result = np.empty_like(gradient)
         n_features, scale = len(self.scale), self.scale[:, np.newaxis]
+        of_coef = result[:n_features]
         if self.inverse_factor is None:
-
-            def divide(part):
-                result[part] = self._divided(gradient[part], self.inverse[part], scale[part] ** 2)
-
-            width = max(1, PART_NUMBERS // gradient.shape[1])
-            Parts(n_features, width, n_threads).each(divide)
+            self._divide(gradient[:n_features], self.inverse, self.scale**2, of_coef, n_threads)
         else:
-            half = self._divided(self.whiten(gradient[:n_features] * scale), self.inverse, 1.0)
-            np.multiply(self.whiten(half, transposed=True), scale, out=result[:n_features])
+            half = np.ascontiguousarray(self.whiten(gradient[:n_features] * scale))
+            self._divide(half, self.inverse, np.ones(n_features), half, n_threads)
+            np.multiply(self.whiten(half, transposed=True), scale, out=of_coef)
         if has_intercept:
-            result[n_features:] = self._divided(
-                gradient[n_features:], self.intercept_inverse, 1.0 / self.curvature
-            )
+            for_mean = np.array([1.0 / self.curvature])
+            last = slice(n_features, None)
+            self._divide(gradient[last], self.intercept_inverse, for_mean, result[last], n_threads)
         return result
 
-    def _divided(self, gradient, inverse, for_mean):
-        """Rows of a gradient times an inverse diagonal."""
-        if self.shift_invariant:
-            return on_balanced(lambda balanced: balanced * inverse, gradient, for_mean)
-        return gradient * inverse
+    def _divide(self, gradient, inverse, for_mean, out, n_threads):
+        """Rows of a gradient times an inverse diagonal; what is common to all by itself."""
+        divide(gradient, inverse, for_mean, self.shift_invariant, out, n_threads)
 
 
 def on_balanced(solve, gradient, for_mean):

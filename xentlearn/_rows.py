@@ -165,17 +165,19 @@ class MemoryRows:
         """As told above; kept in an attribute, rows of a moment would wait for the collector."""
         return self
 
-    def loss_gradient(self, coef, intercept, n_threads):
+    def loss_gradient(self, coef, intercept, n_threads, out=None):
         """(loss, coef gradient, intercept gradient) of the sum of the weighted losses.
 
-        ``coef`` has shape (n_features, n_outputs), as its gradient.
+        ``coef`` has shape (n_features, n_outputs), as its gradient, which may be put into ``out``.
         """
-        return self.design.loss_gradient(self.target, coef, intercept, n_threads)
+        return self.design.loss_gradient(self.target, coef, intercept, n_threads, out)
 
-    def hessian_product(self, coef, intercept, coef_direction, intercept_direction, n_threads):
+    def hessian_product(
+        self, coef, intercept, coef_direction, intercept_direction, n_threads, out=None
+    ):
         """(coef product, intercept product) of the Hessian of that sum with a direction."""
         return self.design.hessian_product(
-            self.target, coef, intercept, coef_direction, intercept_direction, n_threads
+            self.target, coef, intercept, coef_direction, intercept_direction, n_threads, out
         )
 
     def moments(self, n_threads):
@@ -559,11 +561,13 @@ class ShardedRows:
         """Sum over all shards of what ``method`` of their rows returns."""
         raise NotImplementedError
 
-    def loss_gradient(self, coef, intercept, n_threads):
+    def loss_gradient(self, coef, intercept, n_threads, out=None):
         """As in ``MemoryRows``."""
         return self.total("loss_gradient", coef, intercept, n_threads)
 
-    def hessian_product(self, coef, intercept, coef_direction, intercept_direction, n_threads):
+    def hessian_product(
+        self, coef, intercept, coef_direction, intercept_direction, n_threads, out=None
+    ):
         """As in ``MemoryRows``."""
         return self.total(
             "hessian_product", coef, intercept, coef_direction, intercept_direction, n_threads

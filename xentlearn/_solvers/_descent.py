@@ -399,8 +399,7 @@ def line_search(objective, x, value, slope, direction, curvature):
     # a quadratic through value and slope whose minimum is not below 0, as no loss is
     step = min(1.0, -2 * value / slope) if value > 0 else 1.0
     for _ in range(MOST_TRIALS):
-        point = step * direction
-        point += x
+        point = x + (direction if step == 1.0 else step * direction)  # long vectors: a sweep less
         new_value, new_gradient = objective.value_gradient(point)
         new_slope = new_gradient @ direction
         finite = np.isfinite(new_value) and np.isfinite(new_slope)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.linalg.lapack import dtrtrs as solve_upper  # without checks, a tenth of the time
 
 from .._parts import Parts
+from .._sweeps import difference
 from ._base import require
 from ._descent import descend
 
@@ -78,23 +79,18 @@ class Pairs:
         self.memory = FEWER if large else MEMORY
         self.s, self.y = np.empty((2, self.memory, size), dtype=dtype)  # taken when touched
         self.products = np.zeros((self.memory, self.memory))
-        n_threads = getattr(objective, "n_threads", 1)
-        self.parts = Parts(size, CHUNK if large else max(size, 1), n_threads)
+        self.n_threads = getattr(objective, "n_threads", 1)
+        self.parts = Parts(size, CHUNK if large else max(size, 1), self.n_threads)
         self.clear()
 
     def add(self, x, x_new, gradient, gradient_new):
         """One more pair."""
         at = self.n_added % self.memory
-        s, y = self.s[at], self.y[at]
-
-        def subtract(part):
-            np.subtract(x_new[part], x[part], out=s[part], casting="same_kind")
-            np.subtract(gradient_new[part], gradient[part], out=y[part], casting="same_kind")
-
-        self.parts.each(subtract)
+        difference(x_new, x, self.s[at], self.n_threads)
+        difference(gradient_new, gradient, self.y[at], self.n_threads)
         self.n_added += 1
         n = min(self.n_added, self.memory)
-        self.products[:n, at] = self._times(self.s[:n], y)
+        self.products[:n, at] = self._times(self.s[:n], self.y[at])
         if not self.products[at, at] > 0:  # by the line search it is, but for rounding
             self.clear()
 
@@ -135,14 +131,13 @@ class Pairs:
         s, y, newest = self.s[:n], self.y[:n], order[-1]
 
         alpha = solve_upper(R, self._times(s, gradient)[order])[0]
-        r = precondition(self._minus(gradient, _ordered(alpha, order), y))
+        r = precondition(self._minus(gradient, 1.0, _ordered(alpha, order), y))
         if anew:
             change = y[newest].astype(np.float64)
             self.scale = curvature[-1] / (change @ precondition(change))
         right = curvature * alpha - self.scale * self._times(y, r)[order]
         beta = solve_upper(R, right, trans=1)[0]
-        r *= -self.scale
-        return self._minus(r, _ordered(beta, order), s)
+        return self._minus(r, -self.scale, _ordered(beta, order), s, out=r)
 
     def _times(self, rows, vector):
         """rows @ vector, in float64."""
@@ -152,12 +147,14 @@ class Pairs:
 
         return self.parts.sum(times, start=np.zeros(len(rows)))
 
-    def _minus(self, vector, weights, rows):
-        """vector - weights @ rows, in float64."""
-        result, weights = np.empty_like(vector), weights.astype(rows.dtype)
+    def _minus(self, vector, factor, weights, rows, out=None):
+        """factor * vector - weights @ rows, in float64."""
+        result = np.empty_like(vector) if out is None else out
+        weights = weights.astype(rows.dtype)
 
         def minus(part):
-            np.subtract(vector[part], weights @ rows[:, part], out=result[part])
+            scaled = np.multiply(vector[part], factor, out=result[part])
+            scaled -= weights @ rows[:, part]
 
         self.parts.each(minus)
         return result
