@@ -10,12 +10,13 @@ import numpy as np
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
-from scipy.linalg.cython_blas cimport dsyrk, dtrsv, ssyrk, strsv
+from scipy.linalg.cython_blas cimport dgemm, dsyrk, dtrsv, sgemm, ssyrk, strsv
 from scipy.linalg.cython_lapack cimport dpotrf, spotrf
 
 
 cdef enum:
     BLOCK_ROWS = 512        # of X at a time for a product with itself: second-level cache
+    NARROW = 48             # a matrix whose half takes BLAS longer than all of it
     THREADED = 10000000     # multiply-adds that pay for a second thread
 
 
@@ -24,15 +25,24 @@ cdef enum:
 cdef void add_products(
     int n, int n_rows, floating* rows, floating* matrix, int width
 ) noexcept nogil:
-    """matrix (n, n of ``width``) += rows^T rows, the upper half."""
+    """matrix (n, n of ``width``) += rows^T rows, the upper half; or all, if that is quicker."""
     cdef:
         char* lower = b"L"
         char* plain = b"N"
+        char* transposed = b"T"
         floating one = 1
     if floating is double:
-        dsyrk(lower, plain, &n, &n_rows, &one, rows, &n, &one, matrix, &width)
+        if n < NARROW:
+            dgemm(plain, transposed, &n, &n, &n_rows, &one, rows, &n, rows, &n, &one, matrix,
+                  &width)
+        else:
+            dsyrk(lower, plain, &n, &n_rows, &one, rows, &n, &one, matrix, &width)
     else:
-        ssyrk(lower, plain, &n, &n_rows, &one, rows, &n, &one, matrix, &width)
+        if n < NARROW:
+            sgemm(plain, transposed, &n, &n, &n_rows, &one, rows, &n, rows, &n, &one, matrix,
+                  &width)
+        else:
+            ssyrk(lower, plain, &n, &n_rows, &one, rows, &n, &one, matrix, &width)
 
 
 cdef int factorise(int n, floating* matrix) noexcept nogil:

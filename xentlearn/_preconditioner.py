@@ -401,17 +401,17 @@ class HessianAt:
 
     def __init__(self, matrix, n_outputs, penalty, shift_invariant, slack=1.0):
         n_rows, dtype = len(matrix) // n_outputs, matrix.dtype
-        diagonal = np.einsum("ii->i", matrix).reshape(n_outputs, n_rows)  # a view
+        diagonal = matrix.reshape(-1)[:: len(matrix) + 1].reshape(n_outputs, n_rows)  # a view
         diagonal[:, : len(penalty)] += penalty.astype(dtype)
         diagonal = diagonal.ravel().astype(np.float64)
         # where every row is certain there is no curvature whose inverse could be written down
         diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
-        penalised = np.zeros(n_rows, dtype=bool)
-        penalised[: len(penalty)] = penalty > 0
-        free = np.flatnonzero(~penalised)
-        if n_outputs > 1 and shift_invariant and len(free):
+        if n_outputs > 1 and shift_invariant:
             # The same change of all logits costs nothing without a penalty, and no gradient points
             # there: a curvature like that of the outputs leaves all other directions as they are.
+            penalised = np.zeros(n_rows, dtype=bool)
+            penalised[: len(penalty)] = penalty > 0
+            free = np.flatnonzero(~penalised)
             like = diagonal.reshape(n_outputs, n_rows)[:, free].sum(axis=0) / n_outputs**2
             of_rows = matrix.reshape(n_outputs, n_rows, n_outputs, n_rows)
             of_rows[:, free, :, free] += like.astype(dtype)[:, np.newaxis, np.newaxis]

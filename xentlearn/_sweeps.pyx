@@ -62,7 +62,7 @@ def centre(
         Py_ssize_t n_features = coef.shape[0], n_outputs = coef.shape[1], part, j
         Py_ssize_t width = max(1, PART_NUMBERS // max(1, n_outputs))
         Py_ssize_t n_parts = (n_features + width - 1) // width
-        double inverse_total = 1 / total
+        double inverse_total = 1 / total, penalty = 0
         double[::1] penalties = np.zeros(n_parts)
     if n_outputs == 0:
         return 0.0
@@ -74,7 +74,9 @@ def centre(
             penalties[part] += centre_row(
                 n_outputs, &sums[j, 0], inverse_total, &intercept[0], mean[j], strength[j],
                 &coef[j, 0], &gradient[j, 0])
-    return float(np.sum(penalties))
+    for part in range(n_parts):
+        penalty += penalties[part]
+    return penalty
 
 
 cdef double average(Py_ssize_t n, const double* values) noexcept nogil:
