@@ -25,7 +25,8 @@ POLISHED = 1e-18  # a relative gap at which coefficients are right to about 9 di
 POLISH_ITERATIONS = 200
 REFRESH = 20  # iterations after which a polished problem gets the Hessian, and gets it anew
 OFTEN_AFTER, OFTEN = 60, 4  # one that three Hessians have not finished gets them more often
-NEARLY = 5  # times 'tol': so near the end a new preconditioner comes too late
+NEARLY = 5  # times 'tol': so near the end a new preconditioner comes too late,
+SOON, SEEN = 10, 10  # or where so many iterations are left, if it goes on as in the last SEEN
 PATH_TOL = 3e-3  # relative gap at which the next penalty of the path is taken,
 PATH_ITERATIONS = 50  # or after so many iterations
 SETTLED = 5  # iterations with one penalty before its estimated gap is believed
@@ -216,7 +217,8 @@ class Descent:
     def _move(self, tol):
         """Whether there was a step to take."""
         objective, rule, result, schedule = self.objective, self.rule, self.result, self.schedule
-        if schedule.next_stage(result.n_iter, self.x, self.value, self.gap, tol):
+        soon = self.gap <= NEARLY * tol or self._n_left(tol) <= SOON
+        if schedule.next_stage(result.n_iter, self.x, self.value, self.gap, soon):
             if schedule.penalty_changed:  # else what the rule learnt still holds
                 rule.clear()
                 self.value, self.gradient = objective.value_gradient(self.x)
@@ -257,6 +259,17 @@ class Descent:
             self._direct()
         result.n_iter += 1
         return True
+
+    def _n_left(self, tol):
+        """Iterations to ``tol`` at the rate of the last SEEN; inf where that is not known.
+
+        From the least gap of some iterations: estimates jump up and down.
+        """
+        gaps = self.result.history["gap"]
+        now, before = min(gaps[-WINDOW:]), min(gaps[-WINDOW - SEEN : -SEEN], default=0.0)
+        if not 0 < now < before < np.inf or not tol > 0:
+            return np.inf
+        return SEEN * np.log(now / tol) / np.log(before / now)
 
     def _step(self):
         """What the line search finds."""
@@ -318,14 +331,14 @@ class _Schedule:
         self.due, self.doubtful_from = n_iter + self.patience, n_iter + (1 if agreed else RECHECK)
         return decrement
 
-    def next_stage(self, n_iter, x, value, gap, tol):
-        """Whether the objective's preconditioner has changed."""
+    def next_stage(self, n_iter, x, value, gap, soon):
+        """Whether the objective's preconditioner has changed; ``soon``: it is over without."""
         if self.relaxed:
             settled = n_iter >= self.began + SETTLED and gap <= PATH_TOL
             self.ended |= settled or n_iter >= self.began + PATH_ITERATIONS
         if not (self.refreshes and (self.ended or n_iter >= self.due)):
             return False
-        if not (self.polish or self.relaxed) and gap <= NEARLY * tol:
+        if soon and not (self.polish or self.relaxed):
             return False
         self.penalty_changed = False
         if self.path is None and n_iter >= self.hard:
