@@ -39,7 +39,6 @@ SKETCH = 16  # random projections that leverages are estimated from
 SHARE = 0.02  # of an output's curvature that all rows get alike; 0.002 and 0.3 were slower
 MOST_LOGITS = 50_000_000  # of all rows together, for the curvature at a point
 LEAST_RELATIVE = 1e-6  # curvature, to the mean of the first: no step need be longer
-PART_NUMBERS = 65_536  # of a gradient at a time
 BLOCK_NUMBERS = 100_000  # of X at a time
 BLOCK_ROWS = 2048  # of X at a time for a product with itself
 N_PARTS = 8  # of rows that are summed by several threads
