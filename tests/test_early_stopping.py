@@ -57,6 +57,24 @@ def test_the_best_point_is_kept(solver, container, data):
     assert clf.objective_ == pytest.approx(total + penalty, rel=1e-9)
 
 
+def test_what_is_certified_is_the_best_point(data, monkeypatch):
+    """Also where the fit has ended by a certificate, which is of its end."""
+    monkeypatch.setattr(
+        "xentlearn._solvers._descent.gap_by_progress", lambda values, *args, **kwargs: np.inf
+    )
+    X, y = data
+    options = {"solver": "lbfgs", "C": 10.0, "tol": 1e-3}
+    clf = SoftmaxClassifier(**options, early_stopping=True, n_iter_no_change=1000)
+    clf.fit(X[:N], y[:N], X_val=X[N:], y_val=y[N:])
+    assert np.argmin(clf.history_["validation_loss"]) < clf.n_iter_[0]
+    least = SoftmaxClassifier(**options).fit(X[:N], y[:N])
+    assert least.optimality_gap_ <= 1e-3
+    total = -clf.predict_log_proba(X[:N])[np.arange(N), y[:N]].mean()
+    objective = total + (clf.coef_**2).sum() / (2 * 10.0 * N)
+    assert clf.objective_ == pytest.approx(objective, rel=1e-12)
+    assert clf.optimality_gap_ >= objective / least.objective_ - 1 > 2e-3
+
+
 def test_held_out_rows(data):
     X, y = data
     clf = SoftmaxClassifier(C=1e4, early_stopping=True, validation_fraction=0.3, random_state=5)

@@ -290,6 +290,7 @@ class _Run:
         self._place(group, objective, result.vector)
         if self.stopping is not None and self.stopping.best is not None:
             coef[group], intercept[group] = self.stopping.best
+            result.bound = np.inf  # it is of another point
         value = bound = result.objective
         if result.bound < np.inf and coef.dtype == np.float64:  # stored as it is
             bound = min(result.bound, value)

@@ -99,7 +99,7 @@ class Descent:
     def run(self, tol, max_iter, callback):
         """Iterate, from the start or from where a snapshot was taken."""
         result = self.result
-        result.converged, result.message = False, ""
+        result.converged, result.message, result.bound = False, "", np.inf
         seconds = result.history["seconds"]
         self.began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
         if self.stage is None and not self._begin():
@@ -177,9 +177,10 @@ class Descent:
         # progress is a cautious witness; at a start that is another's minimum there is none yet
         doubtful = gap > wanted >= -0.5 * slope / scale
         certifies = hasattr(objective, "certified_gap") and not self.polish
+        bound = np.inf
         if certifies and (doubtful or (len(self.values) < 3 and gap <= wanted)):
-            certified = objective.certified_gap(x, self.value, gradient, tol * scale) / scale
-            gap = min(gap, certified) if doubtful else max(gap, certified)
+            bound = objective.certified_gap(x, self.value, gradient, tol * scale)
+            gap = min(gap, bound / scale) if doubtful else max(gap, bound / scale)
             result.gap = result.history["gap"][-1] = self.gap = gap
         ended = gap <= wanted and schedule.settled(result.n_iter)
         if ended and schedule.doubtful(result.n_iter):
@@ -190,6 +191,7 @@ class Descent:
                 self._direct()
         if ended:
             result.converged, result.message = True, "the gap reached 'tol'"
+            result.bound = bound
             return True
         slope = self.slope
         if -slope < 0.5 * self.best_slope:
