@@ -325,6 +325,10 @@ class LinearObjective:
 
     def _use_hessian(self, rows, vector, dtype):
         mean = self.mean if self.fit_intercept else None
+        if dtype == np.float32:
+            # The one before goes first, and its memory is used again: to touch new memory takes a
+            # third of the time. Should this one fail, the first of all is made again.
+            self.__dict__.pop("preconditioner", None)
         matrix = rows.hessian(*self._at(vector), mean, dtype, self.n_threads)
         matrix /= self.total_weight
         # where it fails, the point is so flat that rounding has the last word
