@@ -110,6 +110,7 @@ class BuildExt(build_ext):
             ext.extra_link_args = link_flags + openmp_link
             if not DEBUG:
                 ext.define_macros = [("NDEBUG", None)]
+        self.parallel = self.parallel or True  # one after the other they take a minute
         super().build_extensions()
 
     def probe_openmp(self):
