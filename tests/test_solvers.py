@@ -543,6 +543,29 @@ def test_a_hard_problem_asks_for_a_better_preconditioner(solver):
     assert Pairs.hard < result.n_iter <= Pairs.hard + 20
 
 
+@only_lbfgs
+def test_no_new_preconditioner_shortly_before_the_end(solver):
+    """By the rate so far; it takes as long as some iterations."""
+
+    class Refreshed(Quadratic):
+        n_asked = 0
+
+        def precondition_at(self, vector, thorough):
+            self.n_asked += 1
+
+    asked = {}
+    for tol in np.geomspace(1e-1, 1e-12, 45):
+        objective = Refreshed(condition=100.0)
+        left = run(solver, objective, tol=tol).n_iter - Pairs.hard
+        asked.setdefault("soon" if 0 < left <= 5 else "late" if left > 25 else "else", []).append(
+            objective.n_asked > 0
+        )
+    assert len(asked["soon"]) > 2
+    assert not any(asked["soon"])
+    assert len(asked["late"]) > 2
+    assert all(asked["late"])
+
+
 @each_solver
 def test_polishing_does_not_undo_convergence(solver):
     """Where it has to stop early, what was reached before is still within the tolerance."""
