@@ -176,7 +176,11 @@ def hessian_sum(
     n_threads = n_threads if threaded else 1
     buffers = np.empty((n_threads, BLOCK_ROWS, n), dtype)
     if coupled and neglected > 0:
-        least = least_couplings(coupling, neglected)
+        least, total = least_couplings(coupling, neglected), np.sum(typical)
+        common, weight = np.zeros((n, n), dtype), np.asarray(typical, dtype)
+        add_weighted_products(
+            n, n_samples, &Z[0, 0], &weight[0], <const floating*> NULL, 0, &buffers[0, 0, 0],
+            &common[0, 0], n)
     for pair in prange(
         n_outputs * n_outputs if coupled else 0, nogil=True, schedule="dynamic",
         num_threads=n_threads, use_threads_if=threaded,
@@ -190,12 +194,6 @@ def hessian_sum(
             for i in range(n):
                 for j in range(i, n):
                     block[i * size + j] = block[j * size + i] = -block[i * size + j]
-    if neglected > 0:
-        common, weight = np.zeros((n, n), dtype), np.asarray(typical, dtype)
-        add_weighted_products(
-            n, n_samples, &Z[0, 0], &weight[0], <const floating*> NULL, 0, &buffers[0, 0, 0],
-            &common[0, 0], n)
-        total = np.sum(typical)
     for k in prange(
         n_outputs, nogil=True, schedule="dynamic", num_threads=n_threads, use_threads_if=threaded,
     ):

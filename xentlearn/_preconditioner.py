@@ -311,6 +311,8 @@ class Preconditioner:
             squares = np.tril(self.inverse_factor) ** 2
             penalty_share = squares @ penalty_share
         self.loss_share = np.clip(1.0 - penalty_share, 0.0, 1.0)
+        # the inverse for the mean of the curvatures, in the factor's coordinates if there is one
+        self.for_mean = self.scale**2 if self.inverse_factor is None else np.ones(len(diagonal))
         self.inverse = np.empty((len(diagonal), len(curvatures)))  # of sparse text 21 MB: reused
         self.follow(curvatures)
 
@@ -319,8 +321,7 @@ class Preconditioner:
         relative = np.maximum(curvatures / self.curvature, LEAST_RELATIVE)
         np.multiply.outer(self.loss_share, relative - 1.0, out=self.inverse)
         self.inverse += 1.0
-        squares = self.scale[:, np.newaxis] ** 2 if self.inverse_factor is None else 1.0
-        np.divide(squares, self.inverse, out=self.inverse)
+        np.divide(self.for_mean[:, np.newaxis], self.inverse, out=self.inverse)
         self.intercept_inverse = 1.0 / (self.curvature * relative[np.newaxis])
 
     def whiten(self, right, transposed=False):
@@ -334,10 +335,10 @@ class Preconditioner:
         n_features, scale = len(self.scale), self.scale[:, np.newaxis]
         of_coef = result[:n_features]
         if self.inverse_factor is None:
-            self._divide(gradient[:n_features], self.inverse, self.scale**2, of_coef, n_threads)
+            self._divide(gradient[:n_features], self.inverse, self.for_mean, of_coef, n_threads)
         else:
             half = np.ascontiguousarray(self.whiten(gradient[:n_features] * scale))
-            self._divide(half, self.inverse, np.ones(n_features), half, n_threads)
+            self._divide(half, self.inverse, self.for_mean, half, n_threads)
             np.multiply(self.whiten(half, transposed=True), scale, out=of_coef)
         if has_intercept:
             for_mean = np.array([1.0 / self.curvature])
