@@ -3,8 +3,9 @@
 import numpy as np
 from scipy import sparse
 
-from ._linear import DTYPES
+from ._linear import DTYPES, computing_dtype
 from ._rows import (
+    Extremes,
     MemoryRows,
     ShardedData,
     ShardedRows,
@@ -15,7 +16,7 @@ from ._rows import (
 )
 from ._targets import concatenated
 from ._threads import effective_n_threads, sequential_blas
-from .blocks import each_block
+from .blocks import BlockError, each_block
 
 # Of X and its logits at a time, for a Hessian: they are copied in float64, to 32 MB each.
 HESSIAN_NUMBERS = 4_000_000
@@ -41,10 +42,12 @@ class BlockData(ShardedData):
     shape : tuple (n_rows, n_features)
     survey : Survey
         Of all rows; its sample is in one piece.
+    dtype : dtype
+        As of ``MemoryData``.
     """
 
     def __init__(self, source, y, check):
-        self.source, self.shape = source, tuple(source.shape)
+        self.source, self.shape, self.check = source, tuple(source.shape), check
         n_threads = effective_n_threads()
         spacing = sample_spacing(self.shape, y.total_weight)
         found, sample = None, _Sample(y.total_weight / spacing if spacing else self.shape[0])
@@ -63,9 +66,9 @@ class BlockData(ShardedData):
         with sequential_blas:
             each_block(source, look)
         found.sample = [sample.whole()]
-        self.survey = found
+        self.survey, self.dtype = found, computing_dtype(found.sample[0][1])
 
-    def rows(self, y, outputs):
+    def rows(self, y, outputs, n_threads=1):
         """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
         return BlockRows(self, y, outputs)
 
@@ -134,12 +137,24 @@ class BlockRows(ShardedRows):
                 part = slice(begin, min(begin + most, rows.stop))
                 within = X[part.start - rows.start : part.stop - rows.start]
                 y, target = self._encode(part)
-                of_part = MemoryRows(within, y, self._outputs, target=target)
+                of_part = MemoryRows(within, y, self._outputs, target=target, dtype=self.dtype)
                 found = getattr(of_part, method)(*arguments)
+                if not _is_finite(found):
+                    self._require_finite(i, rows, X)
                 total = found if total is None else combined(total, found)
 
         each_block(self._data.source, add)
         return total
+
+    def _require_finite(self, i, rows, X):
+        """Raise BlockError if the numbers of a block are not finite, as they were at first."""
+        try:
+            self._data.check(X, True)
+        except ValueError as error:
+            raise BlockError(
+                f"Block {i} of 'X' (rows {rows.start} to {rows.stop - 1}) has changed since it was "
+                f"first read: {error}"
+            ) from error
 
     def _encode(self, rows):
         """(EncodedY, EncodedTarget) of some rows, made once."""
@@ -148,6 +163,15 @@ class BlockRows(ShardedRows):
             y = self._y.taken(rows)
             self._encoded[key] = y, y.kernel_target(self.dtype, self._outputs)
         return self._encoded[key]
+
+
+def _is_finite(found):
+    """Whether sums over rows, an array, a number or several of these, hold neither nan nor inf."""
+    if isinstance(found, Extremes):
+        found = found.most, found.least
+    if isinstance(found, tuple):
+        return all(map(_is_finite, found))
+    return bool(np.isfinite(np.sum(found)))
 
 
 def converted(X):

@@ -48,7 +48,7 @@ class CentredX:
 
     Attributes
     ----------
-    X : ndarray of shape (n_samples, min(n_samples, n_features)), float64
+    X : ndarray of shape (n_samples, n_features), float64; if wide (n_samples, rank of the rows)
     """
 
     def __init__(self, X, weight, fit_intercept):
@@ -86,22 +86,29 @@ class CentredX:
         raw = linalg.qr(X.T, mode="raw", pivoting=pivoting, overwrite_a=True, check_finite=False)
         self.rotation = raw[0]
         R = np.triu(raw[1][:n_samples])
-        result = np.empty((n_samples, n_samples))
-        result[raw[2] if pivoting else slice(None)] = R.T
+        # Centred rows are dependent, and rows may be repeated: directions that only rounding has
+        # left are none. Without a penalty nothing else would keep a coefficient of theirs from
+        # growing without bound.
+        size = np.abs(R).max(axis=1)
+        self.kept = np.flatnonzero(
+            size > 4 * np.sqrt(n_samples) * np.finfo(np.float64).eps * size.max(initial=0.0)
+        )
+        result = np.empty((n_samples, len(self.kept)))
+        result[raw[2] if pivoting else slice(None)] = R[self.kept].T
         return result
 
     def to_fit(self, coef, intercept):
         """(coef, intercept) for ``X``, from those for the features of the original."""
         intercept = intercept + coef @ self.mean
         if self.rotation is not None:
-            coef = self._times_q(coef[:, self.order].T, "T")[: len(self.X)].T
+            coef = self._times_q(coef[:, self.order].T, "T")[self.kept].T
         return coef, intercept
 
     def from_fit(self, coef, intercept):
         """(coef, intercept) for the features of the original, from those for ``X``."""
         if self.rotation is not None:
             padded = np.zeros((len(self.mean), len(coef)))
-            padded[: len(self.X)] = coef.T
+            padded[self.kept] = coef.T
             of_feature = np.empty_like(padded)
             of_feature[self.order] = self._times_q(padded, "N")
             coef = np.ascontiguousarray(of_feature.T)

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._block_rows import BlockData, converted, in_memory
 from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from ._early_stopping import EarlyStopping, split_rows
-from ._linear import DesignMatrix
+from ._linear import DTYPES, DesignMatrix, computing_dtype
 from ._loss import proba
 from ._loss_setting import LossSetting
 from ._rows import MemoryData
@@ -36,6 +36,9 @@ from ._validation import check_weights
 from .blocks import MemmapBlocks, blocks_of, each_block
 
 BATCH_SIZE = 200  # as scikit-learn's MLPClassifier has it
+# Of Adam: in its first steps epsilon is multiplied by the root of 1 - beta_2 ** t, at least 1e-8;
+# what float32 rounds to 0 may be divided by 0.
+EPSILONS = 1e-30, 1e30
 
 
 class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -75,7 +78,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         features than rows). "adam" and "sgd" go batch by batch; their steps are taken in units in
         which features have mean 0 and spread 1.
     max_iter : int, default=3000
-        Most iterations of the solver, >= 1; of "adam" and "sgd" epochs.
+        Most iterations of the solver, >= 0; of "adam" and "sgd" epochs. 0 gives the start, with a
+        ConvergenceWarning.
     tol : float, default=1e-4
         Stop at this relative optimality gap, by the solver's estimate: (objective - minimum) over
         the larger of the objective and 1e-6 of the objective at zero coefficients. >= 0.
@@ -105,7 +109,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     beta_2 : float, default=0.999
         Decay of Adam's mean of their squares, in [0, 1).
     epsilon : float, default=1e-8
-        What Adam adds to the root of that, > 0.
+        What Adam adds to the root of that, from 1e-30 to 1e30.
     average : bool, default=True
         Whether "adam", "sgd" and ``partial_fit`` give the average of all points, that of step t
         with weight t, in place of the last one.
@@ -400,9 +404,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return data.taken(kept), y.taken(kept), judges
 
     def _coef_dtype(self):
-        """In which coefficients are stored: float64 for float64 X, else float32."""
-        double = self._X_dtype.kind == "f" and self._X_dtype.itemsize >= 8
-        return np.float64 if double else np.float32
+        """In which coefficients are stored, if it is enough: what X is computed in."""
+        return np.float32 if self._X_dtype in DTYPES and self._X_dtype != np.float64 else np.float64
 
     @staticmethod
     def _fitted(y, coef, intercept):
@@ -563,7 +566,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             "solver",
             f"one of {solvers} ('auto' takes what is fastest)",
         )
-        require(is_integer(self.max_iter) and self.max_iter >= 1, "max_iter", "an integer >= 1")
+        require(is_integer(self.max_iter) and self.max_iter >= 0, "max_iter", "an integer >= 0")
         require(is_number(self.tol) and 0 <= self.tol < np.inf, "tol", "a finite number >= 0")
         flags = ("warm_start", "shuffle", "nesterovs_momentum", "average", "early_stopping")
         for name in flags:
@@ -580,9 +583,17 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             "learning_rate",
             f"one of {schedules} (the number is 'learning_rate_init')",
         )
-        for name in ("learning_rate_init", "epsilon"):
-            value = getattr(self, name)
-            require(is_number(value) and 0 < value < np.inf, name, "a finite number > 0")
+        require(
+            is_number(self.learning_rate_init) and 0 < self.learning_rate_init < np.inf,
+            "learning_rate_init",
+            "a finite number > 0",
+        )
+        least, most = EPSILONS
+        require(
+            is_number(self.epsilon) and least <= self.epsilon <= most,
+            "epsilon",
+            f"a number from {least} to {most}, as float32 holds its products",
+        )
         require(
             is_number(self.power_t) and 0 <= self.power_t < np.inf,
             "power_t",
@@ -714,6 +725,16 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
+        if training.lost > 0:
+            warnings.warn(
+                f"Storing the coefficients raised the objective by {training.lost:.2g} of itself, "
+                f"which is more than tol={self.tol:.2g}: logits are small sums of huge terms, of "
+                f"which {self.coef_.dtype} keeps too few digits. Subtract their means from the "
+                "features before fit and predict (sklearn.preprocessing.StandardScaler), or lower "
+                "'C'.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     # ---- Predicting ----------------------------------------------------------------------------
 
@@ -752,7 +773,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         for a reason: then X is looked through after all, for the usual error.
         """
         finite = str(getattr(X, "dtype", "")) not in ("float32", "float64")
-        design = DesignMatrix(self._validate_X(X, reset=reset, finite=finite))
+        checked = self._validate_X(X, reset=reset, finite=finite)
+        # a model of float64 may need all of its digits, whatever it is to predict
+        design = DesignMatrix(checked, np.result_type(computing_dtype(checked), self.coef_))
         result = function(design)
         if not design.finite_logits:
             self._validate_X(X, reset=reset)

@@ -24,8 +24,9 @@ from dask.sizeof import sizeof
 from scipy import sparse
 from sklearn.utils import column_or_1d
 
+from ._linear import computing_dtype
 from ._rows import (
-    MemoryData,
+    MemoryRows,
     ShardedData,
     ShardedRows,
     combined,
@@ -223,6 +224,8 @@ class Round:
         Stands for loss and outputs.
     loss : loss setting
     outputs : ndarray of int
+    dtype : dtype
+        What is computed in.
     method : str
     arguments : tuple
     """
@@ -230,6 +233,7 @@ class Round:
     name: str
     loss: object
     outputs: np.ndarray
+    dtype: np.dtype
     method: str
     arguments: tuple
 
@@ -246,7 +250,7 @@ class Partition:
 
     def __init__(self, number, X, y):
         self.number, self.X, self.y = number, X, y
-        self._data, self._rows, self._name = MemoryData(X), None, None
+        self._rows, self._name = None, None
         # the rows' working memory is shared by all evaluations: a round that was given up may
         # still be running when the next one begins
         self._lock = threading.Lock()
@@ -273,7 +277,8 @@ class Partition:
         """What a round asks for, of these rows."""
         with self._lock, sequential_blas:
             if self._name != task.name:
-                self._rows = self._data.rows(replace(self.y, loss=task.loss), task.outputs)
+                y = replace(self.y, loss=task.loss)
+                self._rows = MemoryRows(self.X, y, task.outputs, dtype=task.dtype)
                 self._name = task.name
             return getattr(self._rows, task.method)(*task.arguments, n_threads)
 
@@ -410,7 +415,7 @@ class DaskRows(ShardedRows):
     def __init__(self, cluster, n_rows, survey, y, outputs):
         super().__init__(n_rows, survey, sampled_rows(survey, y, outputs))
         self._cluster = cluster
-        self._round = functools.partial(Round, uuid.uuid4().hex, y.loss, outputs)
+        self._round = functools.partial(Round, uuid.uuid4().hex, y.loss, outputs, self.dtype)
 
     def total(self, method, *arguments):
         """Sum over all partitions: one round, in which each worker has its own threads."""
@@ -432,9 +437,9 @@ class DaskData(ShardedData):
 
     def __init__(self, cluster, shape, survey):
         self._cluster, self._survey = cluster, survey
-        self.shape = shape
+        self.shape, self.dtype = shape, computing_dtype(survey.sample[0][1])
 
-    def rows(self, y, outputs):
+    def rows(self, y, outputs, n_threads=1):
         """Rows with the chosen outputs of ``y``."""
         return DaskRows(self._cluster, self.shape[0], self._survey, y, outputs)
 

@@ -96,7 +96,7 @@ cdef extern from "_kernels/gather.h" nogil:
         Py_ssize_t n_rows, Py_ssize_t n_columns, const void* source,
         Py_ssize_t row, Py_ssize_t column, void* to, Py_ssize_t to_row) noexcept nogil
 
-    xent_gather xent_gather_for(xent_stored dtype, int target)
+    xent_gather xent_gather_for(xent_stored dtype, int as_double, int target)
 
 
 cdef dict STORED = {
@@ -570,6 +570,11 @@ cdef sum_rows(
 
 # ---- From Python ---------------------------------------------------------------------------------
 
+def computing_dtype(X):
+    """What sums over X are computed in: float64 for float64, else float32."""
+    return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
+
+
 cdef class DesignMatrix:
     """X as the pass reads it.
 
@@ -581,12 +586,14 @@ cdef class DesignMatrix:
         float32, float64, or narrower: uint8, int8, float16. Used where it lies: dense of any
         strides that are multiples of the item size, CSR with 32- or 64-bit indices. Finite; for
         scores it may be anything.
+    dtype : dtype or None, default=None
+        What is computed in, float32 or float64; None: float64 for float64, else float32.
 
     Attributes
     ----------
     n_rows, n_features : int
     dtype : dtype
-        What is computed in: float64 for float64, else float32.
+        What is computed in.
     finite_logits : bool
         Whether all logits of the last ``scores`` or ``likeliest`` were finite. One number of X that
         is not (except float16) makes those of its row nan or inf.
@@ -600,10 +607,10 @@ cdef class DesignMatrix:
     cdef tuple _arrays      # keeps alive what `matrix` points to
     cdef dict _memory       # arrays of earlier evaluations, by name: pages that need no zeroing
 
-    def __init__(self, X):
+    def __init__(self, X, dtype=None):
         self.n_rows, self.n_features = X.shape
-        self.dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
-        assert X.dtype in DTYPES
+        self.dtype = computing_dtype(X) if dtype is None else np.dtype(dtype)
+        assert X.dtype in DTYPES and np.can_cast(X.dtype, self.dtype)
         memset(&self.matrix, 0, sizeof(self.matrix))
         self.matrix.n_rows, self.matrix.n_features = X.shape
         self.matrix.n_known = self.matrix.n_rows
@@ -808,7 +815,7 @@ cdef class DesignMatrix:
         if X.itemsize != self.dtype.itemsize or (
             X.indptr == NULL and (X.column != 1 or X.depth != X.n_features)
         ):
-            X.gather = xent_gather_for(X.stored, _target)
+            X.gather = xent_gather_for(X.stored, self.dtype == np.float64, _target)
 
     cdef pack_coef(self, str name, const Pass* task, coef, int n_threads):
         """Coefficients as the products read them; None for None."""

@@ -23,10 +23,12 @@ from ._preconditioner import (
     cholesky_factor,
     hessian_work,
     leverages,
+    rounding_slack,
     solve,
 )
 from ._sweeps import centre
 
+EPS = float(np.finfo(np.float64).eps)
 # Strengths of the path to a hard minimum, times the sum of the weights, and their ratio.
 PATH_BEGIN = 0.03
 PATH_STEP = 0.1
@@ -103,7 +105,8 @@ class LinearObjective:
         self.shape = (self.n_features + fit_intercept, self.n_outputs)
         self.size = self.shape[0] * self.shape[1]
         # made when they are asked for
-        self._reach = self._leverage = self._covariance = None
+        self._reach = self._leverage = None
+        self._preconditioner_at = None  # of a point, once one is asked for
         self._slack = 1.0  # of Hessians in float64
         self._looseness = 2.0  # of the bound in `certified_gap`
         self._first_evaluation, self._start_gradient = True, None
@@ -112,7 +115,7 @@ class LinearObjective:
         self._feature_parts = Parts(self.n_features, n_abreast, n_threads)
         # a sum of n rounding errors of random sign; float32 rows are rounded one by one
         eps = np.finfo(rows.dtype).eps
-        self.rounding = max(8 * np.finfo(np.float64).eps, eps / np.sqrt(max(1, rows.n_rows)))
+        self.rounding = max(8 * EPS, eps / np.sqrt(max(1, rows.n_rows)))
         # objective at zero coefficients: log K per row, or log 2 per entry
         n_alternatives = 2 if mass.ndim == 2 else self.n_outputs
         self.value_scale = 1e-6 * self.mass.sum() * np.log(n_alternatives)
@@ -124,9 +127,14 @@ class LinearObjective:
         if not fit_intercept and not self._is_sparse:
             self._variance = self._variance + moments.mean**2
 
-    @functools.cached_property
+    @property
     def preconditioner(self):
-        """Made when a solver asks for it: newton-cholesky never does."""
+        """The one in force: of the last point that it was asked for, else of the features alone."""
+        return self._preconditioner_at or self._preconditioner_of_features
+
+    @functools.cached_property
+    def _preconditioner_of_features(self):
+        """Made when it is asked for: newton-cholesky never does."""
         return Preconditioner(
             self.rows.sample.X,
             self.rows.sample.weight,
@@ -224,6 +232,22 @@ class LinearObjective:
         self._centre(product, *sums, coef_direction)
         return product.ravel()
 
+    def least_curvature(self, direction):
+        """What is at most rounding of the curvature along ``direction``.
+
+        Relative to what its coefficients would have if no two features were correlated, as
+        ``cholesky_factor`` has it. The products of float32 rows are squares of sums with errors of
+        their own.
+        """
+        matrix = direction.reshape(self.shape)
+        squares = np.einsum("jk,jk->j", matrix, matrix)
+        typical = self._curvatures_at_shares().mean()
+        apart = (typical * self._variance + self.l2_reg) @ squares[: self.n_features]
+        if self.fit_intercept:
+            apart += typical * squares[-1]
+        eps = float(np.finfo(self.rows.dtype).eps)
+        return rounding_slack(len(matrix), np.float64) * apart * max(1.0, eps**2 / EPS)
+
     def _centre(self, gradient, coef_sum, intercept_sum, coef):
         """Fill a gradient from the sums over rows, where b = last row - W mean; the penalty."""
         intercept_gradient = intercept_sum / self.total_weight
@@ -252,14 +276,14 @@ class LinearObjective:
         of their curvature as the others. Nothing changes for a single output, whose scale solvers
         find themselves, nor once there is the Hessian of a point.
         """
-        if self.n_outputs == 1 or not isinstance(self.preconditioner, Preconditioner):
+        if self.n_outputs == 1 or self._preconditioner_at is not None:
             return
         known = self._curvatures_at_shares()
         seen, n_rows = self.rows.sample.mean_curvature(*self._at(vector), self.n_threads)
         left = seen.sum() / known.sum()
         with np.errstate(divide="ignore"):
             unseen = FEW_SEEN / known
-        self.preconditioner.follow((n_rows * seen + FEW_SEEN * left) / (n_rows + unseen))
+        self._preconditioner_of_features.follow((n_rows * seen + FEW_SEEN * left) / (n_rows + unseen))
 
     def precondition_at(self, vector, thorough=False):
         """Use the Hessian at ``vector`` from now on, or its diagonal blocks if it is large.
@@ -280,19 +304,19 @@ class LinearObjective:
             rows = self.rows if whole else sample
             self._use_hessian(rows, vector, np.float64 if thorough else np.float32)
         elif blocks_fit(sample.n_rows, self.n_features, self.n_outputs):
+            of_features = self._preconditioner_of_features
             if self._leverage is None:
-                self._covariance = self.preconditioner.covariance
-                self._leverage = leverages(sample.X, self.mean, self.preconditioner, self.n_threads)
+                self._leverage = leverages(sample.X, self.mean, of_features, self.n_threads)
             curvature = sample.curvature(*self._at(vector), self.n_threads)
             curvature /= self.total_weight
             with contextlib.suppress(np.linalg.LinAlgError):
-                self.preconditioner = BlocksAt(
+                self._preconditioner_at = BlocksAt(
                     sample.X,
                     curvature,
                     self.mean,
                     self.l2_reg + self.extra[:, 0],
                     self._leverage,
-                    self._covariance,
+                    of_features.covariance,
                     self._is_shift_invariant,
                     self.n_threads,
                 )
@@ -318,7 +342,7 @@ class LinearObjective:
         Where a feature is all but a sum of others, the least eigenvalues of a Hessian are what
         rounding has left of them, and a step along their axes can be a million times too long.
         """
-        if not isinstance(self.preconditioner, HessianAt) or self._slack >= MOST_SLACK:
+        if not isinstance(self._preconditioner_at, HessianAt) or self._slack >= MOST_SLACK:
             return False
         self._slack *= MORE_SLACK
         return True
@@ -327,13 +351,13 @@ class LinearObjective:
         mean = self.mean if self.fit_intercept else None
         if dtype == np.float32:
             # The one before goes first, and its memory is used again: to touch new memory takes a
-            # third of the time. Should this one fail, the first of all is made again.
-            self.__dict__.pop("preconditioner", None)
+            # third of the time. Should this one fail, that of the features is in force again.
+            self._preconditioner_at = None
         matrix = rows.hessian(*self._at(vector), mean, dtype, self.n_threads)
         matrix /= self.total_weight
         # where it fails, the point is so flat that rounding has the last word
         with contextlib.suppress(np.linalg.LinAlgError):
-            self.preconditioner = HessianAt(
+            self._preconditioner_at = HessianAt(
                 matrix,
                 self.n_outputs,
                 self.l2_reg + self.extra[:, 0],
@@ -441,7 +465,8 @@ class LinearObjective:
     def state(self):
         """All that changes after the objective has been made, to ``restore`` it."""
         names = ("extra", "_slack", "_looseness", "_least", "_first_evaluation", "_start_gradient")
-        made = ("_reach", "_leverage", "_covariance", "preconditioner", "_constant_gradients")
+        made = ("_reach", "_leverage", "_preconditioner_at", "_preconditioner_of_features")
+        made = (*made, "_constant_gradients")
         known = {name: self.__dict__[name] for name in (*names, *made) if name in self.__dict__}
         return {"of": self._identity, "known": known}
 

@@ -16,6 +16,7 @@ from scipy import sparse
 from scipy.linalg import blas, lapack
 
 from ._factors import solve_factors, weighted_factors
+from ._linear import computing_dtype
 from ._parts import Parts
 from ._sweeps import divide
 
@@ -43,11 +44,6 @@ BLOCK_NUMBERS = 100_000  # of X at a time
 BLOCK_ROWS = 2048  # of X at a time for a product with itself
 N_PARTS = 8  # of rows that are summed by several threads
 SPARSE_BLOCK_ROWS = 65_536
-
-
-def computing_dtype(X):
-    """float64 for float64, else float32: what the fused pass computes in, too."""
-    return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
 
 
 def computable(X, rows):

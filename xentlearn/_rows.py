@@ -14,7 +14,7 @@ from scipy import sparse
 from ._centred import CentredX, is_wide
 from ._dual import DualRows
 from ._factors import hessian_sum
-from ._linear import DesignMatrix
+from ._linear import DesignMatrix, computing_dtype
 from ._loss import proba
 from ._preconditioner import (
     mean_extremes,
@@ -36,6 +36,10 @@ MOST_CURVATURE = 0.25  # of a row's loss in a logit
 FEW_OF_WEIGHT, LEAST_FEW, MOST_FEW = 8, 300, 1_500
 NEGLECTED = 0.05  # share of the coupling of two outputs, in a Hessian to precondition with
 CONSTANT = 8  # roundings of its mean: a spread of no more is that of a constant feature
+# Of a feature, its mean over its spread, up to which float32 logits are good enough. A coefficient
+# that matters moves a logit by a few units per spread, so its product with the mean is a few times
+# this, of which float32 rounds off 6e-8: a few thousandths of a unit.
+MOST_OFFSET = 1e4
 # Of the rows that stand for all of them where those are in shards: numbers (128 MB in float32) and
 # rows. MNIST, from 30,000 of its 60,000 rows, takes as many iterations as from all of them.
 SAMPLE_NUMBERS = 32_000_000
@@ -76,6 +80,19 @@ class Moments:
         """As those of sparse X."""
         square = self.variance if self.is_sparse else self.variance + self.mean**2
         return Moments(self.weight, self.mean, square, True)
+
+    def root_mean_square(self):
+        """Root of the mean over the rows of ||x||^2."""
+        square = self.variance if self.is_sparse else self.variance + self.mean**2
+        return float(np.sqrt(square.sum()))
+
+    @property
+    def swamps_float32(self):
+        """Whether float32 logits lose what a feature says to its offset: see MOST_OFFSET."""
+        variance = self.variance - self.mean**2 if self.is_sparse else self.variance
+        spread, offset = np.sqrt(np.maximum(variance, 0.0)), np.abs(self.mean)
+        varies = spread > np.finfo(np.float32).eps * offset
+        return bool((varies & (offset > MOST_OFFSET * spread)).any())
 
     def inverse_spread(self, fit_intercept, l2_reg, dtype):
         """1 / standard deviation of each feature; 0 of those that are constant, but for rounding.
@@ -137,6 +154,9 @@ class MemoryRows:
         What the kernels need of ``y``, where it is at hand.
     known : dict or None, default=None
         What was found of the same X with the same weights; more is put there.
+    dtype : dtype or None, default=None
+        What is computed in, float32 or float64, where there is no ``design``; None: float64 for
+        float64, else float32.
 
     Attributes
     ----------
@@ -150,9 +170,9 @@ class MemoryRows:
         Rows in memory that stand for all: here all of them.
     """
 
-    def __init__(self, X, y, outputs, design=None, target=None, known=None):
+    def __init__(self, X, y, outputs, design=None, target=None, known=None, dtype=None):
         self.X, self.y, self.outputs = X, y, outputs
-        self.design = DesignMatrix(X) if design is None else design
+        self.design = DesignMatrix(X, dtype) if design is None else design
         self.n_rows, self.n_features = X.shape
         self.dtype = self.design.dtype
         self.target = y.kernel_target(self.dtype, outputs) if target is None else target
@@ -229,7 +249,9 @@ class MemoryRows:
             X, y = spaced(X, y, total / n_few)
         width = max(1, STEP_NUMBERS // len(self.outputs))
         pieces = [slice(at, at + width) for at in range(0, X.shape[0], width)]
-        return [MemoryRows(X[rows], y.taken(rows), self.outputs) for rows in pieces]
+        return [
+            MemoryRows(X[rows], y.taken(rows), self.outputs, dtype=self.dtype) for rows in pieces
+        ]
 
     def proba(self, coef, intercept, n_threads):
         """Probabilities of binary outputs: (n_rows, n_outputs)."""
@@ -317,7 +339,7 @@ class MemoryRows:
             rows = slice(begin, begin + stride * n_abreast, stride)
             weight = self.weight[rows]
             p = np.empty((len(weight), n_outputs), dtype=self.dtype)
-            design = DesignMatrix(self.X[rows])
+            design = DesignMatrix(self.X[rows], self.dtype)
             design.scores(coef, intercept, p, "softmax" if coupled else "sigmoid", n_threads)
             total += weight.sum()
             if coupled:
@@ -390,10 +412,16 @@ class MemoryData:
     ----------
     X : ndarray or CSR of shape (n_rows, n_features)
         The rows that have a weight.
+
+    Attributes
+    ----------
+    dtype : dtype
+        What predictions of X are computed in, unless coefficients are of float64.
     """
 
     def __init__(self, X):
-        self.X, self.shape = X, X.shape
+        self.X, self._original, self.shape = X, X, X.shape
+        self.dtype = computing_dtype(X)
         self._design, self._weights, self._known = None, None, {}
         self._changes = []  # of X, one after the other
 
@@ -417,6 +445,11 @@ class MemoryData:
         if work <= SMALL_WORK or is_wide(self.X):
             self._change(CentredX(self.X, y.row_weight, fit_intercept))
 
+    @property
+    def is_changed(self):
+        """Whether X is not the original any more."""
+        return self.X is not self._original
+
     def _change(self, change):
         self._changes.append(change)
         self.X, self._design, self._weights = change.X, None, None
@@ -439,16 +472,49 @@ class MemoryData:
             of_rows = change.moments(of_rows)
         return of_rows
 
-    def rows(self, y, outputs):
+    def rows(self, y, outputs, n_threads=1):
         """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
-        if self._design is None:
-            self._design = DesignMatrix(self.X)
         weights = y.weight, y.entry_weight
         if self._weights is None or any(
             one is not other for one, other in zip(weights, self._weights, strict=True)
         ):
             self._weights, self._known = weights, {}
+        if "moments" not in self._known:
+            self._known["moments"] = moments_of(self.X, y.row_weight, n_threads)
+        if self._design is None:
+            self._design = DesignMatrix(self.X, fit_dtype(self.X, self._known["moments"]))
         return MemoryRows(self.X, y, outputs, self._design, known=self._known)
+
+    def predicted_loss(self, y, outputs, coef, intercept, n_threads):
+        """Sum of the weighted losses as predictions of the stored coefficients compute them.
+
+        In the units of the original X and in the precision that ``predict_proba`` has.
+
+        Parameters
+        ----------
+        y : EncodedY
+        outputs : ndarray of int
+            The chosen outputs of ``y``.
+        coef : ndarray of shape (len(outputs), n_features)
+            float32 or float64, as it is stored.
+        intercept : ndarray of shape (len(outputs),)
+            What is added to the logits.
+        n_threads : int
+
+        Returns
+        -------
+        float
+        """
+        design = DesignMatrix(self._original, np.result_type(self.dtype, coef))
+        target = y.kernel_target(design.dtype, outputs)
+        with np.errstate(over="ignore"):  # coefficients beyond float32: the loss is then nan
+            return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
+
+
+def fit_dtype(X, moments):
+    """What a fit to X computes in: float64 where ``computing_dtype`` would lose its features."""
+    dtype = computing_dtype(X)
+    return np.dtype(np.float64) if dtype == np.float32 and moments.swamps_float32 else dtype
 
 
 # ---- In shards -----------------------------------------------------------------------------------
@@ -523,6 +589,7 @@ class ShardedData:
     """X in shards, from which objectives get their rows: it stays as it is."""
 
     in_groups = False  # outputs share the reading, or the rounds
+    is_changed = False
 
     def prepare(self, y, fit_intercept, work):
         """Nothing is centred or rotated."""
@@ -602,4 +669,4 @@ def sampled_rows(survey, y, outputs):
         X = stack([X for _, X, _ in pieces])
     X = sparse.csr_array(X) if survey.moments.is_sparse else X
     of_sample = replace(concatenated([piece for _, _, piece in pieces]), loss=y.loss)
-    return MemoryRows(X, of_sample, outputs)
+    return MemoryRows(X, of_sample, outputs, dtype=fit_dtype(X, survey.moments))

@@ -26,6 +26,8 @@ GROUPED = 6_000_000
 GROUP_NUMBERS = 1_500_000
 GROUPED_ROWS = 20_000_000  # predictions of rows, which dual ascent keeps: 160 MB
 GROUP_STEP = 16  # outputs that fill whole vectors
+# Relative changes of the objective by storing coefficients that are rounding, whatever 'tol' is.
+STORED_FLOOR = {"float32": 1e-6, "float64": 1e-10}
 
 
 @dataclass
@@ -49,6 +51,9 @@ class Training:
         Of solvers that stopped early.
     separable : bool
         Whether some objective without a penalty goes to 0.
+    lost : float
+        What the objective, as predictions compute it from the stored coefficients, is above what
+        the solver reached, relative to it, where that is more than 'tol'; of groups the most.
     moments : Moments or None
         Of the features; None where nothing was fitted.
     stopped_by : BaseException or None
@@ -64,6 +69,7 @@ class Training:
     history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
     failed: list = field(default_factory=list)
     separable: bool = False
+    lost: float = 0.0
     moments: Moments | None = None
     stopped_by: BaseException | None = None
 
@@ -106,12 +112,15 @@ class Group:
         At the stored coefficients, and of the objective less the minimum there.
     separable : bool
         Whether nothing is penalised and the objective goes to 0.
+    lost : float
+        Relative increase of the objective by storing the coefficients; 0 within 'tol'.
     """
 
     result: object
     objective: float
     bound: float
     separable: bool
+    lost: float
 
 
 def train(data, y, mass, outputs, parameters, dtype, constant, start, callback, stopping, resume):
@@ -197,7 +206,7 @@ class _Run:
         for group in groups[len(self.groups) :]:
             objective = self._objective(y, self.mass, group)
             if training.stopped_by is not None:  # as good a guess as there is
-                self._place(group, objective, objective.start())
+                self._place(group, *self._coefficients(group, objective, objective.start()))
                 continue
             training.solver = self._chosen(objective)
             result = self._solve(objective, group, resumed)
@@ -213,7 +222,7 @@ class _Run:
 
     def _objective(self, y, mass, group):
         return LinearObjective(
-            self.data.rows(y, group),
+            self.data.rows(y, group, self.n_threads),
             mass[group],
             y.total_weight,
             1.0 / (self.parameters["C"] * y.total_weight),
@@ -252,13 +261,13 @@ class _Run:
 
         def watch(result):
             def found():
-                self._place(group, objective, result.vector)
+                self._place(group, *self._coefficients(group, objective, result.vector))
                 return self.training.coef.copy(), self.training.intercept.copy()
 
             stop = False
             if self.stopping is not None:
-                coef, intercept = found()
-                stop = self.stopping.stop(group, coef[group], intercept[group], self.n_threads)
+                coef, intercept = self._coefficients(group, objective, result.vector)
+                stop = self.stopping.stop(group, coef, intercept, self.n_threads)
             return self.callback(result, found, lambda: self._snapshot(result, n_done)) or stop
 
         options = dict(self.options)
@@ -275,36 +284,126 @@ class _Run:
             convex.stopped_by = error  # and the minimum of the convex loss is kept
             return convex
 
-    def _place(self, group, objective, vector):
-        """Put a solver's vector among the coefficients."""
+    def _coefficients(self, group, objective, vector):
+        """(coef, intercept) in the units of X, float64, of a solver's vector."""
         coef, intercept = self.data.from_fit(*objective.look_into(vector))
+        if self.y.loss.shift_invariant and len(group) > 1:
+            # The same change of all logits changes no loss: of all that predict the same these are
+            # the least, so no penalty is higher. A solver gets there itself only where the penalty
+            # is more than rounding.
+            coef = coef - coef.mean(axis=0)
+            intercept = intercept - intercept.mean()
         if not self.parameters["fit_intercept"]:
             intercept = np.zeros(len(group))
-        elif self.y.loss.shift_invariant:
-            intercept = intercept - intercept.mean()
+        return coef, intercept
+
+    def _place(self, group, coef, intercept):
+        """Put coefficients of a group among those of all."""
         self.training.coef[group], self.training.intercept[group] = coef, intercept
 
     def _keep(self, objective, group, result):
         """The coefficients of a result, and how good they are as they are stored."""
-        training, coef, intercept = self.training, self.training.coef, self.training.intercept
-        self._place(group, objective, result.vector)
+        training = self.training
+        coef, intercept = self._coefficients(group, objective, result.vector)
+        value, bound, lost = result.objective, result.bound, 0.0
+        known = not self.stochastic
         if self.stopping is not None and self.stopping.best is not None:
-            coef[group], intercept[group] = self.stopping.best
-            result.bound = np.inf  # it is of another point
-        value = bound = result.objective
-        if result.bound < np.inf and coef.dtype == np.float64:  # stored as it is
-            bound = min(result.bound, value)
-        elif not isinstance(result.stopped_by, Exception):  # else the data may be at fault
-            stored = coef[group].astype(np.float64), intercept[group].astype(np.float64)
+            coef, intercept = self.stopping.best
+            known = False  # value and bound are of another point
+        if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
             try:
-                value, gap = objective.optimality_gap(objective.pack(*self.data.to_fit(*stored)))
-                bound = value if gap == np.inf else gap * value / (1.0 + gap)
+                if not known:
+                    vector = objective.pack(*self.data.to_fit(coef, intercept))
+                    value, bound = objective.value_gradient(vector)[0], np.inf
+                value, bound, lost = self._stored(objective, group, coef, intercept, value, bound)
             except Exception as error:
                 result.stopped_by = error
+        self._place(group, coef, intercept)
         separable = self.parameters["C"] == np.inf and result.objective < objective.value_scale
-        self.groups.append(Group(result, value, bound, separable))
+        self.groups.append(Group(result, value, min(bound, value), separable, lost))
         training.moments = self.data.moments(objective.moments)
         training.stopped_by = result.stopped_by
+
+    def _stored(self, objective, group, coef, intercept, reached, bound):
+        """How good coefficients are as they are stored, and as predictions use them.
+
+        The stored dtype may lack digits; and where logits are small sums of huge terms, predictions
+        lose digits that the fit had, to which X is centred or rotated. Where float32 loses too
+        much, all coefficients are stored in float64 from now on, and predictions computed in it.
+
+        Parameters
+        ----------
+        objective : LinearObjective
+        group : ndarray of int
+        coef, intercept : ndarray
+            float64, in the units of X.
+        reached, bound : float
+            Their objective, and a bound of it less the minimum, as the fit computes them.
+
+        Returns
+        -------
+        value, bound : float
+            The same of the stored coefficients.
+        lost : float
+            What ``value`` is above ``reached``, relative to it; 0 where it is allowed for.
+        """
+        scale, training = max(abs(reached), objective.value_scale), self.training
+        while True:
+            dtype = training.coef.dtype
+            with np.errstate(over="ignore"):  # beyond float32: infinite, and lost
+                stored = [part.astype(dtype) for part in (coef, intercept)]
+            allowed = max(self.parameters["tol"], STORED_FLOOR[dtype.name]) * scale
+            value, of_value = reached, bound
+            if dtype != np.float64 or bound == np.inf:
+                doubles = (part.astype(np.float64) for part in stored)
+                value, gap = objective.optimality_gap(
+                    objective.pack(*self.data.to_fit(*doubles))
+                )
+                of_value = value if gap == np.inf else gap * value / (1.0 + gap)
+            predicted = self._predicted(objective, group, *stored, value, 0.1 * allowed)
+            lost = predicted - reached
+            if lost <= allowed or dtype == np.float64:
+                break
+            training.coef = training.coef.astype(np.float64)
+            training.intercept = training.intercept.astype(np.float64)
+        if lost <= allowed:
+            return value, of_value, 0.0
+        return predicted, of_value + (predicted - value), lost / scale
+
+    def _predicted(self, objective, group, coef, intercept, value, negligible):
+        """The objective as predictions compute it, where that may differ from the fit's ``value``.
+
+        Parameters
+        ----------
+        objective, group
+            As in ``_stored``.
+        coef, intercept : ndarray
+            As they are stored.
+        value : float
+            Of the objective at them, as the fit computes it.
+        negligible : float
+            Differences that do not matter.
+
+        Returns
+        -------
+        float
+        """
+        dtype = np.result_type(self.data.dtype, coef)
+        if not self.data.is_changed and dtype == objective.rows.dtype:
+            return value
+        if not hasattr(self.data, "predicted_loss"):  # of shards: passes are expensive
+            return np.inf if dtype == np.float32 else value
+        # A logit is off by a rounding of each of its terms, by Cauchy and Schwarz at most the norms
+        # of coefficients and of features; a row's loss changes by at most twice as much.
+        terms = np.linalg.norm(coef) * self.data.moments(objective.moments).root_mean_square()
+        if 2 * np.finfo(dtype).eps * (terms + np.abs(intercept).max(initial=0.0)) <= negligible:
+            return value
+        loss = self.data.predicted_loss(
+            self.y, group, coef, intercept + objective.offset, self.n_threads
+        )
+        with np.errstate(over="ignore"):
+            penalty = 0.5 * objective.l2_reg * float(np.vdot(coef, coef.astype(np.float64)))
+        return loss / objective.total_weight + penalty
 
     def _snapshot(self, result, n_done):
         """Bytes of all that is known in the middle of a group, before which ``n_done`` are done."""
@@ -340,7 +439,7 @@ class _Run:
                 f"{saved['parameters'].get(differ[0])!r}, here it is {mine[differ[0]]!r}; use "
                 "another file, or delete it to start anew."
             )
-        self.training.coef[:], self.training.intercept[:] = saved["coef"], saved["intercept"]
+        self.training.coef, self.training.intercept = saved["coef"], saved["intercept"]
         self.groups = saved["groups"]
         if self.stopping is not None:
             self.stopping.restore(saved["stopping"])
@@ -359,6 +458,7 @@ def _put_together(training, groups):
     training.n_iter = max(result.n_iter for result in results)
     training.failed = [result for result in results if not result.converged]
     training.separable = any(group.separable for group in groups)
+    training.lost = max(group.lost for group in groups)
     length = max(len(result.history["objective"]) for result in results)
     columns = {
         name: np.array([_lengthened(result.history[name], length) for result in results])

@@ -8,12 +8,14 @@
 #define XENT_BODY "gather_body.h"
 #include "each_target.h"
 
+#define NARROWER(dtype, target)                                                     \
+    gather_float32_##dtype##_##target, gather_float16_##dtype##_##target,           \
+        gather_uint8_##dtype##_##target, gather_int8_##dtype##_##target
 #define ALL_OF(target)                                                              \
-    {gather_float64_f64_##target, gather_float32_f32_##target,                      \
-     gather_float16_f32_##target, gather_uint8_f32_##target, gather_int8_f32_##target}
-#define NONE {NULL, NULL, NULL, NULL, NULL}
+    {{NULL, NARROWER(f32, target)}, {gather_float64_f64_##target, NARROWER(f64, target)}}
+#define NONE {{NULL}, {NULL}}
 
-static const xent_gather functions[XENT_N_TARGETS][XENT_N_STORED] = {
+static const xent_gather functions[XENT_N_TARGETS][2][XENT_N_STORED] = {
     ALL_OF(scalar),
 #if XENT_VECTORS
     ALL_OF(baseline),
@@ -29,7 +31,7 @@ static const xent_gather functions[XENT_N_TARGETS][XENT_N_STORED] = {
 #endif
 };
 
-xent_gather xent_gather_for(enum xent_stored dtype, int target)
+xent_gather xent_gather_for(enum xent_stored dtype, int as_double, int target)
 {
-    return functions[target][dtype];
+    return functions[target][as_double != 0][dtype];
 }

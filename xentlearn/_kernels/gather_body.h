@@ -26,8 +26,6 @@
             }                                                                                   \
     }
 
-#if IS_FLOAT
-
 /* IEEE half precision: exponent and mantissa move into place, and one exact product puts the
  * exponent's bias right, for subnormal numbers as well. inf and nan would come out finite: X is
  * checked for them before. */
@@ -44,15 +42,12 @@ XENT_INLINE float NAME(half_to_float)(uint16_t bits)
     return magnitude;
 }
 
-GATHER(float32, float, )
+GATHER(float32, float, (REAL))
 GATHER(float16, uint16_t, NAME(half_to_float))
-GATHER(uint8, uint8_t, (float))
-GATHER(int8, int8_t, (float))
-
-#else
-
+GATHER(uint8, uint8_t, (REAL))
+GATHER(int8, int8_t, (REAL))
+#if !IS_FLOAT
 GATHER(float64, double, )
-
 #endif
 
 #undef GATHER

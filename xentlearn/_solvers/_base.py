@@ -17,6 +17,9 @@ value_gradient(vector) -> (float, ndarray)
     Value and gradient.
 hessian_product(vector, direction) -> ndarray
     Hessian at ``vector`` times ``direction``.
+least_curvature(direction) -> float, optional
+    What ``direction . hessian_product(vector, direction)`` must exceed to be more than rounding; 0
+    if it is not there.
 precondition(gradient) -> ndarray
     An approximate inverse Hessian, positive definite and linear, times ``gradient``.
 follow_curvature(vector), optional

@@ -100,6 +100,7 @@ class ConjugateGradients:
     def direction(self, point, gradient):
         """An approximate solution of H direction = -gradient."""
         precondition, product = self.objective.precondition, self.objective.hessian_product
+        least_curvature = getattr(self.objective, "least_curvature", lambda direction: 0.0)
         if hasattr(self.objective, "follow_curvature"):
             self.objective.follow_curvature(point)
         residual = -gradient
@@ -109,7 +110,9 @@ class ConjugateGradients:
         for n in range(1, MOST_PRODUCTS + 1):
             image = product(point, conjugate)
             curvature = conjugate @ image
-            if not curvature > 0:  # rounding, or a function that is not convex here
+            # Curvature that is only rounding is none: where features depend on each other, a step
+            # by it can be 1e16 times too long. Nor is there any where the function is not convex.
+            if not curvature > least_curvature(conjugate):
                 break
             step = size / curvature
             direction += step * conjugate
