@@ -45,6 +45,7 @@ def extension(name, *c_sources):
 EXTENSIONS = [
     extension("_loss", "rows.c"),
     extension("_proba_loss"),
+    extension("_csr"),
     extension("_linear", "products.c", "gather.c"),
     extension("_factors"),
     extension("_sweeps"),

@@ -3,7 +3,7 @@
 __version__ = "0.1.0.dev0"
 
 try:
-    from . import _linear, _loss, _mapped, _openmp, _proba_loss  # noqa: F401
+    from . import _csr, _linear, _loss, _mapped, _openmp, _proba_loss  # noqa: F401
 except ImportError as error:
     raise ImportError(
         "The compiled core of xentlearn could not be imported "
