@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from ._linear import DTYPES, computing_dtype
+from ._linear import DTYPES
 from ._rows import (
     Extremes,
     MemoryRows,
@@ -16,6 +16,7 @@ from ._rows import (
 )
 from ._targets import concatenated
 from ._threads import effective_n_threads, sequential_blas
+from ._validation import as_sound_X
 from .blocks import BlockError, each_block
 
 # Of X and its logits at a time, for a Hessian: they are copied in float64, to 32 MB each.
@@ -42,8 +43,6 @@ class BlockData(ShardedData):
     shape : tuple (n_rows, n_features)
     survey : Survey
         Of all rows; its sample is in one piece.
-    dtype : dtype
-        As of ``MemoryData``.
     """
 
     def __init__(self, source, y, check):
@@ -66,7 +65,7 @@ class BlockData(ShardedData):
         with sequential_blas:
             each_block(source, look)
         found.sample = [sample.whole()]
-        self.survey, self.dtype = found, computing_dtype(found.sample[0][1])
+        self.survey = found
 
     def rows(self, y, outputs, n_threads=1):
         """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
@@ -132,7 +131,7 @@ class BlockRows(ShardedRows):
 
         def add(i, rows, X):
             nonlocal total
-            X = converted(X)
+            X = converted(as_sound_X(X))
             for begin in range(rows.start, rows.stop, most):
                 part = slice(begin, min(begin + most, rows.stop))
                 within = X[part.start - rows.start : part.stop - rows.start]

@@ -32,7 +32,7 @@ from ._targets import (
 )
 from ._threads import effective_n_threads
 from ._training import train
-from ._validation import check_weights
+from ._validation import as_sound_X, check_weights
 from .blocks import MemmapBlocks, blocks_of, each_block
 
 BATCH_SIZE = 200  # as scikit-learn's MLPClassifier has it
@@ -624,7 +624,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         else:
             check = functools.partial(validate_data, self, reset=reset)
         X = check(
-            X,
+            as_sound_X(X),
             accept_sparse="csr",
             accept_large_sparse=True,
             dtype=None if _is_real_number_array(X) else "numeric",

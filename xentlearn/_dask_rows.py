@@ -24,7 +24,6 @@ from dask.sizeof import sizeof
 from scipy import sparse
 from sklearn.utils import column_or_1d
 
-from ._linear import computing_dtype
 from ._rows import (
     MemoryRows,
     ShardedData,
@@ -437,7 +436,7 @@ class DaskData(ShardedData):
 
     def __init__(self, cluster, shape, survey):
         self._cluster, self._survey = cluster, survey
-        self.shape, self.dtype = shape, computing_dtype(survey.sample[0][1])
+        self.shape = shape
 
     def rows(self, y, outputs, n_threads=1):
         """Rows with the chosen outputs of ``y``."""

@@ -81,10 +81,9 @@ class Moments:
         square = self.variance if self.is_sparse else self.variance + self.mean**2
         return Moments(self.weight, self.mean, square, True)
 
-    def root_mean_square(self):
-        """Root of the mean over the rows of ||x||^2."""
-        square = self.variance if self.is_sparse else self.variance + self.mean**2
-        return float(np.sqrt(square.sum()))
+    def mean_squares(self):
+        """Mean square of each feature."""
+        return self.variance if self.is_sparse else self.variance + self.mean**2
 
     @property
     def swamps_float32(self):
@@ -102,11 +101,9 @@ class Moments:
         it is less: there the penalty is most of the curvature, and it must not be more in such
         units than the loss is in those of the others. On MNIST / 255 sgd would diverge.
         """
-        square = self.variance
+        square = self.variance if fit_intercept else self.mean_squares()
         if fit_intercept and self.is_sparse:
             square = np.maximum(square - self.mean**2, 0.0)
-        elif not fit_intercept and not self.is_sparse:
-            square = square + self.mean**2
         spread = np.sqrt(square)
         varies = spread > CONSTANT * np.finfo(dtype).eps * np.abs(self.mean)
         most = np.sqrt(square + l2_reg / MOST_CURVATURE)
@@ -412,16 +409,10 @@ class MemoryData:
     ----------
     X : ndarray or CSR of shape (n_rows, n_features)
         The rows that have a weight.
-
-    Attributes
-    ----------
-    dtype : dtype
-        What predictions of X are computed in, unless coefficients are of float64.
     """
 
     def __init__(self, X):
         self.X, self._original, self.shape = X, X, X.shape
-        self.dtype = computing_dtype(X)
         self._design, self._weights, self._known = None, None, {}
         self._changes = []  # of X, one after the other
 
@@ -488,16 +479,15 @@ class MemoryData:
     def predicted_loss(self, y, outputs, coef, intercept, n_threads):
         """Sum of the weighted losses as predictions of the stored coefficients compute them.
 
-        In the units of the original X and in the precision that ``predict_proba`` has.
+        In the units of the original X, and in float64.
 
         Parameters
         ----------
         y : EncodedY
         outputs : ndarray of int
             The chosen outputs of ``y``.
-        coef : ndarray of shape (len(outputs), n_features)
-            float32 or float64, as it is stored.
-        intercept : ndarray of shape (len(outputs),)
+        coef : ndarray of shape (len(outputs), n_features), float64
+        intercept : ndarray of shape (len(outputs),), float64
             What is added to the logits.
         n_threads : int
 
@@ -505,10 +495,9 @@ class MemoryData:
         -------
         float
         """
-        design = DesignMatrix(self._original, np.result_type(self.dtype, coef))
-        target = y.kernel_target(design.dtype, outputs)
-        with np.errstate(over="ignore"):  # coefficients beyond float32: the loss is then nan
-            return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
+        target = y.kernel_target(np.float64, outputs)
+        design = DesignMatrix(self._original, np.float64)
+        return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
 
 
 def fit_dtype(X, moments):

@@ -26,6 +26,7 @@ GROUPED = 6_000_000
 GROUP_NUMBERS = 1_500_000
 GROUPED_ROWS = 20_000_000  # predictions of rows, which dual ascent keeps: 160 MB
 GROUP_STEP = 16  # outputs that fill whole vectors
+SMALL_TERMS = 1e4  # squared: logits of so many units are right to 1e-5 in float32
 # Relative changes of the objective by storing coefficients that are rounding, whatever 'tol' is.
 STORED_FLOOR = {"float32": 1e-6, "float64": 1e-10}
 
@@ -52,8 +53,8 @@ class Training:
     separable : bool
         Whether some objective without a penalty goes to 0.
     lost : float
-        What the objective, as predictions compute it from the stored coefficients, is above what
-        the solver reached, relative to it, where that is more than 'tol'; of groups the most.
+        How much the objective, as predictions compute it from the stored coefficients, differs from
+        what the solver reached, relative to it, where that is more than 'tol'; of groups the most.
     moments : Moments or None
         Of the features; None where nothing was fitted.
     stopped_by : BaseException or None
@@ -113,7 +114,7 @@ class Group:
     separable : bool
         Whether nothing is penalised and the objective goes to 0.
     lost : float
-        Relative increase of the objective by storing the coefficients; 0 within 'tol'.
+        Relative change of the objective by storing the coefficients; 0 within 'tol'.
     """
 
     result: object
@@ -345,65 +346,49 @@ class _Run:
         value, bound : float
             The same of the stored coefficients.
         lost : float
-            What ``value`` is above ``reached``, relative to it; 0 where it is allowed for.
+            How much ``value`` differs from ``reached``, relative to it; 0 where that is within
+            what is allowed.
         """
         scale, training = max(abs(reached), objective.value_scale), self.training
+        squares = _squares_of_terms(coef, intercept, self.data.moments(objective.moments))
         while True:
             dtype = training.coef.dtype
-            with np.errstate(over="ignore"):  # beyond float32: infinite, and lost
-                stored = [part.astype(dtype) for part in (coef, intercept)]
             allowed = max(self.parameters["tol"], STORED_FLOOR[dtype.name]) * scale
+            # Rounding moves the logits of each row by about `error`, one way or the other. Squares
+            # of residuals and curvatures are at most about as large as losses: the mean loss then
+            # changes by the mean of residuals times errors, and by curvatures times their squares.
+            error = np.finfo(dtype).eps * np.sqrt(squares)
+            change = error * np.sqrt(scale / objective.rows.n_rows) + error**2 * scale
+            harmless = change <= allowed
             value, of_value = reached, bound
-            if dtype != np.float64 or bound == np.inf:
-                doubles = (part.astype(np.float64) for part in stored)
-                value, gap = objective.optimality_gap(
-                    objective.pack(*self.data.to_fit(*doubles))
-                )
-                of_value = value if gap == np.inf else gap * value / (1.0 + gap)
-            predicted = self._predicted(objective, group, *stored, value, 0.1 * allowed)
-            lost = predicted - reached
-            if lost <= allowed or dtype == np.float64:
+            if dtype == np.float32 and harmless:
+                stored = (part.astype(dtype).astype(np.float64) for part in (coef, intercept))
+                vector = objective.pack(*self.data.to_fit(*stored))
+                value, of_value = self._with_bound(objective, vector)
+                harmless = abs(value - reached) <= allowed
+            if harmless or dtype == np.float64:
                 break
             training.coef = training.coef.astype(np.float64)
             training.intercept = training.intercept.astype(np.float64)
-        if lost <= allowed:
+        if dtype == np.float64 and bound == np.inf:
+            vector = objective.pack(*self.data.to_fit(coef, intercept))
+            value, of_value = self._with_bound(objective, vector)
+        if harmless or not self.data.is_changed:
             return value, of_value, 0.0
-        return predicted, of_value + (predicted - value), lost / scale
-
-    def _predicted(self, objective, group, coef, intercept, value, negligible):
-        """The objective as predictions compute it, where that may differ from the fit's ``value``.
-
-        Parameters
-        ----------
-        objective, group
-            As in ``_stored``.
-        coef, intercept : ndarray
-            As they are stored.
-        value : float
-            Of the objective at them, as the fit computes it.
-        negligible : float
-            Differences that do not matter.
-
-        Returns
-        -------
-        float
-        """
-        dtype = np.result_type(self.data.dtype, coef)
-        if not self.data.is_changed and dtype == objective.rows.dtype:
-            return value
-        if not hasattr(self.data, "predicted_loss"):  # of shards: passes are expensive
-            return np.inf if dtype == np.float32 else value
-        # A logit is off by a rounding of each of its terms, by Cauchy and Schwarz at most the norms
-        # of coefficients and of features; a row's loss changes by at most twice as much.
-        terms = np.linalg.norm(coef) * self.data.moments(objective.moments).root_mean_square()
-        if 2 * np.finfo(dtype).eps * (terms + np.abs(intercept).max(initial=0.0)) <= negligible:
-            return value
         loss = self.data.predicted_loss(
             self.y, group, coef, intercept + objective.offset, self.n_threads
         )
-        with np.errstate(over="ignore"):
-            penalty = 0.5 * objective.l2_reg * float(np.vdot(coef, coef.astype(np.float64)))
-        return loss / objective.total_weight + penalty
+        penalty = 0.5 * objective.l2_reg * float(np.vdot(coef, coef))
+        predicted = loss / objective.total_weight + penalty
+        if abs(predicted - value) <= allowed:
+            return value, of_value, 0.0
+        return predicted, max(of_value + predicted - value, 0.0), abs(predicted - value) / scale
+
+    @staticmethod
+    def _with_bound(objective, vector):
+        """(objective at a vector, certified bound of it less the minimum or inf)."""
+        value, gap = objective.optimality_gap(vector)
+        return value, np.inf if gap == np.inf else gap * value / (1.0 + gap)
 
     def _snapshot(self, result, n_done):
         """Bytes of all that is known in the middle of a group, before which ``n_done`` are done."""
@@ -444,6 +429,19 @@ class _Run:
         if self.stopping is not None:
             self.stopping.restore(saved["stopping"])
         return saved["solver"]
+
+
+def _squares_of_terms(coef, intercept, moments):
+    """Mean over the rows of the sum of the squares of the terms of a logit; the largest output's.
+
+    Or a bound of it that takes less time, where it is small.
+    """
+    mean_square = moments.mean_squares()
+    of_intercept = np.square(intercept[np.isfinite(intercept)]).max(initial=0.0)
+    most = float(np.vdot(coef, coef)) * mean_square.max(initial=0.0)
+    if most <= SMALL_TERMS:
+        return most + of_intercept
+    return np.einsum("kj,kj,j->k", coef, coef, mean_square).max(initial=0.0) + of_intercept
 
 
 def _put_together(training, groups):

@@ -268,6 +268,23 @@ def as_csr(values, name):
     return values, tolerance
 
 
+def as_sound_X(X, name="X"):
+    """Sparse X as CSR whose arrays fit together, duplicates summed; anything else as it is.
+
+    A bag of words that is built token by token holds an entry per token. Its products with
+    coefficients are right as they are; its squares, and what is counted of it, are not.
+    """
+    if not sparse.issparse(X):
+        return X
+    X, repeats = as_sound_csr(X, name)
+    if repeats:
+        narrow = X.dtype.kind in "iu" and X.dtype.itemsize == 1  # a sum of counts may exceed it
+        data = X.data.astype(np.float32 if narrow else X.dtype)
+        X = sparse.csr_array((data, X.indices, X.indptr), shape=X.shape, copy=True)
+        X.sum_duplicates()
+    return X
+
+
 def check_soft_rows(values, name, shape, dtype, n_threads=1):
     """Rows of probabilities, one per row of the logits, in ``dtype``; C order or CSR."""
     is_sparse = sparse.issparse(values)
