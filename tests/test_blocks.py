@@ -465,6 +465,46 @@ def test_an_error_of_read_names_the_block_and_keeps_the_point(problem):
     assert clf.score(X, y) > 0.5
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton-cg", "newton-cholesky"])
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+def test_numbers_that_are_lost_later_name_their_block(problem, convert, solver, bad):
+    """Blocks that hold nan or inf in a later pass, whichever, in place of what was there at first."""
+    X, y = problem
+    spoiled = X.copy()
+    spoiled[1700, 2] = bad
+    sound = ArrayBlocks(convert(X), [1000] * 3)
+    SoftmaxClassifier(solver=solver).fit(sound, y)
+    n_passes = sum(call[:2] == ("read", 1) for call in sound.calls)
+    for last_sound in range(1, n_passes):
+        blocks, passes = ArrayBlocks(convert(X), [1000] * 3), []
+
+        def read(i, blocks=blocks, passes=passes, last_sound=last_sound):
+            passes.append(i)
+            blocks.X = convert(X if passes.count(1) <= last_sound else spoiled)
+            return ArrayBlocks.read(blocks, i)
+
+        blocks.read = read
+        with pytest.raises(BlockError, match=r"Block 1 of 'X' \(rows 1000 to 1999\) has changed"):
+            SoftmaxClassifier(solver=solver).fit(blocks, y)
+
+
+def test_sparse_blocks_whose_indices_are_spoiled_later(problem):
+    X, y = problem
+    blocks, passes = ArrayBlocks(sparse.csr_array(X), [1000] * 3), []
+
+    def read(i):
+        passes.append(i)
+        block = ArrayBlocks.read(blocks, i).copy()
+        if len(passes) > 9 and i == 2:
+            block.indices[17] = 10**6
+        return block
+
+    blocks.read = read
+    with pytest.raises(ValueError, match="Block 2 of 'X' .*indices are within its shape"):
+        SoftmaxClassifier().fit(blocks, y)
+
+
 # ---- Files that are not what they should be ------------------------------------------------------
 
 
