@@ -193,7 +193,7 @@ class LossScorer(_BaseScorer):
         if kind == "two_logits" and setting.proba_kind == "sigmoid":
             logits = logits[:, 1] - logits[:, 0]
         y, judged = _targets(y_true, kind, logits, setting.ignore_class)
-        setting = setting._for_judging()
+        setting, sample_weight = setting._for_judging(), as_numpy(sample_weight, "sample_weight")
         if y.ndim == 2:
             return -setting(y, logits, sample_weight)
         weight = check_weights(sample_weight, "sample_weight", y.shape)
