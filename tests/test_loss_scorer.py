@@ -372,6 +372,12 @@ def test_no_logits_are_refused(iris):
     for model in (DecisionTreeClassifier(), make_pipeline(DecisionTreeClassifier())):
         with pytest.raises(ValueError, match="DecisionTreeClassifier has none"):
             make_loss_scorer()(model.fit(X, y), X, y)
+    for model, name in (
+        (SelectFromModel(SoftmaxClassifier()), "SelectFromModel"),
+        (RFE(DecisionTreeClassifier()), "RFE"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} has none"):
+            make_loss_scorer()(model.fit(X, y), X, y)
     with pytest.raises(ValueError, match="passthrough has none"):
         make_loss_scorer()(make_pipeline(StandardScaler(), "passthrough").fit(X, y), X, y)
     search = GridSearchCV(SoftmaxClassifier(), GRID, refit=False).fit(X, y)

@@ -38,22 +38,18 @@ class Tensor:
         return self.array.__dlpack_device__()
 
 
-def torch_tensor(array):
-    torch = pytest.importorskip("torch")
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
 @pytest.fixture(params=["other", "torch", "torch, dispatched"])
 def tensor(request):
     """A function that makes tensors."""
     if request.param == "other":
         yield Tensor
         return
+    torch = pytest.importorskip("torch")
     dispatch = request.param == "torch, dispatched"
     if dispatch and os.environ.get("SCIPY_ARRAY_API") != "1":
         pytest.skip("needs SCIPY_ARRAY_API=1")
     with sklearn.config_context(array_api_dispatch=dispatch):
-        yield torch_tensor
+        yield lambda array: torch.from_numpy(np.ascontiguousarray(array))
 
 
 @pytest.fixture

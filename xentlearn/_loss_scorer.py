@@ -33,7 +33,8 @@ def make_loss_scorer(loss="auto"):
     loss : str or loss setting, default="auto"
         As ``SoftmaxClassifier(loss=...)`` takes it. "auto" is the loss that the classifier was
         fitted with (``loss_``), for other classifiers binary cross-entropy of one logit and sparse
-        categorical cross-entropy of several. ``logit_adjustment`` is left out: it is for training.
+        categorical cross-entropy of several; ``OneVsRestClassifier`` needs one by name.
+        ``logit_adjustment`` is left out: it is for training.
 
     Returns
     -------
@@ -50,7 +51,7 @@ def make_loss_scorer(loss="auto"):
     ValueError
         If ``loss`` is unknown; in the scorer, if y does not fit it or has a label that the
         classifier has not seen, and if no single classifier makes the predictions (calibration,
-        voting, stacking, bagging).
+        voting, stacking, bagging, boosting by ``AdaBoostClassifier``).
 
     Warns
     -----
@@ -127,6 +128,8 @@ def predicting(estimator, X):
             f"{type(estimator).__name__} are combined from several or calibrated. Judge what is "
             "inside it, or take scoring='neg_log_loss', which judges 'predict_proba'."
         )
+    if not hasattr(estimator, "decision_function"):
+        return estimator, X  # SelectFromModel, or RFE of a tree: nothing to judge
     if isinstance(estimator, TransformerMixin):  # RFE, which chooses columns
         X = estimator.transform(X)
     return predicting(inner, X)
