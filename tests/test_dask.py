@@ -29,7 +29,12 @@ import xentlearn
 from xentlearn import _dask_rows as dask_rows
 from xentlearn import _rows
 from xentlearn.dask import SoftmaxClassifier
-from xentlearn.losses import CategoricalCrossentropy, GeneralizedCrossentropy
+from xentlearn.losses import (
+    CategoricalCrossentropy,
+    GeneralizedCrossentropy,
+    SparseCategoricalCrossentropy,
+    make_loss_scorer,
+)
 
 N, N_FEATURES, N_CLASSES = 1200, 6, 4
 stopped_early = pytest.mark.filterwarnings(
@@ -355,6 +360,24 @@ def test_predictions_are_lazy(X, y, logits, tmp_path):
     assert clf.predict(lazy(X)).shape == (N, N_CLASSES)
     np.testing.assert_array_equal(clf.predict(lazy(X)).compute(), clf.predict(X))
     assert clf.score(X, logits > 0) == pytest.approx(clf.score(lazy(X), lazy(logits > 0)))
+
+
+def test_ignored_rows_are_not_judged(client, X, y, rng):
+    """Whole partitions of them, too; and by a loss."""
+    y = np.where(rng.random(N) < 0.5, y, -1)
+    y[:250] = -1
+    loss, weight = SparseCategoricalCrossentropy(ignore_class=-1), rng.random(N)
+    clf = SoftmaxClassifier(loss, client=client).fit(lazy(X), lazy(y))
+    local, kept = clf.to_local(), y >= 0
+    wanted = np.average(local.predict(X)[kept] == y[kept], weights=weight[kept])
+    assert clf.score(lazy(X), lazy(y), lazy(weight)) == pytest.approx(wanted, rel=1e-12)
+    assert local.score(X, y, weight) == pytest.approx(wanted, rel=1e-12)
+    wanted = make_loss_scorer()(local, X, y, weight)
+    for rows in (lazy(X), unknown(X)):
+        got = make_loss_scorer()(clf, rows, lazy(y), lazy(weight))
+        assert got == pytest.approx(wanted, rel=1e-12)
+    with pytest.warns(RuntimeWarning, match="mean of no rows"):
+        assert np.isnan(clf.score(lazy(X[:250]), lazy(y[:250])))
 
 
 def test_to_local(X, y):

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._block_rows import BlockData, converted, in_memory
@@ -18,7 +18,7 @@ from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from ._early_stopping import EarlyStopping, split_rows
 from ._linear import DTYPES, DesignMatrix, computing_dtype
 from ._loss import proba
-from ._loss_setting import LossSetting
+from ._loss_setting import LossSetting, mean_of
 from ._rows import MemoryData
 from ._solvers import SOLVERS, STOCHASTIC_SOLVERS
 from ._stream import Stream
@@ -32,7 +32,7 @@ from ._targets import (
 )
 from ._threads import effective_n_threads
 from ._training import train
-from ._validation import as_sound_X, check_weights
+from ._validation import as_numpy, as_sound_X, check_weights
 from .blocks import MemmapBlocks, blocks_of, each_block
 
 BATCH_SIZE = 200  # as scikit-learn's MLPClassifier has it
@@ -619,6 +619,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ``reset`` is None for a block of rows, whose features have been looked at. ``finite``:
         whether to look through it for nan and inf.
         """
+        X = as_numpy(X, "X")
         if reset is None:
             check = functools.partial(check_array, estimator=self, input_name="X")
         else:
@@ -870,11 +871,16 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             return result
         return self._scores(X, prefix + self.loss_.proba_kind)
 
+    def _logits(self, X):
+        """Logits of every output, +-inf where ``intercept_`` is: what scorers judge."""
+        return self._scores(X, "logits")
+
     def score(self, X, y, sample_weight=None):
         """Accuracy: the share of rows that are predicted right.
 
         Soft rows are right where their argmax is predicted. A multi-label row is right if all its
-        labels that are not missing are.
+        labels that are not missing are. Rows without any label, those of ``ignore_class`` among
+        them, do not count; a label that was not in training is wrong.
 
         Parameters
         ----------
@@ -883,23 +889,32 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
             True labels, as in ``fit``.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights >= 0 of the rows.
 
         Returns
         -------
         float
+            nan, with a RuntimeWarning, where no row counts.
         """
+        return mean_of(*self._weight_of_right(X, y, sample_weight))
+
+    def _weight_of_right(self, X, y, sample_weight):
+        """(weight of the rows that are predicted right, weight of the rows that count)."""
         predicted = self.predict(X)
-        y = encode_for_score(y, self._kind, len(self.intercept_))
-        if self._kind != "multilabel":
-            return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+        y, judged = encode_for_score(y, self._kind, len(self.intercept_), self.loss_.ignore_class)
         if len(y) != len(predicted):
             raise ValueError(
                 f"'X' and 'y' must have the same number of rows, got {len(predicted)} and {len(y)}."
             )
-        right = ((predicted == y) | np.isnan(y)).all(axis=1)
         weight = check_weights(sample_weight, "sample_weight", (len(y),))
-        return float(np.average(right, weights=weight))
+        weight = np.where(judged, 1.0 if weight is None else weight, 0.0)
+        if y.ndim == 2:
+            right = ((predicted == y) | np.isnan(y)).all(axis=1)
+        else:
+            if judged.any():  # labels of another type are a mistake, not wrong predictions
+                unique_labels(self.classes_, y[judged])
+            right = predicted == y
+        return weight[right].sum(), weight.sum()
 
 
 def _require_memory(X, name, remedy):

@@ -21,7 +21,7 @@ from ._loss_settings import (
     SparseCategoricalCrossentropy,
     known_names,
 )
-from ._validation import as_csr, check_soft_rows, check_weights
+from ._validation import as_csr, as_numpy, check_soft_rows, check_weights
 
 AUTO_NAMES = ("auto", "log_loss")
 # Kinds of dtype whose values are classes whatever they are: scikit-learn's checks find nothing in
@@ -445,7 +445,7 @@ def _as_array(y):
         raise ValueError(
             "This SoftmaxClassifier estimator requires y to be passed, but the target y is None."
         )
-    y = sparse.csr_array(y) if sparse.issparse(y) else np.asarray(y)
+    y = sparse.csr_array(y) if sparse.issparse(y) else np.asarray(as_numpy(y, "y"))
     if y.ndim not in (1, 2):
         raise ValueError(
             "'y' must have shape (n_samples,) or (n_samples, n_outputs), got "
@@ -691,10 +691,17 @@ def _rule_for_columns(y):
 # ---- Judging -----------------------------------------------------------------------------------
 
 
-def encode_for_score(y, kind, n_outputs):
-    """y as ``score`` compares it with ``predict``: labels, or an indicator with nan.
+def encode_for_score(y, kind, n_outputs, ignore_class=None):
+    """y as ``score`` compares it with ``predict``, and which of its rows are judged.
 
-    Soft rows become their argmax.
+    Where ``kind`` is None, y says itself whether it is labels or rows of numbers.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Labels, the argmax of soft rows, or an indicator with nan.
+    judged : ndarray of shape (n_samples,), bool
+        False where the label is ``ignore_class``, or all labels of a row are missing.
     """
     y = _as_array(y)
     y = y.toarray() if sparse.issparse(y) else y  # as large as the predictions
@@ -702,11 +709,20 @@ def encode_for_score(y, kind, n_outputs):
         y = _numbers(y.reshape(len(y), -1))
         if y.shape[1] != n_outputs:
             raise ValueError(f"'y' must have {n_outputs} columns, got {y.shape[1]}.")
-        return y
+        return y, ~np.isnan(y).all(axis=1)
     if kind == "soft" and y.ndim == 2:
-        return _numbers(y).argmax(axis=1)
+        y = _numbers(y).argmax(axis=1)
+    if kind is None and y.ndim == 2:
+        return _numbers(y), np.ones(len(y), dtype=bool)
     if y.ndim == 2:
         raise ValueError(
             f"'y' must have shape (n_samples,) as in fit, got {y.shape}: bad input shape."
         )
-    return y
+    return y, _counted(y, ignore_class)
+
+
+def class_indices(y, classes):
+    """Index of each label of y in ``classes``, -1 where it is none of them."""
+    found, inverse = _unique(y)
+    index = {label: i for i, label in enumerate(classes.tolist())}
+    return np.array([index.get(label, -1) for label in found.tolist()], dtype=np.intp)[inverse]

@@ -369,7 +369,7 @@ def check_weights(weight, name, *shapes):
     """Weights >= 0 as float64 in C order, of one of the shapes; None stays None."""
     if weight is None:
         return None
-    weight = np.asarray(weight)
+    weight = np.asarray(as_numpy(weight, name))
     if weight.dtype.kind == "c":
         raise ValueError(f"'{name}' must hold real numbers, got dtype {weight.dtype}.")
     try:
@@ -486,3 +486,23 @@ def apart(array, *outs):
 def _index(at):
     """An index as a person writes it: 3 or (3, 1)."""
     return int(at[0]) if len(at) == 1 else tuple(int(i) for i in at)
+
+
+def as_numpy(array, name):
+    """Tensors and arrays of other libraries (PyTorch, JAX, ...) as NumPy arrays.
+
+    Memory is shared where NumPy can read it. Everything else, lists and data frames among it, is
+    returned as it is. Called where data enters the library: scikit-learn's own checks keep such an
+    array in its library under ``array_api_dispatch``, where the kernels cannot read it.
+    """
+    if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):
+        return array
+    try:
+        return np.asarray(array) if hasattr(array, "__array__") else np.from_dlpack(array)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise TypeError(
+            f"'{name}' must be an array that NumPy can read: in the memory of the CPU, without "
+            f"gradients and of a dtype that NumPy has; got {type(array).__module__}."
+            f"{type(array).__qualname__}: {error} Of a PyTorch tensor pass "
+            "tensor.detach().cpu().numpy(), of a dtype that NumPy has not tensor.float() before."
+        ) from None

@@ -15,6 +15,7 @@ except ImportError as error:
     ) from error
 
 from . import _classifier
+from ._loss_setting import mean_of
 
 __all__ = ["SoftmaxClassifier"]
 
@@ -353,6 +354,9 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         """
         return self._lazily("predict_log_proba", X)
 
+    def _logits(self, X):
+        return self._lazily("_logits", X)
+
     def _lazily(self, method, X):
         """What a method of the local estimator gives, chunk by chunk."""
         check_is_fitted(self)
@@ -399,8 +403,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
             return local.score(X, y, sample_weight)
         model, client = dask.delayed(local), self._client()
         parts = [dask.delayed(right)(model, *block) for block in as_blocks(X, y, sample_weight)]
-        n_right, total = np.sum(client.gather(client.compute(parts)), axis=0)
-        return float(n_right / total)
+        return mean_of(*np.sum(client.gather(client.compute(parts)), axis=0))
 
 
 def _validated(X):
@@ -416,6 +419,5 @@ def predicted(X, local, method, empty):
 
 
 def right(local, X, y, sample_weight):
-    """(weight of the rows that are predicted right, weight of all) of a partition."""
-    total = X.shape[0] if sample_weight is None else float(np.sum(sample_weight))
-    return (local.score(X, y, sample_weight) * total if total else 0.0), total
+    """(weight of the rows that are predicted right, of all that count) of a partition."""
+    return local._weight_of_right(X, y, sample_weight) if X.shape[0] else (0.0, 0.0)
