@@ -465,9 +465,16 @@ def test_an_error_of_read_names_the_block_and_keeps_the_point(problem):
     assert clf.score(X, y) > 0.5
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton-cg", "newton-cholesky"])
-@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(
+    ("convert", "solver", "bad"),
+    [
+        (np.asarray, "lbfgs", np.nan),
+        (np.asarray, "newton-cg", np.nan),
+        (np.asarray, "newton-cholesky", np.nan),
+        (np.asarray, "auto", -np.inf),
+        (sparse.csr_array, "auto", np.nan),
+    ],
+)
 def test_numbers_that_are_lost_later_name_their_block(problem, convert, solver, bad):
     """Blocks that hold nan or inf in a later pass, whichever, in place of what was there at first."""
     X, y = problem
@@ -476,7 +483,7 @@ def test_numbers_that_are_lost_later_name_their_block(problem, convert, solver, 
     sound = ArrayBlocks(convert(X), [1000] * 3)
     SoftmaxClassifier(solver=solver).fit(sound, y)
     n_passes = sum(call[:2] == ("read", 1) for call in sound.calls)
-    for last_sound in range(1, n_passes):
+    for last_sound in range(1, min(n_passes, 25)):
         blocks, passes = ArrayBlocks(convert(X), [1000] * 3), []
 
         def read(i, blocks=blocks, passes=passes, last_sound=last_sound):
