@@ -90,9 +90,10 @@ class CentredX:
         # left are none. Without a penalty nothing else would keep a coefficient of theirs from
         # growing without bound.
         size = np.abs(R).max(axis=1)
-        self.kept = np.flatnonzero(
-            size > 4 * np.sqrt(n_samples) * np.finfo(np.float64).eps * size.max(initial=0.0)
-        )
+        rounding = 4 * np.sqrt(n_samples) * np.finfo(np.float64).eps
+        self.kept = np.flatnonzero(size > rounding * size.max(initial=0.0))
+        if not len(self.kept):
+            self.kept = np.arange(1)
         result = np.empty((n_samples, len(self.kept)))
         result[raw[2] if pivoting else slice(None)] = R[self.kept].T
         return result

@@ -22,6 +22,7 @@ from ._preconditioner import (
     weighted_moments,
 )
 from ._targets import concatenated
+from ._units import XInUnits, unit_of
 from ._varying import VaryingX, varying_features
 
 # X of a fit of at most so many multiply-adds per pass is copied: to float64, and centred.
@@ -83,7 +84,8 @@ class Moments:
 
     def mean_squares(self):
         """Mean square of each feature."""
-        return self.variance if self.is_sparse else self.variance + self.mean**2
+        with np.errstate(over="ignore"):
+            return self.variance if self.is_sparse else self.variance + self.mean**2
 
     @property
     def swamps_float32(self):
@@ -409,12 +411,20 @@ class MemoryData:
     ----------
     X : ndarray or CSR of shape (n_rows, n_features)
         The rows that have a weight.
+
+    Attributes
+    ----------
+    unit : float
+        What X has been divided by, and the coefficients multiplied by: 1 but for tiny and huge X.
     """
 
     def __init__(self, X):
         self.X, self._original, self.shape = X, X, X.shape
         self._design, self._weights, self._known = None, None, {}
         self._changes = []  # of X, one after the other
+        self.unit = unit_of(X)
+        if self.unit != 1.0:
+            self._change(XInUnits(X, self.unit))
 
     @property
     def in_groups(self):
@@ -579,6 +589,7 @@ class ShardedData:
 
     in_groups = False  # outputs share the reading, or the rounds
     is_changed = False
+    unit = 1.0
 
     def prepare(self, y, fit_intercept, work):
         """Nothing is centred or rotated."""

@@ -26,6 +26,8 @@ GROUPED = 6_000_000
 GROUP_NUMBERS = 1_500_000
 GROUPED_ROWS = 20_000_000  # predictions of rows, which dual ascent keeps: 160 MB
 GROUP_STEP = 16  # outputs that fill whole vectors
+# Of the L2 penalty: squares and quotients of what is between them are finite.
+STRENGTHS = 1e-150, 1e150
 SMALL_TERMS = 1e4  # squared: logits of so many units are right to 1e-5 in float32
 # Relative changes of the objective by storing coefficients that are rounding, whatever 'tol' is.
 STORED_FLOOR = {"float32": 1e-6, "float64": 1e-10}
@@ -100,6 +102,24 @@ def output_groups(shape, outputs, apart, mass):
     size = max(1, size // GROUP_STEP) * GROUP_STEP
     outputs = outputs[np.argsort(mass[outputs, 1], kind="stable")]
     return [outputs[begin : begin + size] for begin in range(0, len(outputs), size)]
+
+
+def l2_strength(C, y, unit):
+    """1 / (C S) in the objective, over the square of the ``unit`` that X is divided by.
+
+    Coefficients are multiplied by that unit. 0 where C is inf; otherwise within STRENGTHS: what is
+    stronger leaves coefficients of 0, what is weaker is no penalty, as far as objectives tell.
+    """
+    if C == np.inf:
+        return 0.0
+    with np.errstate(over="ignore", under="ignore"):
+        strength = 1.0 / (np.float64(C) * y.total_weight)
+    if unit == 1.0 and strength > 0 and np.isfinite(strength):
+        return float(np.clip(strength, *STRENGTHS))
+    # Factors of the result may be out of range where it is not: exponents are added up.
+    mantissas, exponents = np.frexp([C, y.total_weight, unit, unit])
+    exponent = np.clip(-exponents.sum(), -1000, 1000)
+    return float(np.clip(np.ldexp(1.0 / mantissas.prod(), exponent), *STRENGTHS))
 
 
 @dataclass
@@ -226,7 +246,7 @@ class _Run:
             self.data.rows(y, group, self.n_threads),
             mass[group],
             y.total_weight,
-            1.0 / (self.parameters["C"] * y.total_weight),
+            l2_strength(self.parameters["C"], y, self.data.unit),
             self.parameters["fit_intercept"],
             self.n_threads,
             self.offset,
