@@ -4,7 +4,8 @@ import numpy as np
 
 from ._loss_setting import mean_of
 from ._loss_settings import BinaryCrossentropy, SparseCategoricalCrossentropy
-from ._targets import encode_for_score, resolve_loss
+from ._messages import listed, shown
+from ._targets import encode_for_score, is_certain, resolve_loss
 from ._threads import effective_n_threads
 from ._validation import check_weights
 
@@ -96,6 +97,11 @@ class LossScorer:
         fitted = estimator[-1] if hasattr(estimator, "steps") else estimator
         logits = np.asarray(estimator.decision_function(X))
         setting = self._setting(fitted, logits)
+        if hasattr(fitted, "_kind") and np.isinf(fitted.intercept_).any():
+            # decision_function is finite for the sake of other metrics; to be wrong costs inf here
+            logits = np.where(is_certain(-logits), -np.inf, logits)
+            if setting.proba_kind == "sigmoid" or logits.ndim == 1:  # no softmax takes inf
+                logits = np.where(is_certain(logits), np.inf, logits)
         shape = y.shape if hasattr(y, "shape") else np.shape(y)
         if shape[:1] != logits.shape[:1]:
             raise ValueError(
@@ -134,7 +140,9 @@ class LossScorer:
     def _two_logits(self, setting, estimator, fitted, X, difference):
         """Both logits of two classes, whose difference ``decision_function`` gives."""
         if setting.shift_invariant:
-            return np.stack([np.zeros_like(difference), difference], axis=1)
+            zeros, certain = np.zeros_like(difference), difference == np.inf
+            both = np.where(certain, -np.inf, zeros), np.where(certain, zeros, difference)
+            return np.stack(both, axis=1)
         if getattr(fitted, "_kind", None) != "two_logits":
             raise ValueError(
                 f"{setting!r} needs both logits of two classes, but {type(fitted).__name__} gives "
@@ -155,8 +163,8 @@ class LossScorer:
         unknown = (classes[indices] != y) & ~ignored
         if unknown.any():
             raise ValueError(
-                f"'y' must hold labels that the classifier has seen, {list(classes)}; got "
-                f"{y[np.argmax(unknown)]!r}. Stratify the split, or leave rare classes out."
+                f"'y' must hold labels that the classifier has seen, {listed(classes)}; got "
+                f"{shown(y[np.argmax(unknown)])}. Stratify the split, or leave rare classes out."
             )
         return ignored, indices
 
