@@ -386,13 +386,17 @@ def encode_first(y, n_samples, loss, class_weight=None, classes=None):
             )
         classes = _as_classes(classes)
         return encode_y(classes, len(classes), loss, class_weight)
-    y, weight = digest(y, n_samples)
+    few, weight = digest(y, n_samples)
     weight[-y.shape[1] :] = 1.0  # a column may be still to come
     if classes is not None and len(_as_classes(classes)) != y.shape[1]:
         raise ValueError(
             f"'classes' must be the {y.shape[1]} columns of y or None, got {len(classes)}."
         )
-    return encode_y(y, len(weight), loss, class_weight, weight)
+    try:
+        return encode_y(few, len(weight), loss, class_weight, weight)
+    except ValueError:
+        encode_y(y, n_samples, loss, class_weight)  # its error names a row of y
+        raise
 
 
 def check_classes(known, classes):
@@ -630,7 +634,8 @@ def _class_weights(class_weight, classes, mass):
     try:
         weights = compute_class_weight(class_weight, classes=classes, y=classes)
     except ValueError:  # it lists all classes
-        strange = [label for label in class_weight if label not in set(classes.tolist())]
+        known = set(classes.tolist())
+        strange = [label for label in class_weight if label not in known]
         raise ValueError(
             f"'class_weight' must name classes of y, {listed(classes)}; got {listed(strange)}."
         ) from None
@@ -751,8 +756,8 @@ def _numbers(y):
                 f"'y' of shape {y.shape} must hold numbers, got dtype {y.dtype}; lists of label "
                 "names become an indicator by sklearn.preprocessing.MultiLabelBinarizer."
             ) from None
-    if y.dtype != np.float16:
-        y = y.astype(np.float64, copy=False)
+    half = y.dtype.kind == "f" and y.dtype.itemsize == 2  # in any byte order
+    y = y.astype(np.float16 if half else np.float64, copy=False)
     return as_csr(y, "y")[0] if sparse.issparse(y) else y
 
 
