@@ -183,6 +183,12 @@ def test_an_ignored_class_beside_a_class_alone(X):
             r"of \[0, 1\] none has.*'pos_weight'",
         ),
         (
+            {"loss": BinaryCrossentropy(pos_weight=0.0)},
+            np.arange(N) % 3,
+            None,
+            r"of \[0, 1, 2\] none has.*'pos_weight'",
+        ),
+        (
             {"loss": SparseCategoricalCrossentropy(ignore_class=0)},
             np.arange(N) % 3,
             np.arange(N) % 3 == 0,

@@ -170,6 +170,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     -----
     ConvergenceWarning
         If the solver stopped before ``tol`` was reached.
+    UserWarning
+        If labels or classes are not fitted but predicted as constants: they do not vary, have no
+        weight or no answers.
 
     Notes
     -----
@@ -648,7 +651,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _fitted_outputs(self, y, mass):
         """Outputs that have something to fit; warns of those that have not."""
         seen = mass > 0
-        if not seen.any() and y.kind != "multilabel":
+        # one-vs-rest: probability 0 for each class by itself cannot be divided by their sum
+        all_zero = y.kind == "one_vs_rest" and (seen[:, 0] & ~seen[:, 1]).all()
+        if all_zero or not (seen.any() or y.kind == "multilabel"):
             raise ValueError(
                 f"A class must have a positive weight; of {listed(y.classes)} none has. Look at "
                 "'class_weight', 'pos_weight' and 'sample_weight'."
@@ -694,7 +699,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             return None
         advice = "Set warm_start=False, or fit a clone."
         if not np.array_equal(self.classes_, y.classes):
-            last, now = self.classes_.tolist(), y.classes.tolist()
+            last, now = list(self.classes_), list(y.classes)
             gone, new = set(last).difference(now), set(now).difference(last)
             raise ValueError(
                 "'warm_start' continues a fit with the same classes; the last fit had "

@@ -634,7 +634,7 @@ def _class_weights(class_weight, classes, mass):
     try:
         weights = compute_class_weight(class_weight, classes=classes, y=classes)
     except ValueError:  # it lists all classes
-        known = set(classes.tolist())
+        known = set(classes)
         strange = [label for label in class_weight if label not in known]
         raise ValueError(
             f"'class_weight' must name classes of y, {listed(classes)}; got {listed(strange)}."
