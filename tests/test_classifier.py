@@ -1996,8 +1996,13 @@ def test_a_failed_fit_says_so_and_the_next_one_works(change):
 )
 def test_weights_that_leave_one_class(settings):
     X, y = binary_data()
-    with pytest.raises(ValueError, match="2 classes must have a positive weight"):
-        SoftmaxClassifier(**settings).fit(X, (y == y[0]).astype(int))
+    y = (y == y[0]).astype(int)
+    with pytest.warns(UserWarning, match="alone has weight"):
+        clf = SoftmaxClassifier(**settings).fit(X, y)
+    assert len(np.unique(clf.predict(X))) == 1
+    settings = clone(SoftmaxClassifier(**settings))
+    with pytest.raises(ValueError, match="(?i)a class must have a positive weight"):
+        settings.fit(X, y, y != clf.predict(X))
 
 
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_matrix], ids=["dense", "csr"])

@@ -269,6 +269,45 @@ def test_warm_start_and_column_of_labels(X, y):
     assert clf.n_iter_[0] <= 2
 
 
+@pytest.mark.parametrize("loss", ["auto", "binary_crossentropy"])
+def test_a_class_that_alone_has_weight(loss, X, y):
+    with pytest.warns(UserWarning, match="Class 2 alone has weight") as record:
+        clf = SoftmaxClassifier(loss).fit(lazy(X), lazy(y), lazy((y == 2) * 1.0))
+    assert record[0].filename == __file__
+    np.testing.assert_array_equal(
+        clf.predict_proba(lazy(X)).compute(), np.tile(np.eye(N_CLASSES)[2], (N, 1))
+    )
+    assert np.isfinite(clf.decision_function(lazy(X)).compute()).all()
+    assert (clf.objective_, clf.optimality_gap_, clf.n_iter_[0]) == (0, 0, 0)
+    with pytest.raises(ValueError, match="positive weight"):
+        SoftmaxClassifier(class_weight=dict.fromkeys(range(4), 0)).fit(lazy(X), lazy(y))
+
+
+@pytest.mark.parametrize("container", ["array", "frame"])
+def test_missing_and_unanswered_labels(container, X, y, rng):
+    Y = np.where(rng.random((N, 3)) < 0.2, np.nan, y[:, np.newaxis] == np.arange(3))
+    Y[:, 1] = np.nan
+    parts = lazy(X), lazy(Y)
+    if container == "frame":
+        frame = pd.DataFrame(Y, columns=list("abc")).astype("Int64")
+        parts = tuple(dd.from_pandas(f, npartitions=4) for f in (pd.DataFrame(X), frame))
+    with pytest.warns(UserWarning, match=r"Labels \[1\] have no answers"):
+        local = xentlearn.SoftmaxClassifier(tol=1e-12).fit(X, Y)
+    with pytest.warns(UserWarning, match=r"Labels \[1\] have no answers"):
+        clf = SoftmaxClassifier(tol=1e-12).fit(*parts)
+    np.testing.assert_allclose(clf.coef_, local.coef_, rtol=1e-5, atol=1e-6)
+    assert (clf.to_local().predict_proba(X)[:, 1] == 0.5).all()
+
+
+def test_soft_rows_of_float16(X, rng):
+    P = rng.dirichlet(np.ones(40), size=N).astype(np.float16)
+    clf = SoftmaxClassifier(max_iter=20).fit(lazy(X), lazy(P))
+    assert clf.coef_.shape == (40, N_FEATURES)
+    P[700] *= np.float16(0.9)
+    with pytest.raises(ValueError, match=r"sums to (0.9|0.89)"):
+        SoftmaxClassifier().fit(lazy(X), lazy(P))
+
+
 def test_large_coefficients_are_no_reason_to_warn(X, y):
     """Dask would advise to scatter them."""
     wide = (

@@ -2,7 +2,6 @@
 
 import functools
 import numbers
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -19,15 +18,18 @@ from ._early_stopping import EarlyStopping, split_rows
 from ._linear import DTYPES, DesignMatrix, computing_dtype
 from ._loss import proba
 from ._loss_setting import LossSetting, mean_of
+from ._messages import listed, shown, warn
 from ._rows import MemoryData
 from ._solvers import SOLVERS, STOCHASTIC_SOLVERS
 from ._stream import Stream
 from ._targets import (
+    CERTAIN,
     check_classes,
     encode_first,
     encode_for_score,
     encode_like,
     encode_y,
+    is_certain,
     resolve_loss,
 )
 from ._threads import effective_n_threads
@@ -137,8 +139,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         float32: where logits are small sums of huge terms (a feature in millions that hardly
         varies, or beside its near copy) their rounding costs, and float64 X does not have it.
     intercept_ : ndarray of shape (1,) or (n_outputs,)
-        b; softmax intercepts sum to 0. A label that is constant in training has +-inf, a class
-        without weight -inf.
+        b; softmax intercepts sum to 0. A label that is constant in training has +-inf, one without
+        any answer 0; a class without weight has -inf, beside which a class that alone has weight
+        has a finite one.
     n_iter_ : ndarray of shape (1,)
         Iterations of the solver; of a loss that is not convex, from its convex start on.
     n_features_in_ : int
@@ -171,6 +174,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     -----
     ConvergenceWarning
         If the solver stopped before ``tol`` was reached.
+    UserWarning
+        If labels or classes are not fitted but predicted as constants: they do not vary, have no
+        weight or no answers.
 
     Notes
     -----
@@ -297,7 +303,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             (``xentlearn.blocks``) and memory-mapped arrays are read block by block in every pass.
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
             Integers or strings, one per row; or columns: a multi-label indicator of 0, 1 and (where
-            missing) nan, or one-hot or soft rows for a categorical loss.
+            missing) nan, None or pandas' NA, or one-hot or soft rows for a categorical loss, which
+            sum to 1 within 1e-4 (float16: 5e-3). A sample in which one class alone has weight is
+            fitted as a constant, with a warning.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
             Weights >= 0 of the rows; for multi-label y also of single labels. Integer weights give
             the same result as repeated rows.
@@ -507,11 +515,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             effective_n_threads(),
         )
         if not went_well:
-            warnings.warn(
-                "The coefficients became infinite, and are those from before this call: "
+            warn(
+                "Training diverged; the coefficients from before this call were restored: "
                 "'learning_rate_init' is too large. Lower it.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         coef, intercept = stream.found()
         if y.loss.shift_invariant and self.fit_intercept:
@@ -530,7 +537,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         seen = getattr(self, "_seen", None)
         if hasattr(self, "coef_"):
             known = self._known_y
-            start = self.coef_, np.nan_to_num(self.intercept_, posinf=0.0, neginf=0.0)
+            start = self.coef_, _to_go_on_from(self.intercept_)
         else:
             known = encode_first(y, X.shape[0], self.loss, self.class_weight, classes)
             start = np.zeros((known.n_outputs, X.shape[1])), np.zeros(known.n_outputs)
@@ -644,7 +651,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             if list(names) != list(self.feature_names_in_):
                 raise ValueError(
                     "'X' must have the features that the fit had, in that order: "
-                    f"{list(self.feature_names_in_)}; got {list(names)}. Choose them by 'columns'."
+                    f"{listed(self.feature_names_in_)}; got {listed(names)}. Choose them by "
+                    "'columns'."
                 )
             return
         like_a_block = np.empty((1, source.shape[1]))
@@ -654,42 +662,69 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _fitted_outputs(self, y, mass):
         """Outputs that have something to fit; warns of those that have not."""
-        if mass.ndim == 1:
-            varies = mass > 0
-            what = "have no weight in the training data and get probability 0"
-            names = "Classes"
-        else:
-            varies = (mass > 0).all(axis=1)
-            what = "do not vary in the training data and are predicted as the constant they are"
-            names = "Classes" if y.kind == "one_vs_rest" else "Labels"
-        if (y.kind == "binary" and not varies.all()) or (mass.ndim == 1 and varies.sum() < 2):
+        seen = mass > 0
+        # one-vs-rest: probability 0 for each class by itself cannot be divided by their sum
+        all_zero = y.kind == "one_vs_rest" and (seen[:, 0] & ~seen[:, 1]).all()
+        if all_zero or not (seen.any() or y.kind == "multilabel"):
             raise ValueError(
-                "At least 2 classes must have a positive weight; of "
-                f"{y.classes.tolist()} fewer have one. Look at 'class_weight', 'pos_weight' and "
-                "'sample_weight'."
-            )
-        if not varies.all():
-            warnings.warn(
-                f"{names} {y.classes[~varies].tolist()} {what}.", UserWarning, stacklevel=3
+                f"A class must have a positive weight; of {listed(y.classes)} none has. Look at "
+                "'class_weight', 'pos_weight' and 'sample_weight'."
             )
         self._constant = np.full(y.n_outputs, -np.inf)
-        if mass.ndim == 2:
-            self._constant[(mass[:, 1] > 0) & (mass[:, 0] == 0)] = np.inf
+        names = "Labels" if y.kind == "multilabel" else "Classes"
+        if mass.ndim == 1:
+            alone = np.flatnonzero(seen) if np.count_nonzero(seen) == 1 else None
+            varies = seen if alone is None else np.zeros_like(seen)
+            told = {"have no weight in the training data and get probability 0": ~seen}
+            if alone is not None:
+                # A softmax of one logit and others of -inf is 1 whatever the one; a binary part of
+                # a hybrid loss wants it large, and none takes inf.
+                self._constant[alone] = 0.0 if y.loss.shift_invariant else CERTAIN
+        else:
+            varies = seen.all(axis=1)
+            unanswered = ~seen.any(axis=1)
+            self._constant[seen[:, 1]] = np.inf
+            self._constant[unanswered] = 0.0
+            alone = _class_alone(y, mass)
+            told = {
+                "do not vary in the training data and are predicted as the constant they are": (
+                    ~varies & ~unanswered
+                ),
+                "have no answers in the training data (all are missing or without weight) and get "
+                "logit 0, probability 0.5": unanswered,
+            }
+        if alone is not None:
+            warn(
+                f"Class {shown(y.classes[alone][0])} alone has weight in the training data: it is "
+                "predicted for all rows, with probability 1.",
+                UserWarning,
+            )
+        else:
+            for what, which in told.items():
+                if which.any():
+                    warn(f"{names} {listed(y.classes[which])} {what}.", UserWarning)
         return np.flatnonzero(varies)
 
     def _warm_start_coef(self, y, n_features):
         """(coef, intercept) of the last fit, or None."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return None
-        if self.coef_.shape != (y.n_outputs, n_features) or not np.array_equal(
-            self.classes_, y.classes
-        ):
+        advice = "Set warm_start=False, or fit a clone."
+        if not np.array_equal(self.classes_, y.classes):
+            last, now = list(self.classes_), list(y.classes)
+            gone, new = set(last).difference(now), set(now).difference(last)
             raise ValueError(
-                "'warm_start' continues a fit with the same classes and features; the last fit has "
-                f"coefficients of shape {self.coef_.shape}, this one needs "
-                f"{(y.n_outputs, n_features)} (or the classes differ). Set warm_start=False."
+                "'warm_start' continues a fit with the same classes; the last fit had "
+                f"{listed([label for label in last if label in gone])}, which y has not, and y has "
+                f"{listed([label for label in now if label in new])}, which it had not. {advice}"
             )
-        return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
+        if self.coef_.shape != (y.n_outputs, n_features):
+            raise ValueError(
+                "'warm_start' continues a fit with the same features and kind of loss; the last "
+                f"fit has coefficients of shape {self.coef_.shape}, this one needs "
+                f"{(y.n_outputs, n_features)}. {advice}"
+            )
+        return np.array(self.coef_, np.float64), _to_go_on_from(self.intercept_)
 
     def _store(self, training):
         """What the fit tells of itself: attributes and warnings."""
@@ -700,41 +735,37 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if training.stopped_by is not None:
             raise training.stopped_by
         if training.separable:
-            warnings.warn(
+            warn(
                 "The classes are separable and nothing is penalised (C=inf): the objective goes to "
                 f"0 as the coefficients grow without bound. {training.solver} stopped at objective "
                 f"{training.objective:.2g}; choose a finite 'C' for a minimum that exists.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         elif training.failed and training.solver in STOCHASTIC_SOLVERS:
             result = training.failed[0]
-            warnings.warn(
+            warn(
                 f"{training.solver} stopped after {result.n_iter} epochs ({result.message}). "
                 "Increase 'max_iter' or 'tol', change 'learning_rate_init', or take solver='auto', "
                 "which needs no learning rate.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         elif training.failed:
             result = max(training.failed, key=lambda result: result.gap)
-            warnings.warn(
+            warn(
                 f"{training.solver} stopped after {result.n_iter} iterations ({result.message}): "
                 f"estimated relative optimality gap {result.gap:.2g}, wanted {self.tol:.2g}. "
                 "Increase 'max_iter' or 'tol', or lower 'C'"
                 + (", or pass X as float64." if self.coef_.dtype == np.float32 else "."),
                 ConvergenceWarning,
-                stacklevel=3,
             )
         if training.lost > 0:
-            warnings.warn(
-                f"Storing the coefficients raised the objective by {training.lost:.2g} of itself, "
+            warn(
+                f"Storing the coefficients changed the objective by {training.lost:.2g} of itself, "
                 f"which is more than tol={self.tol:.2g}: logits are small sums of huge terms, of "
                 f"which {self.coef_.dtype} keeps too few digits. Subtract their means from the "
                 "features before fit and predict (sklearn.preprocessing.StandardScaler), or lower "
                 "'C'.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
     # ---- Predicting ----------------------------------------------------------------------------
@@ -785,6 +816,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def decision_function(self, X):
         """Logits; for two classes their difference, positive where the second class is likelier.
 
+        They are finite: in place of an infinite ``intercept_`` stands one of 1e15, below or above
+        all others.
+
         Parameters
         ----------
         X : {array-like, sparse matrix, row blocks} of shape (n_samples, n_features)
@@ -795,6 +829,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,) for two classes, else (n_samples, n_outputs)
         """
         logits = self._scores(X, "logits")
+        infinite = np.isinf(self.intercept_)
+        if infinite.any():
+            logits[:, infinite] = np.copysign(CERTAIN, self.intercept_[infinite])
         if self._kind == "binary":
             return logits[:, 0]
         if self._kind == "two_logits":
@@ -915,6 +952,26 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 unique_labels(self.classes_, y[judged])
             right = predicted == y
         return weight[right].sum(), weight.sum()
+
+
+def _class_alone(y, mass):
+    """Index (of shape (1,)) of the only one of several classes that has weight, or None.
+
+    ``mass`` is of a binary loss: of the 0s and of the 1s of each output.
+    """
+    if y.kind == "multilabel":
+        return None
+    weights = mass[0] if y.kind == "binary" else mass[:, 1]
+    alone = np.flatnonzero(weights)
+    without_others = y.kind == "binary" or mass[alone, 0].sum() == 0
+    return alone if len(alone) == 1 and without_others else None
+
+
+def _to_go_on_from(intercept):
+    """Intercepts as float64, 0 where they stand for a constant: solvers start from finite ones."""
+    intercept = np.array(intercept, dtype=np.float64)
+    intercept[is_certain(np.abs(intercept))] = 0.0
+    return intercept
 
 
 def _require_memory(X, name, remedy):

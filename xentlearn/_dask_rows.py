@@ -22,7 +22,6 @@ import dask.dataframe
 import numpy as np
 from dask.sizeof import sizeof
 from scipy import sparse
-from sklearn.utils import column_or_1d
 
 from ._rows import (
     MemoryRows,
@@ -33,7 +32,7 @@ from ._rows import (
     sampled_rows,
     survey,
 )
-from ._targets import ARRAYS, EncodedY, digest, encode_like, encode_y
+from ._targets import ARRAYS, EncodedY, digest, encode_like, encode_y, warn_of_column
 from ._threads import sequential_blas
 
 FAN_IN = 8  # results that one task adds: 100 partitions take three levels
@@ -104,7 +103,7 @@ def whole_rows(collection):
 def _as_vector(y):
     """y, or its only column, with the warning that there is for y in memory."""
     if y.ndim == 2 and y.shape[1] == 1:
-        column_or_1d(np.empty((0, 1)), warn=True)
+        warn_of_column()
         return y[:, 0] if _is_array(y) else y[y.columns[0]]
     return y
 

@@ -42,7 +42,7 @@ def split_rows(y, fraction, random_state):
             random_state=random_state,
             stratify=strata,
         )
-        if labels is None or len(np.unique(labels[train])) > 1:
+        if labels is None or len(np.unique(labels[train])) > 1 or len(counts) == 1:
             return np.sort(train), np.sort(held_out)
         error = "one class alone is trained on"
     except ValueError as caught:

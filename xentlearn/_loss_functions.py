@@ -1,7 +1,5 @@
 """The loss functions on predictions, named and ordered as in Keras."""
 
-import warnings
-
 import numpy as np
 
 from . import _proba_loss
@@ -12,6 +10,7 @@ from ._loss_settings import (
     CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
 )
+from ._messages import warn
 from ._threads import effective_n_threads
 from ._validation import (
     as_floating,
@@ -623,11 +622,10 @@ def _reduce(loss, weight, counts, reduction, shape):
         else:
             divisor = weight[counts].sum()
         if divisor == 0:
-            warnings.warn(
+            warn(
                 f"reduction={reduction!r} of no rows: none counts, or all weights are 0; "
                 "the result is nan.",
                 RuntimeWarning,
-                stacklevel=3,
             )
             total = np.nan
         else:

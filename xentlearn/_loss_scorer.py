@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._classifier import SoftmaxClassifier
 from ._loss_setting import mean_of
 from ._loss_settings import BinaryCrossentropy, SparseCategoricalCrossentropy
+from ._messages import listed, shown
 from ._targets import class_indices, encode_for_score, resolve_loss
 from ._threads import effective_n_threads
 from ._validation import as_numpy, check_weights
@@ -211,7 +212,10 @@ class LossScorer(_BaseScorer):
                     f"{type(classifier).__name__} gives their difference; judge by a categorical "
                     "part of it."
                 )
-            logits = np.stack([np.zeros_like(logits), logits], axis=1)
+            # their difference; a softmax takes -inf, of a class that is never predicted, not inf
+            certain = logits == np.inf
+            both = np.where(certain, -np.inf, 0.0), np.where(certain, 0.0, logits)
+            logits = np.stack(both, axis=1).astype(logits.dtype)
         return -setting(indices, logits, weight)
 
     def _setting(self, classifier, logits):
@@ -270,8 +274,8 @@ def _indices(y, classifier, logits):
     indices = class_indices(y, classes)
     if (indices < 0).any():
         raise ValueError(
-            f"'y' must hold labels that the classifier has seen, {list(classes)}; got "
-            f"{y[np.argmin(indices)]!r}. Stratify the split, or leave rare classes out."
+            f"'y' must hold labels that the classifier has seen, {listed(classes)}; got "
+            f"{shown(y[np.argmin(indices)])}. Stratify the split, or leave rare classes out."
         )
     return indices
 

@@ -1,12 +1,11 @@
 """What all loss settings share: products on logits, with outputs made or filled."""
 
-import warnings
-
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 
 from ._loss import EncodedTarget, proba
+from ._messages import warn
 from ._threads import effective_n_threads
 from ._validation import (
     apart,
@@ -428,10 +427,6 @@ class LossSetting(BaseEstimator):
 def mean_of(loss, divisor):
     """Sum of losses over the sum of weights; nan, with a warning, where no row counts."""
     if divisor == 0:
-        warnings.warn(
-            "The mean of no rows (none counts, or all weights are 0) is nan.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        warn("The mean of no rows (none counts, or all weights are 0) is nan.", RuntimeWarning)
         return np.nan
     return float(loss.sum(dtype=np.float64) / divisor)

@@ -82,7 +82,9 @@ class Stream:
             self._class_mass = self._class_mass + y.class_mass()
             adjustment = y.loss.logit_offset(self._class_mass)
             offset = offset if adjustment is None else adjustment
-        value, before, went_well = np.nan, copy.deepcopy(self._descent), True
+        value, before, went_well = np.nan, self._descent, True
+        # steps change arrays in place, and those of a stream that joblib has mapped are read-only
+        self._descent = copy.deepcopy(before)
         self._descent.options = options
         if moments.weight > 0:
             rows = MemoryRows(X, y, np.arange(y.n_outputs))

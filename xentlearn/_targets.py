@@ -2,13 +2,13 @@
 
 import functools
 import numbers
-import warnings
 import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_array, column_or_1d
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import check_array
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
@@ -21,13 +21,32 @@ from ._loss_settings import (
     SparseCategoricalCrossentropy,
     known_names,
 )
-from ._validation import as_csr, as_numpy, check_soft_rows, check_weights
+from ._messages import listed, shown, warn
+from ._validation import (
+    as_csr,
+    as_floating,
+    as_numpy,
+    as_sound_csr,
+    check_soft_rows,
+    check_weights,
+)
 
 AUTO_NAMES = ("auto", "log_loss")
 # Kinds of dtype whose values are classes whatever they are: scikit-learn's checks find nothing in
 # them, but take a tenth of the time of a small fit.
 WHOLE = "biu"
 KINDS = {"multilabel": "a multi-label indicator", "soft": "soft or one-hot rows"}
+# What ``decision_function`` gives where the logit is infinite, a label or class that is constant in
+# training: scikit-learn's metrics accept finite scores only. Logits of data are far below it, and
+# sums of squares over 1e8 rows are finite in float32 as well (a calibrator or a stacked model may
+# take them).
+CERTAIN = 1e15
+# Types of labels that are never missing: columns of them need no look at each value.
+PLAIN_TYPES = {str, bytes, int, bool}
+LISTS_OF_LABELS = (
+    "'y' must hold one label per row, or columns; got lists or sets of labels, which become an "
+    "indicator by sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
+)
 ARRAYS = ("labels", "values", "weight", "entry_weight")  # of EncodedY, by row
 
 
@@ -152,7 +171,9 @@ class EncodedY:
             mass = self.class_mass()
         elif self.kind == "one_vs_rest":
             ones = self.class_mass()
-            mass = np.stack([ones.sum() - ones, ones], axis=1)
+            # added up on both sides: where there is any, a difference from the sum might be 0
+            before, after = np.cumsum(ones[:-1]), np.cumsum(ones[:0:-1])[::-1]
+            mass = np.stack([np.append(0.0, before) + np.append(after, 0.0), ones], axis=1)
         else:
             mass = np.stack(self.entry_mass(), axis=1)
         return self.loss._fitted_mass(mass, self.n_outputs)
@@ -166,12 +187,17 @@ class EncodedY:
             ones = (weight * np.nan_to_num(self.values)).sum(axis=0)
             return (weight * np.nan_to_num(1 - self.values)).sum(axis=0), ones
         entries = self.values.tocoo()
+        n_rows = np.count_nonzero(weight, axis=0)
+        least = np.min(weight, initial=np.inf, where=weight > 0)
         weight = weight[entries.row] if weight.ndim == 1 else weight[entries.row, entries.col]
         missing = np.isnan(entries.data)
         held = weight * np.where(missing, 0.0, entries.data)
         ones = np.bincount(entries.col, held, self.n_outputs)
         of_missing = np.bincount(entries.col[missing], weight[missing], self.n_outputs)
-        return np.maximum(total - ones - of_missing, 0.0), ones
+        # whether there are 0s is counted: the difference of sums may be a rounding error
+        others = (weight > 0) & (missing | (entries.data == 1))
+        zeros = np.bincount(entries.col[others], minlength=self.n_outputs) < n_rows
+        return np.where(zeros, np.maximum(total - ones - of_missing, least), 0.0), ones
 
     def class_mass(self):
         """Sums of the weights of the rows by class, before smoothing."""
@@ -230,6 +256,11 @@ class EncodedY:
         )
 
 
+def is_certain(logits):
+    """Where logits are ``CERTAIN`` or inf; in float32 the former is a little less."""
+    return logits > CERTAIN / 2
+
+
 def concatenated(parts):
     """One EncodedY of the rows of several that are otherwise alike."""
     arrays = {}
@@ -272,8 +303,7 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
     y, weight = _with_weight(y, n_samples, sample_weight)
     if weight is not None and not weight.any():
         raise ValueError(
-            "'sample_weight' must leave at least two classes with a positive weight; all weights "
-            "are zero."
+            "'sample_weight' must leave a row with a positive weight; all weights are zero."
         )
     if y.ndim == 1:
         return _encode_labels(y, setting, class_weight, weight)
@@ -311,7 +341,7 @@ def encode_like(known, y, n_samples, sample_weight=None):
             y = _numbers(y)
             y = _check_rows(y, known.loss, weight, _is_indicator(y))
         except ValueError as error:
-            raise ValueError(f"{error} What came first was {KINDS[known.kind]}.") from None
+            raise ValueError(f"{error} The first batch contained {KINDS[known.kind]}.") from None
         return _rows_like(known, y, weight)
     if y.ndim != 1:
         raise ValueError(f"'y' must have shape (n_samples,) like what came before, got {y.shape}.")
@@ -321,8 +351,8 @@ def encode_like(known, y, n_samples, sample_weight=None):
     new = known.classes[at] != found
     if np.any(new):
         raise ValueError(
-            f"'y' must hold only the classes {known.classes.tolist()}, which came first; got "
-            f"{found[new].tolist()[0]!r}."
+            f"'y' must hold only the classes {listed(known.classes)}, which came first; got "
+            f"{shown(found[new][0])}."
         )
     return _labels_like(known, counted, at[inverse], weight)
 
@@ -363,13 +393,17 @@ def encode_first(y, n_samples, loss, class_weight=None, classes=None):
             )
         classes = _as_classes(classes)
         return encode_y(classes, len(classes), loss, class_weight)
-    y, weight = digest(y, n_samples)
+    few, weight = digest(y, n_samples)
     weight[-y.shape[1] :] = 1.0  # a column may be still to come
     if classes is not None and len(_as_classes(classes)) != y.shape[1]:
         raise ValueError(
             f"'classes' must be the {y.shape[1]} columns of y or None, got {len(classes)}."
         )
-    return encode_y(y, len(weight), loss, class_weight, weight)
+    try:
+        return encode_y(few, len(weight), loss, class_weight, weight)
+    except ValueError:
+        encode_y(y, n_samples, loss, class_weight)  # its error names a row of y
+        raise
 
 
 def check_classes(known, classes):
@@ -381,8 +415,8 @@ def check_classes(known, classes):
         same = np.array_equal(_unique(classes[_counted(classes, ignored)])[0], known.classes)
     if not same:
         raise ValueError(
-            f"'classes' must be those of earlier calls, {known.classes.tolist()}, or None; got "
-            f"{classes.tolist()}. For other classes start anew, with a clone."
+            f"'classes' must be those of earlier calls, {listed(known.classes)}, or None; got "
+            f"{listed(classes)}. For other classes start anew, with a clone."
         )
 
 
@@ -412,7 +446,13 @@ def digest(y, n_samples, sample_weight=None):
     if y.ndim == 1:
         labels, inverse = _unique(y)
         return labels, np.bincount(inverse, weight, minlength=len(labels))
-    y = sparse.csr_array(_numbers(y))
+    y = _numbers(y)
+    tolerance = as_floating(y.data[:0] if sparse.issparse(y) else y[:0], "y")[1]
+    y = sparse.csr_array(y.astype(np.float64))
+    sums = y.sum(axis=1)
+    near = (sums != 1) & (np.abs(sums - 1) <= tolerance)
+    # soft rows of a coarser dtype than the digest's are as good as others
+    y.data /= np.repeat(np.where(near, sums, 1.0), np.diff(y.indptr))
     row = np.repeat(np.arange(n_samples), np.diff(y.indptr))
     with np.errstate(invalid="ignore"):
         sorts = [
@@ -420,7 +460,7 @@ def digest(y, n_samples, sample_weight=None):
             row[~((y.data == 0) | (y.data == 1) | np.isnan(y.data))],  # no indicator
             row[(y.data < 0) | (y.data > 1)],
             row[np.isnan(y.data)],
-            np.flatnonzero(y.sum(axis=1) != 1),
+            np.flatnonzero((sums != 1) & ~near),
         ]
     chosen = np.unique([rows[0] for rows in sorts if len(rows)])
     known = np.where(y.data > 0, y.data, 0.0)
@@ -445,26 +485,69 @@ def _as_array(y):
         raise ValueError(
             "This SoftmaxClassifier estimator requires y to be passed, but the target y is None."
         )
-    y = sparse.csr_array(y) if sparse.issparse(y) else np.asarray(as_numpy(y, "y"))
+    if sparse.issparse(y):
+        y, missing = sparse.csr_array(as_sound_csr(y, "y")[0]), None
+    else:
+        y, missing = _with_missing(as_numpy(y, "y"))
     if y.ndim not in (1, 2):
         raise ValueError(
             "'y' must have shape (n_samples,) or (n_samples, n_outputs), got "
             f"{y.shape}; bad input shape."
         )
     if y.ndim == 2 and y.shape[1] == 1:
-        y = y.toarray() if sparse.issparse(y) else y
-        y = column_or_1d(y, warn=True)
+        y = (y.toarray() if sparse.issparse(y) else y).ravel()
+        missing = None if missing is None else missing.ravel()
+        warn_of_column()
+    if y.ndim == 2 and missing is not None:
+        y = np.where(missing, np.nan, y)
     if y.ndim == 1:
-        if y.dtype.kind == "O":
-            missing = [value is None or value != value for value in y]
-            if any(missing):
-                raise ValueError(
-                    f"Input y contains NaN or None, first at row {missing.index(True)}; drop these "
-                    "rows, or give them a label of their own and name it by 'ignore_class'."
-                )
-        elif y.dtype.kind not in WHOLE:
+        if y.dtype.kind in "mM" and np.isnat(y).any():
+            missing = np.isnat(y)
+        if missing is not None:
+            raise ValueError(
+                f"Input y contains NaN or None, first at row {np.argmax(missing)}; drop these "
+                "rows, or give them a label of their own and name it by 'ignore_class'."
+            )
+        if y.dtype.kind not in WHOLE + "O":
             check_array(y, dtype=None, ensure_2d=False, ensure_min_samples=0, input_name="y")
     return y
+
+
+def _with_missing(y):
+    """(y as an array, where it is missing or None): nan, None, NaT and pandas' NA among objects."""
+    try:
+        array = np.asarray(y)
+    except ValueError:
+        if isinstance(y, (list, tuple)):  # of different lengths
+            raise ValueError(LISTS_OF_LABELS) from None
+        raise
+    if array.dtype.kind != "O":
+        return array, None
+    types = set(map(type, array.flat))
+    if any(issubclass(one, (list, tuple, set, frozenset, np.ndarray)) for one in types):
+        raise ValueError(LISTS_OF_LABELS)
+    if not types <= PLAIN_TYPES:
+        values = map(_is_missing, array.flat)
+        missing = np.fromiter(values, dtype=bool, count=array.size).reshape(array.shape)
+        if missing.any():
+            return array, missing
+    # older versions of pandas give its integers and booleans as objects
+    kind = getattr(getattr(y, "dtype", None), "kind", "O")
+    return (np.array(array.tolist()) if kind in WHOLE + "f" else array), None
+
+
+def _is_missing(value):
+    # pandas, whose NA equals nothing and is no truth value, may not be there to be asked
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+
+
+def warn_of_column():
+    """scikit-learn's warning of a y of shape (n_samples, 1)."""
+    warn(
+        "A column-vector y was passed when a 1d array was expected. Please change the shape of y "
+        "to (n_samples, ), for example using ravel().",
+        DataConversionWarning,
+    )
 
 
 def check_consistent_length_with(y, n_samples):
@@ -482,14 +565,9 @@ def _encode_labels(y, setting, class_weight, weight):
     classes, inverse = _unique(y[counted])
     of_counted = None if weight is None else weight[counted]
     mass = np.bincount(inverse, of_counted, minlength=len(classes))
-    if np.count_nonzero(mass) < 2:
-        what = "class" if len(classes) == 1 else "classes"
-        raise ValueError(
-            f"'y' must have at least 2 classes whose rows count; got {len(classes)} {what}"
-            + (f" ({classes.tolist()[0]!r})" if len(classes) == 1 else "")
-            + (", of which fewer than 2 have a positive weight" if len(classes) > 1 else "")
-            + ". A constant needs no classifier."
-        )
+    if len(classes) < 2:
+        got = f"1 class ({shown(classes[0])})" if len(classes) else "0 classes"
+        raise ValueError(f"'y' must have at least 2 classes whose rows count; got {got}.")
     n_outputs = n_classes = len(classes)
     if setting is None:
         setting = BinaryCrossentropy() if n_classes == 2 else SparseCategoricalCrossentropy()
@@ -501,6 +579,7 @@ def _encode_labels(y, setting, class_weight, weight):
         kind, n_outputs = "binary", 1
     if class_weight is not None:
         class_weight = _class_weights(class_weight, classes, mass)
+    _require_weight(mass, class_weight)
     known = EncodedY(
         kind, setting, classes, n_outputs, None, None, np.zeros(0), class_weight=class_weight
     )
@@ -559,8 +638,24 @@ def _class_weights(class_weight, classes, mass):
             "'class_weight' must be a dict by class label, 'balanced' or None, got "
             f"{type(class_weight).__name__}."
         )
-    weights = compute_class_weight(class_weight, classes=classes, y=classes)
+    try:
+        weights = compute_class_weight(class_weight, classes=classes, y=classes)
+    except ValueError:  # it lists all classes
+        known = set(classes)
+        strange = [label for label in class_weight if label not in known]
+        raise ValueError(
+            f"'class_weight' must name classes of y, {listed(classes)}; got {listed(strange)}."
+        ) from None
     return check_weights(weights, "class_weight", (len(classes),))
+
+
+def _require_weight(mass, class_weight):
+    """Raise ValueError if no row is left that counts."""
+    if not np.any(mass if class_weight is None else mass * class_weight):
+        raise ValueError(
+            "A class must have a positive weight; all rows that count have weight 0. Look at "
+            "'sample_weight' and 'class_weight'."
+        )
 
 
 # ---- Several columns ---------------------------------------------------------------------------
@@ -574,11 +669,10 @@ def _encode_rows(y, setting, class_weight, weight):
         if indicator:
             setting = BinaryCrossentropy()
             if y.shape[0] and (y.sum(axis=1) == 1).all():  # nan is not 1
-                warnings.warn(
+                warn(
                     "Every row of y has exactly one 1, and is taken as multi-label; if these are "
                     'one-hot rows, pass loss="categorical_crossentropy".',
                     UserWarning,
-                    stacklevel=4,
                 )
         elif np.all((entries >= 0) & (entries <= 1)):
             setting = CategoricalCrossentropy()
@@ -589,13 +683,9 @@ def _encode_rows(y, setting, class_weight, weight):
     classes = np.arange(y.shape[1])
     if kind == "soft":
         mass = np.ones(y.shape[0]) @ y if weight is None else weight @ y
-        if np.count_nonzero(mass) < 2:
-            raise ValueError(
-                "'y' must have at least 2 classes (columns) with a positive mass; got "
-                f"{np.count_nonzero(mass)}. A constant needs no classifier."
-            )
         if class_weight is not None:
             class_weight = _class_weights(class_weight, classes, mass)
+        _require_weight(mass, class_weight)
     elif class_weight is not None:
         raise ValueError(
             "'class_weight' does not apply to multi-label y; weigh the positives of each label by "
@@ -626,7 +716,7 @@ def _check_rows(y, setting, weight, indicator):
                 f"'sample_weight' must have shape {y.shape[:1]} for a loss with a softmax part, "
                 f"got {weight.shape}."
             )
-        return y
+        return y.astype(np.float64, copy=False)
     if not setting.takes_rows:
         raise ValueError(
             f"{type(setting).__name__} takes a 1-D y, one integer or string label per row; got "
@@ -664,7 +754,7 @@ def _rows_like(known, y, weight):
 
 
 def _numbers(y):
-    """2-D y as float64, an array or CSR without duplicates."""
+    """2-D y as float64, an array or CSR without duplicates; float16 stays, for its tolerance."""
     if y.dtype.kind not in "biuf":
         try:
             y = y.astype(np.float64)
@@ -673,7 +763,8 @@ def _numbers(y):
                 f"'y' of shape {y.shape} must hold numbers, got dtype {y.dtype}; lists of label "
                 "names become an indicator by sklearn.preprocessing.MultiLabelBinarizer."
             ) from None
-    y = y.astype(np.float64, copy=False)
+    half = y.dtype.kind == "f" and y.dtype.itemsize == 2  # in any byte order
+    y = y.astype(np.float16 if half else np.float64, copy=False)
     return as_csr(y, "y")[0] if sparse.issparse(y) else y
 
 

@@ -237,8 +237,10 @@ class _Run:
             _put_together(training, self.groups)
             if self.stopping is not None:
                 training.history["validation_loss"] = self.stopping.losses
-        elif training.solver == "auto":  # nothing varies, nothing was solved
-            training.solver = "lbfgs"
+        else:  # nothing varies, nothing was solved
+            training.solver = "lbfgs" if training.solver == "auto" else training.solver
+            names = [*training.history, *(["validation_loss"] if self.stopping is not None else [])]
+            training.history = {name: [0.0] for name in names}
         return training
 
     def _objective(self, y, mass, group):

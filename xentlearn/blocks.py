@@ -19,6 +19,7 @@ from scipy import sparse
 
 from . import _mapped
 from ._linear import DTYPES
+from ._messages import listed
 
 __all__ = ["BlockError", "NpyBlocks", "ParquetBlocks", "RowBlocks"]
 
@@ -556,7 +557,8 @@ class ParquetBlocks(RowBlocks):
         missing = [name for name in names if name not in self._schema.names]
         if missing:
             raise ValueError(
-                f"Columns must be among {self._schema.names}, got {missing[0]!r}. Look at its name."
+                f"Columns must be among {listed(self._schema.names)}, got {missing[0]!r}. Look at "
+                "its name."
             )
 
     def _table(self, k, groups, names):

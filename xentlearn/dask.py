@@ -97,7 +97,8 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         W: one row for two classes, else one per class or label. float64 for float64 X, else
         float32.
     intercept_ : ndarray of shape (1,) or (n_outputs,)
-        b; softmax intercepts sum to 0.
+        b; softmax intercepts sum to 0; infinite and 0 as in the local estimator for what is
+        constant.
     n_iter_ : ndarray of shape (1,)
         Iterations of the solver.
     n_features_in_ : int
@@ -296,6 +297,8 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
 
     def decision_function(self, X):
         """Logits; for two classes their difference, positive where the second class is likelier.
+
+        They are finite, as those of the local estimator.
 
         Parameters
         ----------

@@ -89,7 +89,8 @@ class StochasticDescent:
     def found(self):
         """(coef (n_outputs, n_features), intercept): the average, or the point."""
         coef, intercept = self.average if self.options["average"] else self.point
-        return (coef if self.by_output else coef.T).copy(), intercept.copy()
+        # not copy(), which keeps the subclass of a memory map
+        return np.array(coef if self.by_output else coef.T, order="C"), np.array(intercept)
 
     def epoch(self, batches, l2_reg, mean, inverse_spread, fit_intercept, n_threads):
         """A step for each batch.
