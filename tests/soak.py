@@ -263,7 +263,7 @@ def one_fit(number, rng, caught):
     of_fit = list(caught)
     warned = any(issubclass(w.category, ConvergenceWarning) for w in of_fit)
     why = checked(clf, X, typed, problem, weight, warned)
-    if why is None and not warned:
+    if why is None and not warned and clf.n_iter_[0] < clf.max_iter:
         why = beside_moderate_units(clf, typed, problem, unit_of_X, unit_of_weight)
     arithmetic = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
     if why is None and arithmetic:

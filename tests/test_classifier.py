@@ -305,8 +305,8 @@ def test_kinds_of_X_give_one_answer(kind):
     clf = fit(X_kind, y, tol=1e-8)
 
     assert clf.n_features_in_ == 5
-    double = np.asarray(X_kind).dtype if not sp.issparse(X_kind) else X_kind.dtype
-    double = double == np.float64
+    dtype = np.asarray(X_kind).dtype if not sp.issparse(X_kind) else X_kind.dtype
+    double = dtype not in (np.float32, np.float16, np.uint8, np.int8)
     assert clf.coef_.dtype == (np.float64 if double else np.float32)
     atol = 1e-6 if double else 1e-3
     np.testing.assert_allclose(

@@ -488,7 +488,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         stream = getattr(self, "_stream", None)
         X = self._validate_X(X, reset=stream is None and not hasattr(self, "coef_"))
         if stream is None:
-            stream = self._begin_stream(X, y, classes)
+            stream = self._begin_stream(X, y, classes, sample_weight)
         elif classes is not None:
             check_classes(stream.known, classes)
         setting, known = resolve_loss(self.loss), stream.known
@@ -532,14 +532,16 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.solver_, self._stream = rule, stream
         return self
 
-    def _begin_stream(self, X, y, classes):
+    def _begin_stream(self, X, y, classes, sample_weight):
         """What is known before the first batch: from ``classes``, from ``fit``, or from y."""
         seen = getattr(self, "_seen", None)
         if hasattr(self, "coef_"):
             known = self._known_y
             start = self.coef_, _to_go_on_from(self.intercept_)
         else:
-            known = encode_first(y, X.shape[0], self.loss, self.class_weight, classes)
+            known = encode_first(
+                y, X.shape[0], self.loss, self.class_weight, classes, sample_weight
+            )
             start = np.zeros((known.n_outputs, X.shape[1])), np.zeros(known.n_outputs)
         return Stream(known, *start, check_random_state(self.random_state), seen)
 

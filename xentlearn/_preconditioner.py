@@ -19,6 +19,7 @@ from ._factors import solve_factors, weighted_factors
 from ._linear import computing_dtype
 from ._parts import Parts
 from ._sweeps import divide
+from ._units import size_of
 
 # Most multiply-adds for which the Hessian itself is made: a tenth of a second.
 HESSIAN_WORK = 1.5e9
@@ -90,7 +91,7 @@ def weighted_moments(X, weight, n_threads=1):
     Raises
     ------
     ValueError
-        If a square overflows.
+        If a square overflows, or all of them vanish.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         mean, variance = _moments(X, weight, n_threads)
@@ -100,7 +101,18 @@ def weighted_moments(X, weight, n_threads=1):
             f"The squares of 'X' must be finite in {computing_dtype(X)}; those of feature "
             f"{feature} are not. Divide it by its largest value."
         )
+    if not variance.max(initial=0.0) > np.finfo(variance.dtype).tiny and has_lost_squares(X, mean):
+        raise ValueError(
+            f"The squares of 'X' must be larger than 0 in {computing_dtype(X)}; those of its "
+            f"largest value, {size_of(X):.3g}, are not. Multiply it by a power of 10."
+        )
     return mean, variance
+
+
+def has_lost_squares(X, mean):
+    """Whether X without variance varies, in numbers whose squares are 0."""
+    small = np.sqrt(np.finfo(computing_dtype(X)).tiny)
+    return np.abs(mean).max(initial=0.0) < small and size_of(X) > 0
 
 
 def _moments(X, weight, n_threads):

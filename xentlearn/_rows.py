@@ -467,10 +467,14 @@ class MemoryData:
             coef, intercept = change.from_fit(coef, intercept)
         return coef, intercept
 
-    def moments(self, of_rows):
-        """Moments of the features of the original, from those of the rows."""
+    def moments(self, of_rows, in_units=False):
+        """Moments of the features of the original, from those of the rows.
+
+        ``in_units``: of the original over ``unit``, whose squares are finite.
+        """
         for change in reversed(self._changes):
-            of_rows = change.moments(of_rows)
+            if not (in_units and isinstance(change, XInUnits)):
+                of_rows = change.moments(of_rows)
         return of_rows
 
     def rows(self, y, outputs, n_threads=1):
@@ -602,7 +606,7 @@ class ShardedData:
         """(coef, intercept) for the features of the original: the same."""
         return coef, intercept
 
-    def moments(self, of_rows):
+    def moments(self, of_rows, in_units=False):
         """Moments of the features of the original: the same."""
         return of_rows
 

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from ._rows import MemoryRows, moments_of
 from ._solvers import StochasticDescent
+from ._units import l2_strength
 
 # In the average of the points: a stream may change, and the average must not take as long to follow
 # as the stream has lasted. Where it does not change, 0.05 costs half a percent of MNIST's digits.
@@ -89,7 +90,8 @@ class Stream:
         if moments.weight > 0:
             rows = MemoryRows(X, y, np.arange(y.n_outputs))
             order = self.random_state.permutation(rows.n_rows) if shuffle else None
-            mean, l2_reg = self._moments.mean, 1.0 / (C * self._moments.weight)
+            mean = self._moments.mean
+            l2_reg = l2_strength(C, self._moments.weight, y.weight_exponent)
             with np.errstate(over="ignore", invalid="ignore"):  # of a rate that is too large
                 value = self._descent.epoch(
                     rows.batches(order, batch_size, offset),

@@ -22,6 +22,7 @@ from ._loss_settings import (
     known_names,
 )
 from ._messages import listed, shown, warn
+from ._units import weight_exponent
 from ._validation import (
     as_csr,
     as_floating,
@@ -90,6 +91,8 @@ class EncodedY:
         Sample weights of single labels.
     class_weight : ndarray of shape (n_classes,) or None
         What ``weight`` has been multiplied by.
+    weight_exponent : int
+        The power of 2 that all weights have been divided by (``_units.py``).
     """
 
     kind: str
@@ -101,10 +104,11 @@ class EncodedY:
     weight: np.ndarray
     entry_weight: np.ndarray | None = None
     class_weight: np.ndarray | None = None
+    weight_exponent: int = 0
 
     @property
     def total_weight(self):
-        """S of the objective: the sum of the weights of the rows."""
+        """S of the objective: the sum of the weights of the rows, as they are here."""
         return self.row_weight.sum()
 
     @property
@@ -204,10 +208,24 @@ class EncodedY:
         return class_mass(self.labels, self.values, self.weight, self.n_outputs)
 
     def logit_offset(self, outputs):
-        """What ``logit_adjustment`` adds to the training logits of the chosen outputs, or None."""
+        """What ``logit_adjustment`` adds to the training logits of the chosen outputs, or None.
+
+        Raises
+        ------
+        ValueError
+            If smoothed targets want a class that has no weight, whose logit would be -inf.
+        """
         if self.loss.proba_kind == "sigmoid":
             return None
-        return self.loss.logit_offset(self.class_mass()[outputs])
+        offset = self.loss.logit_offset(self.class_mass()[outputs])
+        if offset is not None and not np.isfinite(offset).all():
+            without = self.classes[outputs][~np.isfinite(offset)]
+            raise ValueError(
+                "'logit_adjustment' needs a positive weight for every class where 'label_smoothing' "
+                f"is > 0; {listed(without)} have none. Leave their rows out, or set one of the two "
+                "to 0."
+            )
+        return offset
 
     def convex_start(self):
         """The same targets with the convex loss that a fit begins with, or None."""
@@ -305,9 +323,16 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
         raise ValueError(
             "'sample_weight' must leave a row with a positive weight; all weights are zero."
         )
-    if y.ndim == 1:
-        return _encode_labels(y, setting, class_weight, weight)
-    return _encode_rows(y, setting, class_weight, weight)
+    exponent = weight_exponent(weight)
+    if exponent:
+        weight = np.ldexp(weight, -exponent)
+    encode = _encode_labels if y.ndim == 1 else _encode_rows
+    found = encode(y, setting, class_weight, weight)
+    of_classes = weight_exponent(found.weight)  # class weights may be anything, too
+    if of_classes:
+        found.weight = np.ldexp(found.weight, -of_classes)
+    found.weight_exponent = exponent + of_classes
+    return found
 
 
 def encode_like(known, y, n_samples, sample_weight=None):
@@ -329,6 +354,17 @@ def encode_like(known, y, n_samples, sample_weight=None):
         If y is not like that, or has labels that ``known`` has not.
     """
     y, weight = _with_weight(y, n_samples, sample_weight)
+    if known.weight_exponent:
+        weight = np.ones(n_samples) if weight is None else weight
+        with np.errstate(over="ignore"):
+            weight = np.ldexp(weight, -known.weight_exponent)
+        if not np.isfinite(weight).all():
+            raise ValueError(
+                "'sample_weight' must be of a size that can be added to that of earlier weights, "
+                f"about 1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of "
+                f"{np.ldexp(weight, known.weight_exponent).max():.3g}. Multiply all weights of all "
+                "batches by the same number, and divide 'C' by it."
+            )
     if known.kind in KINDS:
         if y.ndim == 1 and known.n_outputs == 1:
             y = y[:, np.newaxis]
@@ -357,7 +393,7 @@ def encode_like(known, y, n_samples, sample_weight=None):
     return _labels_like(known, counted, at[inverse], weight)
 
 
-def encode_first(y, n_samples, loss, class_weight=None, classes=None):
+def encode_first(y, n_samples, loss, class_weight=None, classes=None, sample_weight=None):
     """What is known of all y to come from a first batch of it, and from all its classes.
 
     Parameters
@@ -367,6 +403,8 @@ def encode_first(y, n_samples, loss, class_weight=None, classes=None):
     class_weight : dict or None, default=None
     classes : array-like of shape (n_classes,) or None, default=None
         Not needed where y has columns.
+    sample_weight : array-like, number or None, default=None
+        Of the batch, by which all weights to come are scaled.
 
     Returns
     -------
@@ -384,7 +422,7 @@ def encode_first(y, n_samples, loss, class_weight=None, classes=None):
             f"{class_weight!r}, which needs all of y; "
             "sklearn.utils.class_weight.compute_class_weight makes one from what you expect."
         )
-    y, _ = _with_weight(y, n_samples, None)
+    y, of_batch = _with_weight(y, n_samples, sample_weight)
     if y.ndim == 1:
         if classes is None:
             raise ValueError(
@@ -392,7 +430,9 @@ def encode_first(y, n_samples, loss, class_weight=None, classes=None):
                 "ever have, for example np.unique(y)."
             )
         classes = _as_classes(classes)
-        return encode_y(classes, len(classes), loss, class_weight)
+        known = encode_y(classes, len(classes), loss, class_weight)
+        known.weight_exponent += weight_exponent(of_batch)
+        return known
     few, weight = digest(y, n_samples)
     weight[-y.shape[1] :] = 1.0  # a column may be still to come
     if classes is not None and len(_as_classes(classes)) != y.shape[1]:
@@ -400,10 +440,12 @@ def encode_first(y, n_samples, loss, class_weight=None, classes=None):
             f"'classes' must be the {y.shape[1]} columns of y or None, got {len(classes)}."
         )
     try:
-        return encode_y(few, len(weight), loss, class_weight, weight)
+        known = encode_y(few, len(weight), loss, class_weight, weight)
     except ValueError:
         encode_y(y, n_samples, loss, class_weight)  # its error names a row of y
         raise
+    known.weight_exponent += weight_exponent(of_batch)
+    return known
 
 
 def check_classes(known, classes):

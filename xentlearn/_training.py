@@ -9,6 +9,7 @@ from ._objective import LinearObjective
 from ._rows import Moments
 from ._solvers import AUTO_SOLVERS, STOCHASTIC_SOLVERS
 from ._threads import effective_n_threads, sequential_blas
+from ._units import STRENGTHS, l2_strength
 
 # A fit of at most so many is over in milliseconds whatever is asked for: it is polished until
 # rounding stops it, so that results do not depend on how a problem is put (a weight of 2, or the
@@ -26,8 +27,6 @@ GROUPED = 6_000_000
 GROUP_NUMBERS = 1_500_000
 GROUPED_ROWS = 20_000_000  # predictions of rows, which dual ascent keeps: 160 MB
 GROUP_STEP = 16  # outputs that fill whole vectors
-# Of the L2 penalty: squares and quotients of what is between them are finite.
-STRENGTHS = 1e-150, 1e150
 SMALL_TERMS = 1e4  # squared: logits of so many units are right to 1e-5 in float32
 # Relative changes of the objective by storing coefficients that are rounding, whatever 'tol' is.
 STORED_FLOOR = {"float32": 1e-6, "float64": 1e-10}
@@ -102,24 +101,6 @@ def output_groups(shape, outputs, apart, mass):
     size = max(1, size // GROUP_STEP) * GROUP_STEP
     outputs = outputs[np.argsort(mass[outputs, 1], kind="stable")]
     return [outputs[begin : begin + size] for begin in range(0, len(outputs), size)]
-
-
-def l2_strength(C, y, unit):
-    """1 / (C S) in the objective, over the square of the ``unit`` that X is divided by.
-
-    Coefficients are multiplied by that unit. 0 where C is inf; otherwise within STRENGTHS: what is
-    stronger leaves coefficients of 0, what is weaker is no penalty, as far as objectives tell.
-    """
-    if C == np.inf:
-        return 0.0
-    with np.errstate(over="ignore", under="ignore"):
-        strength = 1.0 / (np.float64(C) * y.total_weight)
-    if unit == 1.0 and strength > 0 and np.isfinite(strength):
-        return float(np.clip(strength, *STRENGTHS))
-    # Factors of the result may be out of range where it is not: exponents are added up.
-    mantissas, exponents = np.frexp([C, y.total_weight, unit, unit])
-    exponent = np.clip(-exponents.sum(), -1000, 1000)
-    return float(np.clip(np.ldexp(1.0 / mantissas.prod(), exponent), *STRENGTHS))
 
 
 @dataclass
@@ -248,7 +229,7 @@ class _Run:
             self.data.rows(y, group, self.n_threads),
             mass[group],
             y.total_weight,
-            l2_strength(self.parameters["C"], y, self.data.unit),
+            l2_strength(self.parameters["C"], y.total_weight, y.weight_exponent, self.data.unit),
             self.parameters["fit_intercept"],
             self.n_threads,
             self.offset,
@@ -316,6 +297,8 @@ class _Run:
             # is more than rounding.
             coef = coef - coef.mean(axis=0)
             intercept = intercept - intercept.mean()
+        if objective.l2_reg == STRENGTHS[1]:  # or more: what is left is not of this penalty
+            coef = np.zeros_like(coef)
         if not self.parameters["fit_intercept"]:
             intercept = np.zeros(len(group))
         return coef, intercept
@@ -372,7 +355,9 @@ class _Run:
             what is allowed.
         """
         scale, training = max(abs(reached), objective.value_scale), self.training
-        squares = _squares_of_terms(coef, intercept, self.data.moments(objective.moments))
+        in_units = coef * self.data.unit
+        moments = self.data.moments(objective.moments, in_units=True)
+        squares = _squares_of_terms(in_units, intercept, moments)
         while True:
             dtype = training.coef.dtype
             allowed = max(self.parameters["tol"], STORED_FLOOR[dtype.name]) * scale
@@ -400,7 +385,7 @@ class _Run:
         loss = self.data.predicted_loss(
             self.y, group, coef, intercept + objective.offset, self.n_threads
         )
-        penalty = 0.5 * objective.l2_reg * float(np.vdot(coef, coef))
+        penalty = 0.5 * objective.l2_reg * float(np.vdot(in_units, in_units))
         predicted = loss / objective.total_weight + penalty
         if abs(predicted - value) <= allowed:
             return value, of_value, 0.0

@@ -1,4 +1,8 @@
-"""X in units in which its squares, and their products with curvatures, are neither 0 nor infinite."""
+"""Units of X and of the weights in which squares, sums and products are neither 0 nor infinite.
+
+X of 1e-300, or weights of 1e300, make the same problem as moderate ones, with coefficients in other
+units and another strength of the penalty.
+"""
 
 from dataclasses import replace
 
@@ -8,6 +12,58 @@ from scipy import sparse
 # Largest values of X that are left as they are: in other units nothing is gained. Far smaller or
 # larger ones would be lost in sums of squares, of which curvatures are a fraction of 1e-20 and less.
 LEAST_SIZE, MOST_SIZE = 1e-20, 1e20
+
+
+# The same of weights, which float32 rows are multiplied by.
+LEAST_WEIGHT, MOST_WEIGHT = 1e-10, 1e10
+# Of the L2 penalty: squares and quotients of what is between them are finite.
+STRENGTHS = 1e-150, 1e150
+
+
+def weight_exponent(weight):
+    """The power of 2 that weights are divided by: 0 where the largest is of usual size.
+
+    Parameters
+    ----------
+    weight : ndarray or None
+        Weights >= 0.
+
+    Returns
+    -------
+    int
+    """
+    most = 0.0 if weight is None else weight.max(initial=0.0)
+    if most == 0 or LEAST_WEIGHT <= most <= MOST_WEIGHT:
+        return 0
+    return int(np.frexp(most)[1])
+
+
+def l2_strength(C, total_weight, exponent=0, unit=1.0):
+    """1 / (C S) of the objective, where X and weights are in units of their own.
+
+    Parameters
+    ----------
+    C : float
+        inf: no penalty.
+    total_weight : float
+        S, over 2 ** ``exponent``.
+    exponent : int, default=0
+        As ``weight_exponent`` returns it.
+    unit : float, default=1.0
+        What X has been divided by; coefficients are multiplied by it.
+
+    Returns
+    -------
+    float
+        0 without a penalty; otherwise within STRENGTHS: what is stronger leaves coefficients of 0,
+        what is weaker is no penalty, as far as objectives tell.
+    """
+    if C == np.inf:
+        return 0.0
+    # Factors of the result may be out of range where it is not: exponents are added up.
+    mantissas, exponents = np.frexp([C, total_weight, unit, unit])
+    power = int(np.clip(-exponents.sum() - exponent, -1000, 1000))
+    return float(np.clip(np.ldexp(1.0 / mantissas.prod(), power), *STRENGTHS))
 
 
 def size_of(X):

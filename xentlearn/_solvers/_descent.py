@@ -412,7 +412,7 @@ def line_search(objective, x, value, slope, direction, curvature):
     low, high = 0.0, np.inf
     low_value, low_slope = value, slope
     # a quadratic through value and slope whose minimum is not below 0, as no loss is
-    step = -2 * value / slope if value > 0 and -2 * value < -slope else 1.0
+    step = -2 * value / slope if 0 < 2 * value < -slope else 1.0
     for _ in range(MOST_TRIALS):
         point = x + (direction if step == 1.0 else step * direction)  # long vectors: a sweep less
         new_value, new_gradient = objective.value_gradient(point)
