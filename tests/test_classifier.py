@@ -1877,7 +1877,6 @@ def test_bad_class_weight(class_weight):
         ("C", np.nan),
         ("C", "1"),
         ("C", None),
-        ("max_iter", 0),
         ("max_iter", -1),
         ("max_iter", 1.5),
         ("tol", -1e-4),
@@ -2006,10 +2005,18 @@ def test_weights_that_leave_one_class(settings):
 
 
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_matrix], ids=["dense", "csr"])
-def test_X_whose_squares_overflow(container):
+@pytest.mark.parametrize("unit", [2.0**700, 2.0**-700, 2.0**90, 2.0**-90])
+def test_X_whose_squares_overflow_or_vanish(container, unit):
+    """In other units it is the same problem: coefficients, and C, change with them."""
     X, y = multiclass_data()
-    with pytest.raises(ValueError, match="squares of 'X' must be finite"):
-        SoftmaxClassifier().fit(container(1e200 * X), y)
+    clf = SoftmaxClassifier(C=np.inf, tol=1e-8).fit(container(unit * X), y)
+    expected = SoftmaxClassifier(C=np.inf, tol=1e-8).fit(container(X), y)
+    np.testing.assert_allclose(clf.coef_ * unit, expected.coef_, rtol=1e-4, atol=1e-6)
+    assert clf.objective_ == pytest.approx(expected.objective_, rel=1e-8)
+    if abs(np.log2(unit)) < 500:  # else C itself is out of range
+        clf = SoftmaxClassifier(C=2.0 / unit**2, tol=1e-8).fit(container(unit * X), y)
+        expected = SoftmaxClassifier(C=2.0, tol=1e-8).fit(container(X), y)
+        assert clf.objective_ == pytest.approx(expected.objective_, rel=1e-8)
 
 
 def test_float64_of_the_other_byte_order():

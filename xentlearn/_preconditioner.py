@@ -311,9 +311,7 @@ class Preconditioner:
         penalty_share = l2_reg * self.scale**2
         if X.shape[1] <= MOST_FEATURES:
             self.covariance = covariance(X, weight, mean, n_threads)
-            matrix = curvature * self.covariance
-            matrix.flat[:: len(matrix) + 1] += l2_reg
-            factor = cholesky_factor(matrix, self.scale, dtype=computing_dtype(X))
+            factor = self._factor(curvature, l2_reg, computing_dtype(X))
             # two products with L^-1 are positive definite whatever the rounding
             self.inverse_factor = lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
             squares = np.tril(self.inverse_factor) ** 2
@@ -323,6 +321,19 @@ class Preconditioner:
         self.for_mean = self.scale**2 if self.inverse_factor is None else np.ones(len(diagonal))
         self.inverse = np.empty((len(diagonal), len(curvatures)))  # of sparse text 21 MB: reused
         self.follow(curvatures)
+
+    def _factor(self, curvature, l2_reg, dtype):
+        """L of curvature * covariance + l2_reg I.
+
+        The covariance of sparse X is a difference of sums over all rows: where features are
+        constant, more may be left of it than the rounding of a matrix.
+        """
+        for more in (1, 1e3, 1e6):
+            matrix = curvature * self.covariance
+            matrix.flat[:: len(matrix) + 1] += l2_reg
+            with contextlib.suppress(np.linalg.LinAlgError):
+                return cholesky_factor(matrix, self.scale, more * len(matrix), dtype)
+        return np.asfortranarray(np.eye(len(self.scale)))  # of the diagonal alone
 
     def follow(self, curvatures):
         """Take other curvatures of the outputs, shape (n_outputs,)."""
@@ -410,6 +421,8 @@ class HessianAt:
     def __init__(self, matrix, n_outputs, penalty, shift_invariant, slack=1.0):
         n_rows, dtype = len(matrix) // n_outputs, matrix.dtype
         diagonal = matrix.reshape(-1)[:: len(matrix) + 1].reshape(n_outputs, n_rows)  # a view
+        # a penalty that is rounding beside the loss holds nothing
+        rounding = rounding_slack(len(matrix), np.float64) * diagonal.mean(axis=0, dtype=np.float64)
         diagonal[:, : len(penalty)] += penalty.astype(dtype)
         diagonal = diagonal.ravel().astype(np.float64)
         # where every row is certain there is no curvature whose inverse could be written down
@@ -418,7 +431,7 @@ class HessianAt:
             # The same change of all logits costs nothing without a penalty, and no gradient points
             # there: a curvature like that of the outputs leaves all other directions as they are.
             penalised = np.zeros(n_rows, dtype=bool)
-            penalised[: len(penalty)] = penalty > 0
+            penalised[: len(penalty)] = penalty > rounding[: len(penalty)]
             free = np.flatnonzero(~penalised)
             like = diagonal.reshape(n_outputs, n_rows)[:, free].sum(axis=0) / n_outputs**2
             of_rows = matrix.reshape(n_outputs, n_rows, n_outputs, n_rows)

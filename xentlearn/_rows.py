@@ -490,10 +490,10 @@ class MemoryData:
             self._design = DesignMatrix(self.X, fit_dtype(self.X, self._known["moments"]))
         return MemoryRows(self.X, y, outputs, self._design, known=self._known)
 
-    def predicted_loss(self, y, outputs, coef, intercept, n_threads):
-        """Sum of the weighted losses as predictions of the stored coefficients compute them.
+    def predicted_loss(self, y, outputs, coef, intercept, dtype, n_threads):
+        """Sum of the weighted losses as predictions of stored coefficients compute them.
 
-        In the units of the original X, and in float64.
+        In the units of the original X, which may be neither centred nor rotated.
 
         Parameters
         ----------
@@ -503,14 +503,16 @@ class MemoryData:
         coef : ndarray of shape (len(outputs), n_features), float64
         intercept : ndarray of shape (len(outputs),), float64
             What is added to the logits.
+        dtype : dtype
+            Of the stored coefficients.
         n_threads : int
 
         Returns
         -------
         float
         """
-        target = y.kernel_target(np.float64, outputs)
-        design = DesignMatrix(self._original, np.float64)
+        design = DesignMatrix(self._original, np.result_type(computing_dtype(self._original), dtype))
+        target = y.kernel_target(design.dtype, outputs)
         return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
 
 

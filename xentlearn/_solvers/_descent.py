@@ -203,18 +203,25 @@ class Descent:
             self.values[-1 - FLAT] - self.value <= FLAT * objective.rounding * scale
         )
         if flat and self.since_best >= FLAT and not schedule.relaxed:
-            self._end_in_rounding()
+            self._end_in_rounding(tol)
             return True
         return False
 
-    def _end_in_rounding(self):
-        """Return to the point with the smallest slope, if values do not tell it from this one."""
+    def _end_in_rounding(self, tol):
+        """Return to the point with the smallest slope, if values do not tell it from this one.
+
+        It is the minimum as far as values tell, unless the estimated gap is more than they could
+        hide: along features that nearly depend on each other, rounding may have the last word.
+        """
         result, (_, value, _, _) = self.result, self.best
         if value - self.value <= self.objective.rounding * self.scale:
             result.vector, result.objective, result.gap, result.gradient_norm = self.best
             result.history["objective"][-1] = result.objective
             result.history["gap"][-1] = result.gap
-        result.converged, result.message = True, "rounding leaves nothing to gain"
+        # tol=0 asks for as much as there is
+        least = max(tol, IN_ROUNDING * self.objective.rounding)
+        result.converged = tol == 0 or result.gap <= least
+        result.message = "no further progress at floating-point precision"
 
     def _move(self, tol):
         """Whether there was a step to take."""
@@ -241,7 +248,7 @@ class Descent:
             return True
         while step is None:
             if -0.5 * self.slope <= max(tol, IN_ROUNDING * objective.rounding) * self.scale:
-                self._end_in_rounding()
+                self._end_in_rounding(tol)
                 return False
             if not (hasattr(objective, "stiffen") and objective.stiffen()):
                 result.message = "the line search found no decrease"
