@@ -10,6 +10,7 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 
 import reference as ref
@@ -20,6 +21,7 @@ from test_loss import (
     each_dtype,
     everything,
     labels_of,
+    nearly_one_hot,
     soft_targets_of,
     softmax_data,
 )
@@ -119,9 +121,10 @@ def form_row(setting, row, y):
         costs = [a * t * c for t, c in zip(target, row.cost, strict=True) if a * t != 0] + mirrored
         slopes = [a * t + b * x * (log - floor) for t, x, log in zip(target, p, logs, strict=True)]
         terms = slopes
-        if not labelled:  # log_t - log_zero cancels
+        if not labelled:  # log_t - log_zero cancels, unless the one is the other
             terms = [
-                a * t + b * x * abs(log + floor) for t, x, log in zip(target, p, logs, strict=True)
+                a * t + (b * x * abs(log + floor) if log > floor else 0)
+                for t, x, log in zip(target, p, logs, strict=True)
             ]
     else:
         alpha = getattr(setting, "alpha", None)
@@ -134,9 +137,10 @@ def form_row(setting, row, y):
         both = [c + m for c, m in zip(row.cost, row.one_minus_p, strict=True)]
         loss_scale = mp.fsum(t * c for t, c in zip(target, both, strict=True) if t != 0)
     factor, total = mp.fsum(slopes), mp.fsum(terms)
-    gradient = [x * factor - g for x, g in zip(p, slopes, strict=True)]
     scale = [max(x * total, g) for x, g in zip(p, terms, strict=True)]
-    if labelled:
+    if not labelled:
+        gradient = ref.gradient_of_slopes(row, slopes, terms, scale, target)
+    else:
         gradient = [x * factor for x in p]
         gradient[k] = -row.one_minus_p[k] * factor
         scale = [x * total for x in p]
@@ -271,16 +275,24 @@ def test_the_oracles_gradient_of_soft_rows_is_a_derivative(rng):
 def compared(setting, n_outputs, dtype, rng=None):
     """(results, exact values, what errors are relative to) of losses, gradients and diagonals.
 
-    For labels and for soft rows of a softmax loss; for hard and for soft entries of a binary one.
+    For labels, their one-hot rows, soft and nearly one-hot rows of a softmax loss; for hard and for
+    soft entries of a binary one.
     """
     rng = np.random.default_rng(11) if rng is None else rng
     if setting.proba_kind == "softmax":
         logits, rows = softmax_data(n_outputs, dtype, 11)
-        for y_true in (labels_of(logits, rng), soft_targets_of(logits, rng)):
+        labels = labels_of(logits, rng)
+        one_hot = np.eye(n_outputs, dtype=dtype)[labels]
+        for y_true, same in (
+            (labels, [one_hot, sparse.csr_array(one_hot)]),
+            (soft_targets_of(logits, rng), []),
+            (nearly_one_hot(labels, n_outputs, rng).astype(dtype), []),
+        ):
             want = [form_row(setting, row, y) for row, y in zip(rows, y_true, strict=True)]
             columns = list(zip(*want, strict=True))
             scales = [at_least(scale, setting, dtype) for scale in columns[1::2]]
-            yield results_of(setting, y_true, logits), columns[::2], scales
+            for y in (y_true, *same):
+                yield results_of(setting, y, logits), columns[::2], scales
         return
     logits, units = binary_data(n_outputs, dtype, 5)
     hard = rng.integers(2, size=logits.shape).astype(dtype)
@@ -366,16 +378,36 @@ def test_bits_depend_on_nothing(setting, n_outputs, dtype, rng):
 @each_dtype
 @each_labelled
 def test_labels_are_one_hot_rows(setting, dtype, rng):
-    logits = rng.normal(scale=3, size=(50, 6)).astype(dtype)
-    labels = rng.integers(6, size=50)
+    logits = rng.normal(scale=20, size=(50, 6)).astype(dtype)
+    labels = labels_of(logits, rng)
     by_label = setting.loss_gradient(labels, logits)
     if isinstance(setting, HybridLoss):
         setting = HybridLoss(
             [("softmax", CategoricalCrossentropy()), ("ovr", BinaryCrossentropy())], [1.0, 0.5]
         )
-    by_row = setting.loss_gradient(np.eye(6)[labels], logits)
-    for got, want in zip(by_row, by_label, strict=True):
-        np.testing.assert_allclose(got, want, rtol=0, atol=60 * np.finfo(dtype).eps)
+    info = np.finfo(dtype)
+    for rows in (np.eye(6)[labels], sparse.csr_array(np.eye(6)[labels])):
+        by_row = setting.loss_gradient(rows, logits)
+        for got, want in zip(by_row, by_label, strict=True):
+            atol = 60 * info.eps if setting.label_smoothing else 8 * info.tiny
+            np.testing.assert_allclose(got, want, rtol=60 * info.eps, atol=atol)
+
+
+@each_dtype
+@pytest.mark.parametrize("n_outputs", [3, 40])
+@pytest.mark.parametrize("setting", [CategoricalCrossentropy(), *SOFTMAX_FORMS], ids=repr)
+def test_what_passes_share_changes_no_bit(setting, n_outputs, dtype, rng):
+    """Targets of a fit know the heavy classes beforehand; those of one pass find them in it."""
+    logits = rng.normal(scale=9, size=(700, n_outputs)).astype(dtype)
+    rows = nearly_one_hot(labels_of(logits, rng), n_outputs, rng)
+    rows[::2] = rng.dirichlet(np.full(n_outputs, 0.2), size=350)
+    rows = rows.astype(dtype)
+    want = setting.gradient(rows, logits)
+    for values in (rows, sparse.csr_array(rows)):
+        gradient = np.empty_like(logits)
+        target = setting.kernel_target(logits.shape, logits.dtype, values=values)
+        target.loss_gradient(logits, None, gradient, 2)
+        np.testing.assert_array_equal(gradient, want)
 
 
 @each_setting

@@ -68,6 +68,7 @@ class LossSetting(BaseEstimator):
         entry_weight=None,
         outputs=None,
         n_outputs=None,
+        once=False,
     ):
         """Checked targets, handed to the kernels with the parameters of the loss.
 
@@ -89,6 +90,8 @@ class LossSetting(BaseEstimator):
             Which of the ``n_outputs`` outputs the logits are, for parameters by output; None: all.
         n_outputs : int or None, default=None
             Outputs that the parameters are for; None: as many as there are logits.
+        once : bool, default=False
+            Whether it is for one pass alone.
 
         Returns
         -------
@@ -99,6 +102,7 @@ class LossSetting(BaseEstimator):
             "values": values,
             "weight": weight,
             "entry_weight": entry_weight,
+            "once": once,
         }
         return self._kernel_target(shape, dtype, outputs, n_outputs or shape[1], given)
 
@@ -190,7 +194,7 @@ class LossSetting(BaseEstimator):
             given["entry_weight"] = weight.astype(logits.dtype)
         else:
             given["weight"] = weight
-        return logits, matrix, self.kernel_target(matrix.shape, logits.dtype, **given)
+        return logits, matrix, self.kernel_target(matrix.shape, logits.dtype, once=True, **given)
 
     def _weight_shapes(self, shape):
         """Shapes that sample weights may have."""
