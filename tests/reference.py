@@ -126,7 +126,7 @@ def softmax_gradient(row, y, label_smoothing=0.0):
 
 
 def gradient_of_slopes(row, slopes, terms, scale, target):
-    """``p sum_k g_k - g`` of slopes g; at the largest target also (others' sum) - (1 - p) sum_k g_k.
+    """``p sum_k g_k - g`` of slopes g; at the largest target also (sum of others) - (1 - p) sum g.
 
     The scale there becomes the larger term of the second way, where that is less. ``terms`` are the
     slopes, or the magnitudes of what they are sums of.

@@ -453,6 +453,95 @@ def test_nothing_is_nan_at_the_ends(setting, dtype):
             assert (np.delete(gradient, k, axis=1) >= 0).all()
 
 
+SPECIAL = {  # (logit of the label, of another class, of the rest): whether the row has a softmax
+    (np.inf, 0, 0): False,
+    (0, np.inf, 0): False,
+    (np.inf, np.inf, 0): False,
+    (-np.inf, np.inf, 0): False,
+    (np.inf, 0, -np.inf): False,
+    (0, np.inf, -np.inf): False,
+    (np.nan, 0, 0): False,
+    (0, np.nan, 0): False,
+    (-np.inf, np.nan, -np.inf): False,
+    (np.nan, np.inf, 0): False,
+    (-np.inf, -np.inf, -np.inf): False,
+    (-np.inf, 0, 0): True,
+    (-np.inf, 0, -np.inf): True,
+    (0, -np.inf, 0): True,
+    (0, -np.inf, -np.inf): True,
+    (0, 1e4, -1e4): True,
+    (1, 2, 3): True,
+}
+ONE_HOT_FORMS = [
+    SparseCategoricalCrossentropy(),
+    SparseCategoricalCrossentropy(label_smoothing=0.1),
+    CategoricalCrossentropy(),
+    CategoricalCrossentropy(label_smoothing=0.1),
+    CategoricalFocalCrossentropy(alpha=[0.5, 0.0, 2.0] * 20),
+    *LABELLED,
+    HybridLoss(
+        [("softmax", CategoricalCrossentropy()), ("none", GeneralizedCrossentropy())], [1, 0]
+    ),
+    HybridLoss(
+        [("none", SparseCategoricalCrossentropy()), ("gce", GeneralizedCrossentropy())], [0, 1]
+    ),
+]
+
+
+def taking_rows(setting):
+    """The same loss, for rows of a single 1."""
+    if isinstance(setting, HybridLoss):
+        parts = [(name, taking_rows(part)) for name, part in setting.losses]
+        return HybridLoss(parts, setting.weights)
+    if isinstance(setting, SparseCategoricalCrossentropy):
+        return CategoricalCrossentropy(setting.label_smoothing)
+    return setting
+
+
+@each_target
+@each_dtype
+@pytest.mark.parametrize("n_outputs", [3, 6, 39])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("setting", ONE_HOT_FORMS, ids=repr)
+def test_logits_that_are_not_finite(setting, weighted, n_outputs, dtype, target, on_target, rng):
+    """A row with nan or +inf, or of nothing but -inf, is nan, for a label and for its one-hot row.
+
+    Classes of -inf have the probability 0. A row without weight is 0 whatever it holds.
+    """
+    if isinstance(setting, CategoricalFocalCrossentropy) and np.ndim(setting.alpha):
+        setting = clone(setting).set_params(alpha=setting.alpha[:n_outputs])
+    special = list(SPECIAL.items())
+    n = len(special) * n_outputs
+    labels = np.arange(n) % n_outputs
+    logits = np.empty((n, n_outputs), dtype=dtype)
+    for i, label in enumerate(labels):
+        at_label, other, rest = special[i // n_outputs][0]
+        logits[i] = rest
+        logits[i, (label + rng.integers(1, n_outputs)) % n_outputs] = other
+        logits[i, label] = at_label
+    nan = ~np.repeat([sound for _, sound in special], n_outputs)
+    weight = rng.choice([0, 0.5, 3], n) if weighted else None
+    none = np.zeros(n, dtype=bool) if weight is None else weight == 0
+    alpha = getattr(setting, "alpha", None)
+    if np.ndim(alpha):  # the label's class has no weight
+        none |= np.array(alpha)[labels] == 0
+
+    direction = rng.normal(size=logits.shape).astype(dtype)
+    by_label = everything(setting, labels, logits, direction, weight)
+    one_hot = np.eye(n_outputs)[labels]
+    for rows in (one_hot, sparse.csr_array(one_hot)):
+        by_row = everything(taking_rows(setting), rows, logits, direction, weight)
+        for name in ("loss", "gradient", "hessian_product", "hessian_diagonal"):
+            for values in (by_label[name], by_row[name]):
+                assert np.isnan(values[nan & ~none]).all(), name
+                assert not np.isnan(values[~nan | none]).any(), name
+                assert (values[none] == 0).all(), name
+            tolerance = 60 * np.finfo(dtype).eps
+            np.testing.assert_allclose(
+                by_row[name], by_label[name], rtol=tolerance, atol=tolerance, err_msg=name
+            )
+
+
 @each_setting
 def test_rows_that_do_not_count(setting, rng):
     logits = rng.normal(size=(6, 3))

@@ -426,16 +426,18 @@ cdef void softmax_curvature_block(
 
 cdef void fill_targets(
     const TargetRows* target, Py_ssize_t first, xent_block block, const floating* values,
-    floating* targets, floating* on_the_way,
+    floating* targets, floating* on_the_way, floating* weight,
 ) noexcept nogil:
     """Smoothed targets of a block times the weights of their classes, in the layout of the block.
 
-    ``values`` are its soft rows where they lie; NULL: made from labels.
+    ``values`` are its soft rows where they lie; NULL: made from labels. A row of which the classes
+    leave nothing has no weight, as a label of such a class.
     """
     cdef:
         Py_ssize_t i, k, n_outputs = block.n_classes
         floating* rows_first = on_the_way if block.across else targets
         floating scale = <floating> target.scale, shift = <floating> target.shift
+        floating total
 
     for i in range(block.n_rows):
         for k in range(n_outputs):
@@ -444,8 +446,12 @@ cdef void fill_targets(
                 else scale if target.labels[first + i] == k else 0)
     if target.positive != NULL:
         for i in range(block.n_rows):
+            total = 0
             for k in range(n_outputs):
                 rows_first[i * n_outputs + k] *= (<const floating*> target.positive)[k]
+                total += rows_first[i * n_outputs + k]
+            if total == 0:
+                weight[i] = 0
     if block.across:
         primitives(targets).turn(block, on_the_way, n_outputs, targets)
 
@@ -510,7 +516,7 @@ cdef void other_form_block(
         rows.at_labels(block, labels, z, m, out, distance, lost, at_label)
         rows.label_terms(n, form, s, distance, lost, at_label, weight, loss, slope)
     else:
-        fill_targets(target, first, block, values, targets, on_the_way)
+        fill_targets(target, first, block, values, targets, on_the_way, weight)
         # distance serves for the cost
         rows.class_terms(block, form, z, m, out, s, targets, targets, distance, slope)
         for i in range(n):
@@ -821,6 +827,7 @@ cdef void process_rows(
         Py_ssize_t b, part, i, k, begin, n
         floating factor
         floating* to
+        bint begun
 
     if target.n_parts == 0:
         process_one(
@@ -830,7 +837,10 @@ cdef void process_rows(
     for b in range((n_rows + n_at_once - 1) // n_at_once):
         begin = b * n_at_once
         n = min(n_at_once, n_rows - begin)
+        begun = False
         for part in range(target.n_parts):
+            if target.factors[part] == 0:   # also of a loss that is infinite
+                continue
             factor = <floating> target.factors[part]
             process_one(
                 &target.parts[part], product, first + begin, n,
@@ -842,12 +852,13 @@ cdef void process_rows(
             if loss != NULL:
                 for i in range(n):
                     to = loss + (begin + i) * loss_stride
-                    to[0] = factor * part_loss[i] + (to[0] if part > 0 else 0)
+                    to[0] = factor * part_loss[i] + (to[0] if begun else 0)
             if out != NULL:
                 for i in range(n):
                     for k in range(n_outputs):
                         to = out + (begin + i) * out_layout.row + k * out_layout.column
-                        to[0] = factor * part_out[i * n_outputs + k] + (to[0] if part > 0 else 0)
+                        to[0] = factor * part_out[i * n_outputs + k] + (to[0] if begun else 0)
+            begun = True
 
 
 # ---- From Python -----------------------------------------------------------------------------

@@ -273,6 +273,7 @@ XENT_INLINE V NAME(exp_product)(SPLIT y, V d, V d_low, V more)
     const V d_rest = d - d_high;
     const V rest = (y.high * d_rest + y.low * d_high) + (y.low * d_rest + y.all * d_low);
     const V e = EXP_DIFFERENCE(-(y.high * d_high), rest + y.all * more) * UNSHIFT;
-    return SELECT(EQUAL(d, SPLAT(INFINITY)), SPLAT(0), e);
+    /* a nan in `more` (a row without a softmax) stays one */
+    return SELECT(EQUAL(d, SPLAT(INFINITY)), more - more, e);
 }
 #define EXP_PRODUCT NAME(exp_product)
