@@ -35,6 +35,8 @@ from libc.string cimport memcpy, memset
 import numpy as np
 from scipy import sparse
 
+from ._arrays import kernel_array
+
 
 cdef extern from "_kernels/targets.h" nogil:
     int XENT_N_TARGETS
@@ -922,7 +924,7 @@ cdef class EncodedTarget:
 
     Notes
     -----
-    All arrays are C-contiguous. What CSR does not hold is 0; it has no entry twice.
+    All arrays are as ``kernel_array`` makes them. What CSR does not hold is 0; it has no entry twice.
     """
 
     def __init__(
@@ -935,12 +937,12 @@ cdef class EncodedTarget:
         self.dtype = np.dtype(dtype)
         indptr = indices = None
         if sparse.issparse(values):
-            indptr = np.ascontiguousarray(values.indptr, dtype=np.int64)
-            indices = np.ascontiguousarray(values.indices, dtype=np.int32)
+            indptr = kernel_array(values.indptr, np.int64)
+            indices = kernel_array(values.indices, np.int32)
             values = values.data
         self._arrays = (labels, values, weight, entry_weight, positive, indptr, indices)
         for array in self._arrays:
-            assert array is None or array.flags.c_contiguous
+            assert array is None or (array.flags.c_contiguous and array.flags.aligned)
         self.rows.kind = {
             "sparse_categorical": SPARSE_CATEGORICAL, "categorical": CATEGORICAL, "binary": BINARY,
         }[kind]

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 
+from ._arrays import kernel_array
 from ._loss import EncodedTarget, proba
 from ._threads import effective_n_threads
 from ._validation import (
@@ -15,6 +16,7 @@ from ._validation import (
     check_logits,
     check_out,
     check_weights,
+    require_apart,
 )
 
 
@@ -109,7 +111,7 @@ class LossSetting(BaseEstimator):
     def _kernel_target(self, shape, dtype, outputs, n_outputs, given):
         by_output = self._output_weight(n_outputs, dtype)
         if by_output is not None and outputs is not None:
-            by_output = np.ascontiguousarray(by_output[outputs])
+            by_output = kernel_array(by_output[outputs])
         return EncodedTarget(
             self._kind(given["labels"]),
             *shape,
@@ -184,9 +186,10 @@ class LossSetting(BaseEstimator):
         """(logits, logits as a matrix, encoded targets), none of them under an output."""
         logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), *outs)
         matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
-        y_true = y_true if sparse.issparse(y_true) else apart(np.asarray(y_true), *outs)
+        y_true = apart(y_true if sparse.issparse(y_true) else np.asarray(y_true), *outs)
         given = self._check_targets(y_true, matrix.shape, logits.dtype)
         weight = check_weights(sample_weight, "sample_weight", *self._weight_shapes(matrix.shape))
+        weight = apart(weight, *outs)
         offset = self._offset(given, weight, matrix.shape[1])
         if offset is not None:
             matrix = matrix + offset.astype(matrix.dtype)
@@ -286,6 +289,7 @@ class LossSetting(BaseEstimator):
         )
         loss_out = check_out(loss_out, "loss_out", (len(matrix),), matrix.dtype)
         gradient_out = check_out(gradient_out, "gradient_out", logits.shape, logits.dtype)
+        require_apart(loss_out=loss_out, gradient_out=gradient_out)
         target.loss_gradient(
             matrix, loss_out, gradient_out.reshape(matrix.shape), effective_n_threads(n_threads)
         )
