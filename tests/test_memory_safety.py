@@ -409,3 +409,16 @@ def test_sparse_features_at_odd_addresses(rng):
     for array in (sound.data, sound.indices, sound.indptr):
         assert array.flags.aligned
     np.testing.assert_array_equal(SoftmaxClassifier().fit(matrix, y).coef_, want)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_dense_features_at_odd_addresses(dtype, rng):
+    X = rng.normal(size=(300, 9)).astype(dtype)
+    y = rng.integers(3, size=300)
+    want = SoftmaxClassifier().fit(X, y)
+    _, field = packed(X.shape, dtype)
+    field[...] = X
+    for odd in (misplaced(X), field):
+        got = SoftmaxClassifier().fit(odd, y)
+        np.testing.assert_array_equal(got.coef_, want.coef_)
+        np.testing.assert_array_equal(got.predict_proba(odd), want.predict_proba(X))

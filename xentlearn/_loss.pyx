@@ -924,7 +924,8 @@ cdef class EncodedTarget:
 
     Notes
     -----
-    All arrays are as ``kernel_array`` makes them. What CSR does not hold is 0; it has no entry twice.
+    All arrays are as ``kernel_array`` makes them. What CSR does not hold is 0; no entry is twice in
+    it.
     """
 
     def __init__(
