@@ -4,6 +4,8 @@ Environment
 -----------
 XENTLEARN_NO_OPENMP=1   build without OpenMP (one thread)
 XENTLEARN_DEBUG=1       bounds checks in Cython, assertions and debug symbols in C
+XENTLEARN_SANITIZE=...  GCC's or Clang's sanitizers of that name ("address,undefined"); see
+                        tests/sanitize.sh, which builds and runs this
 """
 
 import os
@@ -17,6 +19,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("XENTLEARN_DEBUG", "0") != "0"
+SANITIZE = os.environ.get("XENTLEARN_SANITIZE", "")
 
 DIRECTIVES = {
     "language_level": 3,
@@ -105,6 +108,11 @@ class BuildExt(build_ext):
             # errno of sqrt is of no use, and keeps loops from becoming vectors
             compile_flags += ["-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden"]
             link_flags = []
+        if SANITIZE:
+            # Python's own flags have -fwrapv, which makes signed overflow and shifts defined
+            sanitizers = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
+            compile_flags += [*sanitizers, "-fno-wrapv", "-fno-omit-frame-pointer", "-O2", "-g"]
+            link_flags += sanitizers
         openmp_compile, openmp_link = self.probe_openmp()
         for ext in self.extensions:
             ext.extra_compile_args = compile_flags + openmp_compile

@@ -111,16 +111,35 @@ def softmax_loss(row, y, label_smoothing=0.0):
 def softmax_gradient(row, y, label_smoothing=0.0):
     """Gradient ``(sum_k t_k) p - t``, and the scale its errors are relative to.
 
-    For a class index without smoothing the scale is the entry itself, for all else max(p, t).
+    For a class index without smoothing the scale is the entry itself, for all else max(p, t), and
+    no more than max(1 - p, 1 - t) at the largest target. In a row of a single 1 these are the
+    entries themselves again.
     """
     target = softmax_target(y, row.n_classes, label_smoothing)
     if np.ndim(y) == 0 and label_smoothing == 0:
         gradient = list(row.p)
         gradient[int(y)] = -row.one_minus_p[int(y)]
         return gradient, [abs(g) for g in gradient]
-    mass = mp.fsum(target)
-    gradient = [mass * p - t for p, t in zip(row.p, target, strict=True)]
-    return gradient, [max(p, t) for p, t in zip(row.p, target, strict=True)]
+    scale = [max(p, t) for p, t in zip(row.p, target, strict=True)]
+    gradient = gradient_of_slopes(row, target, target, scale, target)
+    return gradient, scale
+
+
+def gradient_of_slopes(row, slopes, terms, scale, target):
+    """``p sum_k g_k - g`` of slopes g; at the largest target also (sum of others) - (1 - p) sum g.
+
+    The scale there becomes the larger term of the second way, where that is less. ``terms`` are the
+    slopes, or the magnitudes of what they are sums of.
+    """
+    top = target.index(max(target))
+    rest, rest_of_terms = (mp.fsum(x[:top] + x[top + 1 :]) for x in (slopes, terms))
+    total = rest + slopes[top]
+    gradient = [total * p - g for p, g in zip(row.p, slopes, strict=True)]
+    if row.p[top] > 0.5:  # 50 digits are not enough to compute it in the other way, either
+        gradient[top] = rest - total * row.one_minus_p[top]
+    largest = max((rest_of_terms + terms[top]) * row.one_minus_p[top], rest_of_terms)
+    scale[top] = min(scale[top], largest)
+    return gradient
 
 
 def softmax_hessian_product(row, direction, smallest=0):

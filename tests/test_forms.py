@@ -10,6 +10,7 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 
 import reference as ref
@@ -20,6 +21,7 @@ from test_loss import (
     each_dtype,
     everything,
     labels_of,
+    nearly_one_hot,
     soft_targets_of,
     softmax_data,
 )
@@ -119,9 +121,10 @@ def form_row(setting, row, y):
         costs = [a * t * c for t, c in zip(target, row.cost, strict=True) if a * t != 0] + mirrored
         slopes = [a * t + b * x * (log - floor) for t, x, log in zip(target, p, logs, strict=True)]
         terms = slopes
-        if not labelled:  # log_t - log_zero cancels
+        if not labelled:  # log_t - log_zero cancels, unless the one is the other
             terms = [
-                a * t + b * x * abs(log + floor) for t, x, log in zip(target, p, logs, strict=True)
+                a * t + (b * x * abs(log + floor) if log > floor else 0)
+                for t, x, log in zip(target, p, logs, strict=True)
             ]
     else:
         alpha = getattr(setting, "alpha", None)
@@ -134,9 +137,10 @@ def form_row(setting, row, y):
         both = [c + m for c, m in zip(row.cost, row.one_minus_p, strict=True)]
         loss_scale = mp.fsum(t * c for t, c in zip(target, both, strict=True) if t != 0)
     factor, total = mp.fsum(slopes), mp.fsum(terms)
-    gradient = [x * factor - g for x, g in zip(p, slopes, strict=True)]
     scale = [max(x * total, g) for x, g in zip(p, terms, strict=True)]
-    if labelled:
+    if not labelled:
+        gradient = ref.gradient_of_slopes(row, slopes, terms, scale, target)
+    else:
         gradient = [x * factor for x in p]
         gradient[k] = -row.one_minus_p[k] * factor
         scale = [x * total for x in p]
@@ -271,16 +275,24 @@ def test_the_oracles_gradient_of_soft_rows_is_a_derivative(rng):
 def compared(setting, n_outputs, dtype, rng=None):
     """(results, exact values, what errors are relative to) of losses, gradients and diagonals.
 
-    For labels and for soft rows of a softmax loss; for hard and for soft entries of a binary one.
+    For labels, their one-hot rows, soft and nearly one-hot rows of a softmax loss; for hard and for
+    soft entries of a binary one.
     """
     rng = np.random.default_rng(11) if rng is None else rng
     if setting.proba_kind == "softmax":
         logits, rows = softmax_data(n_outputs, dtype, 11)
-        for y_true in (labels_of(logits, rng), soft_targets_of(logits, rng)):
+        labels = labels_of(logits, rng)
+        one_hot = np.eye(n_outputs, dtype=dtype)[labels]
+        for y_true, same in (
+            (labels, [one_hot, sparse.csr_array(one_hot)]),
+            (soft_targets_of(logits, rng), []),
+            (nearly_one_hot(labels, n_outputs, rng).astype(dtype), []),
+        ):
             want = [form_row(setting, row, y) for row, y in zip(rows, y_true, strict=True)]
             columns = list(zip(*want, strict=True))
             scales = [at_least(scale, setting, dtype) for scale in columns[1::2]]
-            yield results_of(setting, y_true, logits), columns[::2], scales
+            for y in (y_true, *same):
+                yield results_of(setting, y, logits), columns[::2], scales
         return
     logits, units = binary_data(n_outputs, dtype, 5)
     hard = rng.integers(2, size=logits.shape).astype(dtype)
@@ -366,16 +378,36 @@ def test_bits_depend_on_nothing(setting, n_outputs, dtype, rng):
 @each_dtype
 @each_labelled
 def test_labels_are_one_hot_rows(setting, dtype, rng):
-    logits = rng.normal(scale=3, size=(50, 6)).astype(dtype)
-    labels = rng.integers(6, size=50)
+    logits = rng.normal(scale=20, size=(50, 6)).astype(dtype)
+    labels = labels_of(logits, rng)
     by_label = setting.loss_gradient(labels, logits)
     if isinstance(setting, HybridLoss):
         setting = HybridLoss(
             [("softmax", CategoricalCrossentropy()), ("ovr", BinaryCrossentropy())], [1.0, 0.5]
         )
-    by_row = setting.loss_gradient(np.eye(6)[labels], logits)
-    for got, want in zip(by_row, by_label, strict=True):
-        np.testing.assert_allclose(got, want, rtol=0, atol=60 * np.finfo(dtype).eps)
+    info = np.finfo(dtype)
+    for rows in (np.eye(6)[labels], sparse.csr_array(np.eye(6)[labels])):
+        by_row = setting.loss_gradient(rows, logits)
+        for got, want in zip(by_row, by_label, strict=True):
+            atol = 60 * info.eps if setting.label_smoothing else 8 * info.tiny
+            np.testing.assert_allclose(got, want, rtol=60 * info.eps, atol=atol)
+
+
+@each_dtype
+@pytest.mark.parametrize("n_outputs", [3, 40])
+@pytest.mark.parametrize("setting", [CategoricalCrossentropy(), *SOFTMAX_FORMS], ids=repr)
+def test_what_passes_share_changes_no_bit(setting, n_outputs, dtype, rng):
+    """Targets of a fit know the heavy classes beforehand; those of one pass find them in it."""
+    logits = rng.normal(scale=9, size=(700, n_outputs)).astype(dtype)
+    rows = nearly_one_hot(labels_of(logits, rng), n_outputs, rng)
+    rows[::2] = rng.dirichlet(np.full(n_outputs, 0.2), size=350)
+    rows = rows.astype(dtype)
+    want = setting.gradient(rows, logits)
+    for values in (rows, sparse.csr_array(rows)):
+        gradient = np.empty_like(logits)
+        target = setting.kernel_target(logits.shape, logits.dtype, values=values)
+        target.loss_gradient(logits, None, gradient, 2)
+        np.testing.assert_array_equal(gradient, want)
 
 
 @each_setting
@@ -419,6 +451,95 @@ def test_nothing_is_nan_at_the_ends(setting, dtype):
         if setting.proba_kind == "softmax" and setting.label_smoothing == 0:
             assert (gradient[:, k] <= 0).all()
             assert (np.delete(gradient, k, axis=1) >= 0).all()
+
+
+SPECIAL = {  # (logit of the label, of another class, of the rest): whether the row has a softmax
+    (np.inf, 0, 0): False,
+    (0, np.inf, 0): False,
+    (np.inf, np.inf, 0): False,
+    (-np.inf, np.inf, 0): False,
+    (np.inf, 0, -np.inf): False,
+    (0, np.inf, -np.inf): False,
+    (np.nan, 0, 0): False,
+    (0, np.nan, 0): False,
+    (-np.inf, np.nan, -np.inf): False,
+    (np.nan, np.inf, 0): False,
+    (-np.inf, -np.inf, -np.inf): False,
+    (-np.inf, 0, 0): True,
+    (-np.inf, 0, -np.inf): True,
+    (0, -np.inf, 0): True,
+    (0, -np.inf, -np.inf): True,
+    (0, 1e4, -1e4): True,
+    (1, 2, 3): True,
+}
+ONE_HOT_FORMS = [
+    SparseCategoricalCrossentropy(),
+    SparseCategoricalCrossentropy(label_smoothing=0.1),
+    CategoricalCrossentropy(),
+    CategoricalCrossentropy(label_smoothing=0.1),
+    CategoricalFocalCrossentropy(alpha=[0.5, 0.0, 2.0] * 20),
+    *LABELLED,
+    HybridLoss(
+        [("softmax", CategoricalCrossentropy()), ("none", GeneralizedCrossentropy())], [1, 0]
+    ),
+    HybridLoss(
+        [("none", SparseCategoricalCrossentropy()), ("gce", GeneralizedCrossentropy())], [0, 1]
+    ),
+]
+
+
+def taking_rows(setting):
+    """The same loss, for rows of a single 1."""
+    if isinstance(setting, HybridLoss):
+        parts = [(name, taking_rows(part)) for name, part in setting.losses]
+        return HybridLoss(parts, setting.weights)
+    if isinstance(setting, SparseCategoricalCrossentropy):
+        return CategoricalCrossentropy(setting.label_smoothing)
+    return setting
+
+
+@each_target
+@each_dtype
+@pytest.mark.parametrize("n_outputs", [3, 6, 39])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("setting", ONE_HOT_FORMS, ids=repr)
+def test_logits_that_are_not_finite(setting, weighted, n_outputs, dtype, target, on_target, rng):
+    """A row with nan or +inf, or of nothing but -inf, is nan, for a label and for its one-hot row.
+
+    Classes of -inf have the probability 0. A row without weight is 0 whatever it holds.
+    """
+    if isinstance(setting, CategoricalFocalCrossentropy) and np.ndim(setting.alpha):
+        setting = clone(setting).set_params(alpha=setting.alpha[:n_outputs])
+    special = list(SPECIAL.items())
+    n = len(special) * n_outputs
+    labels = np.arange(n) % n_outputs
+    logits = np.empty((n, n_outputs), dtype=dtype)
+    for i, label in enumerate(labels):
+        at_label, other, rest = special[i // n_outputs][0]
+        logits[i] = rest
+        logits[i, (label + rng.integers(1, n_outputs)) % n_outputs] = other
+        logits[i, label] = at_label
+    nan = ~np.repeat([sound for _, sound in special], n_outputs)
+    weight = rng.choice([0, 0.5, 3], n) if weighted else None
+    none = np.zeros(n, dtype=bool) if weight is None else weight == 0
+    alpha = getattr(setting, "alpha", None)
+    if np.ndim(alpha):  # the label's class has no weight
+        none |= np.array(alpha)[labels] == 0
+
+    direction = rng.normal(size=logits.shape).astype(dtype)
+    by_label = everything(setting, labels, logits, direction, weight)
+    one_hot = np.eye(n_outputs)[labels]
+    for rows in (one_hot, sparse.csr_array(one_hot)):
+        by_row = everything(taking_rows(setting), rows, logits, direction, weight)
+        for name in ("loss", "gradient", "hessian_product", "hessian_diagonal"):
+            for values in (by_label[name], by_row[name]):
+                assert np.isnan(values[nan & ~none]).all(), name
+                assert not np.isnan(values[~nan | none]).any(), name
+                assert (values[none] == 0).all(), name
+            tolerance = 60 * np.finfo(dtype).eps
+            np.testing.assert_allclose(
+                by_row[name], by_label[name], rtol=tolerance, atol=tolerance, err_msg=name
+            )
 
 
 @each_setting

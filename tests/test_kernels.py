@@ -273,11 +273,12 @@ def softmax_case(n_classes, dtype, seed):
     soft = rng.dirichlet(np.full(n_classes, 0.3), size=n)
     soft[logits == -np.inf] = 0
     soft = (soft / soft.sum(axis=1, keepdims=True)).astype(dtype)
+    one_hot = np.eye(n_classes, dtype=dtype)[labels]
     direction = powers(rng, dtype, -3, 3, n * n_classes, signs=True).reshape(n, n_classes)
 
     rows = [ref.SoftmaxRow(row) for row in logits]
     want = {}
-    for name, y in [("labels", labels), ("soft", soft)]:
+    for name, y in [("labels", labels), ("soft", soft)]:  # one-hot rows are as the labels
         for smoothing in (0.0, SMOOTHING):
             pairs = [ref.softmax_gradient(r, t, smoothing) for r, t in zip(rows, y, strict=True)]
             gradient, scale = zip(*pairs, strict=True)
@@ -289,7 +290,7 @@ def softmax_case(n_classes, dtype, seed):
     want["hessian_diagonal"] = [ref.softmax_hessian_diagonal(r) for r in rows]
     want["proba"] = [r.p for r in rows]
     want["log_proba"] = [ref.softmax_log_proba(r) for r in rows]
-    return logits, labels, soft, direction, want
+    return logits, {"labels": labels, "soft": soft, "one-hot": one_hot}, direction, want
 
 
 @cache
@@ -327,10 +328,11 @@ def binary_case(n_labels, dtype, seed):
 @each_dtype
 @each_class_count
 def test_softmax_settings_on_hard_rows(n_classes, dtype, target, seed):
-    logits, labels, soft, direction, want = softmax_case(n_classes, dtype, seed)
+    logits, targets, direction, want = softmax_case(n_classes, dtype, seed)
     for cls, y, name in [
-        (SparseCategoricalCrossentropy, labels, "labels"),
-        (CategoricalCrossentropy, soft, "soft"),
+        (SparseCategoricalCrossentropy, targets["labels"], "labels"),
+        (CategoricalCrossentropy, targets["one-hot"], "labels"),
+        (CategoricalCrossentropy, targets["soft"], "soft"),
     ]:
         for smoothing in (0.0, SMOOTHING):
             loss, gradient = cls(label_smoothing=smoothing).loss_gradient(y, logits)

@@ -1,15 +1,18 @@
 """Loss settings on logits: against 50-digit oracles, and against themselves.
 
 Every loss and every gradient entry must be right to 8 eps of its dtype, relative. Gradients of soft
-or smoothed targets are relative to max(p, t), Hessian products to the sum of the magnitudes of
-their terms; among the subnormal numbers two spacings are allowed (see `reference.error_in_eps`).
+or smoothed targets are relative to max(p, t), and to max(1 - p, 1 - t) at the largest target,
+Hessian products to the sum of the magnitudes of their terms; among the subnormal numbers two
+spacings are allowed (see `reference.error_in_eps`).
 """
 
+import itertools
 import pickle
 from functools import lru_cache
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 
 import reference as ref
@@ -88,6 +91,14 @@ def soft_targets_of(logits, rng):
         if row.sum() == 0:
             row[z.argmax()] = 1.0
     return (targets / targets.sum(axis=1, keepdims=True)).astype(logits.dtype)
+
+
+def nearly_one_hot(labels, n_classes, rng):
+    """Rows of which all but a share, of any size, is at the label."""
+    share = 10.0 ** rng.uniform(-12, -1, (len(labels), 1))
+    return (1 - share) * np.eye(n_classes)[labels] + share * rng.dirichlet(
+        np.full(n_classes, 0.3), size=len(labels)
+    )
 
 
 @lru_cache(maxsize=2)
@@ -217,14 +228,31 @@ def test_softmax_accuracy_of_class_indices(n_classes, dtype, seed, rng):
 @each_class_count
 def test_softmax_accuracy_of_soft_targets(n_classes, dtype, seed, rng):
     logits, rows = softmax_data(n_classes, dtype, seed)
-    targets = soft_targets_of(logits, rng)
-    for smoothing in SMOOTHINGS:
+    hard = nearly_one_hot(labels_of(logits, rng), n_classes, rng).astype(dtype)
+    for smoothing, targets in itertools.product(SMOOTHINGS, (soft_targets_of(logits, rng), hard)):
         setting = CategoricalCrossentropy(label_smoothing=smoothing)
         want = [ref.softmax_loss(r, t, smoothing) for r, t in zip(rows, targets, strict=True)]
         ref.assert_accurate(setting.loss(targets, logits), want, dtype)
         pairs = [ref.softmax_gradient(r, t, smoothing) for r, t in zip(rows, targets, strict=True)]
         want, scale = zip(*pairs, strict=True)
         ref.assert_accurate(setting.gradient(targets, logits), want, dtype, scale)
+
+
+@each_dtype
+@each_class_count
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_softmax_accuracy_of_one_hot_rows(n_classes, smoothing, dtype, seed, rng):
+    """Entry by entry that of the label, for dense rows and CSR."""
+    logits, rows = softmax_data(n_classes, dtype, seed)
+    labels = labels_of(logits, rng)
+    one_hot = np.eye(n_classes, dtype=dtype)[labels]
+    want = [ref.softmax_loss(r, y, smoothing) for r, y in zip(rows, labels, strict=True)]
+    pairs = [ref.softmax_gradient(r, y, smoothing) for r, y in zip(rows, labels, strict=True)]
+    gradient, scale = zip(*pairs, strict=True)
+    for y in (labels, one_hot, sparse.csr_array(one_hot)):
+        got = CategoricalCrossentropy(label_smoothing=smoothing).loss_gradient(y, logits)
+        ref.assert_accurate(got[0], want, dtype)
+        ref.assert_accurate(got[1], gradient, dtype, scale)
 
 
 @each_dtype
@@ -578,14 +606,15 @@ def test_class_indices_equal_one_hot(smoothing, n_classes, dtype, seed, rng):
     labels = labels_of(logits, rng)
     one_hot = np.eye(n_classes, dtype=dtype)[labels]
     eps, tiny = np.finfo(dtype).eps, np.finfo(dtype).tiny
-    sparse = SparseCategoricalCrossentropy(label_smoothing=smoothing)
+    by_label = SparseCategoricalCrossentropy(label_smoothing=smoothing)
     categorical = CategoricalCrossentropy(label_smoothing=smoothing)
-    loss, gradient = sparse.loss_gradient(labels, logits)
+    loss, gradient = by_label.loss_gradient(labels, logits)
     for y in (labels, one_hot, one_hot.astype(np.int64)):
         other_loss, other_gradient = categorical.loss_gradient(y, logits)
         np.testing.assert_allclose(other_loss, loss, rtol=16 * eps, atol=4 * tiny * eps)
-        # both are right relative to max(p, t), which is at most 1
-        np.testing.assert_allclose(other_gradient, gradient, rtol=16 * eps, atol=16 * eps)
+        # a smoothed gradient is right relative to max(p, t), which is at most 1
+        atol = 16 * eps if smoothing else 4 * tiny * eps
+        np.testing.assert_allclose(other_gradient, gradient, rtol=16 * eps, atol=atol)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint64", "float32", "float64"])

@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from xentlearn import SoftmaxClassifier
 from xentlearn import _validation as validation
-from xentlearn.losses import BinaryCrossentropy, CategoricalCrossentropy
+from xentlearn.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    HybridLoss,
+    SparseCategoricalCrossentropy,
+    binary_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    sparse_categorical_crossentropy,
+)
 
 INDEX_DTYPES = [np.int32, np.int64]
 each_index_dtype = pytest.mark.parametrize("index", INDEX_DTYPES)
@@ -190,3 +201,224 @@ def test_repeated_entries_of_targets_are_added_and_the_matrix_is_left_alone(rng)
     want = CategoricalCrossentropy().loss([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]], logits)
     np.testing.assert_array_equal(CategoricalCrossentropy().loss(matrix, logits), want)
     assert matrix.nnz == 4
+
+
+# --- Arrays at odd addresses ----------------------------------------------------------------------
+
+
+def misplaced(array):
+    """The same numbers, one after the other, at addresses that are no multiple of their size."""
+    raw = np.zeros(array.nbytes + 1, dtype=np.uint8)
+    placed = raw[1:].view(array.dtype).reshape(array.shape)
+    placed[...] = array
+    assert not placed.flags.aligned
+    return placed
+
+
+def packed(shape, dtype, fill=7.5):
+    """(all records, a field of them): numbers every itemsize + 3 bytes, with neighbours."""
+    size = np.dtype(dtype).itemsize
+    records = np.zeros(
+        shape, dtype={"names": ["a", "b"], "formats": [dtype, "u1"], "offsets": [0, size + 2]}
+    )
+    records["a"], records["b"] = fill, 99
+    assert records["a"].strides[-1] % size
+    return records, records["a"]
+
+
+SETTINGS = [
+    SparseCategoricalCrossentropy(),
+    CategoricalCrossentropy(),
+    CategoricalFocalCrossentropy(),
+    BinaryCrossentropy(),
+    HybridLoss([("softmax", CategoricalCrossentropy()), ("ovr", BinaryCrossentropy())]),
+]
+OUTPUTS = [  # method, its outputs
+    ("loss", ["loss_out"]),
+    ("gradient", ["gradient_out"]),
+    ("loss_gradient", ["loss_out", "gradient_out"]),
+    ("hessian_product", ["product_out"]),
+    ("hessian_diagonal", ["diagonal_out"]),
+    ("predict_proba", ["proba_out"]),
+    ("predict_log_proba", ["log_proba_out"]),
+]
+each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=repr)
+each_output = pytest.mark.parametrize(
+    ("method", "name"), [(method, name) for method, names in OUTPUTS for name in names]
+)
+each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def data_of(setting, rng, dtype=np.float64, n=40, n_outputs=5):
+    """(y, logits) for a setting."""
+    logits = rng.normal(size=(n, n_outputs)).astype(dtype)
+    labels = rng.integers(n_outputs, size=n)
+    if isinstance(setting, SparseCategoricalCrossentropy):
+        return labels, logits
+    return np.eye(n_outputs, dtype=dtype)[labels], logits
+
+
+def call(setting, method, y, logits, **outs):
+    """A product by the name of its method."""
+    arguments = [] if method.startswith("predict") else [y]
+    arguments.append(logits)
+    if method == "hessian_product":
+        arguments.append(np.ones_like(logits))
+    return getattr(setting, method)(*arguments, **outs)
+
+
+@each_dtype
+@each_output
+@each_setting
+def test_outputs_at_odd_strides_are_refused(setting, method, name, dtype, rng):
+    y, logits = data_of(setting, rng, dtype)
+    shape = logits.shape[:1] if name == "loss_out" else logits.shape
+    records, field = packed(shape, dtype)
+    before = records.copy()
+    for out in (field, misplaced(np.zeros(shape, dtype))):
+        with pytest.raises(ValueError, match=f"'{name}' must hold each number in a place of its"):
+            call(setting, method, y, logits, **{name: out})
+    np.testing.assert_array_equal(records, before)
+
+
+@each_output
+def test_outputs_of_one_logit_at_odd_strides_are_refused(method, name, rng):
+    logits = rng.normal(size=20)
+    y = rng.integers(2, size=20)
+    records, field = packed(20, np.float64)
+    before = records.copy()
+    with pytest.raises(ValueError, match=f"'{name}' must hold each number in a place of its own"):
+        call(BinaryCrossentropy(), method, y, logits, **{name: field})
+    np.testing.assert_array_equal(records, before)
+
+
+@each_output
+def test_outputs_that_overlap_themselves_are_refused(method, name, rng):
+    y, logits = data_of(CategoricalCrossentropy(), rng)
+    n, n_outputs = logits.shape
+    buffer = np.zeros(n * n_outputs)
+    shape, strides = logits.shape, [(0, 8), (8, 0), (8, 8), (8 * n_outputs - 8, 8), (0, 0)]
+    if name == "loss_out":
+        shape, strides = (n,), [(0,)]
+    for stride in strides:
+        out = np.lib.stride_tricks.as_strided(buffer, shape, stride)
+        with pytest.raises(ValueError, match=f"'{name}' must hold each number in a place of its"):
+            call(CategoricalCrossentropy(), method, y, logits, **{name: out})
+
+
+@each_output
+@each_setting
+def test_outputs_of_any_whole_strides_are_filled(setting, method, name, rng):
+    y, logits = data_of(setting, rng)
+    n, n_outputs = logits.shape
+    want = call(setting, method, y, logits)
+    if method == "loss_gradient":
+        want = want[name == "gradient_out"]
+    shapes = [np.zeros((2 * n, 3 * n_outputs))[::2, ::3], np.zeros((n, n_outputs))[::-1, ::-1]]
+    shapes += [np.zeros((n_outputs, n)).T, np.zeros((n, n_outputs + 1))[:, :-1]]
+    for out in shapes:
+        out = out[:, 0] if name == "loss_out" else out
+        call(setting, method, y, logits, **{name: out})
+        np.testing.assert_array_equal(out, want)
+
+
+@each_setting
+def test_outputs_must_not_share_memory(setting, rng):
+    y, logits = data_of(setting, rng)
+    n, n_outputs = logits.shape
+    want = setting.loss_gradient(y, logits)
+    both = np.zeros((n, n_outputs + 1))
+    for loss in (both[:, 1], both.ravel()[: 2 * n : 2]):
+        with pytest.raises(ValueError, match="'loss_out' and 'gradient_out' must not share memory"):
+            setting.loss_gradient(y, logits, loss_out=loss, gradient_out=both[:, 1:])
+    setting.loss_gradient(y, logits, loss_out=both[:, 0], gradient_out=both[:, 1:])
+    np.testing.assert_array_equal(both[:, 0], want[0])
+    np.testing.assert_array_equal(both[:, 1:], want[1])
+
+
+@each_setting
+def test_inputs_under_an_output_are_read_before_it_is_written(setting, rng):
+    y, logits = data_of(setting, rng)
+    weight = rng.integers(3, size=len(logits)).astype(float)
+    want = setting.loss_gradient(y, logits, sample_weight=weight)
+    loss = weight.copy()
+    setting.loss_gradient(y, logits, sample_weight=loss, loss_out=loss)
+    np.testing.assert_array_equal(loss, want[0])
+    if y.ndim == 2:
+        gradient = y.copy()
+        setting.loss_gradient(gradient, logits, sample_weight=weight, gradient_out=gradient)
+        np.testing.assert_array_equal(gradient, want[1])
+        buffer = np.zeros(logits.shape)
+        matrix = sparse.csr_array(y)
+        matrix.data = buffer.ravel()[: matrix.nnz]
+        matrix.data[:] = 1
+        setting.loss_gradient(matrix, logits, sample_weight=weight, gradient_out=buffer)
+        np.testing.assert_array_equal(buffer, want[1])
+
+
+@each_dtype
+@each_setting
+def test_inputs_at_odd_addresses(setting, dtype, rng):
+    y, logits = data_of(setting, rng, dtype)
+    weight = rng.random(len(logits))
+    want = setting.loss_gradient(y, logits, sample_weight=weight)
+    y = y.astype(np.int32) if y.ndim == 1 else y
+    targets = [misplaced(y), y.astype(y.dtype.newbyteorder())]
+    if y.ndim == 2:
+        matrix = sparse.csr_array(y)
+        matrix.data, matrix.indices = misplaced(matrix.data), misplaced(matrix.indices)
+        matrix.indptr = misplaced(matrix.indptr)
+        targets.append(matrix)
+    for target in targets:
+        got = setting.loss_gradient(target, misplaced(logits), sample_weight=misplaced(weight))
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_functions_take_arrays_at_odd_addresses(rng):
+    proba = rng.dirichlet(np.ones(4), size=30)
+    labels = rng.integers(4, size=30).astype(np.int32)
+    soft, weight, by_class = rng.dirichlet(np.ones(4), size=30), rng.random(30), rng.random(4)
+    for function, y, options in [
+        (sparse_categorical_crossentropy, labels, {"class_weight": by_class}),
+        (categorical_crossentropy, soft, {"class_weight": by_class}),
+        (categorical_focal_crossentropy, soft, {"alpha": by_class}),
+        (binary_crossentropy, soft, {"pos_weight": by_class}),
+    ]:
+        for from_logits in (False, True):
+            want = function(y, proba, from_logits=from_logits, sample_weight=weight, **options)
+            odd = {name: misplaced(value) for name, value in options.items()}
+            got = function(
+                misplaced(y),
+                misplaced(proba),
+                from_logits=from_logits,
+                sample_weight=misplaced(weight),
+                **odd,
+            )
+            np.testing.assert_array_equal(got, want)
+
+
+def test_sparse_features_at_odd_addresses(rng):
+    matrix = random_csr(rng, 200, 30)
+    matrix.data = matrix.data.astype(np.float32)
+    y = rng.integers(3, size=200)
+    want = SoftmaxClassifier().fit(matrix, y).coef_
+    matrix.data, matrix.indices = misplaced(matrix.data), misplaced(matrix.indices)
+    matrix.indptr = misplaced(matrix.indptr)
+    sound, _ = validation.as_sound_csr(matrix, "X")
+    for array in (sound.data, sound.indices, sound.indptr):
+        assert array.flags.aligned
+    np.testing.assert_array_equal(SoftmaxClassifier().fit(matrix, y).coef_, want)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_dense_features_at_odd_addresses(dtype, rng):
+    X = rng.normal(size=(300, 9)).astype(dtype)
+    y = rng.integers(3, size=300)
+    want = SoftmaxClassifier().fit(X, y)
+    _, field = packed(X.shape, dtype)
+    field[...] = X
+    for odd in (misplaced(X), field):
+        got = SoftmaxClassifier().fit(odd, y)
+        np.testing.assert_array_equal(got.coef_, want.coef_)
+        np.testing.assert_array_equal(got.predict_proba(odd), want.predict_proba(X))

@@ -11,6 +11,7 @@ from libc.stdint cimport int32_t, int64_t
 import numpy as np
 from sklearn.utils.extmath import row_norms
 
+from ._arrays import kernel_array
 from ._loss import target_number
 
 
@@ -80,9 +81,9 @@ cdef class DualRows:
 
     def __init__(self, X, mean):
         cdef:
-            const double[::1] data = np.ascontiguousarray(X.data, dtype=np.float64)
-            const int32_t[::1] indices = np.ascontiguousarray(X.indices, dtype=np.int32)
-            const int64_t[::1] indptr = np.ascontiguousarray(X.indptr, dtype=np.int64)
+            const double[::1] data = kernel_array(X.data, np.float64)
+            const int32_t[::1] indices = kernel_array(X.indices, np.int32)
+            const int64_t[::1] indptr = kernel_array(X.indptr, np.int64)
             const double[::1] along = np.ascontiguousarray(X @ mean, dtype=np.float64)
             double mean_square = mean @ mean
             # at least 0, but for rounding

@@ -44,6 +44,7 @@ from ._loss cimport (
 import numpy as np
 from scipy import sparse
 
+from ._arrays import has_whole_strides, kernel_array
 from ._loss import target_number
 
 
@@ -618,17 +619,17 @@ cdef class DesignMatrix:
         self.matrix.stored = <xent_stored> <int> STORED[X.dtype]
         if sparse.issparse(X):
             arrays = (
-                np.ascontiguousarray(X.data),
-                np.ascontiguousarray(X.indices),
-                np.ascontiguousarray(X.indptr, dtype=np.int64),
+                kernel_array(X.data),
+                kernel_array(X.indices),
+                kernel_array(X.indptr, np.int64),
             )
             self.matrix.indices = address(arrays[1])
             self.matrix.long_indices = arrays[1].dtype.itemsize == 8
             self.matrix.indptr = <const int64_t*> address(arrays[2])
             self.matrix.n_entries = arrays[0].size
         else:
-            if any(stride % X.itemsize for stride in X.strides) or not X.flags.aligned:
-                X = np.ascontiguousarray(X)
+            if not has_whole_strides(X):
+                X = kernel_array(X)
             arrays = (X,)
             self.matrix.row, self.matrix.column = [s // X.itemsize for s in X.strides]
         self.matrix.data = address(arrays[0])

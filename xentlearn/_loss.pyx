@@ -12,8 +12,9 @@ Notation, for one row of logits z with target t (sum T, usually 1) and row weigh
     p_k = e_k / (1 + s)
 
     loss     = w (sum_k t_k (m - z_k) + T l)            terms >= 0 only: nothing cancels
-    gradient = w (T p_k - t_k);   for the label y of an unsmoothed integer target, p_y - 1 is taken
-               as -(s + (1 - e_y)) / (1 + s), minus the sum of the others
+    gradient = w (T p_k - t_k);   for the class y whose target is larger than those of all others
+               together (r) it is taken as w (r - T (1 - p_y)) with 1 - p_y = (s + (1 - e_y)) /
+               (1 + s), which keeps its digits where p_y is all but t_y; of a label, r is 0
     Hessian  = w T (diag(p) - p p^T)
 
 Binary cross-entropy adds one loss per entry; see ``binary_body`` in ``rows_body.h``. Other forms of
@@ -33,6 +34,8 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 from scipy import sparse
+
+from ._arrays import kernel_array
 
 
 cdef extern from "_kernels/targets.h" nogil:
@@ -88,7 +91,7 @@ cdef extern from "_kernels/rows.h" nogil:
         ) noexcept nogil
         void (*label_gradient)(
             Py_ssize_t, const void* s, const void* e, const void* factor, const void* weight,
-            double scale, double shift, void* out) noexcept nogil
+            double target, double rest, void* out) noexcept nogil
         void (*label_terms)(
             Py_ssize_t, const xent_form*, const void* s, const void* distance, const void* lost,
             const void* e, const void* weight, void* cost, void* slope) noexcept nogil
@@ -239,6 +242,11 @@ cdef const floating* row_weights(
     return weight
 
 
+cdef inline Py_ssize_t place(xent_block block, Py_ssize_t i, Py_ssize_t k) noexcept nogil:
+    """Where a block has the number of row i and class k."""
+    return i + k * block.stride if block.across else i * block.stride + k
+
+
 cdef void clear_weightless_rows(
     const floating* weight, xent_block block, floating* out,
 ) noexcept nogil:
@@ -249,7 +257,63 @@ cdef void clear_weightless_rows(
     for i in range(block.n_rows):
         if weight[i] == 0:
             for k in range(block.n_classes):
-                out[i + k * block.stride if block.across else i * block.stride + k] = 0
+                out[place(block, i, k)] = 0
+
+
+cdef void find_heavy(
+    const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, int32_t* heavy, floating* rest,
+) noexcept nogil:
+    """Heavy classes of soft rows, and the sums of the other targets: see TargetRows.
+
+    Of forms other than plain cross-entropy ``heavy`` is the class with the largest target, heavy or
+    not: what counts are its slopes, which ``heavy_slopes`` knows.
+    """
+    cdef:
+        const floating* values = <const floating*> target.values
+        Py_ssize_t i, at, begin, end, n_outputs = target.n_outputs
+        double of_others = (n_outputs - 1) * target.shift
+        double value, largest, others
+        bint other_form = target.form.name != XENT_CROSS_ENTROPY
+    for i in range(n_rows):
+        begin, end = (first + i) * n_outputs, (first + i + 1) * n_outputs
+        if target.indptr != NULL:
+            begin, end = target.indptr[first + i], target.indptr[first + i + 1]
+        largest = others = 0.0
+        for at in range(begin, end):    # summed without the largest: nothing cancels
+            value = values[at]
+            others += min(value, largest)
+            largest = max(value, largest)
+        others = target.scale * others + of_others
+        rest[i] = <floating> others
+        heavy[i] = -1
+        if other_form or target.scale * largest + target.shift > others:
+            for at in range(begin, end):
+                if values[at] == largest:
+                    heavy[i] = <int32_t> (
+                        at - begin if target.indptr == NULL else target.indices[at])
+                    break
+
+
+cdef void heavy_gradient(
+    xent_block block, const int32_t* heavy, const floating* rest, const floating* s,
+    const floating* e, const floating* factor, const floating* weight, floating* at_heavy,
+) noexcept nogil:
+    """The gradient at the heavy classes: see ``label_gradient`` in ``_kernels/rows.h``."""
+    cdef Py_ssize_t i
+    for i in range(block.n_rows):
+        if heavy[i] >= 0:
+            at_heavy[i] = rest[i] * (weight[i] if weight != NULL else 1) - (
+                s[i] + (1 - e[place(block, i, heavy[i])])) * factor[i]
+
+
+cdef void put_at(
+    xent_block block, const int32_t* classes, const floating* values, floating* out,
+) noexcept nogil:
+    """One value in each row whose class is not negative."""
+    cdef Py_ssize_t i
+    for i in range(block.n_rows):
+        if classes[i] >= 0:
+            out[place(block, i, classes[i])] = values[i]
 
 
 cdef void sparse_categorical_block(
@@ -284,7 +348,8 @@ cdef void sparse_categorical_block(
     if out == NULL:
         return
     rows.label_gradient(
-        block.n_rows, s, at_label, factor, weight, target.scale, target.shift, at_label)
+        block.n_rows, s, at_label, factor, weight, target.scale + target.shift,
+        (block.n_classes - 1) * target.shift, at_label)
     rows.residual(
         block, out, factor, NULL, 0.0, target.shift, weight, labels, at_label, out)
     clear_weightless_rows(weight, block, out)
@@ -304,14 +369,25 @@ cdef void categorical_block(
         floating* factor = vectors + 4 * BLOCK_ROWS
         const floating* weight = row_weights(
             target, first, block.n_rows, vectors + 5 * BLOCK_ROWS)
+        floating* at_heavy = vectors + 6 * BLOCK_ROWS
+        floating* rest = vectors + 7 * BLOCK_ROWS
+        int32_t* heavy = <int32_t*> (vectors + (N_WORK_VECTORS + 1) * BLOCK_ROWS)
 
     rows.softmax(block, z, out, m, s)
     rows.cross(block, z, m, values, target.scale, target.shift, cross, total)
     rows.row_terms(block.n_rows, s, weight, total, NULL, cross, 1.0, loss, factor)
-    if out != NULL:
-        rows.residual(
-            block, out, factor, values, target.scale, target.shift, weight, NULL, NULL, out)
-        clear_weightless_rows(weight, block, out)
+    if out == NULL:
+        return
+    if target.heavy != NULL:
+        memcpy(heavy, target.heavy + first, block.n_rows * sizeof(int32_t))
+        memcpy(rest, <const floating*> target.rest + first, block.n_rows * sizeof(floating))
+    else:
+        find_heavy(target, first, block.n_rows, heavy, rest)
+    heavy_gradient(block, heavy, rest, s, out, factor, weight, at_heavy)
+    rows.residual(
+        block, out, factor, values, target.scale, target.shift, weight, NULL, NULL, out)
+    put_at(block, heavy, at_heavy, out)
+    clear_weightless_rows(weight, block, out)
 
 
 cdef void softmax_curvature_block(
@@ -352,16 +428,18 @@ cdef void softmax_curvature_block(
 
 cdef void fill_targets(
     const TargetRows* target, Py_ssize_t first, xent_block block, const floating* values,
-    floating* targets, floating* on_the_way,
+    floating* targets, floating* on_the_way, floating* weight,
 ) noexcept nogil:
     """Smoothed targets of a block times the weights of their classes, in the layout of the block.
 
-    ``values`` are its soft rows where they lie; NULL: made from labels.
+    ``values`` are its soft rows where they lie; NULL: made from labels. A row of which the classes
+    leave nothing has no weight, as a label of such a class.
     """
     cdef:
         Py_ssize_t i, k, n_outputs = block.n_classes
         floating* rows_first = on_the_way if block.across else targets
         floating scale = <floating> target.scale, shift = <floating> target.shift
+        floating total
 
     for i in range(block.n_rows):
         for k in range(n_outputs):
@@ -370,10 +448,35 @@ cdef void fill_targets(
                 else scale if target.labels[first + i] == k else 0)
     if target.positive != NULL:
         for i in range(block.n_rows):
+            total = 0
             for k in range(n_outputs):
                 rows_first[i * n_outputs + k] *= (<const floating*> target.positive)[k]
+                total += rows_first[i * n_outputs + k]
+            if total == 0:
+                weight[i] = 0
     if block.across:
         primitives(targets).turn(block, on_the_way, n_outputs, targets)
+
+
+cdef void heavy_slopes(
+    xent_block block, floating* slopes, int32_t* heavy, floating* own, floating* rest,
+) noexcept nogil:
+    """Sums of the slopes of each row without that of its heavy class.
+
+    Afterwards a class whose slope is not larger than that sum is none (-1), and the slopes of the
+    heavy ones are 0. ``own`` is scratch.
+    """
+    cdef Py_ssize_t i, at
+    for i in range(block.n_rows):
+        if heavy[i] >= 0:
+            at = place(block, i, heavy[i])
+            own[i] = slopes[at]
+            slopes[at] = 0
+    primitives(slopes).row_sums(block, slopes, rest)
+    for i in range(block.n_rows):
+        if heavy[i] >= 0 and not own[i] > rest[i]:
+            slopes[place(block, i, heavy[i])] = own[i]
+            heavy[i] = -1
 
 
 cdef void other_form_block(
@@ -397,8 +500,10 @@ cdef void other_form_block(
         floating* slope = vectors + 5 * BLOCK_ROWS      # sum of the slopes, weighted
         floating* factor = vectors + 6 * BLOCK_ROWS
         floating* weight = vectors + 7 * BLOCK_ROWS
+        floating* rest = vectors + 8 * BLOCK_ROWS
         int32_t* labels = <int32_t*> (vectors + (N_WORK_VECTORS + 1) * BLOCK_ROWS)
         bint by_label = values == NULL and target.shift == 0.0
+        const int32_t* heavy = target.labels if values == NULL else target.heavy
         Py_ssize_t i, n = block.n_rows
 
     if row_weights(target, first, n, weight) == NULL:
@@ -413,7 +518,7 @@ cdef void other_form_block(
         rows.at_labels(block, labels, z, m, out, distance, lost, at_label)
         rows.label_terms(n, form, s, distance, lost, at_label, weight, loss, slope)
     else:
-        fill_targets(target, first, block, values, targets, on_the_way)
+        fill_targets(target, first, block, values, targets, on_the_way, weight)
         # distance serves for the cost
         rows.class_terms(block, form, z, m, out, s, targets, targets, distance, slope)
         for i in range(n):
@@ -436,7 +541,14 @@ cdef void other_form_block(
             rows.residual(
                 block, out, factor, NULL, 0.0, 0.0, weight, labels, at_label, out)
         else:
+            if heavy != NULL:
+                memcpy(labels, heavy + first, n * sizeof(int32_t))
+            else:
+                find_heavy(target, first, n, labels, rest)
+            heavy_slopes(block, targets, labels, at_label, rest)
+            heavy_gradient(block, labels, rest, s, out, factor, weight, at_label)
             rows.residual(block, out, factor, targets, 1.0, 0.0, weight, NULL, NULL, out)
+            put_at(block, labels, at_label, out)
     clear_weightless_rows(<const floating*> weight, block, out)
 
 
@@ -717,6 +829,7 @@ cdef void process_rows(
         Py_ssize_t b, part, i, k, begin, n
         floating factor
         floating* to
+        bint begun
 
     if target.n_parts == 0:
         process_one(
@@ -726,7 +839,10 @@ cdef void process_rows(
     for b in range((n_rows + n_at_once - 1) // n_at_once):
         begin = b * n_at_once
         n = min(n_at_once, n_rows - begin)
+        begun = False
         for part in range(target.n_parts):
+            if target.factors[part] == 0:   # also of a loss that is infinite
+                continue
             factor = <floating> target.factors[part]
             process_one(
                 &target.parts[part], product, first + begin, n,
@@ -738,12 +854,13 @@ cdef void process_rows(
             if loss != NULL:
                 for i in range(n):
                     to = loss + (begin + i) * loss_stride
-                    to[0] = factor * part_loss[i] + (to[0] if part > 0 else 0)
+                    to[0] = factor * part_loss[i] + (to[0] if begun else 0)
             if out != NULL:
                 for i in range(n):
                     for k in range(n_outputs):
                         to = out + (begin + i) * out_layout.row + k * out_layout.column
-                        to[0] = factor * part_out[i * n_outputs + k] + (to[0] if part > 0 else 0)
+                        to[0] = factor * part_out[i * n_outputs + k] + (to[0] if begun else 0)
+            begun = True
 
 
 # ---- From Python -----------------------------------------------------------------------------
@@ -798,6 +915,8 @@ cdef class EncodedTarget:
         Weights of the positives ("binary"), or of the classes of a form.
     label_smoothing : float, default=0.0
         In [0, 1]: the share of the target that is spread evenly.
+    once : bool, default=False
+        Whether it serves one pass alone: what all passes share is then not found beforehand.
     form : str, default="cross_entropy"
         "poly", "generalized", "focal", "symmetric" or "asymmetric": see ``_kernels/forms.h``.
     **parameters : float
@@ -805,25 +924,26 @@ cdef class EncodedTarget:
 
     Notes
     -----
-    All arrays are C-contiguous. What CSR does not hold is 0; it has no entry twice.
+    All arrays are as ``kernel_array`` makes them. What CSR does not hold is 0; no entry is twice in
+    it.
     """
 
     def __init__(
         self, str kind, Py_ssize_t n_rows, Py_ssize_t n_outputs, dtype, *,
         labels=None, values=None, weight=None, entry_weight=None, positive=None,
-        double label_smoothing=0.0, str form="cross_entropy", **parameters,
+        double label_smoothing=0.0, bint once=False, str form="cross_entropy", **parameters,
     ):
         self.n_rows = n_rows
         self.n_outputs = n_outputs
         self.dtype = np.dtype(dtype)
         indptr = indices = None
         if sparse.issparse(values):
-            indptr = np.ascontiguousarray(values.indptr, dtype=np.int64)
-            indices = np.ascontiguousarray(values.indices, dtype=np.int32)
+            indptr = kernel_array(values.indptr, np.int64)
+            indices = kernel_array(values.indices, np.int32)
             values = values.data
         self._arrays = (labels, values, weight, entry_weight, positive, indptr, indices)
         for array in self._arrays:
-            assert array is None or array.flags.c_contiguous
+            assert array is None or (array.flags.c_contiguous and array.flags.aligned)
         self.rows.kind = {
             "sparse_categorical": SPARSE_CATEGORICAL, "categorical": CATEGORICAL, "binary": BINARY,
         }[kind]
@@ -841,6 +961,16 @@ cdef class EncodedTarget:
         self.rows.shift = label_smoothing / (2 if kind == "binary" else n_outputs)
         self.rows.form = form_of(form, parameters)
         self.parts = ((1.0, self),)
+        if kind == "categorical" and not once:
+            heavy = np.empty(n_rows, dtype=np.int32)
+            rest = np.empty(n_rows, dtype=self.dtype)
+            if self.dtype == np.float32:
+                find_heavy(&self.rows, 0, n_rows, <int32_t*> address(heavy), <float*> address(rest))
+            else:
+                find_heavy(
+                    &self.rows, 0, n_rows, <int32_t*> address(heavy), <double*> address(rest))
+            self.rows.heavy, self.rows.rest = <const int32_t*> address(heavy), address(rest)
+            self._arrays += (heavy, rest)
 
     @staticmethod
     def sum_of(parts):

@@ -324,7 +324,7 @@ def _categorical(
         weight = _times(weight, values @ class_weight)
 
     loss = np.empty(len(rows), dtype=rows.dtype)
-    target = setting.kernel_target(rows.shape, rows.dtype, values=values)
+    target = setting.kernel_target(rows.shape, rows.dtype, values=values, once=True)
     if from_logits:
         target.loss_gradient(rows, loss, None, n_threads)
     else:
@@ -538,7 +538,7 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
     rows, values = predictions.reshape(-1, n_labels), values.reshape(-1, n_labels)
     present = ~np.isnan(values)
     entries = np.empty(rows.shape, dtype=rows.dtype)
-    target = setting.kernel_target(rows.shape, rows.dtype, values=values)
+    target = setting.kernel_target(rows.shape, rows.dtype, values=values, once=True)
     if from_logits:
         target.entry_loss(rows, entries, n_threads)
     else:

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 
+from ._arrays import kernel_array
 from ._loss import EncodedTarget, proba
 from ._messages import warn
 from ._threads import effective_n_threads
@@ -14,6 +15,7 @@ from ._validation import (
     check_logits,
     check_out,
     check_weights,
+    require_apart,
 )
 
 
@@ -67,6 +69,7 @@ class LossSetting(BaseEstimator):
         entry_weight=None,
         outputs=None,
         n_outputs=None,
+        once=False,
     ):
         """Checked targets, handed to the kernels with the parameters of the loss.
 
@@ -88,6 +91,8 @@ class LossSetting(BaseEstimator):
             Which of the ``n_outputs`` outputs the logits are, for parameters by output; None: all.
         n_outputs : int or None, default=None
             Outputs that the parameters are for; None: as many as there are logits.
+        once : bool, default=False
+            Whether it is for one pass alone.
 
         Returns
         -------
@@ -98,13 +103,14 @@ class LossSetting(BaseEstimator):
             "values": values,
             "weight": weight,
             "entry_weight": entry_weight,
+            "once": once,
         }
         return self._kernel_target(shape, dtype, outputs, n_outputs or shape[1], given)
 
     def _kernel_target(self, shape, dtype, outputs, n_outputs, given):
         by_output = self._output_weight(n_outputs, dtype)
         if by_output is not None and outputs is not None:
-            by_output = np.ascontiguousarray(by_output[outputs])
+            by_output = kernel_array(by_output[outputs])
         return EncodedTarget(
             self._kind(given["labels"]),
             *shape,
@@ -179,9 +185,10 @@ class LossSetting(BaseEstimator):
         """(logits, logits as a matrix, encoded targets), none of them under an output."""
         logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), *outs)
         matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
-        y_true = y_true if sparse.issparse(y_true) else apart(np.asarray(y_true), *outs)
+        y_true = apart(y_true if sparse.issparse(y_true) else np.asarray(y_true), *outs)
         given = self._check_targets(y_true, matrix.shape, logits.dtype)
         weight = check_weights(sample_weight, "sample_weight", *self._weight_shapes(matrix.shape))
+        weight = apart(weight, *outs)
         offset = self._offset(given, weight, matrix.shape[1])
         if offset is not None:
             matrix = matrix + offset.astype(matrix.dtype)
@@ -189,7 +196,7 @@ class LossSetting(BaseEstimator):
             given["entry_weight"] = weight.astype(logits.dtype)
         else:
             given["weight"] = weight
-        return logits, matrix, self.kernel_target(matrix.shape, logits.dtype, **given)
+        return logits, matrix, self.kernel_target(matrix.shape, logits.dtype, once=True, **given)
 
     def _weight_shapes(self, shape):
         """Shapes that sample weights may have."""
@@ -281,6 +288,7 @@ class LossSetting(BaseEstimator):
         )
         loss_out = check_out(loss_out, "loss_out", (len(matrix),), matrix.dtype)
         gradient_out = check_out(gradient_out, "gradient_out", logits.shape, logits.dtype)
+        require_apart(loss_out=loss_out, gradient_out=gradient_out)
         target.loss_gradient(
             matrix, loss_out, gradient_out.reshape(matrix.shape), effective_n_threads(n_threads)
         )

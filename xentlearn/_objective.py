@@ -556,7 +556,7 @@ class LinearObjective:
         value, gradient = self.value_gradient(vector)
         if not self.certifiable:
             return value, np.inf
-        gap = value - self._least
+        gap = max(value - self._least, 0.0)  # values of one point differ by their rounding
         if not gap <= ENOUGH * self._natural_gap(gradient):  # what is known can hardly be improved
             gap = min(gap, self._certified(vector, value, gradient))
         return value, float(gap / (value - gap)) if gap < value else np.inf

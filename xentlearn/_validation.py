@@ -4,28 +4,18 @@ Each returns its argument as the array that the kernels want, or raises an error
 rule, what came, and a way out.
 """
 
+import itertools
 import numbers
 
 import numpy as np
 from scipy import sparse
 
 from . import _csr, _proba_loss
+from ._arrays import has_whole_strides, kernel_array
 
 # A row of probabilities sums to 1 within this much, by its dtype as given.
 _SUM_TOLERANCE = {np.dtype(np.float16): 5e-3}
 _DEFAULT_SUM_TOLERANCE = 1e-4
-
-
-def kernel_array(array, dtype=None):
-    """The array as kernels read it, a copy only where it is not so already.
-
-    Kernels are given an address: numbers lie in the machine's byte order, at multiples of their
-    size, one after the other (C order). Every array that goes to one by its address passes here.
-    """
-    array = np.ascontiguousarray(
-        array, dtype=array.dtype.newbyteorder("=") if dtype is None else dtype
-    )
-    return array if array.flags.aligned else array.copy()
 
 
 def as_floating(array, name):
@@ -54,11 +44,7 @@ def as_floating(array, name):
     if array.dtype not in (np.float32, np.float64):
         return array.astype(np.float64), tolerance
     # kernels count strides in numbers, in the machine's byte order
-    if (
-        not array.dtype.isnative
-        or not array.flags.aligned
-        or any(stride % array.itemsize for stride in array.strides)
-    ):
+    if not array.dtype.isnative or not has_whole_strides(array):
         array = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
     return array, tolerance
 
@@ -128,7 +114,7 @@ def check_labels(y_true, shape, n_classes, ignore_class=None):
             f"'y_true' must hold labels from 0 to {n_classes - 1} (there are {n_classes} classes), "
             f"got {y[at]} at index {_index(at)}; rows to leave out can be named by 'ignore_class'."
         )
-    labels = np.ascontiguousarray(y, dtype=np.int32)
+    labels = kernel_array(y, np.int32)
     if ignored is not None:
         labels = np.where(ignored, np.int32(-1), labels)
     return labels
@@ -173,7 +159,7 @@ def as_sound_csr(matrix, name, n_threads=1):
     Parameters
     ----------
     matrix : sparse array or matrix of shape (n_rows, n_columns)
-        CSR is returned as it is.
+        CSR is returned as it is, if its arrays are as kernels read them.
     name : str
         Of the argument, for the message.
     n_threads : int, default=1
@@ -210,7 +196,12 @@ def as_sound_csr(matrix, name, n_threads=1):
                 bad = index[(index < 0) | (index >= size)][0]
                 _refuse_sparse(matrix, name, f"{axis} {bad}")
     matrix = matrix.tocsr()
-    return matrix, require_sound_csr(matrix, name, n_threads)
+    repeats = require_sound_csr(matrix, name, n_threads)
+    arrays = matrix.data, matrix.indices, matrix.indptr
+    regular = tuple(kernel_array(array) for array in arrays)
+    if any(new is not old for new, old in zip(regular, arrays, strict=True)):
+        matrix = type(matrix)(regular, shape=matrix.shape)
+    return matrix, repeats
 
 
 def _require_sound(matrix, name, n_major, n_minor, n_threads):
@@ -257,6 +248,7 @@ def as_csr(values, name):
     """CSR of float32 or float64 without duplicates, and how far its rows' sums may be from 1."""
     values, repeats = as_sound_csr(values, name)
     data, tolerance = as_floating(values.data, name)
+    data = kernel_array(data)
     n_stored = values.indptr[-1]  # arrays may be longer
     values = sparse.csr_array(
         (data[:n_stored], values.indices[:n_stored], values.indptr),
@@ -301,7 +293,7 @@ def check_soft_rows(values, name, shape, dtype, n_threads=1):
     if is_sparse:
         _require_sparse_distributions(values, name, tolerance)
         return values.astype(dtype, copy=False)
-    values = np.ascontiguousarray(values, dtype=dtype)
+    values = kernel_array(values, dtype)
     require_distributions(values.reshape(-1, shape[-1]), None, name, tolerance, shape, n_threads)
     return values
 
@@ -362,7 +354,7 @@ def check_binary_targets(y_true, shape, dtype):
             "'y_true' must hold binary targets in [0, 1], or nan where missing, got "
             f"{entries[bad][0]} at index {_index(at)}; labels of -1 and 1 become (y + 1) / 2."
         )
-    return y.astype(dtype, copy=False) if is_sparse else np.ascontiguousarray(y, dtype=dtype)
+    return y.astype(dtype, copy=False) if is_sparse else kernel_array(y, dtype)
 
 
 def check_weights(weight, name, *shapes):
@@ -373,7 +365,7 @@ def check_weights(weight, name, *shapes):
     if weight.dtype.kind == "c":
         raise ValueError(f"'{name}' must hold real numbers, got dtype {weight.dtype}.")
     try:
-        weight = np.ascontiguousarray(weight, dtype=np.float64).reshape(weight.shape)
+        weight = kernel_array(weight, np.float64).reshape(weight.shape)
     except (TypeError, ValueError):
         raise ValueError(f"'{name}' must hold numbers, got dtype {weight.dtype}.") from None
     if weight.shape not in shapes:
@@ -474,13 +466,52 @@ def check_out(out, name, shape, dtype):
         raise ValueError(f"'{name}' must be an array of {dtype} {shape}, got {got}.")
     if not out.flags.writeable:
         raise ValueError(f"'{name}' must be writeable, got a read-only array.")
+    if not has_whole_strides(out) or _overlaps_itself(out):
+        raise ValueError(
+            f"'{name}' must hold each number in a place of its own, at a multiple of its size "
+            f"({out.itemsize} bytes); got strides {out.strides}"
+            + ("" if out.flags.aligned else " at an address that is none")
+            + f"; pass np.empty({shape}, {str(dtype)!r}) and copy what comes."
+        )
     return out
 
 
+def _overlaps_itself(array):
+    """Whether two numbers of an array may lie over each other: strides must not fit in others."""
+    extent = array.itemsize
+    for stride, size in sorted(zip(map(abs, array.strides), array.shape, strict=True)):
+        if size > 1 and stride < extent:
+            return True
+        extent += stride * max(size - 1, 0)
+    return False
+
+
+def require_apart(**outs):
+    """Raise if two outputs, given by name, share a number."""
+    given = [(name, out) for name, out in outs.items() if out is not None]
+    for (name, out), (other_name, other) in itertools.combinations(given, 2):
+        if np.shares_memory(out, other):
+            raise ValueError(
+                f"'{name}' and '{other_name}' must not share memory, but one lies over the other; "
+                "pass an array for each."
+            )
+
+
 def apart(array, *outs):
-    """The array, or a copy if one of the outputs lies over it: kernels write before they read."""
-    arrays = [out for out in outs if isinstance(out, np.ndarray)]
-    return array.copy() if any(np.may_share_memory(array, out) for out in arrays) else array
+    """The array, or a copy if one of the outputs lies over it: kernels write before they read.
+
+    Of a sparse matrix, or of None.
+    """
+    outs = [out for out in outs if isinstance(out, np.ndarray)]
+    if not outs or array is None:
+        return array
+    if sparse.issparse(array):
+        names = ("data", "indices", "indptr", "row", "col")
+        arrays = [getattr(array, name) for name in names if hasattr(array, name)]
+    else:
+        arrays = [array]
+    over = any(np.may_share_memory(part, out) for part in arrays for out in outs)
+    return array.copy() if over else array
 
 
 def _index(at):

@@ -2,7 +2,7 @@
 
 The oracle is the one of the tests (mpmath, 50 digits); rows are hard ones: magnitudes from 1e-6 to
 1e4, far from zero and close to each other, one dominant entry, masked by -inf. Errors are relative;
-for soft or smoothed targets relative to max(p, t), as tests/reference.py says.
+for soft or smoothed targets relative to the scales that tests/reference.py says.
 """
 
 import argparse
@@ -23,7 +23,14 @@ from xentlearn.losses import (
 )
 
 CLASS_COUNTS = (2, 3, 7, 10, 16, 17, 33, 100, 1003)
-LOSSES = ("sparse", "sparse, smoothed 0.1", "categorical", "binary", "binary, soft")
+LOSSES = (
+    "sparse",
+    "sparse, smoothed 0.1",
+    "categorical",
+    "categorical, one-hot",
+    "binary",
+    "binary, soft",
+)
 
 
 def logits_of(rng, n_classes, dtype):
@@ -70,6 +77,8 @@ def oracle_of(loss, logits, rng):
             y = np.where(rng.random(n) < 0.5, logits.argmax(axis=1), any_class)
             setting = SparseCategoricalCrossentropy(label_smoothing=smoothing)
         pairs = list(zip(rows, y, strict=True))
+        if loss == "categorical, one-hot":
+            setting, y = CategoricalCrossentropy(), np.eye(n_classes, dtype=logits.dtype)[y]
         losses = [ref.softmax_loss(*pair, smoothing) for pair in pairs]
         split = [ref.softmax_gradient(*pair, smoothing) for pair in pairs]
     return setting, y, losses, [pair[0] for pair in split], [pair[1] for pair in split]

@@ -2,6 +2,7 @@
 #define DTYPE f32
 #define REAL float
 #define INT int32_t
+#define UINT uint32_t
 #define IS_FLOAT 1
 #include "vector.h"
 #include XENT_BODY
@@ -9,11 +10,13 @@
 #undef DTYPE
 #undef REAL
 #undef INT
+#undef UINT
 #undef IS_FLOAT
 
 #define DTYPE f64
 #define REAL double
 #define INT int64_t
+#define UINT uint64_t
 #define IS_FLOAT 0
 #include "vector.h"
 #include XENT_BODY
@@ -21,4 +24,5 @@
 #undef DTYPE
 #undef REAL
 #undef INT
+#undef UINT
 #undef IS_FLOAT

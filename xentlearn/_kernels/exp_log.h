@@ -80,7 +80,7 @@ XENT_INLINE V NAME(exp_polynomial)(V r)
  * by the shift, so `biased` may be a number to which ROUND_MAGIC was added. */
 XENT_INLINE V NAME(power_of_two)(VI biased)
 {
-    return AS_REAL(biased << MANTISSA_BITS);
+    return AS_REAL(SHIFT_LEFT(biased, MANTISSA_BITS));
 }
 
 /* exp(x): x = n ln2 + r, |r| <= ln2/2. 2^n is applied in two halves, so that subnormal results and
@@ -181,7 +181,7 @@ XENT_INLINE V NAME(log1p)(V u)
     V lost = (u - (w - back)) + (NUMBER(1.0) - back);
     VI bits = AS_INT(w);
     VI k = (bits - SQRT_HALF_BITS) >> MANTISSA_BITS;
-    V f = AS_REAL(bits - (k << MANTISSA_BITS));
+    V f = AS_REAL(bits - SHIFT_LEFT(k, MANTISSA_BITS));
     /* where u is huge nothing was lost, and 2^-k would not be a normal number */
     lost = SELECT(LESS(u, SPLAT(NUMBER(0x1p60))), lost * NAME(power_of_two)(EXPONENT_BIAS - k),
                   SPLAT(0));
@@ -200,7 +200,7 @@ XENT_INLINE V NAME(fraction)(V x, V *n)
     x = SELECT(subnormal, x * NUMBER(0x1p64), x);
     const VI bits = AS_INT(x), k = (bits - SQRT_HALF_BITS) >> MANTISSA_BITS;
     *n = NAME(as_number)(k) - SELECT(subnormal, SPLAT(NUMBER(64.0)), SPLAT(0));
-    return AS_REAL(bits - (k << MANTISSA_BITS)) - NUMBER(1.0);
+    return AS_REAL(bits - SHIFT_LEFT(k, MANTISSA_BITS)) - NUMBER(1.0);
 }
 
 /* log(x), 0 < x < inf. */
@@ -273,6 +273,7 @@ XENT_INLINE V NAME(exp_product)(SPLIT y, V d, V d_low, V more)
     const V d_rest = d - d_high;
     const V rest = (y.high * d_rest + y.low * d_high) + (y.low * d_rest + y.all * d_low);
     const V e = EXP_DIFFERENCE(-(y.high * d_high), rest + y.all * more) * UNSHIFT;
-    return SELECT(EQUAL(d, SPLAT(INFINITY)), SPLAT(0), e);
+    /* a nan in `more` (a row without a softmax) stays one */
+    return SELECT(EQUAL(d, SPLAT(INFINITY)), more - more, e);
 }
 #define EXP_PRODUCT NAME(exp_product)

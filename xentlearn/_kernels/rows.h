@@ -82,10 +82,11 @@ typedef struct {
     void (*row_terms)(ptrdiff_t count, const void *s, const void *weight, const void *total,
                       const void *distance, const void *cross, double scale, void *loss,
                       void *factor);
-    /* The gradient at the labels, from e there: -(s + (1 - e)) factor, minus the sum of the
-       others; with shift != 0 e factor - (scale + shift) weight. weight may be NULL (1) */
+    /* The gradient at the labels, from e there: rest weight - (s + (1 - e)) factor, with rest the
+       sum of the other targets (all >= 0); where they are no less than the label's own target,
+       e factor - target weight. weight may be NULL (1) */
     void (*label_gradient)(ptrdiff_t count, const void *s, const void *e, const void *factor,
-                           const void *weight, double scale, double shift, void *out);
+                           const void *weight, double target, double rest, void *out);
     /* another form's weighted cost (NULL: not wanted) and slope of the labels */
     void (*label_terms)(ptrdiff_t count, const xent_form *form, const void *s,
                         const void *distance, const void *lost, const void *e, const void *weight,

@@ -612,17 +612,21 @@ static void NAME(row_terms)(ptrdiff_t count, const void *s_in, const void *weigh
     });
 }
 
+/* Of two products only one can be fused with their difference, and compilers may choose another one
+ * in the loop over whole vectors than for the numbers that are left: the bits of a row would depend
+ * on where it is. A choice between them leaves one product. */
 static void NAME(label_gradient)(ptrdiff_t count, const void *s_in, const void *e_in,
-                                 const void *factor, const void *weight, double scale,
-                                 double shift, void *out)
+                                 const void *factor, const void *weight, double target_in,
+                                 double rest_in, void *out)
 {
-    const REAL target = (REAL)(scale + shift);
+    const REAL target = (REAL)target_in, rest = (REAL)rest_in;
     ELEMENTWISE(count, {
-        const V s = READ(s_in), e = READ(e_in), f = READ(factor);
-        if (shift != 0)
-            WRITE(out, e * f - target * READ_OR_ONE(weight));
+        const V s = READ(s_in), e = READ(e_in), f = READ(factor), w = READ_OR_ONE(weight);
+        const M none = EQUAL(w, ZERO);
+        if (rest < target)
+            WRITE(out, rest * w - SELECT(none, ZERO, (s + (ONE - e)) * f));
         else
-            WRITE(out, -((s + (ONE - e)) * f));
+            WRITE(out, SELECT(none, ZERO, e * f) - target * w);
     });
 }
 

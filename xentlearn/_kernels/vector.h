@@ -50,6 +50,7 @@
 #define LANES (VECTOR_BYTES / (int)sizeof(REAL))
 typedef REAL V __attribute__((vector_size(VECTOR_BYTES)));
 typedef INT VI __attribute__((vector_size(VECTOR_BYTES)));
+typedef UINT NAME(vu) __attribute__((vector_size(VECTOR_BYTES)));
 typedef double NAME(d) __attribute__((vector_size(VECTOR_BYTES)));
 typedef int64_t NAME(di) __attribute__((vector_size(VECTOR_BYTES)));
 #define FIRST_LANE(x) ((x)[0])
@@ -57,6 +58,7 @@ typedef int64_t NAME(di) __attribute__((vector_size(VECTOR_BYTES)));
 #define LANES 1
 typedef REAL V;
 typedef INT VI;
+typedef UINT NAME(vu);
 #define FIRST_LANE(x) (x)
 #endif
 
@@ -121,6 +123,13 @@ XENT_INLINE V NAME(as_real)(VI bits)
     return x;
 }
 #define AS_REAL NAME(as_real)
+
+/* bits * 2^count; bits that leave at the top are lost, the sign may change. */
+XENT_INLINE VI NAME(shift_left)(VI bits, int count)
+{
+    return (VI)((NAME(vu))bits << count);
+}
+#define SHIFT_LEFT NAME(shift_left)
 
 /* ---- Comparisons and choices ---------------------------------------------------------------- */
 

@@ -13,6 +13,7 @@
 #undef SPLAT
 #undef AS_INT
 #undef AS_REAL
+#undef SHIFT_LEFT
 #undef X86
 #undef COMPARE
 #undef LESS
