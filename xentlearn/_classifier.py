@@ -34,7 +34,7 @@ from ._targets import (
 )
 from ._threads import effective_n_threads
 from ._training import train
-from ._validation import as_numpy, as_sound_X, check_weights
+from ._validation import as_floating, as_numpy, as_sound_X, check_weights
 from .blocks import MemmapBlocks, blocks_of, each_block
 
 BATCH_SIZE = 200  # as scikit-learn's MLPClassifier has it
@@ -423,7 +423,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             "intercept_": intercept,
             "classes_": y.classes,
             "loss_": y.loss,
-            "_kind": y.kind,
+            "_fitted_kind": y.kind,
             "_known_y": y.without_rows(),
         }
 
@@ -486,7 +486,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _partial_fit(self, X, y, classes, sample_weight):
         stream = getattr(self, "_stream", None)
-        X = self._validate_X(X, reset=stream is None and not hasattr(self, "coef_"))
+        X = self._validate_X(X, reset=not hasattr(self, "n_features_in_"))
         if stream is None:
             stream = self._begin_stream(X, y, classes, sample_weight)
         elif classes is not None:
@@ -534,15 +534,24 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _begin_stream(self, X, y, classes, sample_weight):
         """What is known before the first batch: from ``classes``, from ``fit``, or from y."""
-        seen = getattr(self, "_seen", None)
+        seen, known = getattr(self, "_seen", None), getattr(self, "_known_y", None)
+        start = None
         if hasattr(self, "coef_"):
-            known = self._known_y
-            start = self.coef_, _to_go_on_from(self.intercept_)
-        else:
+            coef, intercept = self._model()
+            start = coef, _to_go_on_from(intercept)
+            if known is None and classes is None and self._kind != "multilabel":  # set by hand
+                classes = self.classes_
+        if known is None:
             known = encode_first(
                 y, X.shape[0], self.loss, self.class_weight, classes, sample_weight
             )
+        if start is None:
             start = np.zeros((known.n_outputs, X.shape[1])), np.zeros(known.n_outputs)
+        if start[0].shape != (known.n_outputs, X.shape[1]):
+            raise ValueError(
+                f"'coef_' must have shape {(known.n_outputs, X.shape[1])} for this 'X' and 'y', got "
+                f"{start[0].shape}. To start anew take a clone."
+            )
         return Stream(known, *start, check_random_state(self.random_state), seen)
 
     def _check_parameters(self):
@@ -720,13 +729,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 f"{listed([label for label in last if label in gone])}, which y has not, and y has "
                 f"{listed([label for label in now if label in new])}, which it had not. {advice}"
             )
-        if self.coef_.shape != (y.n_outputs, n_features):
+        coef, intercept = self._model()
+        if coef.shape != (y.n_outputs, n_features):
             raise ValueError(
                 "'warm_start' continues a fit with the same features and kind of loss; the last "
-                f"fit has coefficients of shape {self.coef_.shape}, this one needs "
+                f"fit has coefficients of shape {coef.shape}, this one needs "
                 f"{(y.n_outputs, n_features)}. {advice}"
             )
-        return np.array(self.coef_, np.float64), _to_go_on_from(self.intercept_)
+        return np.array(coef, np.float64), _to_go_on_from(intercept)
 
     def _store(self, training):
         """What the fit tells of itself: attributes and warnings."""
@@ -772,18 +782,56 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     # ---- Predicting ----------------------------------------------------------------------------
 
+    @property
+    def _kind(self):
+        """Kind of y (``EncodedY``) that ``coef_`` and ``classes_`` predict, which may be set by hand.
+
+        That of the fit, if they are of its shape; else as in ``LogisticRegression``: a single row
+        of ``coef_`` is for two classes, several are for as many.
+        """
+        kind, n_outputs = vars(self).get("_fitted_kind"), len(np.atleast_2d(self.coef_))
+        fits = {"binary": n_outputs == 1, "two_logits": n_outputs == 2}
+        if kind is not None and fits.get(kind, n_outputs == len(self.classes_)):
+            return kind
+        if n_outputs == 1:
+            return "binary"
+        setting = resolve_loss(self.loss)
+        if setting is not None and setting.proba_kind == "sigmoid":
+            return "one_vs_rest"
+        return "two_logits" if n_outputs == 2 else "multiclass"
+
+    def _model(self):
+        """(coef (n_outputs, n_features), intercept (n_outputs,)), checked: they may be set by hand."""
+        coef, _ = as_floating(self.coef_, "coef_")
+        intercept, _ = as_floating(np.atleast_1d(self.intercept_), "intercept_")
+        if coef.ndim != 2 or intercept.shape not in ((1,), coef.shape[:1]):
+            raise ValueError(
+                "'coef_' must have shape (n_outputs, n_features) and 'intercept_' (n_outputs,), got "
+                f"{coef.shape} and {intercept.shape}."
+            )
+        n_classes = 2 if self._kind == "binary" else len(coef)
+        if len(self.classes_) != n_classes and self._kind != "multilabel":
+            raise ValueError(
+                f"'classes_' must have {n_classes} labels for 'coef_' of shape {coef.shape}, got "
+                f"{len(self.classes_)}."
+            )
+        return coef, np.broadcast_to(intercept, coef.shape[:1])
+
     def _scores(self, X, kind):
         """(n_samples, n_outputs) scores of one kind; see DesignMatrix.scores."""
 
-        def scores(design):
-            scores = np.empty((design.n_rows, len(self.intercept_)), dtype=design.dtype)
-            design.scores(self.coef_.T, self.intercept_, scores, kind, effective_n_threads())
+        def scores(design, coef, intercept):
+            scores = np.empty((design.n_rows, len(intercept)), dtype=design.dtype)
+            design.scores(coef.T, intercept, scores, kind, effective_n_threads())
             return scores
 
         return self._of_rows(X, scores)
 
     def _of_rows(self, X, function):
-        """``function(design)``, an entry or row for each row of X; of row blocks one by one."""
+        """``function(design, coef, intercept)``, an entry or row for each row of X.
+
+        Of row blocks one by one.
+        """
         check_is_fitted(self)
         source, result = blocks_of(X), None
         if source is None:
@@ -807,10 +855,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         for a reason: then X is looked through after all, for the usual error.
         """
         finite = str(getattr(X, "dtype", "")) not in ("float32", "float64")
-        checked = self._validate_X(X, reset=reset, finite=finite)
+        checked, (coef, intercept) = self._validate_X(X, reset=reset, finite=finite), self._model()
+        if checked.shape[1] != coef.shape[1]:
+            raise ValueError(
+                f"'X' must have the {coef.shape[1]} features of 'coef_', got {checked.shape[1]}."
+            )
         # a model of float64 may need all of its digits, whatever it is to predict
-        design = DesignMatrix(checked, np.result_type(computing_dtype(checked), self.coef_))
-        result = function(design)
+        design = DesignMatrix(checked, np.result_type(computing_dtype(checked), coef))
+        result = function(design, coef, intercept)
         if not design.finite_logits:
             self._validate_X(X, reset=reset)
         return result
@@ -831,9 +883,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,) for two classes, else (n_samples, n_outputs)
         """
         logits = self._scores(X, "logits")
-        infinite = np.isinf(self.intercept_)
+        intercept = self._model()[1]
+        infinite = np.isinf(intercept)
         if infinite.any():
-            logits[:, infinite] = np.copysign(CERTAIN, self.intercept_[infinite])
+            logits[:, infinite] = np.copysign(CERTAIN, intercept[infinite])
         if self._kind == "binary":
             return logits[:, 0]
         if self._kind == "two_logits":
@@ -856,12 +909,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if self._kind == "multilabel":
             return (self.decision_function(X) > 0).astype(np.int64)
         if self._kind == "binary":
-            return self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
+            return np.asarray(self.classes_)[(self.decision_function(X) > 0).astype(np.intp)]
 
-        def likeliest(design):
-            return design.likeliest(self.coef_.T, self.intercept_, effective_n_threads())
+        def likeliest(design, coef, intercept):
+            return design.likeliest(coef.T, intercept, effective_n_threads())
 
-        return self.classes_[self._of_rows(X, likeliest)]
+        return np.asarray(self.classes_)[self._of_rows(X, likeliest)]
 
     def predict_proba(self, X):
         """Probabilities of the classes; for multi-label y of each label being 1.
@@ -908,7 +961,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             result = np.empty_like(logs)
             proba("softmax", logs, result, logarithm, effective_n_threads())
             return result
-        return self._scores(X, prefix + self.loss_.proba_kind)
+        return self._scores(X, prefix + ("sigmoid" if self._kind == "multilabel" else "softmax"))
 
     def _logits(self, X):
         """Logits of every output, +-inf where ``intercept_`` is: what scorers judge."""
@@ -940,7 +993,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _weight_of_right(self, X, y, sample_weight):
         """(weight of the rows that are predicted right, weight of the rows that count)."""
         predicted = self.predict(X)
-        y, judged = encode_for_score(y, self._kind, len(self.intercept_), self.loss_.ignore_class)
+        setting = vars(self).get("loss_", resolve_loss(self.loss))
+        ignore_class = None if setting is None else setting.ignore_class
+        y, judged = encode_for_score(y, self._kind, len(self._model()[1]), ignore_class)
         if len(y) != len(predicted):
             raise ValueError(
                 f"'X' and 'y' must have the same number of rows, got {len(predicted)} and {len(y)}."
