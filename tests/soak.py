@@ -156,7 +156,9 @@ def as_dtype(rng, X):
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         if np.dtype(dtype).kind in "iu":
             info = np.iinfo(dtype)
-            X = np.clip(np.rint(np.nan_to_num(X)), max(info.min, -(2.0**53)), min(info.max, 2.0**53))
+            X = np.clip(
+                np.rint(np.nan_to_num(X)), max(info.min, -(2.0**53)), min(info.max, 2.0**53)
+            )
         return X.astype(dtype)
 
 
@@ -196,7 +198,9 @@ def as_layout(rng, X):
         X.flags.writeable = False
         return X, name
     if name == "frame":
-        return pd.DataFrame(X.astype(np.float32) if X.dtype == np.float16 else X).add_prefix("x"), name
+        return pd.DataFrame(X.astype(np.float32) if X.dtype == np.float16 else X).add_prefix(
+            "x"
+        ), name
     if name == "swapped" and X.dtype.itemsize > 1:
         return X.astype(X.dtype.newbyteorder()), name
     return np.ascontiguousarray(X), name
@@ -341,8 +345,10 @@ def objective_of(clf, X, problem, weight):
     if clf._kind == "binary":
         at, logits = at.astype(float), logits[:, 0]
     elif clf._kind == "one_vs_rest" or (isinstance(loss, losses.HybridLoss) and y.ndim == 1):
-        return None if not hasattr(loss, "pos_weight") else sum_of(
-            clf, loss, np.eye(len(clf.classes_))[at], logits, of_row, total, top
+        return (
+            None
+            if not hasattr(loss, "pos_weight")
+            else sum_of(clf, loss, np.eye(len(clf.classes_))[at], logits, of_row, total, top)
         )
     return sum_of(clf, loss, at, logits, of_row, total, top)
 
@@ -386,7 +392,9 @@ def beside_moderate_units(clf, typed, problem, unit_of_X, unit_of_weight):
     at_zero = np.log(max(2, len(clf.classes_)))
     if clf.objective_ < 1e-5 * at_zero:  # separable: what 'tol' is relative to is larger
         return None
-    if clf.objective_ > other.objective_ + max(clf.tol, 1e-5) * max(other.objective_, 1e-6 * at_zero):
+    if clf.objective_ > other.objective_ + max(clf.tol, 1e-5) * max(
+        other.objective_, 1e-6 * at_zero
+    ):
         return f"in other units it ends at {other.objective_!r}, not {clf.objective_!r}"
     return None
 

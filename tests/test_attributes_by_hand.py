@@ -19,7 +19,12 @@ def model(n_outputs, seed=0):
     """(X, coef, intercept, classes)."""
     rng = np.random.default_rng(seed)
     classes = np.array([f"class {k}" for k in range(max(2, n_outputs))])
-    return rng.normal(size=(20, 4)), rng.normal(size=(n_outputs, 4)), rng.normal(size=n_outputs), classes
+    return (
+        rng.normal(size=(20, 4)),
+        rng.normal(size=(n_outputs, 4)),
+        rng.normal(size=n_outputs),
+        classes,
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)

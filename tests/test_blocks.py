@@ -476,7 +476,7 @@ def test_an_error_of_read_names_the_block_and_keeps_the_point(problem):
     ],
 )
 def test_numbers_that_are_lost_later_name_their_block(problem, convert, solver, bad):
-    """Blocks that hold nan or inf in a later pass, whichever, in place of what was there at first."""
+    """Blocks that hold nan or inf in any later pass, in place of what was there at first."""
     X, y = problem
     spoiled = X.copy()
     spoiled[1700, 2] = bad

@@ -23,9 +23,7 @@ def tokens(rng, dtype=np.float64):
     noise = rng.random(len(indices)) < 0.7
     indices[noise] = rng.integers(0, N_WORDS, noise.sum())
     indptr = np.concatenate([[0], np.cumsum(lengths)])
-    X = sparse.csr_array(
-        (np.ones(len(indices), dtype), indices, indptr), shape=(N_ROWS, N_WORDS)
-    )
+    X = sparse.csr_array((np.ones(len(indices), dtype), indices, indptr), shape=(N_ROWS, N_WORDS))
     assert not X.has_canonical_format
     return X, X.toarray(), y
 

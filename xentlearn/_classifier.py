@@ -549,8 +549,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             start = np.zeros((known.n_outputs, X.shape[1])), np.zeros(known.n_outputs)
         if start[0].shape != (known.n_outputs, X.shape[1]):
             raise ValueError(
-                f"'coef_' must have shape {(known.n_outputs, X.shape[1])} for this 'X' and 'y', got "
-                f"{start[0].shape}. To start anew take a clone."
+                f"'coef_' must have shape {(known.n_outputs, X.shape[1])} for this 'X' and 'y', "
+                f"got {start[0].shape}. To start anew take a clone."
             )
         return Stream(known, *start, check_random_state(self.random_state), seen)
 
@@ -784,10 +784,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     @property
     def _kind(self):
-        """Kind of y (``EncodedY``) that ``coef_`` and ``classes_`` predict, which may be set by hand.
+        """Kind of y (``EncodedY``) that ``coef_`` and ``classes_`` predict.
 
-        That of the fit, if they are of its shape; else as in ``LogisticRegression``: a single row
-        of ``coef_`` is for two classes, several are for as many.
+        That of the fit, if they are of its shape. They may have been set by hand: then as in
+        ``LogisticRegression``, a single row of ``coef_`` for two classes, several for as many.
         """
         kind, n_outputs = vars(self).get("_fitted_kind"), len(np.atleast_2d(self.coef_))
         fits = {"binary": n_outputs == 1, "two_logits": n_outputs == 2}
@@ -801,13 +801,13 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return "two_logits" if n_outputs == 2 else "multiclass"
 
     def _model(self):
-        """(coef (n_outputs, n_features), intercept (n_outputs,)), checked: they may be set by hand."""
+        """(coef (n_outputs, n_features), intercept (n_outputs,)), which may have been set by hand."""
         coef, _ = as_floating(self.coef_, "coef_")
         intercept, _ = as_floating(np.atleast_1d(self.intercept_), "intercept_")
         if coef.ndim != 2 or intercept.shape not in ((1,), coef.shape[:1]):
             raise ValueError(
-                "'coef_' must have shape (n_outputs, n_features) and 'intercept_' (n_outputs,), got "
-                f"{coef.shape} and {intercept.shape}."
+                "'coef_' must have shape (n_outputs, n_features) and 'intercept_' (n_outputs,), "
+                f"got {coef.shape} and {intercept.shape}."
             )
         n_classes = 2 if self._kind == "binary" else len(coef)
         if len(self.classes_) != n_classes and self._kind != "multilabel":

@@ -283,7 +283,9 @@ class LinearObjective:
         left = seen.sum() / known.sum()
         with np.errstate(divide="ignore"):
             unseen = FEW_SEEN / known
-        self._preconditioner_of_features.follow((n_rows * seen + FEW_SEEN * left) / (n_rows + unseen))
+        self._preconditioner_of_features.follow(
+            (n_rows * seen + FEW_SEEN * left) / (n_rows + unseen)
+        )
 
     def precondition_at(self, vector, thorough=False):
         """Use the Hessian at ``vector`` from now on, or its diagonal blocks if it is large.

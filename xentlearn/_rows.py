@@ -511,7 +511,9 @@ class MemoryData:
         -------
         float
         """
-        design = DesignMatrix(self._original, np.result_type(computing_dtype(self._original), dtype))
+        design = DesignMatrix(
+            self._original, np.result_type(computing_dtype(self._original), dtype)
+        )
         target = y.kernel_target(design.dtype, outputs)
         return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
 

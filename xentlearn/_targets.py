@@ -221,9 +221,9 @@ class EncodedY:
         if offset is not None and not np.isfinite(offset).all():
             without = self.classes[outputs][~np.isfinite(offset)]
             raise ValueError(
-                "'logit_adjustment' needs a positive weight for every class where 'label_smoothing' "
-                f"is > 0; {listed(without)} have none. Leave their rows out, or set one of the two "
-                "to 0."
+                "'logit_adjustment' needs a positive weight for every class where "
+                f"'label_smoothing' is > 0; {listed(without)} have none. Leave their rows out, or "
+                "set one of the two to 0."
             )
         return offset
 

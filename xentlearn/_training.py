@@ -370,9 +370,7 @@ class _Run:
         """``_stored``, in the dtype that coefficients have so far."""
         dtype = self.training.coef.dtype
         with np.errstate(over="ignore"):
-            coef, intercept = (
-                part.astype(dtype).astype(np.float64) for part in (coef, intercept)
-            )
+            coef, intercept = (part.astype(dtype).astype(np.float64) for part in (coef, intercept))
         if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
             return np.inf, np.inf, np.inf
         scale = max(abs(reached), objective.value_scale)

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-# Largest values of X that are left as they are: in other units nothing is gained. Far smaller or
-# larger ones would be lost in sums of squares, of which curvatures are a fraction of 1e-20 and less.
+# Largest values of X that are left as they are: in other units nothing is gained. Smaller or larger
+# ones could be lost in sums of squares, of which curvatures are a fraction of 1e-20 or less.
 LEAST_SIZE, MOST_SIZE = 1e-20, 1e20
 
 
