@@ -164,6 +164,19 @@ def test_more_features_than_rows_and_next_to_no_penalty():
             assert predicted_objective(clf, X, y) <= 1e-5
 
 
+def test_batches_with_an_offset_that_swamps_float32():
+    rng = np.random.default_rng(7)
+    X = (rng.normal(size=(4000, 3)) + 3e6).astype(np.float32)
+    Z = X.astype(np.float64) - 3e6
+    y = labels_of(Z, rng)
+    models = [SoftmaxClassifier(random_state=0) for _ in range(2)]
+    for rows in range(0, 4000, 500):
+        for clf, kind in zip(models, (X, Z), strict=True):
+            clf.partial_fit(kind[rows : rows + 500], y[rows : rows + 500], classes=[0, 1])
+    assert models[0].coef_.dtype == np.float64
+    assert models[0].score(X, y) == pytest.approx(models[1].score(Z, y), abs=0.01)
+
+
 def test_early_stopping_and_adam_tell_of_their_coefficients():
     rng = np.random.default_rng(6)
     X = (rng.normal(size=(1000, 4)) + 3e5).astype(np.float32)

@@ -135,9 +135,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         Class labels; 0..L-1 for multi-label and soft y.
     coef_ : ndarray of shape (1, n_features) or (n_outputs, n_features)
-        W: one row for two classes, else one per class or label. float64 for float64 X, else
-        float32: where logits are small sums of huge terms (a feature in millions that hardly
-        varies, or beside its near copy) their rounding costs, and float64 X does not have it.
+        W: one row for two classes, else one per class or label. float32 for float32, float16,
+        uint8 and int8 X, unless logits are such small sums of huge terms (of a feature in millions
+        that hardly varies) that float32 loses more than ``tol`` of the objective; else float64.
     intercept_ : ndarray of shape (1,) or (n_outputs,)
         b; softmax intercepts sum to 0. A label that is constant in training has +-inf, one without
         any answer 0; a class without weight has -inf, beside which a class that alone has weight
@@ -173,7 +173,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     Warns
     -----
     ConvergenceWarning
-        If the solver stopped before ``tol`` was reached.
+        If the solver stopped before ``tol`` was reached, or if the stored model, as predictions
+        compute it, is not within ``tol`` of what the solver reached.
     UserWarning
         If labels or classes are not fitted but predicted as constants: they do not vary, have no
         weight or no answers.
@@ -521,9 +522,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 ConvergenceWarning,
             )
         coef, intercept = stream.found()
-        if y.loss.shift_invariant and self.fit_intercept:
-            intercept -= intercept.mean()
-        dtype = self._coef_dtype()
+        if y.loss.shift_invariant:
+            # the same change of all logits of a row changes nothing: what a penalty wants
+            coef -= coef.mean(axis=0)
+            intercept -= intercept.mean() if self.fit_intercept else 0.0
+        dtype = np.result_type(self._coef_dtype(), stream.dtype)
         for name, value in self._fitted(y, coef.astype(dtype), intercept.astype(dtype)).items():
             setattr(self, name, value)
         self.history_ = {name: np.array(values) for name, values in stream.history.items()}

@@ -6,7 +6,7 @@ import time
 import numpy as np
 from scipy import sparse
 
-from ._rows import MemoryRows, moments_of
+from ._rows import MemoryRows, fit_dtype, moments_of
 from ._solvers import StochasticDescent
 from ._units import l2_strength
 
@@ -33,10 +33,12 @@ class Stream:
     ----------
     history : dict
         Lists "objective", "gap" and "seconds", one entry per call of ``update``.
+    dtype : dtype
+        What the last call computed in: float64 where float32 X would lose its features.
     """
 
     def __init__(self, known, coef, intercept, random_state, moments=None):
-        self.known, self.random_state = known, random_state
+        self.known, self.random_state, self.dtype = known, random_state, np.dtype(np.float32)
         self.history = {"objective": [], "gap": [], "seconds": []}
         self._start, self._descent = (coef, intercept), None
         self._moments, self._class_mass, self._seconds = moments, 1.0, 0.0
@@ -88,7 +90,8 @@ class Stream:
         self._descent = copy.deepcopy(before)
         self._descent.options = options
         if moments.weight > 0:
-            rows = MemoryRows(X, y, np.arange(y.n_outputs))
+            self.dtype = fit_dtype(X, self._moments)
+            rows = MemoryRows(X, y, np.arange(y.n_outputs), dtype=self.dtype)
             order = self.random_state.permutation(rows.n_rows) if shuffle else None
             mean = self._moments.mean
             l2_reg = l2_strength(C, self._moments.weight, y.weight_exponent)
