@@ -522,10 +522,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 ConvergenceWarning,
             )
         coef, intercept = stream.found()
-        if y.loss.shift_invariant:
-            # the same change of all logits of a row changes nothing: what a penalty wants
-            coef -= coef.mean(axis=0)
-            intercept -= intercept.mean() if self.fit_intercept else 0.0
+        if y.loss.shift_invariant and self.fit_intercept:
+            intercept -= intercept.mean()
         dtype = np.result_type(self._coef_dtype(), stream.dtype)
         for name, value in self._fitted(y, coef.astype(dtype), intercept.astype(dtype)).items():
             setattr(self, name, value)
