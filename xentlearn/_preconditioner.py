@@ -142,14 +142,17 @@ def _moments(X, weight, n_threads):
     centre = mean.astype(dtype)
 
     def weighted_squares(part):
-        result = np.zeros(n_features)
+        result = np.zeros((2, n_features))
         for rows in row_blocks(X, part):
             centred = X[rows].astype(dtype, copy=False) - centre
+            result[0] += weight[rows] @ centred
             centred *= centred
-            result += weight[rows] @ centred
+            result[1] += weight[rows] @ centred
         return result
 
-    return mean, parts.sum(weighted_squares) / total
+    # of a mean beside which the spread is small, float32 has left no digits
+    rest, square = parts.sum(weighted_squares) / total
+    return centre + rest, np.maximum(square - rest**2, 0.0)
 
 
 def row_blocks(X, part=slice(None)):

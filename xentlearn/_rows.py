@@ -37,6 +37,7 @@ MOST_CURVATURE = 0.25  # of a row's loss in a logit
 FEW_OF_WEIGHT, LEAST_FEW, MOST_FEW = 8, 300, 1_500
 NEGLECTED = 0.05  # share of the coupling of two outputs, in a Hessian to precondition with
 CONSTANT = 8  # roundings of its mean: a spread of no more is that of a constant feature
+LEAST_DIGIT = 0.02  # of them: what the moments of a feature that is constant may be off by
 # Of a feature, its mean over its spread, up to which float32 logits are good enough. A coefficient
 # that matters moves a logit by a few units per spread, so its product with the mean is a few times
 # this, of which float32 rounds off 6e-8: a few thousandths of a unit.
@@ -58,12 +59,15 @@ class Moments:
     mean, variance : ndarray of shape (n_features,)
         For sparse X the second is the mean square.
     is_sparse : bool
+    dtype : dtype
+        That the features are computed in: float64, or float32 for all narrower ones.
     """
 
     weight: float
     mean: np.ndarray
     variance: np.ndarray
     is_sparse: bool
+    dtype: np.dtype
 
     def __add__(self, other):
         if self.is_sparse != other.is_sparse:
@@ -75,12 +79,12 @@ class Moments:
         variance = (1 - share) * self.variance + share * other.variance
         if not self.is_sparse:
             variance = variance + share * (1 - share) * change**2
-        return Moments(weight, self.mean + share * change, variance, self.is_sparse)
+        return replace(self, weight=weight, mean=self.mean + share * change, variance=variance)
 
     def _squared(self):
         """As those of sparse X."""
         square = self.variance if self.is_sparse else self.variance + self.mean**2
-        return Moments(self.weight, self.mean, square, True)
+        return replace(self, variance=square, is_sparse=True)
 
     def mean_squares(self):
         """Mean square of each feature."""
@@ -92,8 +96,16 @@ class Moments:
         """Whether float32 logits lose what a feature says to its offset: see MOST_OFFSET."""
         variance = self.variance - self.mean**2 if self.is_sparse else self.variance
         spread, offset = np.sqrt(np.maximum(variance, 0.0)), np.abs(self.mean)
-        varies = spread > np.finfo(np.float32).eps * offset
+        varies = spread > self._rounding_of_means(np.float64) * offset
         return bool((varies & (offset > MOST_OFFSET * spread)).any())
+
+    def _rounding_of_means(self, dtype):
+        """Spread over mean that tells a feature from a constant one, where ``dtype`` is computed in.
+
+        Numbers of float32 that are computed with in float64 differ where they differ by a digit.
+        """
+        eps = np.finfo(self.dtype).eps
+        return float(eps) * (CONSTANT if dtype == self.dtype else LEAST_DIGIT)
 
     def inverse_spread(self, fit_intercept, l2_reg, dtype):
         """1 / standard deviation of each feature; 0 of those that are constant, but for rounding.
@@ -107,7 +119,7 @@ class Moments:
         if fit_intercept and self.is_sparse:
             square = np.maximum(square - self.mean**2, 0.0)
         spread = np.sqrt(square)
-        varies = spread > CONSTANT * np.finfo(dtype).eps * np.abs(self.mean)
+        varies = spread > self._rounding_of_means(dtype) * np.abs(self.mean)
         most = np.sqrt(square + l2_reg / MOST_CURVATURE)
         return np.where(varies, 1.0 / np.where(varies, most, 1.0), 0.0)
 
@@ -135,7 +147,7 @@ def moments_of(X, weight, n_threads=1):
         mean, variance = weighted_moments(X, weight, n_threads)
     else:
         mean, variance = np.zeros((2, X.shape[1]))
-    return Moments(float(total), mean, variance, is_sparse)
+    return Moments(float(total), mean, variance, is_sparse, computing_dtype(X))
 
 
 class MemoryRows:

@@ -294,12 +294,15 @@ class _Run:
     def _coefficients(self, group, objective, vector):
         """(coef, intercept) in the units of X, float64, of a solver's vector."""
         coef, intercept = self.data.from_fit(*objective.look_into(vector))
-        if self.y.loss.shift_invariant and len(group) > 1:
+        if self.y.loss.shift_invariant:
+            intercept = intercept - intercept.mean()
+        if self.stochastic:  # the points of their rules, not the minimum
+            return coef, intercept if self.parameters["fit_intercept"] else np.zeros(len(group))
+        if self.y.loss.shift_invariant:
             # The same change of all logits changes no loss: of all that predict the same these are
             # the least, so no penalty is higher. A solver gets there itself only where the penalty
             # is more than rounding.
             coef = coef - coef.mean(axis=0)
-            intercept = intercept - intercept.mean()
         if objective.l2_reg == STRENGTHS[1]:  # or more: what is left is not of this penalty
             coef = np.zeros_like(coef)
         if not self.parameters["fit_intercept"]:
