@@ -802,7 +802,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return "two_logits" if n_outputs == 2 else "multiclass"
 
     def _model(self):
-        """(coef (n_outputs, n_features), intercept (n_outputs,)), which may have been set by hand."""
+        """(coef (n_outputs, n_features), intercept (n_outputs,)), which may be set by hand."""
         coef, _ = as_floating(self.coef_, "coef_")
         intercept, _ = as_floating(np.atleast_1d(self.intercept_), "intercept_")
         if coef.ndim != 2 or intercept.shape not in ((1,), coef.shape[:1]):

@@ -100,7 +100,7 @@ class Moments:
         return bool((varies & (offset > MOST_OFFSET * spread)).any())
 
     def _rounding_of_means(self, dtype):
-        """Spread over mean that tells a feature from a constant one, where ``dtype`` is computed in.
+        """Spread over mean below which a feature is constant, where ``dtype`` is computed in.
 
         Numbers of float32 that are computed with in float64 differ where they differ by a digit.
         """
