@@ -397,7 +397,7 @@ def test_labels_are_one_hot_rows(setting, dtype, rng):
 @pytest.mark.parametrize("n_outputs", [3, 40])
 @pytest.mark.parametrize("setting", [CategoricalCrossentropy(), *SOFTMAX_FORMS], ids=repr)
 def test_what_passes_share_changes_no_bit(setting, n_outputs, dtype, rng):
-    """Targets of a fit know the heavy classes beforehand; those of one pass find them in it."""
+    """Targets of a fit know the majority classes beforehand; those of one pass find them in it."""
     logits = rng.normal(scale=9, size=(700, n_outputs)).astype(dtype)
     rows = nearly_one_hot(labels_of(logits, rng), n_outputs, rng)
     rows[::2] = rng.dirichlet(np.full(n_outputs, 0.2), size=350)

@@ -42,8 +42,10 @@ cdef struct TargetRows:
     const double* weight        # (n_rows,) or NULL
     const void* entry_weight    # binary: (n_rows, n_outputs) or NULL
     const void* positive        # (n_outputs,) weights of positives, or classes of a form; or NULL
-    const int32_t* heavy        # of soft rows: the class whose smoothed target is larger than those
-    const void* rest            # of all others together, or -1; that sum; NULL: found when needed
+    # Of soft rows: the class whose smoothed target is larger than those of all others together, or
+    # -1; and their sum. NULL: found when they are needed.
+    const int32_t* majority
+    const void* rest
     double scale                # smoothed target = scale * target + shift
     double shift
     bint weighted               # whether some row's weight is not 1 (0: ignored)

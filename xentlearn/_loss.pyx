@@ -260,13 +260,14 @@ cdef void clear_weightless_rows(
                 out[place(block, i, k)] = 0
 
 
-cdef void find_heavy(
-    const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, int32_t* heavy, floating* rest,
+cdef void find_majority(
+    const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows,
+    int32_t* majority, floating* rest,
 ) noexcept nogil:
-    """Heavy classes of soft rows, and the sums of the other targets: see TargetRows.
+    """Majority classes of soft rows, and the sums of the other targets: see TargetRows.
 
-    Of forms other than plain cross-entropy ``heavy`` is the class with the largest target, heavy or
-    not: what counts are its slopes, which ``heavy_slopes`` knows.
+    For forms other than plain cross-entropy ``majority`` is the class with the largest target,
+    whatever its share: their gradient is made of slopes, which ``majority_slopes`` compares.
     """
     cdef:
         const floating* values = <const floating*> target.values
@@ -285,25 +286,25 @@ cdef void find_heavy(
             largest = max(value, largest)
         others = target.scale * others + of_others
         rest[i] = <floating> others
-        heavy[i] = -1
+        majority[i] = -1
         if other_form or target.scale * largest + target.shift > others:
             for at in range(begin, end):
                 if values[at] == largest:
-                    heavy[i] = <int32_t> (
+                    majority[i] = <int32_t> (
                         at - begin if target.indptr == NULL else target.indices[at])
                     break
 
 
-cdef void heavy_gradient(
-    xent_block block, const int32_t* heavy, const floating* rest, const floating* s,
-    const floating* e, const floating* factor, const floating* weight, floating* at_heavy,
+cdef void majority_gradient(
+    xent_block block, const int32_t* majority, const floating* rest, const floating* s,
+    const floating* e, const floating* factor, const floating* weight, floating* at_majority,
 ) noexcept nogil:
-    """The gradient at the heavy classes: see ``label_gradient`` in ``_kernels/rows.h``."""
+    """The gradient at the majority classes: see ``label_gradient`` in ``_kernels/rows.h``."""
     cdef Py_ssize_t i
     for i in range(block.n_rows):
-        if heavy[i] >= 0:
-            at_heavy[i] = rest[i] * (weight[i] if weight != NULL else 1) - (
-                s[i] + (1 - e[place(block, i, heavy[i])])) * factor[i]
+        if majority[i] >= 0:
+            at_majority[i] = rest[i] * (weight[i] if weight != NULL else 1) - (
+                s[i] + (1 - e[place(block, i, majority[i])])) * factor[i]
 
 
 cdef void put_at(
@@ -369,24 +370,24 @@ cdef void categorical_block(
         floating* factor = vectors + 4 * BLOCK_ROWS
         const floating* weight = row_weights(
             target, first, block.n_rows, vectors + 5 * BLOCK_ROWS)
-        floating* at_heavy = vectors + 6 * BLOCK_ROWS
+        floating* at_majority = vectors + 6 * BLOCK_ROWS
         floating* rest = vectors + 7 * BLOCK_ROWS
-        int32_t* heavy = <int32_t*> (vectors + (N_WORK_VECTORS + 1) * BLOCK_ROWS)
+        int32_t* majority = <int32_t*> (vectors + (N_WORK_VECTORS + 1) * BLOCK_ROWS)
 
     rows.softmax(block, z, out, m, s)
     rows.cross(block, z, m, values, target.scale, target.shift, cross, total)
     rows.row_terms(block.n_rows, s, weight, total, NULL, cross, 1.0, loss, factor)
     if out == NULL:
         return
-    if target.heavy != NULL:
-        memcpy(heavy, target.heavy + first, block.n_rows * sizeof(int32_t))
+    if target.majority != NULL:
+        memcpy(majority, target.majority + first, block.n_rows * sizeof(int32_t))
         memcpy(rest, <const floating*> target.rest + first, block.n_rows * sizeof(floating))
     else:
-        find_heavy(target, first, block.n_rows, heavy, rest)
-    heavy_gradient(block, heavy, rest, s, out, factor, weight, at_heavy)
+        find_majority(target, first, block.n_rows, majority, rest)
+    majority_gradient(block, majority, rest, s, out, factor, weight, at_majority)
     rows.residual(
         block, out, factor, values, target.scale, target.shift, weight, NULL, NULL, out)
-    put_at(block, heavy, at_heavy, out)
+    put_at(block, majority, at_majority, out)
     clear_weightless_rows(weight, block, out)
 
 
@@ -458,25 +459,25 @@ cdef void fill_targets(
         primitives(targets).turn(block, on_the_way, n_outputs, targets)
 
 
-cdef void heavy_slopes(
-    xent_block block, floating* slopes, int32_t* heavy, floating* own, floating* rest,
+cdef void majority_slopes(
+    xent_block block, floating* slopes, int32_t* majority, floating* own, floating* rest,
 ) noexcept nogil:
-    """Sums of the slopes of each row without that of its heavy class.
+    """Fill ``rest``: the sum of the slopes of each row without that of its majority class.
 
-    Afterwards a class whose slope is not larger than that sum is none (-1), and the slopes of the
-    heavy ones are 0. ``own`` is scratch.
+    A class whose slope is not larger than that sum is replaced by -1; the slopes of the others are
+    set to 0. ``own`` is scratch memory.
     """
     cdef Py_ssize_t i, at
     for i in range(block.n_rows):
-        if heavy[i] >= 0:
-            at = place(block, i, heavy[i])
+        if majority[i] >= 0:
+            at = place(block, i, majority[i])
             own[i] = slopes[at]
             slopes[at] = 0
     primitives(slopes).row_sums(block, slopes, rest)
     for i in range(block.n_rows):
-        if heavy[i] >= 0 and not own[i] > rest[i]:
-            slopes[place(block, i, heavy[i])] = own[i]
-            heavy[i] = -1
+        if majority[i] >= 0 and not own[i] > rest[i]:
+            slopes[place(block, i, majority[i])] = own[i]
+            majority[i] = -1
 
 
 cdef void other_form_block(
@@ -503,7 +504,7 @@ cdef void other_form_block(
         floating* rest = vectors + 8 * BLOCK_ROWS
         int32_t* labels = <int32_t*> (vectors + (N_WORK_VECTORS + 1) * BLOCK_ROWS)
         bint by_label = values == NULL and target.shift == 0.0
-        const int32_t* heavy = target.labels if values == NULL else target.heavy
+        const int32_t* majority = target.labels if values == NULL else target.majority
         Py_ssize_t i, n = block.n_rows
 
     if row_weights(target, first, n, weight) == NULL:
@@ -541,12 +542,12 @@ cdef void other_form_block(
             rows.residual(
                 block, out, factor, NULL, 0.0, 0.0, weight, labels, at_label, out)
         else:
-            if heavy != NULL:
-                memcpy(labels, heavy + first, n * sizeof(int32_t))
+            if majority != NULL:
+                memcpy(labels, majority + first, n * sizeof(int32_t))
             else:
-                find_heavy(target, first, n, labels, rest)
-            heavy_slopes(block, targets, labels, at_label, rest)
-            heavy_gradient(block, labels, rest, s, out, factor, weight, at_label)
+                find_majority(target, first, n, labels, rest)
+            majority_slopes(block, targets, labels, at_label, rest)
+            majority_gradient(block, labels, rest, s, out, factor, weight, at_label)
             rows.residual(block, out, factor, targets, 1.0, 0.0, weight, NULL, NULL, out)
             put_at(block, labels, at_label, out)
     clear_weightless_rows(<const floating*> weight, block, out)
@@ -962,15 +963,17 @@ cdef class EncodedTarget:
         self.rows.form = form_of(form, parameters)
         self.parts = ((1.0, self),)
         if kind == "categorical" and not once:
-            heavy = np.empty(n_rows, dtype=np.int32)
+            majority = np.empty(n_rows, dtype=np.int32)
             rest = np.empty(n_rows, dtype=self.dtype)
             if self.dtype == np.float32:
-                find_heavy(&self.rows, 0, n_rows, <int32_t*> address(heavy), <float*> address(rest))
+                find_majority(
+                    &self.rows, 0, n_rows, <int32_t*> address(majority), <float*> address(rest))
             else:
-                find_heavy(
-                    &self.rows, 0, n_rows, <int32_t*> address(heavy), <double*> address(rest))
-            self.rows.heavy, self.rows.rest = <const int32_t*> address(heavy), address(rest)
-            self._arrays += (heavy, rest)
+                find_majority(
+                    &self.rows, 0, n_rows, <int32_t*> address(majority), <double*> address(rest))
+            self.rows.majority = <const int32_t*> address(majority)
+            self.rows.rest = address(rest)
+            self._arrays += (majority, rest)
 
     @staticmethod
     def sum_of(parts):

@@ -175,7 +175,7 @@ def as_sound_csr(matrix, name, n_threads=1):
     Raises
     ------
     ValueError
-        If the arrays of the matrix do not fit together, or it has not 2 dimensions.
+        If the arrays of the matrix do not fit together, or it does not have 2 dimensions.
     """
     if matrix.ndim != 2:
         raise ValueError(
@@ -470,14 +470,14 @@ def check_out(out, name, shape, dtype):
         raise ValueError(
             f"'{name}' must hold each number in a place of its own, at a multiple of its size "
             f"({out.itemsize} bytes); got strides {out.strides}"
-            + ("" if out.flags.aligned else " at an address that is none")
-            + f"; pass np.empty({shape}, {str(dtype)!r}) and copy what comes."
+            + ("" if out.flags.aligned else ", unaligned")
+            + f"; pass np.empty({shape}, {str(dtype)!r}) and copy from it."
         )
     return out
 
 
 def _overlaps_itself(array):
-    """Whether two numbers of an array may lie over each other: strides must not fit in others."""
+    """Whether numbers may overlap: a stride is smaller than what the smaller ones span."""
     extent = array.itemsize
     for stride, size in sorted(zip(map(abs, array.strides), array.shape, strict=True)):
         if size > 1 and stride < extent:
@@ -500,7 +500,7 @@ def require_apart(**outs):
 def apart(array, *outs):
     """The array, or a copy if one of the outputs lies over it: kernels write before they read.
 
-    Of a sparse matrix, or of None.
+    ``array`` may also be a sparse matrix, or None.
     """
     outs = [out for out in outs if isinstance(out, np.ndarray)]
     if not outs or array is None:
