@@ -37,6 +37,7 @@ from ._training import train
 from ._validation import as_floating, as_numpy, as_sound_X, check_weights
 from .blocks import MemmapBlocks, blocks_of, each_block
 
+FITTED = (np.float64, np.float32)  # dtypes of coefficients
 BATCH_SIZE = 200  # as scikit-learn's MLPClassifier has it
 # Of Adam: in its first steps epsilon is multiplied by the root of 1 - beta_2 ** t, at least 1e-8;
 # what float32 rounds to 0 may be divided by 0.
@@ -790,7 +791,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         That of the fit, if they are of its shape. They may have been set by hand: then as in
         ``LogisticRegression``, a single row of ``coef_`` for two classes, several for as many.
         """
-        kind, n_outputs = vars(self).get("_fitted_kind"), len(np.atleast_2d(self.coef_))
+        kind, n_outputs = vars(self).get("_fitted_kind"), len(self.coef_)
         fits = {"binary": n_outputs == 1, "two_logits": n_outputs == 2}
         if kind is not None and fits.get(kind, n_outputs == len(self.classes_)):
             return kind
@@ -803,20 +804,32 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _model(self):
         """(coef (n_outputs, n_features), intercept (n_outputs,)), which may be set by hand."""
-        coef, _ = as_floating(self.coef_, "coef_")
-        intercept, _ = as_floating(np.atleast_1d(self.intercept_), "intercept_")
-        if coef.ndim != 2 or intercept.shape not in ((1,), coef.shape[:1]):
-            raise ValueError(
-                "'coef_' must have shape (n_outputs, n_features) and 'intercept_' (n_outputs,), "
-                f"got {coef.shape} and {intercept.shape}."
-            )
-        n_classes = 2 if self._kind == "binary" else len(coef)
-        if len(self.classes_) != n_classes and self._kind != "multilabel":
+        coef, intercept = self.coef_, self.intercept_
+        as_fitted = type(coef) is np.ndarray and type(intercept) is np.ndarray
+        if not (
+            as_fitted
+            and coef.dtype in FITTED
+            and coef.dtype == intercept.dtype
+            and coef.flags.aligned
+            and coef.ndim == 2
+            and intercept.shape == coef.shape[:1]
+        ):
+            coef, _ = as_floating(coef, "coef_")
+            intercept, _ = as_floating(np.atleast_1d(intercept), "intercept_")
+            if coef.ndim != 2 or intercept.shape not in ((1,), coef.shape[:1]):
+                raise ValueError(
+                    "'coef_' must have shape (n_outputs, n_features) and 'intercept_' "
+                    f"(n_outputs,), got {coef.shape} and {intercept.shape}."
+                )
+            intercept = np.broadcast_to(intercept, coef.shape[:1])
+        kind = self._kind
+        n_classes = 2 if kind == "binary" else len(coef)
+        if len(self.classes_) != n_classes and kind != "multilabel":
             raise ValueError(
                 f"'classes_' must have {n_classes} labels for 'coef_' of shape {coef.shape}, got "
                 f"{len(self.classes_)}."
             )
-        return coef, np.broadcast_to(intercept, coef.shape[:1])
+        return coef, intercept
 
     def _scores(self, X, kind):
         """(n_samples, n_outputs) scores of one kind; see DesignMatrix.scores."""
@@ -949,20 +962,20 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _probabilities(self, X, logarithm):
         check_is_fitted(self)
-        prefix = "log_" if logarithm else ""
-        if self._kind == "binary":
+        kind, prefix = self._kind, "log_" if logarithm else ""
+        if kind == "binary":
             logits = self._scores(X, "logits")
             both = np.concatenate([-logits, logits], axis=1)
             result = np.empty_like(both)
             proba("sigmoid", both, result, logarithm, effective_n_threads())
             return result
-        if self._kind == "one_vs_rest":
+        if kind == "one_vs_rest":
             # dividing p_k by their sum is the softmax of log p_k, and cannot be 0 / 0
             logs = self._scores(X, "log_sigmoid")
             result = np.empty_like(logs)
             proba("softmax", logs, result, logarithm, effective_n_threads())
             return result
-        return self._scores(X, prefix + ("sigmoid" if self._kind == "multilabel" else "softmax"))
+        return self._scores(X, prefix + ("sigmoid" if kind == "multilabel" else "softmax"))
 
     def _logits(self, X):
         """Logits of every output, +-inf where ``intercept_`` is: what scorers judge."""

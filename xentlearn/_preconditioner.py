@@ -424,8 +424,6 @@ class HessianAt:
     def __init__(self, matrix, n_outputs, penalty, shift_invariant, slack=1.0):
         n_rows, dtype = len(matrix) // n_outputs, matrix.dtype
         diagonal = matrix.reshape(-1)[:: len(matrix) + 1].reshape(n_outputs, n_rows)  # a view
-        # a penalty that is rounding beside the loss holds nothing
-        rounding = rounding_slack(len(matrix), np.float64) * diagonal.mean(axis=0, dtype=np.float64)
         diagonal[:, : len(penalty)] += penalty.astype(dtype)
         diagonal = diagonal.ravel().astype(np.float64)
         # where every row is certain there is no curvature whose inverse could be written down
@@ -433,10 +431,13 @@ class HessianAt:
         if n_outputs > 1 and shift_invariant:
             # The same change of all logits costs nothing without a penalty, and no gradient points
             # there: a curvature like that of the outputs leaves all other directions as they are.
+            sums = np.add.reduce(diagonal.reshape(n_outputs, n_rows))
             penalised = np.zeros(n_rows, dtype=bool)
+            # a penalty that is rounding beside the loss holds nothing
+            rounding = rounding_slack(len(matrix), np.float64) / n_outputs * sums
             penalised[: len(penalty)] = penalty > rounding[: len(penalty)]
             free = np.flatnonzero(~penalised)
-            like = diagonal.reshape(n_outputs, n_rows)[:, free].sum(axis=0) / n_outputs**2
+            like = sums[free] / n_outputs**2
             of_rows = matrix.reshape(n_outputs, n_rows, n_outputs, n_rows)
             of_rows[:, free, :, free] += like.astype(dtype)[:, np.newaxis, np.newaxis]
             diagonal.reshape(n_outputs, n_rows)[:, free] += like

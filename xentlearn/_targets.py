@@ -328,10 +328,11 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
         weight = np.ldexp(weight, -exponent)
     encode = _encode_labels if y.ndim == 1 else _encode_rows
     found = encode(y, setting, class_weight, weight)
-    of_classes = weight_exponent(found.weight)  # class weights may be anything, too
-    if of_classes:
+    found.weight_exponent = exponent
+    if class_weight is not None:  # they may be anything, too
+        of_classes = weight_exponent(found.weight)
         found.weight = np.ldexp(found.weight, -of_classes)
-    found.weight_exponent = exponent + of_classes
+        found.weight_exponent += of_classes
     return found
 
 

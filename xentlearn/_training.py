@@ -1,5 +1,6 @@
 """From encoded targets to coefficients: objectives, solvers, and outputs fitted group by group."""
 
+import math
 import pickle
 from dataclasses import dataclass, field
 
@@ -33,6 +34,7 @@ MOST_DOUBT, LUCK = 30.0, 3.0
 SMALL_TERMS = 1e4  # squared: logits of so many units are right to 1e-5 in float32
 # Relative changes of the objective by storing coefficients that are rounding, whatever 'tol' is.
 STORED_FLOOR = {"float32": 1e-6, "float64": 1e-10}
+EPS = {name: float(np.finfo(name).eps) for name in STORED_FLOOR}
 
 
 @dataclass
@@ -295,14 +297,14 @@ class _Run:
         """(coef, intercept) in the units of X, float64, of a solver's vector."""
         coef, intercept = self.data.from_fit(*objective.look_into(vector))
         if self.y.loss.shift_invariant:
-            intercept = intercept - intercept.mean()
+            intercept = intercept - np.add.reduce(intercept) / len(group)
         if self.stochastic:  # the points of their rules, not the minimum
             return coef, intercept if self.parameters["fit_intercept"] else np.zeros(len(group))
         if self.y.loss.shift_invariant:
             # The same change of all logits changes no loss: of all that predict the same these are
             # the least, so no penalty is higher. A solver gets there itself only where the penalty
             # is more than rounding.
-            coef = coef - coef.mean(axis=0)
+            coef = coef - np.add.reduce(coef) / len(group)
         if objective.l2_reg == STRENGTHS[1]:  # or more: what is left is not of this penalty
             coef = np.zeros_like(coef)
         if not self.parameters["fit_intercept"]:
@@ -372,19 +374,21 @@ class _Run:
     def _as_stored(self, objective, group, coef, intercept, reached, bound):
         """``_stored``, in the dtype that coefficients have so far."""
         dtype = self.training.coef.dtype
-        with np.errstate(over="ignore"):
-            coef, intercept = (part.astype(dtype).astype(np.float64) for part in (coef, intercept))
-        if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
-            return np.inf, np.inf, np.inf
+        if dtype == np.float32:
+            with np.errstate(over="ignore"):
+                rounded = [part.astype(dtype) for part in (coef, intercept)]
+            if not all(np.isfinite(part).all() for part in rounded):
+                return np.inf, np.inf, np.inf
+            coef, intercept = (part.astype(np.float64) for part in rounded)
         scale = max(abs(reached), objective.value_scale)
         allowed = max(self.parameters["tol"], STORED_FLOOR[dtype.name]) * scale
         # Rounding moves the logits of each row by about `error`, one way or the other. Squares of
         # residuals, and curvatures, are at most about as large as losses: the mean loss changes by
         # the mean of residuals times errors, and by curvatures times their squares.
-        in_units = coef * self.data.unit
+        in_units = coef if self.data.unit == 1.0 else coef * self.data.unit
         moments = self.data.moments(objective.moments, in_units=True)
-        error = np.finfo(dtype).eps * np.sqrt(_squares_of_terms(in_units, intercept, moments))
-        doubt = (error * np.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
+        error = EPS[dtype.name] * math.sqrt(_squares_of_terms(in_units, intercept, moments))
+        doubt = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
         if dtype == np.float32 and doubt > MOST_DOUBT:
             return np.inf, np.inf, np.inf
         value, of_value = reached, bound
@@ -466,7 +470,7 @@ def _squares_of_terms(coef, intercept, moments):
     Or a bound of it that takes less time, where it is small.
     """
     mean_square = moments.mean_squares()
-    of_intercept = np.square(intercept[np.isfinite(intercept)]).max(initial=0.0)
+    of_intercept = float(np.vdot(intercept, intercept))
     most = float(np.vdot(coef, coef)) * mean_square.max(initial=0.0)
     if most <= SMALL_TERMS:
         return most + of_intercept

@@ -4,6 +4,7 @@ X of 1e-300, or weights of 1e300, make the same problem as moderate ones, with c
 units and another strength of the penalty.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -61,9 +62,12 @@ def l2_strength(C, total_weight, exponent=0, unit=1.0):
     if C == np.inf:
         return 0.0
     # Factors of the result may be out of range where it is not: exponents are added up.
-    mantissas, exponents = np.frexp([C, total_weight, unit, unit])
-    power = int(np.clip(-exponents.sum() - exponent, -1000, 1000))
-    return float(np.clip(np.ldexp(1.0 / mantissas.prod(), power), *STRENGTHS))
+    mantissa, power = 1.0, -exponent
+    for factor in (C, total_weight, unit, unit):
+        part, of_part = math.frexp(factor)
+        mantissa, power = mantissa / part, power - of_part
+    strength = math.ldexp(mantissa, max(-1000, min(power, 1000)))
+    return max(STRENGTHS[0], min(strength, STRENGTHS[1]))
 
 
 def size_of(X):
