@@ -743,7 +743,8 @@ class LinearObjective:
         shares = self.mass[:, 1] / self.mass.sum(axis=1)
         if self.rows.sample.y.weighs_rows:  # all outputs have the mean that X is centred by
             return None, at_shares, None
-        matrix[-1] += 1.0
+        # any other shares give the slope; near 0 and 1 those of the next logit may be the same
+        matrix[-1] = np.where(np.abs(matrix[-1]) > 1.0, 0.0, matrix[-1] + 1.0)
         shifted = 1 / (1 + np.exp(-matrix[-1]))
         slope = (self.value_gradient(matrix.ravel())[1].reshape(self.shape)[:-1] - at_shares) / (
             shifted - shares
