@@ -10,6 +10,7 @@ from ._rows import (
     ShardedData,
     ShardedRows,
     combined,
+    moments_of,
     sample_spacing,
     sampled_rows,
     survey,
@@ -146,9 +147,9 @@ class BlockRows(ShardedRows):
         return total
 
     def _require_finite(self, i, rows, X):
-        """Raise BlockError if the numbers of a block are not finite, as they were at first."""
+        """Raise BlockError if the numbers of a block, or their squares, are not finite any more."""
         try:
-            self._data.check(X, True)
+            moments_of(self._data.check(X, True), np.ones(X.shape[0]))
         except ValueError as error:
             raise BlockError(
                 f"Block {i} of 'X' (rows {rows.start} to {rows.stop - 1}) has changed since it was "

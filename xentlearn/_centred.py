@@ -10,6 +10,11 @@ regularization for expression arrays", Biostatistics 5 (2004).
 
 The inner products of rows instead of QR were tried: faster, but they square the condition number,
 and of features that span 1e-5 to 1e5 the small ones are lost.
+
+Where next to nothing is penalised, small X is turned to its singular vectors. What two features that
+are nearly the same differ by is then a feature of its own, whose scale does not matter; a Hessian of
+the original features has it in squares, which rounding hides. What rounding alone has left, of
+features that depend on each other exactly, is no feature.
 """
 
 from dataclasses import replace
@@ -17,11 +22,16 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg, sparse
 
-from ._preconditioner import weighted_moments
+from ._preconditioner import clear_constants, weighted_moments
 
 MOST_ROTATION = 5e10  # n_samples^2 n_features: a second or two, and most often much less than a fit
 PIVOTED_ROTATION = 3e8  # up to so many with pivoting, which is accurate for features of any scale
 MOST_NUMBERS = 50_000_000  # of a copy of X that is rotated: 400 MB
+# Share of the mean of ||x||^2 up to which a penalty is next to none: less than a Hessian can hide.
+NEXT_TO_NONE = 1e-13
+MOST_SINGULAR = 2e8  # n_samples n_features^2, for singular vectors: half a second
+# Sizes of features, the largest over the smallest, up to which these keep the digits of all of them.
+MOST_SPAN = 1e4
 
 
 def is_wide(X):
@@ -35,6 +45,11 @@ def is_wide(X):
     )
 
 
+def rounding_of(X):
+    """Size of what rounding leaves of a direction of X, over that of the largest."""
+    return 4 * np.sqrt(max(X.shape)) * np.finfo(np.float64).eps
+
+
 class CentredX:
     """X - mean in float64, and coefficients from and to its features.
 
@@ -45,13 +60,15 @@ class CentredX:
         Weights of the rows, for the mean.
     fit_intercept : bool
         Without an intercept nothing can be centred: the mean is taken as 0.
+    l2_reg : float, default=inf
+        Strength of the penalty.
 
     Attributes
     ----------
-    X : ndarray of shape (n_samples, n_features), float64; if wide (n_samples, rank of the rows)
+    X : ndarray of shape (n_samples, n_features), float64; (n_samples, rank) if it is rotated
     """
 
-    def __init__(self, X, weight, fit_intercept):
+    def __init__(self, X, weight, fit_intercept, l2_reg=np.inf):
         X = X.toarray() if sparse.issparse(X) else X
         X = np.array(X, dtype=np.float64)
         self.mean = np.zeros(X.shape[1])
@@ -65,11 +82,40 @@ class CentredX:
             rest = weight @ X / weight.sum()
             self.mean += rest
             X -= rest
-        self.rotation = self._moments = None
-        if X.shape[1] > X.shape[0]:  # what the features were does not show any more
+            clear_constants(X, self.mean)
+        self.rotation = self.axes = self._moments = None
+        wide = X.shape[1] > X.shape[0]
+        size = None if wide else self._sizes(X, l2_reg)
+        if wide or size is not None:  # what the features were does not show any more
             self._moments = weighted_moments(X, weight)
-            X = self._rotate(X)
+            X = self._rotate(X) if wide else self._turn(X, size)
         self.X = X
+
+    @staticmethod
+    def _sizes(X, l2_reg):
+        """What features are divided by before they are turned to singular vectors, or None.
+
+        Without a penalty each by its norm; with one they stay in the same units.
+        """
+        n_samples, n_features = X.shape
+        if n_features < 2 or n_samples * n_features**2 > MOST_SINGULAR:
+            return None
+        square = float(np.vdot(X, X))
+        if not l2_reg <= NEXT_TO_NONE * square / n_samples or not np.isfinite(square):
+            return None
+        size = np.linalg.norm(X, axis=0)
+        size[size == 0] = 1.0
+        if l2_reg == 0:
+            return size
+        return np.ones(n_features) if size.max() <= MOST_SPAN * size.min() else None
+
+    def _turn(self, X, size):
+        """X V of X / size = U S V^T, without what is only rounding."""
+        U, singular, axes = np.linalg.svd(X / size, full_matrices=False)
+        kept = singular > rounding_of(X) * singular.max(initial=0.0)
+        kept[0] = True
+        self.axes, self.size = axes[kept].T, size
+        return U[:, kept] * singular[kept]
 
     def _rotate(self, X):
         """R^T of X^T = Q R, which takes the place of X.
@@ -90,8 +136,7 @@ class CentredX:
         # left are none. Without a penalty nothing else would keep a coefficient of theirs from
         # growing without bound.
         size = np.abs(R).max(axis=1)
-        rounding = 4 * np.sqrt(n_samples) * np.finfo(np.float64).eps
-        self.kept = np.flatnonzero(size > rounding * size.max(initial=0.0))
+        self.kept = np.flatnonzero(size > rounding_of(X) * size.max(initial=0.0))
         if not len(self.kept):
             self.kept = np.arange(1)
         result = np.empty((n_samples, len(self.kept)))
@@ -103,6 +148,8 @@ class CentredX:
         intercept = intercept + coef @ self.mean
         if self.rotation is not None:
             coef = self._times_q(coef[:, self.order].T, "T")[self.kept].T
+        elif self.axes is not None:
+            coef = (coef * self.size) @ self.axes
         return coef, intercept
 
     def from_fit(self, coef, intercept):
@@ -113,6 +160,8 @@ class CentredX:
             of_feature = np.empty_like(padded)
             of_feature[self.order] = self._times_q(padded, "N")
             coef = np.ascontiguousarray(of_feature.T)
+        elif self.axes is not None:
+            coef = (coef @ self.axes.T) / self.size
         return coef, intercept - coef @ self.mean
 
     def moments(self, moments):

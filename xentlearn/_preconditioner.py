@@ -45,6 +45,7 @@ BLOCK_NUMBERS = 100_000  # of X at a time
 BLOCK_ROWS = 2048  # of X at a time for a product with itself
 N_PARTS = 8  # of rows that are summed by several threads
 SPARSE_BLOCK_ROWS = 65_536
+CONSTANT = 8  # roundings of its mean: a spread of no more is that of a constant feature
 
 
 def computable(X, rows):
@@ -153,6 +154,14 @@ def _moments(X, weight, n_threads):
     # of a mean beside which the spread is small, float32 has left no digits
     rest, square = parts.sum(weighted_squares) / total
     return centre + rest, np.maximum(square - rest**2, 0.0)
+
+
+def clear_constants(centred, mean):
+    """Set to 0, in place, what rounding has left of constant features about their means."""
+    if not centred.size:
+        return
+    size = np.maximum(centred.max(axis=0), -centred.min(axis=0))
+    centred[:, size <= CONSTANT * np.finfo(centred.dtype).eps * np.abs(mean)] = 0.0
 
 
 def row_blocks(X, part=slice(None)):

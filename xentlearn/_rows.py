@@ -17,6 +17,8 @@ from ._factors import hessian_sum
 from ._linear import DesignMatrix, computing_dtype
 from ._loss import proba
 from ._preconditioner import (
+    CONSTANT,
+    clear_constants,
     mean_extremes,
     rows_by_weight,
     weighted_moments,
@@ -36,7 +38,8 @@ MOST_CURVATURE = 0.25  # of a row's loss in a logit
 # Rows that mean curvatures of outputs are estimated from: an eighth of the weight, within bounds.
 FEW_OF_WEIGHT, LEAST_FEW, MOST_FEW = 8, 300, 1_500
 NEGLECTED = 0.05  # share of the coupling of two outputs, in a Hessian to precondition with
-CONSTANT = 8  # roundings of its mean: a spread of no more is that of a constant feature
+# Sizes of features, the largest over the smallest, whose squares and curvatures are all numbers.
+COMPARABLE = {"float32": 1e15, "float64": 1e30}
 LEAST_DIGIT = 0.02  # of them: what the moments of a feature that is constant may be off by
 # Of a feature, its mean over its spread, up to which float32 logits are good enough. A coefficient
 # that matters moves a logit by a few units per spread, so its product with the mean is a few times
@@ -91,15 +94,34 @@ class Moments:
         with np.errstate(over="ignore"):
             return self.variance if self.is_sparse else self.variance + self.mean**2
 
+    def require_comparable(self, dtype):
+        """Raise ValueError if features are so small, beside others, that their squares are lost.
+
+        ``dtype`` is what is computed in.
+        """
+        size = np.maximum(np.sqrt(self.mean_squares()), np.abs(self.mean))
+        seen = np.flatnonzero(size)
+        if not len(seen):
+            return
+        least, most = seen[np.argmin(size[seen])], np.argmax(size)
+        limit = COMPARABLE[np.dtype(dtype).name]
+        if size[most] > limit * size[least]:
+            raise ValueError(
+                f"Features of 'X' must be of sizes within a factor of {limit:.0e}, got "
+                f"{size[least]:.1e} (root mean square) of feature {least} and {size[most]:.1e} of "
+                f"feature {most}. Divide each by its spread (sklearn.preprocessing.StandardScaler)"
+                + (", or pass X as float64." if dtype == np.float32 else ".")
+            )
+
     @property
     def swamps_float32(self):
         """Whether float32 logits lose what a feature says to its offset: see MOST_OFFSET."""
         variance = self.variance - self.mean**2 if self.is_sparse else self.variance
         spread, offset = np.sqrt(np.maximum(variance, 0.0)), np.abs(self.mean)
-        varies = spread > self._rounding_of_means(np.float64) * offset
+        varies = spread > self.rounding_of_means(np.float64) * offset
         return bool((varies & (offset > MOST_OFFSET * spread)).any())
 
-    def _rounding_of_means(self, dtype):
+    def rounding_of_means(self, dtype):
         """Spread over mean below which a feature is constant, where ``dtype`` is computed in.
 
         Numbers of float32 that are computed with in float64 differ where they differ by a digit.
@@ -119,7 +141,7 @@ class Moments:
         if fit_intercept and self.is_sparse:
             square = np.maximum(square - self.mean**2, 0.0)
         spread = np.sqrt(square)
-        varies = spread > self._rounding_of_means(dtype) * np.abs(self.mean)
+        varies = spread > self.rounding_of_means(dtype) * np.abs(self.mean)
         most = np.sqrt(square + l2_reg / MOST_CURVATURE)
         return np.where(varies, 1.0 / np.where(varies, most, 1.0), 0.0)
 
@@ -147,7 +169,10 @@ def moments_of(X, weight, n_threads=1):
         mean, variance = weighted_moments(X, weight, n_threads)
     else:
         mean, variance = np.zeros((2, X.shape[1]))
-    return Moments(float(total), mean, variance, is_sparse, computing_dtype(X))
+    moments = Moments(float(total), mean, variance, is_sparse, computing_dtype(X))
+    if not is_sparse:  # a constant feature has none, whatever rounding says
+        variance[variance <= (moments.rounding_of_means(np.float64) * mean) ** 2] = 0.0
+    return moments
 
 
 class MemoryRows:
@@ -331,7 +356,9 @@ class MemoryRows:
         if dtype not in self._centred_Xs:
             X = self.X.toarray() if sparse.issparse(self.X) else self.X
             if mean is not None:
-                X = np.concatenate([X - mean, np.ones((len(X), 1))], axis=1)
+                centred = X - mean
+                clear_constants(centred, mean)
+                X = np.concatenate([centred, np.ones((len(X), 1))], axis=1)
             self._centred_Xs[dtype] = np.ascontiguousarray(X, dtype=dtype)
         return self._centred_Xs[dtype]
 
@@ -447,8 +474,8 @@ class MemoryData:
         """The chosen rows, copied."""
         return MemoryData(self.X[rows])
 
-    def prepare(self, y, fit_intercept, work):
-        """Leave constant features out, centre small X, and rotate wide X.
+    def prepare(self, y, fit_intercept, work, l2_reg):
+        """Leave constant features out, centre small X, and rotate wide or hardly penalised X.
 
         ``work`` is the multiply-adds of a pass.
         """
@@ -456,7 +483,7 @@ class MemoryData:
         if kept is not None:
             self._change(VaryingX(self.X, kept))
         if work <= SMALL_WORK or is_wide(self.X):
-            self._change(CentredX(self.X, y.row_weight, fit_intercept))
+            self._change(CentredX(self.X, y.row_weight, fit_intercept, l2_reg))
 
     @property
     def is_changed(self):
@@ -611,7 +638,7 @@ class ShardedData:
     is_changed = False
     unit = 1.0
 
-    def prepare(self, y, fit_intercept, work):
+    def prepare(self, y, fit_intercept, work, l2_reg):
         """Nothing is centred or rotated."""
 
     def to_fit(self, coef, intercept):

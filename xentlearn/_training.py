@@ -188,6 +188,9 @@ class _Run:
         self.training = Training(coef, constant.astype(dtype), parameters["solver"])
         self.groups = []
         self.offset = y.logit_offset(outputs)
+        self.l2_reg = l2_strength(
+            parameters["C"], y.total_weight, y.weight_exponent, data.unit
+        )
         self.work = data.shape[0] * data.shape[1] * y.n_outputs
         # asking how many takes as long as some passes over so little
         self.n_threads = 1 if self.work <= POLISHED_WORK else effective_n_threads()
@@ -205,13 +208,15 @@ class _Run:
         """Fit group after group."""
         training, y = self.training, self.y
         if len(self.outputs) and not self.stochastic:
-            self.data.prepare(y, self.parameters["fit_intercept"], self.work)
+            self.data.prepare(y, self.parameters["fit_intercept"], self.work, self.l2_reg)
         resumed = None if resume is None else self._restore(resume)
         together = y.loss.couples or self.stochastic or self.stopping is not None
         apart = self.data.in_groups and not together
         groups = output_groups(self.data.shape, self.outputs, apart, self.mass)
         for group in groups[len(self.groups) :]:
             objective = self._objective(y, self.mass, group)
+            self.moments = self.data.moments(objective.moments, in_units=True)
+            self.moments.require_comparable(objective.rows.dtype)
             if training.stopped_by is not None:  # as good a guess as there is
                 self._place(group, *self._coefficients(group, objective, objective.start()))
                 continue
@@ -234,7 +239,7 @@ class _Run:
             self.data.rows(y, group, self.n_threads),
             mass[group],
             y.total_weight,
-            l2_strength(self.parameters["C"], y.total_weight, y.weight_exponent, self.data.unit),
+            self.l2_reg,
             self.parameters["fit_intercept"],
             self.n_threads,
             self.offset,
@@ -386,8 +391,7 @@ class _Run:
         # residuals, and curvatures, are at most about as large as losses: the mean loss changes by
         # the mean of residuals times errors, and by curvatures times their squares.
         in_units = coef if self.data.unit == 1.0 else coef * self.data.unit
-        moments = self.data.moments(objective.moments, in_units=True)
-        error = EPS[dtype.name] * math.sqrt(_squares_of_terms(in_units, intercept, moments))
+        error = EPS[dtype.name] * math.sqrt(_squares_of_terms(in_units, intercept, self.moments))
         doubt = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
         if dtype == np.float32 and doubt > MOST_DOUBT:
             return np.inf, np.inf, np.inf
