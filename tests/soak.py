@@ -171,9 +171,9 @@ def as_layout(rng, X):
     if "cs" in name or name == "coo":
         if X.dtype == np.float16:
             X = X.astype(np.float32)
-        if name == "csr twice":
-            if X.dtype.kind != "f":
-                X = X.astype(np.float64)
+        if name == "csr twice" and X.dtype.kind != "f":
+            X = X.astype(np.float64)
+        if name == "csr twice" and (X / 2 + X / 2 == X).all():  # not of the smallest numbers
             halves = sparse.coo_array(X / 2)
             both = [np.concatenate([part, part]) for part in (halves.data, *halves.coords)]
             order = np.argsort(both[1], kind="stable")
@@ -184,7 +184,7 @@ def as_layout(rng, X):
         if name == "csr 64":
             S.indices, S.indptr = S.indices.astype(np.int64), S.indptr.astype(np.int64)
             return S, name
-        return S.asformat(name), name
+        return S.asformat(name[:3]), name
     if name == "F":
         return np.asfortranarray(X), name
     if name == "every second":

@@ -119,6 +119,34 @@ def test_batches_whose_squares_vanish(dtype):
         SoftmaxClassifier().partial_fit(tiny.astype(dtype), y, [0, 1, 2])
 
 
+@pytest.mark.parametrize("solver", [*SOLVERS, "adam"])
+@pytest.mark.parametrize("exponent", [-200, -60, 50, 150])
+def test_features_whose_squares_are_lost_beside_others(exponent, solver):
+    X, y, _ = data()
+    X[:, 1] *= 10.0**exponent
+    for C in (1.0, np.inf):
+        with pytest.raises(ValueError, match="within a factor of 1e\\+30, got .* of feature"):
+            SoftmaxClassifier(C=C, solver=solver).fit(X, y)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("exponent", [-25, -8, 8, 25])
+def test_features_of_different_sizes(exponent, solver):
+    X, y, _ = data()
+    scale = np.array([1.0, 2.0**exponent, 1.0, 1.0])
+    expected = fit(X, y, C=np.inf)
+    clf = fit(X * scale, y, C=np.inf, solver=solver)
+    assert clf.objective_ == pytest.approx(expected.objective_, rel=1e-6)
+    np.testing.assert_allclose(clf.coef_ * scale, expected.coef_, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("weight", [1e-16, 1e16, 1e25, 1e308])
+def test_output_weights_out_of_range(weight):
+    X, y, _ = data(2)
+    with pytest.raises(ValueError, match="'pos_weight' must be 0 or from 1e-15 to 1e\\+15"):
+        SoftmaxClassifier(BinaryCrossentropy(pos_weight=weight)).fit(X, y)
+
+
 # --- C --------------------------------------------------------------------------------------------
 
 

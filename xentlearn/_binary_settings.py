@@ -75,7 +75,7 @@ class BinaryCrossentropy(BinarySetting):
     label_smoothing : float, default=0.0
         In [0, 1]: the share of the target that is spread evenly.
     pos_weight : float, sequence of n_outputs floats or None, default=None
-        Weights >= 0 of the positives.
+        Weights of the positives: 0, or from 1e-15 to 1e15.
 
     Raises
     ------

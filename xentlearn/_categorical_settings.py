@@ -209,7 +209,8 @@ class CategoricalFocalCrossentropy(CategoricalSetting):
     gamma : float, default=2.0
         In [0, 100]: how much less a well predicted class counts; 0 is plain cross-entropy.
     alpha : float, sequence of n_outputs floats or None, default=None
-        Weights >= 0 of the classes; they do not change what a mean is divided by.
+        Weights of the classes, 0 or from 1e-15 to 1e15; they do not change what a mean is divided
+        by.
     label_smoothing : float, default=0.0
         In [0, 1]: the share of the target that is spread evenly.
     logit_adjustment : float, default=0.0

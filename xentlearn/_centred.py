@@ -11,10 +11,10 @@ regularization for expression arrays", Biostatistics 5 (2004).
 The inner products of rows instead of QR were tried: faster, but they square the condition number,
 and of features that span 1e-5 to 1e5 the small ones are lost.
 
-Where next to nothing is penalised, small X is turned to its singular vectors. What two features that
-are nearly the same differ by is then a feature of its own, whose scale does not matter; a Hessian of
-the original features has it in squares, which rounding hides. What rounding alone has left, of
-features that depend on each other exactly, is no feature.
+Where next to nothing is penalised, features of small X that are nearly sums of others are replaced by
+what they differ by, a feature whose scale does not matter. A Hessian of the original features has it
+in squares, which rounding hides from 1e-8 on. All features stay as they are otherwise: rows that a
+single one tells apart are told apart by it, however far its coefficient has to go.
 """
 
 from dataclasses import replace
@@ -29,8 +29,9 @@ PIVOTED_ROTATION = 3e8  # up to so many with pivoting, which is accurate for fea
 MOST_NUMBERS = 50_000_000  # of a copy of X that is rotated: 400 MB
 # Share of the mean of ||x||^2 up to which a penalty is next to none: less than a Hessian can hide.
 NEXT_TO_NONE = 1e-13
-MOST_SINGULAR = 2e8  # n_samples n_features^2, for singular vectors: half a second
-# Sizes of features, the largest over the smallest, up to which these keep the digits of all of them.
+NEARLY = 1e-5  # of a feature that is left beside others: its square is seen by a Hessian
+MOST_REPLACED = 2e8  # n_samples n_features^2, to look for such features: half a second
+# Sizes of features, the largest over the smallest, up to which singular vectors keep all digits.
 MOST_SPAN = 1e4
 
 
@@ -65,7 +66,7 @@ class CentredX:
 
     Attributes
     ----------
-    X : ndarray of shape (n_samples, n_features), float64; (n_samples, rank) if it is rotated
+    X : ndarray of shape (n_samples, n_features), float64; if wide (n_samples, rank of the rows)
     """
 
     def __init__(self, X, weight, fit_intercept, l2_reg=np.inf):
@@ -83,39 +84,50 @@ class CentredX:
             self.mean += rest
             X -= rest
             clear_constants(X, self.mean)
-        self.rotation = self.axes = self._moments = None
+        self.rotation = self.change = self._moments = None
         wide = X.shape[1] > X.shape[0]
-        size = None if wide else self._sizes(X, l2_reg)
-        if wide or size is not None:  # what the features were does not show any more
+        if not wide:
+            self.change = self._change(X, l2_reg)
+        if wide or self.change is not None:  # what the features were does not show any more
             self._moments = weighted_moments(X, weight)
-            X = self._rotate(X) if wide else self._turn(X, size)
+            X = self._rotate(X) if wide else X @ self.change[0]
         self.X = X
 
     @staticmethod
-    def _sizes(X, l2_reg):
-        """What features are divided by before they are turned to singular vectors, or None.
+    def _change(X, l2_reg):
+        """(M, inverse) where X M is to be fitted, because features nearly depend on each other.
 
-        Without a penalty each by its norm; with one they stay in the same units.
+        None where they do not, or where the penalty sees to it. Without a penalty the columns of M
+        are those of the identity, but for the features that are replaced; with one they are the
+        singular vectors of X, which leave the norms of coefficients as they are.
         """
         n_samples, n_features = X.shape
-        if n_features < 2 or n_samples * n_features**2 > MOST_SINGULAR:
+        if n_features < 2 or n_samples * n_features**2 > MOST_REPLACED:
             return None
         square = float(np.vdot(X, X))
-        if not l2_reg <= NEXT_TO_NONE * square / n_samples or not np.isfinite(square):
+        if not (np.isfinite(square) and l2_reg <= NEXT_TO_NONE * square / n_samples):
             return None
         size = np.linalg.norm(X, axis=0)
         size[size == 0] = 1.0
-        if l2_reg == 0:
-            return size
-        return np.ones(n_features) if size.max() <= MOST_SPAN * size.min() else None
-
-    def _turn(self, X, size):
-        """X V of X / size = U S V^T, without what is only rounding."""
-        U, singular, axes = np.linalg.svd(X / size, full_matrices=False)
-        kept = singular > rounding_of(X) * singular.max(initial=0.0)
-        kept[0] = True
-        self.axes, self.size = axes[kept].T, size
-        return U[:, kept] * singular[kept]
+        R, order = linalg.qr(X / size, mode="r", pivoting=True, check_finite=False)
+        left = np.abs(R.diagonal())
+        nearly = np.flatnonzero((left < NEARLY) & (left > rounding_of(X)))
+        if not len(nearly):
+            return None
+        if l2_reg > 0:
+            if size.max() > MOST_SPAN * size.min():
+                return None
+            axes = np.linalg.svd(X, full_matrices=False)[2]
+            return axes.T, axes
+        others = order[: np.argmax(left < NEARLY)]
+        of_others = linalg.solve_triangular(
+            R[: len(others), : len(others)], R[: len(others), nearly]
+        )
+        of_others *= size[order[nearly]] / size[others][:, np.newaxis]
+        M, inverse = np.eye(n_features), np.eye(n_features)
+        M[np.ix_(others, order[nearly])] = -of_others
+        inverse[np.ix_(others, order[nearly])] = of_others
+        return M, inverse
 
     def _rotate(self, X):
         """R^T of X^T = Q R, which takes the place of X.
@@ -148,8 +160,8 @@ class CentredX:
         intercept = intercept + coef @ self.mean
         if self.rotation is not None:
             coef = self._times_q(coef[:, self.order].T, "T")[self.kept].T
-        elif self.axes is not None:
-            coef = (coef * self.size) @ self.axes
+        elif self.change is not None:
+            coef = coef @ self.change[1].T
         return coef, intercept
 
     def from_fit(self, coef, intercept):
@@ -160,8 +172,8 @@ class CentredX:
             of_feature = np.empty_like(padded)
             of_feature[self.order] = self._times_q(padded, "N")
             coef = np.ascontiguousarray(of_feature.T)
-        elif self.axes is not None:
-            coef = (coef @ self.axes.T) / self.size
+        elif self.change is not None:
+            coef = coef @ self.change[0].T
         return coef, intercept - coef @ self.mean
 
     def moments(self, moments):

@@ -188,9 +188,7 @@ class _Run:
         self.training = Training(coef, constant.astype(dtype), parameters["solver"])
         self.groups = []
         self.offset = y.logit_offset(outputs)
-        self.l2_reg = l2_strength(
-            parameters["C"], y.total_weight, y.weight_exponent, data.unit
-        )
+        self.l2_reg = l2_strength(parameters["C"], y.total_weight, y.weight_exponent, data.unit)
         self.work = data.shape[0] * data.shape[1] * y.n_outputs
         # asking how many takes as long as some passes over so little
         self.n_threads = 1 if self.work <= POLISHED_WORK else effective_n_threads()

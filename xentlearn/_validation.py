@@ -16,6 +16,7 @@ from ._arrays import has_whole_strides, kernel_array
 # A row of probabilities sums to 1 within this much, by its dtype as given.
 _SUM_TOLERANCE = {np.dtype(np.float16): 5e-3}
 _DEFAULT_SUM_TOLERANCE = 1e-4
+OUTPUT_WEIGHTS = 1e-15, 1e15  # beside 1, of the other class or output
 
 
 def as_floating(array, name):
@@ -406,13 +407,24 @@ def check_class_weight(class_weight, n_classes):
 
 
 def check_output_weight(weight, name, n_outputs, dtype):
-    """Weights >= 0 by output, shape (n_outputs,), from a number or a sequence; None stays None."""
+    """Weights by output, shape (n_outputs,), from a number or a sequence; None stays None.
+
+    0, or in OUTPUT_WEIGHTS.
+    """
     if weight is None:
         return None
     weight = np.asarray(weight)
     if weight.ndim == 0:
         weight = np.full(n_outputs, weight)
-    return check_weights(weight, name, (n_outputs,)).astype(dtype)
+    weight = check_weights(weight, name, (n_outputs,))
+    least, most = OUTPUT_WEIGHTS
+    bad = (weight != 0) & ((weight < least) | (weight > most))
+    if bad.any():
+        raise ValueError(
+            f"'{name}' must be 0 or from {least:.0e} to {most:.0e}, beyond which the digits of what "
+            f"weighs 1 are lost; got {weight[bad][0]:.3g}."
+        )
+    return weight.astype(dtype)
 
 
 def check_number(value, name, valid, rule):
