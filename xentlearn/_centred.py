@@ -11,10 +11,11 @@ regularization for expression arrays", Biostatistics 5 (2004).
 The inner products of rows instead of QR were tried: faster, but they square the condition number,
 and of features that span 1e-5 to 1e5 the small ones are lost.
 
-Where next to nothing is penalised, features of small X that are nearly sums of others are replaced by
-what they differ by, a feature whose scale does not matter. A Hessian of the original features has it
-in squares, which rounding hides from 1e-8 on. All features stay as they are otherwise: rows that a
-single one tells apart are told apart by it, however far its coefficient has to go.
+Where next to nothing is penalised, features of small X that are nearly sums of others are replaced
+by what they differ by, a feature whose scale does not matter. A Hessian of the original features
+has it in squares, which rounding hides from 1e-8 on. Features that are sums of others to the last
+digit are left out: nothing would keep their coefficients from growing. All others stay as they are:
+rows that a single one tells apart are told apart by it, however far its coefficient has to go.
 """
 
 from dataclasses import replace
@@ -66,7 +67,8 @@ class CentredX:
 
     Attributes
     ----------
-    X : ndarray of shape (n_samples, n_features), float64; if wide (n_samples, rank of the rows)
+    X : ndarray of shape (n_samples, n), float64
+        n is n_features, or less where features or rows depend on each other.
     """
 
     def __init__(self, X, weight, fit_intercept, l2_reg=np.inf):
@@ -98,8 +100,9 @@ class CentredX:
         """(M, inverse) where X M is to be fitted, because features nearly depend on each other.
 
         None where they do not, or where the penalty sees to it. Without a penalty the columns of M
-        are those of the identity, but for the features that are replaced; with one they are the
-        singular vectors of X, which leave the norms of coefficients as they are.
+        are those of the identity, but for features that are replaced, and without those that are
+        sums of others to the last digit. With a penalty they are the singular vectors of X, which
+        leave the norms of coefficients as they are.
         """
         n_samples, n_features = X.shape
         if n_features < 2 or n_samples * n_features**2 > MOST_REPLACED:
@@ -111,23 +114,23 @@ class CentredX:
         size[size == 0] = 1.0
         R, order = linalg.qr(X / size, mode="r", pivoting=True, check_finite=False)
         left = np.abs(R.diagonal())
-        nearly = np.flatnonzero((left < NEARLY) & (left > rounding_of(X)))
-        if not len(nearly):
+        n_others = int(np.count_nonzero(left >= NEARLY))  # they come first
+        others, rest = order[:n_others], order[n_others:]
+        is_left = left[n_others:] > rounding_of(X)
+        if not n_others or not (is_left.any() if l2_reg > 0 else len(rest)):
             return None
         if l2_reg > 0:
             if size.max() > MOST_SPAN * size.min():
                 return None
             axes = np.linalg.svd(X, full_matrices=False)[2]
             return axes.T, axes
-        others = order[: np.argmax(left < NEARLY)]
-        of_others = linalg.solve_triangular(
-            R[: len(others), : len(others)], R[: len(others), nearly]
-        )
-        of_others *= size[order[nearly]] / size[others][:, np.newaxis]
+        of_others = linalg.solve_triangular(R[:n_others, :n_others], R[:n_others, n_others:])
+        of_others *= size[rest] / size[others][:, np.newaxis]
         M, inverse = np.eye(n_features), np.eye(n_features)
-        M[np.ix_(others, order[nearly])] = -of_others
-        inverse[np.ix_(others, order[nearly])] = of_others
-        return M, inverse
+        M[np.ix_(others, rest)] = -of_others
+        inverse[np.ix_(others, rest)] = of_others
+        kept = np.sort(np.concatenate([others, rest[is_left]]))
+        return M[:, kept], inverse[kept]
 
     def _rotate(self, X):
         """R^T of X^T = Q R, which takes the place of X.

@@ -421,8 +421,8 @@ def check_output_weight(weight, name, n_outputs, dtype):
     bad = (weight != 0) & ((weight < least) | (weight > most))
     if bad.any():
         raise ValueError(
-            f"'{name}' must be 0 or from {least:.0e} to {most:.0e}, beyond which the digits of what "
-            f"weighs 1 are lost; got {weight[bad][0]:.3g}."
+            f"'{name}' must be 0 or from {least:.0e} to {most:.0e}, beyond which the digits of "
+            f"what weighs 1 are lost; got {weight[bad][0]:.3g}."
         )
     return weight.astype(dtype)
 
