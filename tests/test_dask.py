@@ -410,6 +410,9 @@ def test_ignored_rows_are_not_judged(client, X, y, rng):
     local, kept = clf.to_local(), y >= 0
     wanted = np.average(local.predict(X)[kept] == y[kept], weights=weight[kept])
     assert clf.score(lazy(X), lazy(y), lazy(weight)) == pytest.approx(wanted, rel=1e-12)
+    for unit in (1e-300, 5e306):  # sums of weights may be out of range
+        got = clf.score(lazy(X), lazy(y), lazy(weight * unit))
+        assert got == pytest.approx(wanted, rel=1e-12)
     assert local.score(X, y, weight) == pytest.approx(wanted, rel=1e-12)
     wanted = make_loss_scorer()(local, X, y, weight)
     for rows in (lazy(X), unknown(X)):

@@ -542,6 +542,37 @@ def test_logits_that_are_not_finite(setting, weighted, n_outputs, dtype, target,
             )
 
 
+@each_target
+@each_dtype
+@pytest.mark.parametrize("n_outputs", [1, 3, 40])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        BinaryCrossentropy(),
+        BinaryCrossentropy(label_smoothing=0.1, pos_weight=2.0),
+        *BINARY_FORMS,
+        HybridLoss([("bce", BinaryCrossentropy()), ("asl", AsymmetricBinaryCrossentropy())]),
+    ],
+    ids=repr,
+)
+def test_binary_logits_of_nan(setting, n_outputs, dtype, target, on_target, rng):
+    """They make nan of everything, unless their target is missing or has no weight."""
+    y = np.tile([[0.0], [0.5], [1.0], [np.nan]], (8, n_outputs))
+    logits = rng.normal(scale=3, size=y.shape).astype(dtype)
+    is_nan = rng.random(y.shape) < 0.5
+    logits[is_nan] = np.nan
+    weight = rng.choice([0.0, 0.5, 3.0], y.shape)
+    direction = rng.normal(size=y.shape).astype(dtype)
+    for given in (None, weight):
+        wanted = is_nan & ~np.isnan(y)
+        if given is not None:
+            wanted &= given > 0
+        found = everything(setting, y, logits, direction, given)
+        for name in ("gradient", "hessian_product", "hessian_diagonal"):
+            np.testing.assert_array_equal(np.isnan(found[name]), wanted, err_msg=name)
+        np.testing.assert_array_equal(np.isnan(found["loss"]), wanted.any(axis=1))
+
+
 @each_setting
 def test_rows_that_do_not_count(setting, rng):
     logits = rng.normal(size=(6, 3))

@@ -556,3 +556,15 @@ def test_thresholds_are_not_chosen_by_a_loss():
     model = TunedThresholdClassifierCV(LogisticRegression(), scoring=make_loss_scorer(), cv=2)
     with pytest.raises(TypeError, match="does not depend on a decision threshold"):
         model.fit(StandardScaler().fit_transform(X), y)
+
+
+@pytest.mark.parametrize("unit", [1e-310, 1e-46, 1e-44, 1e39, 1e300, 2e306, 5e306])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", ["auto", "binary_crossentropy"])
+def test_weights_have_no_unit(loss, dtype, unit, iris, rng):
+    X, y = iris[0].astype(dtype), iris[1]
+    clf, weight = fitted(X, y), rng.integers(1, 9, len(X)).astype(float)
+    scorer = make_loss_scorer(loss)
+    want = scorer(clf, X, y, sample_weight=weight)
+    tolerance = 1e-6 if dtype == np.float32 or unit < 1e-300 else 1e-13
+    assert scorer(clf, X, y, sample_weight=weight * unit) == pytest.approx(want, rel=tolerance)

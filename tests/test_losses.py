@@ -643,6 +643,96 @@ def test_weights_that_sum_to_zero(function):
     assert np.isnan(got)
 
 
+UNITS = [5e-324 * 2**60, 1e-300, 1e-46, 1e-44, 1e-39, 1e39, 1e200, 1e300, 5e306]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("from_logits", [False, True])
+@each_dtype
+@each_function
+def test_weighted_means_have_no_unit(function, dtype, from_logits, unit, rng):
+    """Weights times any number are the same weights, of rows, of entries and of classes."""
+    rows = make_predictions(rng, (30, 3), from_logits=from_logits, dtype=dtype)
+    y = rng.integers(3, size=30) if function is sparse_categorical_crossentropy else None
+    y = np.eye(3)[rng.integers(3, size=30)] if y is None else y
+    options = {"from_logits": from_logits, "reduction": "weighted_mean"}
+    weight = rng.integers(1, 30, 30).astype(float)
+    tolerance = 4 * float(np.finfo(dtype).eps)
+
+    def check(want, **weights):
+        got = function(y, rows, **options, **weights)
+        assert got.dtype == dtype
+        assert got == pytest.approx(want, rel=tolerance)
+
+    want = function(y, rows, sample_weight=weight, **options)
+    check(want, sample_weight=weight * unit)
+    if function is binary_crossentropy:
+        entries = rng.integers(1, 30, (30, 3)).astype(float)
+        want = function(y, rows, sample_weight=entries, **options)
+        check(want, sample_weight=entries * unit)
+    else:
+        classes = np.array([1.0, 2.0, 5.0])
+        want = function(y, rows, sample_weight=weight, class_weight=classes, **options)
+        for of_rows, of_classes in [(1, unit), (unit, 1), (unit, unit), (unit, 1e-300)]:
+            weights = {"sample_weight": weight * of_rows, "class_weight": classes * of_classes}
+            check(want, **weights)
+
+
+def test_rows_that_do_not_count_set_no_unit():
+    """However heavy they are."""
+    y_pred = np.array([[0.5, 0.5], [0.25, 0.75], [0.5, 0.5]], dtype=np.float32)
+    options = {"sample_weight": [1e-46, 1e-46, 1e300], "reduction": "weighted_mean"}
+    want = pytest.approx((np.log(2) + np.log(4)) / 2, rel=1e-6)
+    assert sparse_categorical_crossentropy([0, 0, -1], y_pred, ignore_class=-1, **options) == want
+    assert binary_crossentropy([0, 0, np.nan], 1 - y_pred[:, 0], **options) == want
+    logits = np.log(y_pred)
+    setting = losses.SparseCategoricalCrossentropy(ignore_class=-1)
+    assert setting([0, 0, -1], logits, options["sample_weight"]) == want
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@each_dtype
+@pytest.mark.parametrize(
+    "setting",
+    [
+        losses.SparseCategoricalCrossentropy(),
+        losses.SparseCategoricalCrossentropy(ignore_class=2, logit_adjustment=1.0),
+        losses.CategoricalFocalCrossentropy(logit_adjustment=0.5),
+        losses.BinaryCrossentropy(pos_weight=3.0),
+        losses.AsymmetricBinaryCrossentropy(),
+        losses.HybridLoss(
+            [
+                ("softmax", losses.SparseCategoricalCrossentropy(ignore_class=2)),
+                ("ovr", losses.BinaryCrossentropy()),
+            ]
+        ),
+    ],
+    ids=repr,
+)
+def test_means_of_settings_have_no_unit(setting, dtype, unit, rng):
+    logits = rng.normal(size=(30, 3)).astype(dtype)
+    y = rng.integers(3, size=30)
+    weights = [rng.integers(1, 30, 30).astype(float)]
+    if setting.proba_kind == "sigmoid":
+        y = np.eye(3)[y]
+        weights.append(rng.integers(1, 30, (30, 3)).astype(float))
+    for weight in weights:
+        want = setting(y, logits, weight)
+        got = setting(y, logits, weight * unit)
+        assert got == pytest.approx(want, rel=4 * float(np.finfo(dtype).eps))
+        assert setting(y, logits, list(weight * unit)) == got
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_class_shares_have_no_unit(unit, rng):
+    """Those by which training logits are adjusted, also where each loss is wanted."""
+    setting = losses.SparseCategoricalCrossentropy(logit_adjustment=1.0)
+    y, logits, weight = rng.integers(3, size=30), rng.normal(size=(30, 3)), rng.random(30) + 0.1
+    want = setting.loss(y, logits, sample_weight=weight)
+    got = setting.loss(y, logits, sample_weight=weight * unit)
+    np.testing.assert_allclose(got / unit, want, rtol=1e-6 if unit < 1e-305 else 1e-12)
+
+
 MULTI = np.array([[1, 0], [np.nan, 1], [np.nan, np.nan], [0, 0]])
 MULTI_PROBA = np.array([[0.5, 0.75], [0.9, 0.25], [0.5, 0.5], [0.5, 0.875]])
 # element losses: [[HALF, QUARTER], [missing, QUARTER], [missing, missing], [HALF, EIGHTH]]

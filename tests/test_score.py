@@ -186,3 +186,12 @@ def test_no_warning_where_rows_count(iris):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert isinstance(clf.score(X, y), float)
+
+
+@pytest.mark.parametrize("unit", [1e-310, 1e300, 2e306, 5e306])
+def test_weights_have_no_unit(unit, iris, rng):
+    X, y = iris
+    clf, weight = SoftmaxClassifier().fit(X, y), rng.integers(1, 9, len(X)).astype(float)
+    y = (y + (rng.random(len(y)) < 0.3)) % 3
+    want = clf.score(X, y, weight)
+    assert clf.score(X, y, weight * unit) == pytest.approx(want, rel=1e-6)

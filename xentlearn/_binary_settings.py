@@ -29,12 +29,6 @@ class BinarySetting(LossSetting):
     def _weight_shapes(self, shape):
         return [shape[:1], shape]
 
-    def _total_weight(self, y_true, n_samples, sample_weight):
-        if sample_weight is None:
-            return n_samples
-        sample_weight = np.asarray(sample_weight)
-        return sample_weight.reshape(n_samples, -1).mean(axis=1).sum() if n_samples else 0
-
     def _fitted_mass(self, mass, n_outputs):
         """Masses of the 0s and of the 1s of each output as the loss sees them.
 

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import clone
 
-from ._loss_setting import LossSetting
+from ._loss_setting import LossSetting, in_unit
 from ._validation import (
     check_focusing,
     check_labels,
@@ -72,6 +72,7 @@ class CategoricalSetting(LossSetting):
     def _offset(self, given, weight, n_outputs):
         if check_logit_adjustment(self.logit_adjustment) == 0:
             return None  # counting takes as long as the losses of a few classes
+        weight, _ = in_unit(weight)  # for their shares
         return self.logit_offset(
             class_mass(given.get("labels"), given.get("values"), weight, n_outputs)
         )
@@ -150,12 +151,6 @@ class SparseCategoricalCrossentropy(CategoricalSetting):
 
     def _check_targets(self, y_true, shape, dtype):
         return {"labels": check_labels(y_true, shape[:1], shape[1], self.ignore_class)}
-
-    def _total_weight(self, y_true, n_samples, sample_weight):
-        weight = np.ones(n_samples) if sample_weight is None else np.asarray(sample_weight)
-        if self.ignore_class is None:
-            return weight.sum()
-        return weight[np.asarray(y_true).reshape(-1) != self.ignore_class].sum()
 
 
 class CategoricalCrossentropy(CategoricalSetting):

@@ -17,7 +17,7 @@ from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from ._early_stopping import EarlyStopping, split_rows
 from ._linear import DTYPES, DesignMatrix, computing_dtype
 from ._loss import proba
-from ._loss_setting import LossSetting, mean_of
+from ._loss_setting import LossSetting, in_unit, mean_of
 from ._messages import listed, shown, warn
 from ._rows import MemoryData
 from ._solvers import SOLVERS, STOCHASTIC_SOLVERS
@@ -1002,10 +1002,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         float
             nan, with a RuntimeWarning, where no row counts.
         """
-        return mean_of(*self._weight_of_right(X, y, sample_weight))
+        right, total, _ = self._weight_of_right(X, y, sample_weight)
+        return mean_of(right, total)
 
     def _weight_of_right(self, X, y, sample_weight):
-        """(weight of the rows that are predicted right, weight of the rows that count)."""
+        """(weight of the rows that are predicted right, of all that count, their exponent).
+
+        Both weights are over 2 ** the exponent.
+        """
         predicted = self.predict(X)
         setting = vars(self).get("loss_", resolve_loss(self.loss))
         ignore_class = None if setting is None else setting.ignore_class
@@ -1022,7 +1026,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             if judged.any():  # labels of another type are a mistake, not wrong predictions
                 unique_labels(self.classes_, y[judged])
             right = predicted == y
-        return weight[right].sum(), weight.sum()
+        weight, exponent = in_unit(weight)
+        return weight[right].sum(), weight.sum(), exponent
 
 
 def _class_alone(y, mass):

@@ -111,9 +111,6 @@ class HybridLoss(LossSetting, _BaseComposition):
         binary = all(part.proba_kind == "sigmoid" for _, part in self.losses)
         return self._first._weight_shapes(shape)[: None if binary else 1]
 
-    def _total_weight(self, y_true, n_samples, sample_weight):
-        return self._first._total_weight(y_true, n_samples, sample_weight)
-
     @property
     def takes_rows(self):
         """Whether all parts take soft rows or an indicator."""

@@ -1,9 +1,12 @@
 """The loss functions on predictions, named and ordered as in Keras."""
 
+import math
+
 import numpy as np
 
 from . import _proba_loss
 from ._loss import EncodedTarget
+from ._loss_setting import in_unit
 from ._loss_settings import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -118,7 +121,7 @@ def sparse_categorical_crossentropy(
     weight = _row_weights(sample_weight, shape[:-1])
     class_weight = check_class_weight(class_weight, shape[-1])
     if class_weight is not None:
-        weight = _times(weight, class_weight[np.maximum(labels, 0)])
+        class_weight = class_weight[np.maximum(labels, 0)]
 
     loss = np.empty(len(rows), dtype=rows.dtype)
     if from_logits:
@@ -129,7 +132,7 @@ def sparse_categorical_crossentropy(
     else:
         require_distributions(rows, labels, "y_pred", tolerance, shape, n_threads)
         _proba_loss.sparse_categorical(rows, labels, smoothing, loss, n_threads)
-    return _reduce(loss, weight, labels >= 0, reduction, shape[:-1])
+    return _reduce(loss, (weight, class_weight), labels >= 0, reduction, shape[:-1])
 
 
 def categorical_crossentropy(
@@ -321,7 +324,7 @@ def _categorical(
     weight = _row_weights(sample_weight, shape[:-1])
     class_weight = check_class_weight(class_weight, shape[-1])
     if class_weight is not None:
-        weight = _times(weight, values @ class_weight)
+        class_weight = values @ class_weight
 
     loss = np.empty(len(rows), dtype=rows.dtype)
     target = setting.kernel_target(rows.shape, rows.dtype, values=values, once=True)
@@ -339,7 +342,8 @@ def _categorical(
             loss,
             n_threads,
         )
-    return _reduce(loss, weight, np.ones(len(rows), dtype=bool), reduction, shape[:-1])
+    counts = np.ones(len(rows), dtype=bool)
+    return _reduce(loss, (weight, class_weight), counts, reduction, shape[:-1])
 
 
 def binary_crossentropy(
@@ -563,14 +567,14 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
 
     if weight is not None and weight.shape != row_shape:
         entry_weight = weight.reshape(rows.shape)
-        weighted = _weigh(entries, entry_weight)
         if reduction == "weighted_mean":
-            return _reduce(entries.ravel(), entry_weight.ravel(), present.ravel(), reduction, None)
-        entries, weight = weighted, None
+            weights = (entry_weight.ravel(),)
+            return _reduce(entries.ravel(), weights, present.ravel(), reduction, None)
+        entries, weight = _weigh(entries, entry_weight), None
     n_present = present.sum(axis=1)
     loss = entries.sum(axis=1, dtype=np.float64) / np.maximum(n_present, 1)
     weight = None if weight is None else weight.reshape(-1)
-    return _reduce(loss.astype(rows.dtype), weight, n_present > 0, reduction, row_shape)
+    return _reduce(loss.astype(rows.dtype), (weight,), n_present > 0, reduction, row_shape)
 
 
 def _check_axis(axis, ndim):
@@ -598,19 +602,25 @@ def _row_weights(sample_weight, shape):
     return None if weight is None else weight.reshape(-1)
 
 
-def _times(weight, other):
-    return other if weight is None else weight * other
-
-
 def _weigh(loss, weight):
     """Weighted losses; a weight of 0 leaves nothing, also of inf."""
     return np.where(weight == 0, 0, loss * np.where(weight == 0, 1, weight)).astype(loss.dtype)
 
 
-def _reduce(loss, weight, counts, reduction, shape):
-    """Weigh rows and reduce them; ``counts`` says which rows count."""
+def _reduce(loss, weights, counts, reduction, shape):
+    """Weigh rows and reduce them; ``counts`` says which rows count.
+
+    Rows are weighed by the product of ``weights``, of which each is an array or None. A weighted
+    mean is made in units of the weights in which nothing is out of range.
+    """
     if reduction not in _REDUCTIONS:
         raise ValueError(f"'reduction' must be one of {list(_REDUCTIONS)}, got {reduction!r}.")
+    weights = [weight for weight in weights if weight is not None]
+    if reduction == "weighted_mean":
+        weights = [in_unit(np.where(counts, weight, 0.0))[0] for weight in weights]
+    weight = math.prod(weights) if weights else None
+    if reduction == "weighted_mean":
+        weight, _ = in_unit(weight)
     if weight is not None:
         loss = _weigh(loss, weight)
     if reduction == "none":

@@ -8,6 +8,7 @@ from ._arrays import kernel_array
 from ._loss import EncodedTarget, proba
 from ._messages import warn
 from ._threads import effective_n_threads
+from ._units import weight_exponent
 from ._validation import (
     apart,
     as_floating,
@@ -181,22 +182,30 @@ class LossSetting(BaseEstimator):
         """Whether the same change of all logits of a row changes nothing."""
         return self.proba_kind == "softmax"
 
-    def _prepare(self, y_true, logits, sample_weight, *outs):
-        """(logits, logits as a matrix, encoded targets), none of them under an output."""
+    def _checked(self, y_true, logits, sample_weight, *outs):
+        """(logits, logits as a matrix, checked targets, weights), none of them under an output."""
         logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), *outs)
         matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
         y_true = apart(y_true if sparse.issparse(y_true) else np.asarray(y_true), *outs)
         given = self._check_targets(y_true, matrix.shape, logits.dtype)
         weight = check_weights(sample_weight, "sample_weight", *self._weight_shapes(matrix.shape))
-        weight = apart(weight, *outs)
+        return logits, matrix, given, apart(weight, *outs)
+
+    def _encoded(self, matrix, given, weight):
+        """(the matrix of logits with what a training adds to them, encoded targets)."""
         offset = self._offset(given, weight, matrix.shape[1])
         if offset is not None:
             matrix = matrix + offset.astype(matrix.dtype)
         if weight is not None and weight.ndim == 2:
-            given["entry_weight"] = weight.astype(logits.dtype)
+            given = {**given, "entry_weight": weight.astype(matrix.dtype)}
         else:
-            given["weight"] = weight
-        return logits, matrix, self.kernel_target(matrix.shape, logits.dtype, once=True, **given)
+            given = {**given, "weight": weight}
+        return matrix, self.kernel_target(matrix.shape, matrix.dtype, once=True, **given)
+
+    def _prepare(self, y_true, logits, sample_weight, *outs):
+        """(logits, logits as a matrix, encoded targets), none of them under an output."""
+        logits, matrix, given, weight = self._checked(y_true, logits, sample_weight, *outs)
+        return logits, *self._encoded(matrix, given, weight)
 
     def _weight_shapes(self, shape):
         """Shapes that sample weights may have."""
@@ -407,12 +416,11 @@ class LossSetting(BaseEstimator):
         proba(self.proba_kind, matrix, filled, logarithm, effective_n_threads(n_threads))
         return out
 
-    def _total_weight(self, y_true, n_samples, sample_weight):
-        """Sum of the weights of the rows that count."""
-        return n_samples if sample_weight is None else np.sum(sample_weight)
-
     def __call__(self, y_true, logits, sample_weight=None):
         """Sum of the weighted losses of the rows over the sum of their weights.
+
+        Multiplying all weights by the same number changes nothing, also where they are out of
+        the range of the logits' dtype.
 
         Parameters
         ----------
@@ -428,8 +436,38 @@ class LossSetting(BaseEstimator):
         float
             nan, with a RuntimeWarning, where no row counts.
         """
-        loss = self.loss(y_true, logits, sample_weight=sample_weight)
-        return mean_of(loss, self._total_weight(y_true, len(loss), sample_weight))
+        _, matrix, given, weight = self._checked(y_true, logits, sample_weight)
+        labels = given.get("labels")
+        if labels is not None and (labels < 0).any():  # what is ignored sets no unit
+            weight = np.where(labels < 0, 0.0, 1.0 if weight is None else weight)
+        weight, _ = in_unit(weight)
+        matrix, target = self._encoded(matrix, given, weight)
+        loss = np.empty(len(matrix), dtype=matrix.dtype)
+        target.loss_gradient(matrix, loss, None, effective_n_threads(1))
+        if weight is None:
+            return mean_of(loss, len(loss))
+        return mean_of(loss, (weight if weight.ndim == 1 else weight.mean(axis=1)).sum())
+
+
+def in_unit(weight):
+    """Weights whose sums and products are in range, and the power of 2 they are divided by.
+
+    Means are the same, since such quotients are exact.
+
+    Parameters
+    ----------
+    weight : ndarray or None
+        Weights >= 0.
+
+    Returns
+    -------
+    weight : ndarray or None
+        As given where the largest is of usual size.
+    exponent : int
+        They have been divided by 2 ** ``exponent``.
+    """
+    exponent = weight_exponent(weight)
+    return (np.ldexp(weight, -exponent) if exponent else weight), exponent
 
 
 def mean_of(loss, divisor):

@@ -406,7 +406,9 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
             return local.score(X, y, sample_weight)
         model, client = dask.delayed(local), self._client()
         parts = [dask.delayed(right)(model, *block) for block in as_blocks(X, y, sample_weight)]
-        return mean_of(*np.sum(client.gather(client.compute(parts)), axis=0))
+        of_right, total, exponent = np.transpose(client.gather(client.compute(parts)))
+        exponent = (exponent - exponent.max()).astype(int)  # from now on that of all partitions
+        return mean_of(np.ldexp(of_right, exponent), np.ldexp(total, exponent).sum())
 
 
 def _validated(X):
@@ -422,5 +424,5 @@ def predicted(X, local, method, empty):
 
 
 def right(local, X, y, sample_weight):
-    """(weight of the rows that are predicted right, of all that count) of a partition."""
-    return local._weight_of_right(X, y, sample_weight) if X.shape[0] else (0.0, 0.0)
+    """(weight of the rows that are predicted right, of all that count, exponent) of a partition."""
+    return local._weight_of_right(X, y, sample_weight) if X.shape[0] else (0.0, 0.0, 0)

@@ -117,7 +117,7 @@ XENT_INLINE void NAME(binary_entry)(const FORM *form, V z, V t, V c, V p, V rest
     }
     default: { /* XENT_ASYMMETRIC: t (1 - p)^gamma l_1 + c p_m^gamma_of_0 (-log(1 - p_m)) */
         const M clipped = LESS(ZERO, SPLAT(form->clip));
-        const V shifted = MAX(p - form->clip, ZERO); /* p_m */
+        const V shifted = MAX(ZERO, p - form->clip); /* p_m; in this order a nan stays one */
         const V others = rest + form->clip;          /* 1 - p_m where p_m > 0 */
         const V log_others = SELECT(clipped, LOG1P(shifted / others), cost_of_0);
         const V kept = SELECT(clipped, rest / others, SPLAT(1));
