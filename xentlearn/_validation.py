@@ -12,10 +12,12 @@ from scipy import sparse
 
 from . import _csr, _proba_loss
 from ._arrays import has_whole_strides, kernel_array
+from ._threads import effective_n_threads
 
 # A row of probabilities sums to 1 within this much, by its dtype as given.
 _SUM_TOLERANCE = {np.dtype(np.float16): 5e-3}
 _DEFAULT_SUM_TOLERANCE = 1e-4
+THREADED_ENTRIES = 1_000_000  # of sparse X, which two threads look through in half the time
 OUTPUT_WEIGHTS = 1e-15, 1e15  # beside 1, of the other class or output
 
 
@@ -269,7 +271,9 @@ def as_sound_X(X, name="X"):
     """
     if not sparse.issparse(X):
         return X
-    X, repeats = as_sound_csr(X, name)
+    # asking how many threads there are takes as long as a sweep over few entries
+    n_threads = effective_n_threads() if X.nnz >= THREADED_ENTRIES else 1
+    X, repeats = as_sound_csr(X, name, n_threads)
     if repeats:
         narrow = X.dtype.kind in "iu" and X.dtype.itemsize == 1  # a sum of counts may exceed it
         data = X.data.astype(np.float32 if narrow else X.dtype)
