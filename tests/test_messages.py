@@ -487,3 +487,11 @@ def test_huge_class_weights(X):
             warnings.simplefilter("error")
             got.fit(X, target, weight)
         np.testing.assert_allclose(got.coef_, want.coef_, rtol=1e-3, atol=1e-6)
+
+
+def test_later_weights_out_of_range(X):
+    """Times their class weights."""
+    y = np.arange(N) % 2
+    clf = SoftmaxClassifier(class_weight={0: 1, 1: 1e9}).partial_fit(X, y, [0, 1])
+    with pytest.raises(ValueError, match=r"'sample_weight' must be of a size.*weight of 1e\+304"):
+        clf.partial_fit(X, y, sample_weight=np.full(N, 1e304))

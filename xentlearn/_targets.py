@@ -365,15 +365,19 @@ def encode_like(known, y, n_samples, sample_weight=None):
     y, weight = _with_weight(y, n_samples, sample_weight)
     if known.weight_exponent:
         weight = np.ones(n_samples) if weight is None else weight
-        with np.errstate(over="ignore"):
+    most = 0.0 if weight is None else weight.max(initial=0.0)
+    with np.errstate(over="ignore"):
+        if known.weight_exponent:
             weight = np.ldexp(weight, -known.weight_exponent)
-        if not np.isfinite(weight).all():
-            raise ValueError(
-                "'sample_weight' must be of a size that can be added to that of earlier weights, "
-                f"about 1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of "
-                f"{np.ldexp(weight, known.weight_exponent).max():.3g}. Multiply all weights of all "
-                "batches by the same number, and divide 'C' by it."
-            )
+        of_classes = 1.0 if known.class_weight is None else known.class_weight.max()
+        in_range = weight is None or np.isfinite(weight.max(initial=0.0) * of_classes)
+    if not in_range:
+        raise ValueError(
+            "'sample_weight' must be of a size that can be added to that of earlier weights, "
+            f"about 1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of "
+            f"{most:.3g}. Multiply all weights of all batches by the same number, and divide 'C' "
+            "by it."
+        )
     if known.kind in KINDS:
         if y.ndim == 1 and known.n_outputs == 1:
             y = y[:, np.newaxis]
