@@ -840,7 +840,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             and coef.ndim == 2
             and intercept.shape == coef.shape[:1]
         ):
-            if sparse.issparse(coef):  # as LogisticRegression.sparsify makes it
+            # As LogisticRegression.sparsify makes it. A path that keeps it sparse in predictions
+            # comes with sparse models.
+            if sparse.issparse(coef):
                 coef = as_csr(coef, "coef_")[0].toarray()
             coef, _ = as_floating(coef, "coef_")
             intercept, _ = as_floating(np.atleast_1d(intercept), "intercept_")
