@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
 from xentlearn import SoftmaxClassifier
@@ -120,3 +121,28 @@ def test_what_does_not_fit_is_an_error(change, words):
     for method in METHODS:
         with pytest.raises(ValueError, match=words):
             getattr(clf, method)(X)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csr_array, sparse.csc_array])
+def test_sparse_coefficients(make, n_outputs, method):
+    """What ``LogisticRegression.sparsify`` makes."""
+    X, coef, intercept, classes = model(n_outputs)
+    coef[np.abs(coef) < 0.5] = 0.0
+    want = getattr(by_hand(SoftmaxClassifier(), coef, intercept, classes), method)(X)
+    clf = by_hand(SoftmaxClassifier(warm_start=True), make(coef), intercept, classes)
+    np.testing.assert_array_equal(getattr(clf, method)(X), want)
+    y = classes[np.arange(len(X)) % len(classes)]
+    assert clf.score(X, y) == by_hand(SoftmaxClassifier(), coef, intercept, classes).score(X, y)
+    assert isinstance(clf.fit(X, y).coef_, np.ndarray)
+
+
+def test_sparse_coefficients_are_looked_at():
+    X, coef, intercept, classes = model(3)
+    unsound = sparse.csr_array(coef)
+    unsound.indices[0] = 1000
+    with pytest.raises(ValueError, match="'coef_' must be a sparse matrix whose indices are"):
+        by_hand(SoftmaxClassifier(), unsound, intercept, classes).predict(X)
+    with pytest.raises(ValueError, match="'coef_' must have shape"):
+        by_hand(SoftmaxClassifier(), coef[0], intercept, classes).predict(X)

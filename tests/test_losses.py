@@ -678,6 +678,23 @@ def test_weighted_means_have_no_unit(function, dtype, from_logits, unit, rng):
             check(want, **weights)
 
 
+@pytest.mark.parametrize("weight", [[1e300, 1e-300], [1.0, 1e-60], [1.0, 5e-324], [1e-200, 1e-320]])
+@each_dtype
+def test_the_lightest_row_counts(dtype, weight):
+    """An infinite loss is infinite by any weight, and what is beside losses of 0 is the mean."""
+    proba = np.array([[1.0, 0.0], [1.0, 0.0]], dtype=dtype)
+    options = {"sample_weight": weight, "reduction": "weighted_mean"}
+    assert sparse_categorical_crossentropy([0, 1], proba, **options) == np.inf
+    assert sparse_categorical_crossentropy([0, 0], proba, **options) == 0
+    logits = np.array([[0.0, -np.inf], [0.0, -np.inf]], dtype=dtype)
+    setting = losses.SparseCategoricalCrossentropy()
+    assert setting([0, 1], logits, weight) == np.inf
+    assert setting([0, 0], logits, weight) == 0
+    logits[1, 1] = 0.0
+    want = np.log(2) * (weight[1] / weight[0])  # the other loss is 0
+    assert setting([0, 1], logits, weight) == pytest.approx(want, rel=1e-3, abs=1e-322)
+
+
 def test_rows_that_do_not_count_set_no_unit():
     """However heavy they are."""
     y_pred = np.array([[0.5, 0.5], [0.25, 0.75], [0.5, 0.5]], dtype=np.float32)

@@ -145,8 +145,13 @@ def test_a_warm_start_tells_which_classes_differ(X):
     other = np.where(y == "c", "d", y)
     with pytest.raises(ValueError, match=r"had \['c'\], which y has not, and y has \['d'\]"):
         clf.fit(X, other)
-    with pytest.raises(ValueError, match=r"had \['c'\], which y has not, and y has \[\]"):
+    with pytest.raises(ValueError, match=r"the last fit had \['c'\], which y has not\. Set"):
         clf.fit(X, np.where(y == "c", "a", y))
+    two = SoftmaxClassifier(warm_start=True).fit(X, np.where(y == "c", "a", y))
+    with pytest.raises(
+        ValueError, match=r"classes; y has \['c'\], which the last fit had not\. Set"
+    ):
+        two.fit(X, y)
     with pytest.raises(ValueError, match=r"same features.*\(3, 3\), this one needs \(3, 2\)"):
         clf.fit(X[:, :2], y)
     with pytest.raises(ValueError, match=r"kind of loss.*\(1, 3\), this one needs \(2, 3\)"):
@@ -332,3 +337,161 @@ def test_models_that_were_loaded_go_on(how, solver, average, container, load, X,
         clf.partial_fit(X, y)
     clf.set_params(learning_rate_init=0.01).partial_fit(X, y)
     assert np.isfinite(clf.coef_).all()
+
+
+# ---- What a target or a weight must be -----------------------------------------------------------
+
+
+def judges(clf, X):
+    """All that takes y after a fit."""
+    return [
+        lambda y: clone(clf).fit(X, y),
+        lambda y: clone(clf).partial_fit(X, y, classes=clf.classes_),
+        lambda y: clf.score(X, y),
+        lambda y: losses.make_loss_scorer(clf.loss)(clf, X, y),
+    ]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "NA",
+        "NaT",
+        np.nan,
+        np.float32("nan"),
+        np.datetime64("NaT"),
+        [0, 1],
+        (1, 2),
+        {1},
+        {},
+        object(),
+        1j,
+        np.complex64(1),
+        b"a",
+        np.bytes_("a"),
+        np.arange(N) % 3,
+        np.array(1),
+        int,
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("names", [None, ["a", "b", "c"]])
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_an_ignored_class_is_a_label(hybrid, names, bad, X):
+    if isinstance(bad, str):
+        bad = getattr(pytest.importorskip("pandas"), bad)
+    y = np.arange(N) % 3 if names is None else np.array(names)[np.arange(N) % 3]
+    loss = losses.SparseCategoricalCrossentropy()
+    if hybrid:
+        loss = losses.HybridLoss([("softmax", loss), ("ovr", losses.BinaryCrossentropy())])
+    clf = SoftmaxClassifier(loss).fit(X, y)
+    of_sparse = clf.loss.losses[0][1] if hybrid else clf.loss
+    of_sparse.ignore_class = bad  # seen by the fitted estimator too, in ``loss_``
+    for call in judges(clf, X):
+        with pytest.raises(ValueError, match=r"'ignore_class' must be a single label.*got.*\. To"):
+            call(y)
+
+
+@pytest.mark.parametrize(
+    ("ignored", "labels"),
+    [
+        (1, [0, 1, 2]),
+        (1.0, [0, 1, 2]),
+        (True, [0, 1, 2]),
+        (np.int8(1), [0, 1, 2]),
+        (2.0, [0.0, 1.0, 2.0]),
+        ("b", ["a", "b", "c"]),
+        (np.str_("b"), ["a", "b", "c"]),
+        (np.datetime64("2020-01-02"), np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8")),
+        (-1, [0, 1, 2]),
+        ("b", [0, 1, 2]),
+        (None, [0, 1, 2]),
+    ],
+    ids=repr,
+)
+def test_any_single_label_may_be_ignored(ignored, labels, X):
+    y = np.array(labels)[np.arange(N) % 3]
+    clf = SoftmaxClassifier(losses.SparseCategoricalCrossentropy(ignore_class=ignored)).fit(X, y)
+    known = ignored is not None and ignored in list(y)
+    assert len(clf.classes_) == 3 - known
+    for call in judges(clf, X):
+        call(y)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [[[]] * N, np.zeros((N, 0)), sparse.csr_array((N, 0)), np.zeros((N, 0), dtype=object)],
+    ids=["lists", "array", "csr", "objects"],
+)
+def test_y_without_columns(y, X):
+    clf = SoftmaxClassifier().fit(X, np.arange(N) % 2)
+    for call in [*judges(clf, X), lambda y: SoftmaxClassifier().partial_fit(X, y)]:
+        with pytest.raises(ValueError, match=re.escape("at least 1 column; got shape (60, 0)")):
+            call(y)
+
+
+@pytest.mark.parametrize("n_columns", [0, 1, 3])
+def test_complex_y(n_columns, X):
+    clf = SoftmaxClassifier().fit(X, np.arange(N) % 2)
+    y = np.arange(N) % 2 * 1j
+    y = y if n_columns == 0 else np.tile(y[:, np.newaxis], n_columns)
+    for call in judges(clf, X):
+        with pytest.raises(ValueError, match="Complex data not supported.*complex128") as info:
+            call(y)
+        assert len(str(info.value)) < 200
+
+
+def test_score_of_what_cannot_be_sorted(X):
+    clf = SoftmaxClassifier().fit(X, np.arange(N) % 2)
+    for y in ([{"a": 1}] * N, [0, "a"] * (N // 2), [object(), object()] * (N // 2)):
+        y = np.array(y, dtype=object)
+        for call in judges(clf, X)[2:]:
+            with pytest.raises(ValueError, match="'y' must hold labels of one kind"):
+                call(y)
+
+
+def test_sparse_weights(X):
+    y, weight = np.arange(N) % 2, sparse.csr_array(np.ones((N, 1)))
+    clf = SoftmaxClassifier().fit(X, y)
+    for call in (
+        lambda: clone(clf).fit(X, y, weight),
+        lambda: clone(clf).partial_fit(X, y, [0, 1], weight),
+        lambda: clf.score(X, y, weight),
+        lambda: losses.make_loss_scorer()(clf, X, y, sample_weight=weight),
+        lambda: losses.SparseCategoricalCrossentropy()(y, X, weight),
+        lambda: losses.sparse_categorical_crossentropy(
+            y, X, from_logits=True, sample_weight=weight
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"an array of shape \(60,\).*sparse.*\(60, 1\); pass"):
+            call()
+    of_entries = sparse.csr_array(np.ones((N, 3)))
+    with pytest.raises(ValueError, match=r"shape \(60,\) or \(60, 3\), got a sparse"):
+        losses.binary_crossentropy(X > 0, X, from_logits=True, sample_weight=of_entries)
+
+
+def test_huge_class_weights(X):
+    """Whose products with the weights of the rows are out of range."""
+    y, weight = np.arange(N) % 3, np.random.default_rng(0).random(N) * 1e10
+    soft = np.eye(3)[y] * 0.5 + 1 / 6
+    want = SoftmaxClassifier(class_weight={0: 1, 1: 2, 2: 0.5}, C=1 / weight.sum())
+    got = SoftmaxClassifier(
+        class_weight={0: 8e307, 1: 1.6e308, 2: 4e307}, C=1 / weight.sum() / 8e307
+    )
+    for target, loss in ((y, "auto"), (soft, "categorical_crossentropy"), (y == 1, "auto")):
+        of_classes = (1, 2) if target.dtype == bool else (1, 2, 0.5)
+        want.set_params(loss=loss, class_weight=dict(enumerate(of_classes)))
+        got.set_params(loss=loss, class_weight={k: w * 8e307 for k, w in enumerate(of_classes)})
+        want.fit(X, target, weight)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            got.fit(X, target, weight)
+        np.testing.assert_allclose(got.coef_, want.coef_, rtol=1e-3, atol=1e-6)
+
+
+def test_later_weights_out_of_range(X):
+    """Times their class weights."""
+    y = np.arange(N) % 2
+    clf = SoftmaxClassifier(class_weight={0: 1, 1: 1e9}).partial_fit(X, y, [0, 1])
+    with pytest.raises(ValueError, match=r"'sample_weight' must be of a size.*weight of 1e\+304"):
+        clf.partial_fit(X, y, sample_weight=np.full(N, 1e304))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from xentlearn import SoftmaxClassifier
+from xentlearn import SoftmaxClassifier, losses
 from xentlearn._targets import digest, encode_like, encode_y
 
 N = 40
@@ -235,3 +235,91 @@ def test_an_indicator_of_float16(X, rng):
     np.testing.assert_array_equal(
         SoftmaxClassifier().fit(X, Y.astype(np.float16)).coef_, SoftmaxClassifier().fit(X, Y).coef_
     )
+
+
+# ---- Losses, weights and X -----------------------------------------------------------------------
+
+
+def test_losses_in_every_container(pd, rng):
+    """Missing targets cost nothing, whatever stands for them."""
+    Y, logits = indicator(rng), rng.normal(size=(N, 3))
+    proba = 1 / (1 + np.exp(-logits))
+    settings = [losses.BinaryCrossentropy(), losses.AsymmetricBinaryCrossentropy()]
+    functions = [losses.binary_crossentropy, losses.binary_focal_crossentropy]
+    for name, y in containers(pd, Y):
+        for setting in settings:
+            want = setting.loss_gradient(Y, logits)
+            for got, wanted in zip(setting.loss_gradient(y, logits), want, strict=True):
+                np.testing.assert_array_equal(got, wanted, err_msg=name)
+            assert setting(y, logits) == setting(Y, logits)
+        if name == "csr":
+            continue  # functions take arrays
+        for function in functions:
+            np.testing.assert_array_equal(function(y, proba), function(Y, proba), err_msg=name)
+            if isinstance(y, pd.DataFrame):
+                got = function(y[0], proba[:, 0])
+                np.testing.assert_array_equal(got, function(Y[:, 0], proba[:, 0]), err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", "object", "int64[pyarrow]"])
+def test_integer_labels_may_not_be_missing_in_losses(dtype, pd):
+    if "pyarrow" in dtype:
+        pytest.importorskip("pyarrow")
+    values = [True, False, None] if dtype == "boolean" else [1, 0, None]
+    y, rows = pd.Series(values, dtype=object).astype(dtype), np.full((3, 2), 0.5)
+    for function in (
+        losses.sparse_categorical_crossentropy,
+        losses.SparseCategoricalCrossentropy().loss,
+        losses.CategoricalCrossentropy().loss,
+    ):
+        for labels in (y, y.to_numpy(dtype=object, na_value=pd.NA), y.array):
+            with pytest.raises(ValueError, match="'y_true' must hold integer.* at index 2; "):
+                function(labels, rows)
+    with pytest.raises(ValueError, match="Rows of 'y_true' must be prob.* row 1 holds nan"):
+        losses.categorical_crossentropy(np.array([[1, 0], [pd.NA, 1], [0, 1]]), rows)
+
+
+@pytest.mark.parametrize("dtype", ["boolean", "Int64", "Float64", "object"])
+def test_weights_may_not_be_missing(dtype, pd, X):
+    values = [dtype != "Float64" or 1.0] * (N - 1) + [None]
+    weight = pd.Series(values, dtype=object).astype(dtype)
+    y, logits = np.arange(N) % 2, X[:, :2]
+    clf = SoftmaxClassifier().fit(X, y)
+    for given in (weight, weight.to_numpy(dtype=object, na_value=pd.NA)):
+        for call in (
+            lambda weight: clf.fit(X, y, weight),
+            lambda weight: clf.score(X, y, weight),
+            lambda weight: losses.make_loss_scorer()(clf, X, y, sample_weight=weight),
+            lambda weight: losses.SparseCategoricalCrossentropy()(y, logits, weight),
+            lambda weight: losses.binary_crossentropy(y, y, sample_weight=weight),
+        ):
+            with pytest.raises(ValueError, match=f"'sample_weight' must be fin.*nan at.*{N - 1};"):
+                call(given)
+
+
+@pytest.mark.parametrize("weight", ["NA", "NaT", None, np.nan, "text", 1j, [1.0], -1, np.inf])
+def test_class_weights_are_numbers(weight, pd, X):
+    weight = getattr(pd, weight) if weight in ("NA", "NaT") else weight
+    y = np.arange(N) % 2
+    words = r"'class_weight\[1\]' must "
+    with pytest.raises(ValueError, match=words):
+        SoftmaxClassifier(class_weight={0: 1, 1: weight}).fit(X, y)
+    with pytest.raises(ValueError, match=words):
+        SoftmaxClassifier(class_weight={0: 1, 1: weight}).partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="class_weight"):
+        losses.sparse_categorical_crossentropy(
+            [0, 1], np.full((2, 2), 0.5), class_weight={0: 1, 1: weight}
+        )
+
+
+def test_missing_values_of_X(pd, X):
+    clf = SoftmaxClassifier().fit(X, np.arange(N) % 2)
+    for missing in (pd.NA, None, np.nan):
+        objects = X.astype(object)
+        objects[3, 1] = missing
+        frame = pd.DataFrame(X).astype("Float64")
+        frame.iloc[3, 1] = missing
+        for given in (objects, objects.tolist(), pd.DataFrame(objects), frame):
+            for call in (clf.predict, clf.predict_proba, lambda X: clf.fit(X, np.arange(N) % 2)):
+                with pytest.raises(ValueError, match="Input X contains NaN"):
+                    call(given)

@@ -31,10 +31,18 @@ from ._targets import (
     encode_y,
     is_certain,
     resolve_loss,
+    unique,
 )
 from ._threads import effective_n_threads
 from ._training import train
-from ._validation import as_floating, as_numpy, as_sound_X, check_weights
+from ._validation import (
+    as_csr,
+    as_floating,
+    as_numpy,
+    as_sound_X,
+    check_weights,
+    missing_among,
+)
 from .blocks import MemmapBlocks, blocks_of, each_block
 
 FITTED = (np.float64, np.float32)  # dtypes of coefficients
@@ -644,13 +652,26 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             check = functools.partial(check_array, estimator=self, input_name="X")
         else:
             check = functools.partial(validate_data, self, reset=reset)
-        X = check(
-            as_sound_X(X),
-            accept_sparse="csr",
-            accept_large_sparse=True,
-            dtype=None if _is_real_number_array(X) else "numeric",
-            ensure_all_finite=finite,
-        )
+        try:
+            X = check(
+                as_sound_X(X),
+                accept_sparse="csr",
+                accept_large_sparse=True,
+                dtype=None if _is_real_number_array(X) else "numeric",
+                ensure_all_finite=finite,
+            )
+            if X.dtype.kind == "O":  # lists with None, which is no nan before it is a float
+                X = check_array(X, dtype=np.float64, estimator=self, input_name="X")
+        except TypeError:  # pandas' NA among objects is no number for scikit-learn
+            missing = None if sparse.issparse(X) else missing_among(np.asarray(X))
+            if missing is None:
+                raise
+            raise ValueError(
+                "Input X contains NaN or NA, first in row "
+                f"{np.argmax(missing.reshape(len(missing), -1).any(axis=1))}. SoftmaxClassifier "
+                "does not accept missing values encoded as NaN natively; fill them, for example by "
+                "sklearn.impute.SimpleImputer."
+            ) from None
         if reset:
             self._X_dtype = X.dtype
         if X.dtype.kind == "c":
@@ -725,11 +746,16 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         advice = "Set warm_start=False, or fit a clone."
         if not np.array_equal(self.classes_, y.classes):
             last, now = list(self.classes_), list(y.classes)
-            gone, new = set(last).difference(now), set(now).difference(last)
+            gone = [label for label in last if label not in set(now)]
+            new = [label for label in now if label not in set(last)]
+            sides = [f"the last fit had {listed(gone)}, which y has not"] if gone else []
+            if new:
+                sides.append(
+                    f"y has {listed(new)}, which {'it' if gone else 'the last fit'} had not"
+                )
             raise ValueError(
-                "'warm_start' continues a fit with the same classes; the last fit had "
-                f"{listed([label for label in last if label in gone])}, which y has not, and y has "
-                f"{listed([label for label in now if label in new])}, which it had not. {advice}"
+                "'warm_start' continues a fit with the same classes; "
+                f"{', and '.join(sides)}. {advice}"
             )
         coef, intercept = self._model()
         if coef.shape != (y.n_outputs, n_features):
@@ -791,7 +817,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         That of the fit, if they are of its shape. They may have been set by hand: then as in
         ``LogisticRegression``, a single row of ``coef_`` for two classes, several for as many.
         """
-        kind, n_outputs = vars(self).get("_fitted_kind"), len(self.coef_)
+        kind, n_outputs = vars(self).get("_fitted_kind"), np.shape(self.coef_)[0]
         fits = {"binary": n_outputs == 1, "two_logits": n_outputs == 2}
         if kind is not None and fits.get(kind, n_outputs == len(self.classes_)):
             return kind
@@ -814,6 +840,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             and coef.ndim == 2
             and intercept.shape == coef.shape[:1]
         ):
+            # As LogisticRegression.sparsify makes it. A path that keeps it sparse in predictions
+            # comes with sparse models.
+            if sparse.issparse(coef):
+                coef = as_csr(coef, "coef_")[0].toarray()
             coef, _ = as_floating(coef, "coef_")
             intercept, _ = as_floating(np.atleast_1d(intercept), "intercept_")
             if coef.ndim != 2 or intercept.shape not in ((1,), coef.shape[:1]):
@@ -1024,7 +1054,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             right = ((predicted == y) | np.isnan(y)).all(axis=1)
         else:
             if judged.any():  # labels of another type are a mistake, not wrong predictions
-                unique_labels(self.classes_, y[judged])
+                unique_labels(self.classes_, unique(y[judged])[0])
             right = predicted == y
         weight, exponent = in_unit(weight)
         return weight[right].sum(), weight.sum(), exponent

@@ -518,6 +518,7 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
     """The loss of a binary setting on predictions."""
     predictions, _ = as_floating(y_pred, "y_pred")
     n_threads = effective_n_threads(n_threads)
+    shape_as_given = predictions.shape
     if predictions.ndim > 1:
         axis = _check_axis(axis, predictions.ndim)
         predictions = np.moveaxis(predictions, axis, -1)
@@ -531,13 +532,10 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
     if n_labels == 0:
         raise ValueError(f"'y_pred' must have at least 1 label, got shape {predictions.shape}.")
     values = check_binary_targets(y_true, predictions.shape, predictions.dtype)
-    if sample_weight is not None and predictions.ndim > 1:
-        sample_weight = np.asarray(sample_weight)
-        if sample_weight.ndim == predictions.ndim:
-            sample_weight = np.moveaxis(sample_weight, axis, -1)
-    weight = check_weights(
-        sample_weight, "sample_weight", *dict.fromkeys((row_shape, predictions.shape))
-    )
+    shapes = dict.fromkeys((row_shape, shape_as_given))
+    weight = check_weights(sample_weight, "sample_weight", *shapes)
+    if weight is not None and weight.ndim == predictions.ndim > 1:
+        weight = np.moveaxis(weight, axis, -1)
 
     rows, values = predictions.reshape(-1, n_labels), values.reshape(-1, n_labels)
     present = ~np.isnan(values)

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ._classifier import SoftmaxClassifier
-from ._loss_setting import in_unit, mean_of
+from ._loss_setting import weighted_mean
 from ._loss_settings import BinaryCrossentropy, SparseCategoricalCrossentropy
 from ._messages import listed, shown
 from ._targets import class_indices, encode_for_score, resolve_loss
@@ -282,11 +282,8 @@ def _indices(y, classifier, logits):
 
 def _one_vs_rest(setting, indices, logits, weight):
     """Mean loss of K binary logits per row, without K targets per row."""
-    weight, _ = in_unit(weight)
     logits = logits.astype(np.float32 if logits.dtype == np.float32 else np.float64, copy=False)
-    target = setting.kernel_target(
-        logits.shape, logits.dtype, labels=indices.astype(np.int32), weight=weight
-    )
+    target = setting.kernel_target(logits.shape, logits.dtype, labels=indices.astype(np.int32))
     loss = np.empty(len(logits), dtype=logits.dtype)
     target.loss_gradient(logits, loss, None, effective_n_threads())
-    return mean_of(loss, weight.sum())
+    return weighted_mean(loss, weight)

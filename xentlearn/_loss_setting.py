@@ -191,21 +191,24 @@ class LossSetting(BaseEstimator):
         weight = check_weights(sample_weight, "sample_weight", *self._weight_shapes(matrix.shape))
         return logits, matrix, given, apart(weight, *outs)
 
-    def _encoded(self, matrix, given, weight):
-        """(the matrix of logits with what a training adds to them, encoded targets)."""
+    def _adjusted(self, matrix, given, weight):
+        """The logits with what a training adds to them."""
         offset = self._offset(given, weight, matrix.shape[1])
-        if offset is not None:
-            matrix = matrix + offset.astype(matrix.dtype)
+        return matrix if offset is None else matrix + offset.astype(matrix.dtype)
+
+    def _encoded(self, matrix, given, weight):
+        """Checked targets and weights for the kernels."""
         if weight is not None and weight.ndim == 2:
             given = {**given, "entry_weight": weight.astype(matrix.dtype)}
         else:
             given = {**given, "weight": weight}
-        return matrix, self.kernel_target(matrix.shape, matrix.dtype, once=True, **given)
+        return self.kernel_target(matrix.shape, matrix.dtype, once=True, **given)
 
     def _prepare(self, y_true, logits, sample_weight, *outs):
         """(logits, logits as a matrix, encoded targets), none of them under an output."""
         logits, matrix, given, weight = self._checked(y_true, logits, sample_weight, *outs)
-        return logits, *self._encoded(matrix, given, weight)
+        matrix = self._adjusted(matrix, given, weight)
+        return logits, matrix, self._encoded(matrix, given, weight)
 
     def _weight_shapes(self, shape):
         """Shapes that sample weights may have."""
@@ -440,13 +443,18 @@ class LossSetting(BaseEstimator):
         labels = given.get("labels")
         if labels is not None and (labels < 0).any():  # what is ignored sets no unit
             weight = np.where(labels < 0, 0.0, 1.0 if weight is None else weight)
-        weight, _ = in_unit(weight)
-        matrix, target = self._encoded(matrix, given, weight)
+        of_rows, of_entries = weight, None
+        if weight is None:
+            of_rows = np.ones(len(matrix))
+        elif weight.ndim == 2:
+            of_rows, of_entries = None, in_unit(weight)[0]
+        matrix = self._adjusted(matrix, given, weight)
+        target = self._encoded(matrix, given, of_entries)
         loss = np.empty(len(matrix), dtype=matrix.dtype)
         target.loss_gradient(matrix, loss, None, effective_n_threads(1))
-        if weight is None:
-            return mean_of(loss, len(loss))
-        return mean_of(loss, (weight if weight.ndim == 1 else weight.mean(axis=1)).sum())
+        if of_entries is not None:
+            return mean_of(loss, of_entries.mean(axis=1).sum())
+        return weighted_mean(loss, of_rows)
 
 
 def in_unit(weight):
@@ -467,7 +475,31 @@ def in_unit(weight):
         They have been divided by 2 ** ``exponent``.
     """
     exponent = weight_exponent(weight)
-    return (np.ldexp(weight, -exponent) if exponent else weight), exponent
+    if exponent == 0:
+        return weight, 0
+    divided = np.ldexp(weight, -exponent)
+    lost = (divided == 0) & (weight > 0)  # the row still counts: its loss may be inf
+    divided[lost] = np.nextafter(0.0, 1.0)
+    return divided, exponent
+
+
+def weighted_mean(loss, weight):
+    """Mean of the losses of rows by weights, in float64; a weight of 0 leaves nothing, also of inf.
+
+    Parameters
+    ----------
+    loss : ndarray of shape (n_samples,)
+    weight : ndarray of shape (n_samples,), float64
+        Weights >= 0 of any size.
+
+    Returns
+    -------
+    float
+        nan, with a RuntimeWarning, where no row counts.
+    """
+    weight, _ = in_unit(weight)
+    counts = weight > 0
+    return mean_of(loss[counts] * weight[counts], weight.sum())
 
 
 def mean_of(loss, divisor):

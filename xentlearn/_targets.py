@@ -1,5 +1,6 @@
 """y in all its kinds -> one encoded target: kind, loss, classes, labels or values, weights."""
 
+import datetime
 import functools
 import numbers
 import zlib
@@ -29,7 +30,9 @@ from ._validation import (
     as_numpy,
     as_sound_csr,
     check_soft_rows,
+    check_weight,
     check_weights,
+    missing_among,
 )
 
 AUTO_NAMES = ("auto", "log_loss")
@@ -42,12 +45,12 @@ KINDS = {"multilabel": "a multi-label indicator", "soft": "soft or one-hot rows"
 # sums of squares over 1e8 rows are finite in float32 as well (a calibrator or a stacked model may
 # take them).
 CERTAIN = 1e15
-# Types of labels that are never missing: columns of them need no look at each value.
-PLAIN_TYPES = {str, bytes, int, bool}
 LISTS_OF_LABELS = (
     "'y' must hold one label per row, or columns; got lists or sets of labels, which become an "
     "indicator by sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
 )
+# Of a value that can be equal to labels; bytes are so only where labels are bytes.
+LABEL_TYPES = (numbers.Real, str, np.generic, datetime.date, datetime.timedelta)
 ARRAYS = ("labels", "values", "weight", "entry_weight")  # of EncodedY, by row
 
 
@@ -318,12 +321,17 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
     setting = resolve_loss(loss)
     if setting is not None:
         setting._check_parameters()
+    class_weight = _checked_class_weight(class_weight)
     y, weight = _with_weight(y, n_samples, sample_weight)
     if weight is not None and not weight.any():
         raise ValueError(
             "'sample_weight' must leave a row with a positive weight; all weights are zero."
         )
     exponent = weight_exponent(weight)
+    if isinstance(class_weight, dict) and class_weight:
+        # what they are multiplied by is made so small that no product overflows
+        exponent += max(0, weight_exponent(np.array(list(class_weight.values()))))
+        weight = np.ones(n_samples) if exponent and weight is None else weight
     if exponent:
         weight = np.ldexp(weight, -exponent)
     encode = _encode_labels if y.ndim == 1 else _encode_rows
@@ -357,15 +365,19 @@ def encode_like(known, y, n_samples, sample_weight=None):
     y, weight = _with_weight(y, n_samples, sample_weight)
     if known.weight_exponent:
         weight = np.ones(n_samples) if weight is None else weight
-        with np.errstate(over="ignore"):
+    most = 0.0 if weight is None else weight.max(initial=0.0)
+    with np.errstate(over="ignore"):
+        if known.weight_exponent:
             weight = np.ldexp(weight, -known.weight_exponent)
-        if not np.isfinite(weight).all():
-            raise ValueError(
-                "'sample_weight' must be of a size that can be added to that of earlier weights, "
-                f"about 1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of "
-                f"{np.ldexp(weight, known.weight_exponent).max():.3g}. Multiply all weights of all "
-                "batches by the same number, and divide 'C' by it."
-            )
+        of_classes = 1.0 if known.class_weight is None else known.class_weight.max()
+        in_range = weight is None or np.isfinite(weight.max(initial=0.0) * of_classes)
+    if not in_range:
+        raise ValueError(
+            "'sample_weight' must be of a size that can be added to that of earlier weights, "
+            f"about 1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of "
+            f"{most:.3g}. Multiply all weights of all batches by the same number, and divide 'C' "
+            "by it."
+        )
     if known.kind in KINDS:
         if y.ndim == 1 and known.n_outputs == 1:
             y = y[:, np.newaxis]
@@ -383,7 +395,7 @@ def encode_like(known, y, n_samples, sample_weight=None):
     if y.ndim != 1:
         raise ValueError(f"'y' must have shape (n_samples,) like what came before, got {y.shape}.")
     counted = _counted(y, known.loss.ignore_class)
-    found, inverse = _unique(y[counted])
+    found, inverse = unique(y[counted])
     at = np.minimum(np.searchsorted(known.classes, found), len(known.classes) - 1)
     new = known.classes[at] != found
     if np.any(new):
@@ -455,7 +467,7 @@ def check_classes(known, classes):
     if known.kind in KINDS:
         same = len(classes) == known.n_outputs
     else:
-        same = np.array_equal(_unique(classes[_counted(classes, ignored)])[0], known.classes)
+        same = np.array_equal(unique(classes[_counted(classes, ignored)])[0], known.classes)
     if not same:
         raise ValueError(
             f"'classes' must be those of earlier calls, {listed(known.classes)}, or None; got "
@@ -487,7 +499,7 @@ def digest(y, n_samples, sample_weight=None):
     if weight.ndim == 2:
         weight = weight.mean(axis=1)
     if y.ndim == 1:
-        labels, inverse = _unique(y)
+        labels, inverse = unique(y)
         return labels, np.bincount(inverse, weight, minlength=len(labels))
     y = _numbers(y)
     tolerance = as_floating(y.data[:0] if sparse.issparse(y) else y[:0], "y")[1]
@@ -537,6 +549,16 @@ def _as_array(y):
             "'y' must have shape (n_samples,) or (n_samples, n_outputs), got "
             f"{y.shape}; bad input shape."
         )
+    if y.ndim == 2 and y.shape[1] == 0:
+        raise ValueError(
+            f"'y' must have a label in each row, or at least 1 column; got shape {y.shape}, which "
+            "is bad input shape for a target: pass labels of shape (n_samples,), or an indicator."
+        )
+    if y.dtype.kind == "c":
+        raise ValueError(
+            f"Complex data not supported: 'y' must hold labels or real numbers, got dtype "
+            f"{y.dtype}."
+        )
     if y.ndim == 2 and y.shape[1] == 1:
         y = (y.toarray() if sparse.issparse(y) else y).ravel()
         missing = None if missing is None else missing.ravel()
@@ -569,19 +591,12 @@ def _with_missing(y):
     types = set(map(type, array.flat))
     if any(issubclass(one, (list, tuple, set, frozenset, np.ndarray)) for one in types):
         raise ValueError(LISTS_OF_LABELS)
-    if not types <= PLAIN_TYPES:
-        values = map(_is_missing, array.flat)
-        missing = np.fromiter(values, dtype=bool, count=array.size).reshape(array.shape)
-        if missing.any():
-            return array, missing
+    missing = missing_among(array)
+    if missing is not None:
+        return array, missing
     # older versions of pandas give its integers and booleans as objects
     kind = getattr(getattr(y, "dtype", None), "kind", "O")
     return (np.array(array.tolist()) if kind in WHOLE + "f" else array), None
-
-
-def _is_missing(value):
-    # pandas, whose NA equals nothing and is no truth value, may not be there to be asked
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def warn_of_column():
@@ -605,7 +620,7 @@ def _encode_labels(y, setting, class_weight, weight):
     if y.dtype.kind not in WHOLE:
         check_classification_targets(y)
     counted = _counted(y, None if setting is None else setting.ignore_class)
-    classes, inverse = _unique(y[counted])
+    classes, inverse = unique(y[counted])
     of_counted = None if weight is None else weight[counted]
     mass = np.bincount(inverse, of_counted, minlength=len(classes))
     if len(classes) < 2:
@@ -632,13 +647,30 @@ def _encode_labels(y, setting, class_weight, weight):
 def _counted(y, ignore_class):
     """Which rows are not ignored."""
     if ignore_class is not None:
+        _check_ignore_class(y, ignore_class)
         counted = np.asarray(y != ignore_class)
         if counted.shape == y.shape:  # else a string against numbers: nothing is equal
             return counted
     return np.ones(len(y), dtype=bool)
 
 
-def _unique(y):
+def _check_ignore_class(y, ignore_class):
+    """Raise ValueError unless it is a single value that labels may have."""
+    if isinstance(ignore_class, bytes):
+        is_label = y.dtype.kind == "S" or bytes in set(map(type, y.tolist()))
+    else:
+        is_label = isinstance(ignore_class, LABEL_TYPES) and not isinstance(
+            ignore_class, (np.complexfloating, np.void)
+        )
+    if not is_label or ignore_class != ignore_class:  # nan and NaT are not
+        raise ValueError(
+            "'ignore_class' must be a single label, such as an integer or a string, or None; got "
+            f"{shown(ignore_class)}. To leave out several labels, or rows without any, give all of "
+            "them one label that no class has, and name that."
+        )
+
+
+def unique(y):
     """Sorted labels, and where each of y is among them."""
     try:
         return np.unique(y, return_inverse=True)
@@ -676,20 +708,29 @@ def _class_weights(class_weight, classes, mass):
         balanced = np.ones(len(classes))
         balanced[seen] = mass.sum() / (np.count_nonzero(seen) * mass[seen])
         return balanced
-    if not isinstance(class_weight, dict):
-        raise ValueError(
-            "'class_weight' must be a dict by class label, 'balanced' or None, got "
-            f"{type(class_weight).__name__}."
-        )
     try:
-        weights = compute_class_weight(class_weight, classes=classes, y=classes)
+        return compute_class_weight(class_weight, classes=classes, y=classes)
     except ValueError:  # it lists all classes
         known = set(classes)
         strange = [label for label in class_weight if label not in known]
         raise ValueError(
             f"'class_weight' must name classes of y, {listed(classes)}; got {listed(strange)}."
         ) from None
-    return check_weights(weights, "class_weight", (len(classes),))
+
+
+def _checked_class_weight(class_weight):
+    """A dict with weights that are finite floats >= 0, or what is no dict as it is."""
+    if class_weight is None or isinstance(class_weight, str):
+        return class_weight
+    if not isinstance(class_weight, dict):
+        raise ValueError(
+            "'class_weight' must be a dict by class label, 'balanced' or None, got "
+            f"{type(class_weight).__name__}."
+        )
+    return {
+        label: check_weight(weight, f"class_weight[{shown(label)}]")
+        for label, weight in class_weight.items()
+    }
 
 
 def _require_weight(mass, class_weight):
@@ -857,6 +898,6 @@ def encode_for_score(y, kind, n_outputs, ignore_class=None):
 
 def class_indices(y, classes):
     """Index of each label of y in ``classes``, -1 where it is none of them."""
-    found, inverse = _unique(y)
+    found, inverse = unique(y)
     index = {label: i for i, label in enumerate(classes.tolist())}
     return np.array([index.get(label, -1) for label in found.tolist()], dtype=np.intp)[inverse]

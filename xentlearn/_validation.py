@@ -19,18 +19,41 @@ _SUM_TOLERANCE = {np.dtype(np.float16): 5e-3}
 _DEFAULT_SUM_TOLERANCE = 1e-4
 THREADED_ENTRIES = 1_000_000  # of sparse X, which two threads look through in half the time
 OUTPUT_WEIGHTS = 1e-15, 1e15  # beside 1, of the other class or output
+# Types of objects that are never missing: arrays of them need no look at each value.
+_PLAIN_TYPES = {str, bytes, int, bool}
+
+
+def missing_among(array):
+    """Where an array of objects holds nan, None, NaT or pandas' NA; None where it holds none."""
+    if array.dtype.kind != "O" or set(map(type, array.flat)) <= _PLAIN_TYPES:
+        return None
+    values = map(_is_missing, array.flat)
+    missing = np.fromiter(values, dtype=bool, count=array.size).reshape(array.shape)
+    return missing if missing.any() else None
+
+
+def _is_missing(value):
+    # pandas, whose NA equals nothing and is no truth value, may not be there to be asked
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+
+
+def _as_float64(array):
+    """Numbers as float64; nan for what is missing among objects."""
+    missing = missing_among(array)
+    return kernel_array(array if missing is None else np.where(missing, np.nan, array), np.float64)
 
 
 def as_floating(array, name):
     """Array of float32 or float64, and how far its rows' sums may be from 1.
 
-    float32 and float64 stay; float16 becomes float32; integers and booleans become float64.
+    float32 and float64 stay; float16 becomes float32; integers and booleans become float64, and so
+    do numbers among objects, where None and pandas' NA become nan.
     """
     array = np.asarray(array)
     tolerance = _SUM_TOLERANCE.get(array.dtype, _DEFAULT_SUM_TOLERANCE)
     if array.dtype.kind == "O":
         try:
-            array = array.astype(np.float64)
+            array = _as_float64(array).reshape(array.shape)
         except (TypeError, ValueError) as error:
             raise ValueError(f"'{name}' must hold numbers, got objects: {error}.") from None
     if array.dtype.kind not in "fiub":
@@ -76,6 +99,14 @@ def as_integers(y, name="y_true"):
     if y.dtype.kind != "f":
         if y.size == 0:
             return y.astype(np.int64)
+        missing = missing_among(y)
+        if missing is not None:
+            at = np.unravel_index(np.argmax(missing), y.shape)
+            raise ValueError(
+                f"'{name}' must hold integer class indices, got {y[at]} at index {_index(at)}; "
+                "drop these rows, or give them an integer of their own and name it by "
+                "'ignore_class'."
+            )
         raise ValueError(
             f"'{name}' must hold integer class indices, got dtype {y.dtype}; encode labels "
             "first, for example with sklearn.preprocessing.LabelEncoder."
@@ -366,26 +397,40 @@ def check_weights(weight, name, *shapes):
     """Weights >= 0 as float64 in C order, of one of the shapes; None stays None."""
     if weight is None:
         return None
+    if sparse.issparse(weight):
+        raise ValueError(
+            f"'{name}' must be an array of shape {' or '.join(str(shape) for shape in shapes)}, "
+            f"got a sparse matrix of shape {weight.shape}; pass {name}.toarray()"
+            + (".ravel()." if all(len(shape) == 1 for shape in shapes) else ".")
+        )
     weight = np.asarray(as_numpy(weight, name))
     if weight.dtype.kind == "c":
         raise ValueError(f"'{name}' must hold real numbers, got dtype {weight.dtype}.")
     try:
-        weight = kernel_array(weight, np.float64).reshape(weight.shape)
+        weight = _as_float64(weight).reshape(weight.shape)
     except (TypeError, ValueError):
         raise ValueError(f"'{name}' must hold numbers, got dtype {weight.dtype}.") from None
     if weight.shape not in shapes:
         raise ValueError(
             f"'{name}' must have shape {' or '.join(str(shape) for shape in shapes)}, "
             f"got {weight.shape}."
+            if shapes != ((),)
+            else f"'{name}' must be a single number, got an array of shape {weight.shape}."
         )
     bad = ~((weight >= 0) & (weight < np.inf))
     if bad.any():
         at = np.unravel_index(np.argmax(bad), weight.shape)
         raise ValueError(
-            f"'{name}' must be finite and at least 0, got {weight[at]} at index {_index(at)}; "
-            "leave rows out by a weight of 0."
+            f"'{name}' must be finite and at least 0, got {weight[at]}"
+            + (f" at index {_index(at)}" if at else "")
+            + "; leave rows out by a weight of 0."
         )
     return weight
+
+
+def check_weight(weight, name):
+    """A single weight >= 0 as a float."""
+    return check_weights(np.asarray(weight), name, ()).item()
 
 
 def check_class_weight(class_weight, n_classes):
@@ -405,7 +450,7 @@ def check_class_weight(class_weight, n_classes):
                     f"Keys of 'class_weight' must be class indices from 0 to {n_classes - 1}, "
                     f"got {label!r}."
                 )
-            weights[label] = weight
+            weights[label] = check_weight(weight, f"class_weight[{label!r}]")
         class_weight = weights
     return check_weights(class_weight, "class_weight", (n_classes,))
 
