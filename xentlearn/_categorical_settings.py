@@ -3,7 +3,8 @@
 import numpy as np
 from sklearn.base import clone
 
-from ._loss_setting import LossSetting, in_unit
+from ._loss_setting import LossSetting
+from ._units import in_unit
 from ._validation import (
     check_focusing,
     check_labels,

@@ -17,7 +17,7 @@ from ._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from ._early_stopping import EarlyStopping, split_rows
 from ._linear import DTYPES, DesignMatrix, computing_dtype
 from ._loss import proba
-from ._loss_setting import LossSetting, in_unit, mean_of
+from ._loss_setting import LossSetting, mean_of
 from ._messages import listed, shown, warn
 from ._rows import MemoryData
 from ._solvers import SOLVERS, STOCHASTIC_SOLVERS
@@ -35,6 +35,7 @@ from ._targets import (
 )
 from ._threads import effective_n_threads
 from ._training import train
+from ._units import in_unit
 from ._validation import (
     as_csr,
     as_floating,

@@ -6,7 +6,6 @@ import numpy as np
 
 from . import _proba_loss
 from ._loss import EncodedTarget
-from ._loss_setting import in_unit
 from ._loss_settings import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -15,6 +14,7 @@ from ._loss_settings import (
 )
 from ._messages import warn
 from ._threads import effective_n_threads
+from ._units import in_unit
 from ._validation import (
     as_floating,
     check_binary_targets,

@@ -8,7 +8,7 @@ from ._arrays import kernel_array
 from ._loss import EncodedTarget, proba
 from ._messages import warn
 from ._threads import effective_n_threads
-from ._units import weight_exponent
+from ._units import in_unit
 from ._validation import (
     apart,
     as_floating,
@@ -455,32 +455,6 @@ class LossSetting(BaseEstimator):
         if of_entries is not None:
             return mean_of(loss, of_entries.mean(axis=1).sum())
         return weighted_mean(loss, of_rows)
-
-
-def in_unit(weight):
-    """Weights whose sums and products are in range, and the power of 2 they are divided by.
-
-    Means are the same, since such quotients are exact.
-
-    Parameters
-    ----------
-    weight : ndarray or None
-        Weights >= 0.
-
-    Returns
-    -------
-    weight : ndarray or None
-        As given where the largest is of usual size.
-    exponent : int
-        They have been divided by 2 ** ``exponent``.
-    """
-    exponent = weight_exponent(weight)
-    if exponent == 0:
-        return weight, 0
-    divided = np.ldexp(weight, -exponent)
-    lost = (divided == 0) & (weight > 0)  # the row still counts: its loss may be inf
-    divided[lost] = np.nextafter(0.0, 1.0)
-    return divided, exponent
 
 
 def weighted_mean(loss, weight):

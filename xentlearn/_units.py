@@ -13,8 +13,6 @@ from scipy import sparse
 # Largest values of X that are left as they are: in other units nothing is gained. Smaller or larger
 # ones could be lost in sums of squares, of which curvatures are a fraction of 1e-20 or less.
 LEAST_SIZE, MOST_SIZE = 1e-20, 1e20
-
-
 # The same of weights, which float32 rows are multiplied by.
 LEAST_WEIGHT, MOST_WEIGHT = 1e-10, 1e10
 # Of the L2 penalty: squares and quotients of what is between them are finite.
@@ -37,6 +35,32 @@ def weight_exponent(weight):
     if most == 0 or LEAST_WEIGHT <= most <= MOST_WEIGHT:
         return 0
     return int(np.frexp(most)[1])
+
+
+def in_unit(weight):
+    """Weights whose sums and products are in range, and the power of 2 they are divided by.
+
+    Means are the same, since such quotients are exact.
+
+    Parameters
+    ----------
+    weight : ndarray or None
+        Weights >= 0.
+
+    Returns
+    -------
+    weight : ndarray or None
+        As given where the largest is of usual size.
+    exponent : int
+        They have been divided by 2 ** ``exponent``.
+    """
+    exponent = weight_exponent(weight)
+    if exponent == 0:
+        return weight, 0
+    divided = np.ldexp(weight, -exponent)
+    lost = (divided == 0) & (weight > 0)  # the row still counts: its loss may be inf
+    divided[lost] = np.nextafter(0.0, 1.0)
+    return divided, exponent
 
 
 def l2_strength(C, total_weight, exponent=0, unit=1.0):
