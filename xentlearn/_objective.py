@@ -37,6 +37,7 @@ FEW_SEEN = 5  # rows' worth of p (1 - p): of what fewer show little is believed
 PART_NUMBERS = 32_768  # of a vector at a time: 256 KB
 TINY_GAP = 1e-9  # relative: below it a certificate is good enough as it is
 ENOUGH = 4  # times the bound without an intercept: so tight a certificate is not made again
+MOST_PENALTY = 1e30  # in matrices of float32
 MOST_COUPLED = 2000  # classes, for a Newton step of the intercept
 SEPARATED = 0.03  # of the objective at zero coefficients: below it there is no path
 MOST_PATH_BEGIN = 1e-4  # where weights are tiny
@@ -290,15 +291,15 @@ class LinearObjective:
     def precondition_at(self, vector, thorough=False):
         """Use the Hessian at ``vector`` from now on, or its diagonal blocks if it is large.
 
-        A ``thorough`` one is made in float64, whatever the time. Nothing changes for sparse X, or
-        where even the blocks take too much memory.
+        A ``thorough`` one is made in float64, whatever the time. Nothing changes for sparse X, where
+        even the blocks take too much memory, or where the penalty is beyond float32.
 
         Returns
         -------
         bool
             Whether it is the whole Hessian.
         """
-        if self._is_sparse:
+        if self._is_sparse or self.l2_reg > MOST_PENALTY:
             return False
         sample = self.rows.sample
         whole = self.hessian_work() <= HESSIAN_WORK
