@@ -39,7 +39,7 @@ MOST_CURVATURE = 0.25  # of a row's loss in a logit
 FEW_OF_WEIGHT, LEAST_FEW, MOST_FEW = 8, 300, 1_500
 NEGLECTED = 0.05  # share of the coupling of two outputs, in a Hessian to precondition with
 # Sizes of features, the largest over the smallest, whose squares and curvatures are all numbers.
-COMPARABLE = {"float32": 1e15, "float64": 1e30}
+COMPARABLE = {np.dtype(np.float32): 1e15, np.dtype(np.float64): 1e30}
 LEAST_DIGIT = 0.02  # of them: what the moments of a feature that is constant may be off by
 # Of a feature, its mean over its spread, up to which float32 logits are good enough. A coefficient
 # that matters moves a logit by a few units per spread, so its product with the mean is a few times
@@ -99,12 +99,14 @@ class Moments:
 
         ``dtype`` is what is computed in.
         """
-        size = np.maximum(np.sqrt(self.mean_squares()), np.abs(self.mean))
+        square, limit = self.mean_squares(), COMPARABLE[np.dtype(dtype)]
+        if square.min(initial=np.inf) * limit**2 >= square.max(initial=0.0):
+            return
+        size = np.maximum(np.sqrt(square), np.abs(self.mean))  # where the square is lost
         seen = np.flatnonzero(size)
         if not len(seen):
             return
         least, most = seen[np.argmin(size[seen])], np.argmax(size)
-        limit = COMPARABLE[np.dtype(dtype).name]
         if size[most] > limit * size[least]:
             raise ValueError(
                 f"Features of 'X' must be of sizes within a factor of {limit:.0e}, got "
@@ -357,7 +359,11 @@ class MemoryRows:
             X = self.X.toarray() if sparse.issparse(self.X) else self.X
             if mean is not None:
                 centred = X - mean
-                clear_constants(centred, mean)
+                known = self._known.get("moments")
+                if known is None or known.is_sparse:
+                    clear_constants(centred, mean)
+                else:
+                    centred[:, known.variance == 0.0] = 0.0
                 X = np.concatenate([centred, np.ones((len(X), 1))], axis=1)
             self._centred_Xs[dtype] = np.ascontiguousarray(X, dtype=dtype)
         return self._centred_Xs[dtype]

@@ -33,8 +33,8 @@ GROUP_STEP = 16  # outputs that fill whole vectors
 MOST_DOUBT, LUCK = 30.0, 3.0
 SMALL_TERMS = 1e4  # squared: logits of so many units are right to 1e-5 in float32
 # Relative changes of the objective by storing coefficients that are rounding, whatever 'tol' is.
-STORED_FLOOR = {"float32": 1e-6, "float64": 1e-10}
-EPS = {name: float(np.finfo(name).eps) for name in STORED_FLOOR}
+STORED_FLOOR = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-10}
+EPS = {dtype: float(np.finfo(dtype).eps) for dtype in STORED_FLOOR}
 
 
 @dataclass
@@ -380,16 +380,16 @@ class _Run:
         if dtype == np.float32:
             with np.errstate(over="ignore"):
                 rounded = [part.astype(dtype) for part in (coef, intercept)]
-            if not all(np.isfinite(part).all() for part in rounded):
+            if not all(np.isfinite(part.sum(dtype=np.float64)) for part in rounded):
                 return np.inf, np.inf, np.inf
             coef, intercept = (part.astype(np.float64) for part in rounded)
         scale = max(abs(reached), objective.value_scale)
-        allowed = max(self.parameters["tol"], STORED_FLOOR[dtype.name]) * scale
+        allowed = max(self.parameters["tol"], STORED_FLOOR[dtype]) * scale
         # Rounding moves the logits of each row by about `error`, one way or the other. Squares of
         # residuals, and curvatures, are at most about as large as losses: the mean loss changes by
         # the mean of residuals times errors, and by curvatures times their squares.
         in_units = coef if self.data.unit == 1.0 else coef * self.data.unit
-        error = EPS[dtype.name] * math.sqrt(_squares_of_terms(in_units, intercept, self.moments))
+        error = EPS[dtype] * math.sqrt(_squares_of_terms(in_units, intercept, self.moments))
         doubt = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
         if dtype == np.float32 and doubt > MOST_DOUBT:
             return np.inf, np.inf, np.inf
