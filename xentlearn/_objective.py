@@ -291,8 +291,8 @@ class LinearObjective:
     def precondition_at(self, vector, thorough=False):
         """Use the Hessian at ``vector`` from now on, or its diagonal blocks if it is large.
 
-        A ``thorough`` one is made in float64, whatever the time. Nothing changes for sparse X, where
-        even the blocks take too much memory, or where the penalty is beyond float32.
+        A ``thorough`` one is made in float64, whatever the time. Nothing changes for sparse X,
+        where even the blocks take too much memory, or where the penalty is beyond float32.
 
         Returns
         -------
