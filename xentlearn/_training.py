@@ -28,9 +28,10 @@ GROUPED = 6_000_000
 GROUP_NUMBERS = 1_500_000
 GROUPED_ROWS = 20_000_000  # predictions of rows, which dual ascent keeps: 160 MB
 GROUP_STEP = 16  # outputs that fill whole vectors
-# By how much the expected change by rounding may exceed what is allowed, where float32 is given a
-# chance; and by how much it must then be below that on these rows.
-MOST_DOUBT, LUCK = 30.0, 3.0
+# The change that rounding is expected to make is an upper estimate, most often ten times too large.
+# Where it exceeds what is allowed by no more than a factor of EXPECTED, the change is measured on the
+# rows of the fit, and has to be SAFETY times less than allowed: other rows have errors of their own.
+EXPECTED, SAFETY = 30.0, 3.0
 SMALL_TERMS = 1e4  # squared: logits of so many units are right to 1e-5 in float32
 # Relative changes of the objective by storing coefficients that are rounding, whatever 'tol' is.
 STORED_FLOOR = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-10}
@@ -390,8 +391,8 @@ class _Run:
         # the mean of residuals times errors, and by curvatures times their squares.
         in_units = coef if self.data.unit == 1.0 else coef * self.data.unit
         error = EPS[dtype] * math.sqrt(_squares_of_terms(in_units, intercept, self.moments))
-        doubt = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
-        if dtype == np.float32 and doubt > MOST_DOUBT:
+        expected = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
+        if dtype == np.float32 and expected > EXPECTED:
             return np.inf, np.inf, np.inf
         value, of_value = reached, bound
         if dtype == np.float32 or bound == np.inf:
@@ -400,13 +401,12 @@ class _Run:
             )
             of_value = np.inf if gap == np.inf else gap * value / (1.0 + gap)
         predicted, factor = value, 1.0
-        if doubt > 1:
+        if expected > 1:
             loss = self._predicted_loss(objective, group, coef, intercept)
             if loss is not None:
                 penalty = 0.5 * objective.l2_reg * float(np.vdot(in_units, in_units))
                 predicted = loss / objective.total_weight + penalty
-            # what these rows show is luck in part, and float64 is there to be had
-            factor = LUCK if dtype == np.float32 else 1.0
+            factor = SAFETY if dtype == np.float32 else 1.0  # float64 is the last resort
         lost = max(factor * abs(predicted - value), abs(value - reached))
         if lost <= allowed:
             return value, of_value, 0.0
