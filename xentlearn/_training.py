@@ -28,9 +28,10 @@ GROUPED = 6_000_000
 GROUP_NUMBERS = 1_500_000
 GROUPED_ROWS = 20_000_000  # predictions of rows, which dual ascent keeps: 160 MB
 GROUP_STEP = 16  # outputs that fill whole vectors
-# The change that rounding is expected to make is an upper estimate, most often ten times too large.
-# Where it exceeds what is allowed by no more than a factor of EXPECTED, the change is measured on the
-# rows of the fit, and has to be SAFETY times less than allowed: other rows have errors of their own.
+# The change that rounding is expected to make is an upper estimate, most often ten times too
+# large. Where it exceeds what is allowed by no more than a factor of EXPECTED, the change is
+# measured on the rows of the fit, and has to be SAFETY times less than allowed: other rows have
+# errors of their own.
 EXPECTED, SAFETY = 30.0, 3.0
 SMALL_TERMS = 1e4  # squared: logits of so many units are right to 1e-5 in float32
 # Relative changes of the objective by storing coefficients that are rounding, whatever 'tol' is.
