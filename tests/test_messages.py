@@ -373,7 +373,7 @@ def judges(clf, X):
         np.array(1),
         int,
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 @pytest.mark.parametrize("names", [None, ["a", "b", "c"]])
 @pytest.mark.parametrize("hybrid", [False, True])
