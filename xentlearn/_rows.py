@@ -480,7 +480,7 @@ class MemoryData:
         """The chosen rows, copied."""
         return MemoryData(self.X[rows])
 
-    def prepare(self, y, fit_intercept, work, l2_reg):
+    def prepare(self, y, fit_intercept, work, l2_reg=np.inf):
         """Leave constant features out, centre small X, and rotate wide or hardly penalised X.
 
         ``work`` is the multiply-adds of a pass.
@@ -644,7 +644,7 @@ class ShardedData:
     is_changed = False
     unit = 1.0
 
-    def prepare(self, y, fit_intercept, work, l2_reg):
+    def prepare(self, y, fit_intercept, work, l2_reg=np.inf):
         """Nothing is centred or rotated."""
 
     def to_fit(self, coef, intercept):
