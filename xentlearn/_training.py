@@ -380,9 +380,10 @@ class _Run:
         """``_stored``, in the dtype that coefficients have so far."""
         dtype = self.training.coef.dtype
         if dtype == np.float32:
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 rounded = [part.astype(dtype) for part in (coef, intercept)]
-            if not all(np.isfinite(part.sum(dtype=np.float64)) for part in rounded):
+                finite = all(np.isfinite(part.sum(dtype=np.float64)) for part in rounded)
+            if not finite:
                 return np.inf, np.inf, np.inf
             coef, intercept = (part.astype(np.float64) for part in rounded)
         scale = max(abs(reached), objective.value_scale)
