@@ -36,10 +36,13 @@ HEADERS = [str(path) for path in sorted(Path("xentlearn/_kernels").glob("*.h"))]
 
 
 def extension(name, *c_sources):
-    """One extension module from its .pyx file and the C sources beside it."""
+    """One extension module from its .pyx file and C sources of _kernels."""
     return Extension(
         f"xentlearn.{name}",
-        [f"xentlearn/{name}.pyx", *(f"xentlearn/_kernels/{source}" for source in c_sources)],
+        [
+            f"xentlearn/{name.replace('.', '/')}.pyx",
+            *(f"xentlearn/_kernels/{source}" for source in c_sources),
+        ],
         include_dirs=["xentlearn"],
         depends=HEADERS,
     )
@@ -47,15 +50,15 @@ def extension(name, *c_sources):
 
 EXTENSIONS = [
     extension("_loss", "rows.c"),
-    extension("_proba_loss"),
-    extension("_csr"),
-    extension("_linear", "products.c", "gather.c"),
-    extension("_factors"),
-    extension("_sweeps"),
-    extension("_steps", "steps.c"),
-    extension("_dual", "dual.c"),
-    extension("_mapped", "mapped.c"),
-    extension("_openmp"),
+    extension("_losses._proba_loss"),
+    extension("_data._csr"),
+    extension("_data._mapped", "mapped.c"),
+    extension("_data._design_matrix", "products.c", "gather.c"),
+    extension("_data._factors"),
+    extension("_objective._dual", "dual.c"),
+    extension("_solvers._steps", "steps.c"),
+    extension("_utils._sweeps"),
+    extension("_utils._openmp"),
 ]
 
 OPENMP_PROBE = """

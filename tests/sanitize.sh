@@ -29,11 +29,11 @@ export PYTHONMALLOC=malloc PYTHONPATH="$work" OMP_NUM_THREADS=2
 run() { "$python" -m pytest -q -x -n 2 -p no:cacheprovider "$@"; }
 
 "$python" -c "import xentlearn; assert xentlearn.__file__.startswith('$work'), xentlearn.__file__"
-run tests/test_memory_safety.py tests/test_loss.py tests/test_losses.py tests/test_kernels.py \
-    tests/test_linear.py tests/test_random_fits.py
+run tests/utils/test_memory_safety.py tests/losses/test_loss.py tests/losses/test_losses.py tests/kernels/test_kernels.py \
+    tests/kernels/test_linear.py tests/kernels/test_random_fits.py
 # the oracles of the other forms take minutes: rows below and above the width of turned blocks
-run tests/test_forms.py -k "not test_accuracy or 7-float or 33-float"
+run tests/losses/test_forms.py -k "not test_accuracy or 7-float or 33-float"
 for target in scalar baseline avx2; do
-    XENTLEARN_CPU_TARGET=$target run tests/test_random_fits.py
+    XENTLEARN_CPU_TARGET=$target run tests/kernels/test_random_fits.py
 done
 echo "Nothing to report."

@@ -11,7 +11,7 @@ import pytest
 
 import xentlearn
 from xentlearn import SoftmaxClassifier, losses
-from xentlearn._loss_settings import SETTINGS
+from xentlearn._losses.registry import SETTINGS
 
 # numpydoc's sections, in numpydoc's order
 SECTIONS = [

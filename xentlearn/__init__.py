@@ -1,18 +1,44 @@
 """Cross-entropy losses and a softmax classifier: exact, and fast on CPUs."""
 
+import importlib
+
 __version__ = "0.1.0.dev0"
 
-try:
-    from . import _csr, _linear, _loss, _mapped, _openmp, _proba_loss  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        "The compiled core of xentlearn could not be imported "
-        f"({error}). In a source checkout, build it with: pip install -e . "
-        "(this needs a C compiler and the Python headers)."
-    ) from error
+_EXTENSIONS = (
+    "_loss",
+    "_losses._proba_loss",
+    "_data._csr",
+    "_data._mapped",
+    "_data._design_matrix",
+    "_data._factors",
+    "_objective._dual",
+    "_solvers._steps",
+    "_utils._sweeps",
+    "_utils._openmp",
+)
 
-from . import blocks, losses
-from ._classifier import SoftmaxClassifier
-from ._threads import show_versions, use_cpu_target
+
+def _import_extensions():
+    """Import every compiled module, or say which of them are missing and how to build them."""
+    missing = {}
+    for name in _EXTENSIONS:
+        try:
+            importlib.import_module(f"{__name__}.{name}")
+        except ImportError as error:
+            missing[name] = error
+    if missing:
+        raise ImportError(
+            f"Compiled modules of xentlearn could not be imported: {', '.join(missing)} "
+            f"({next(iter(missing.values()))}). In a source checkout, build them with: "
+            "pip install -e . (this needs a C compiler and the Python headers)."
+        ) from next(iter(missing.values()))
+
+
+_import_extensions()
+
+from . import blocks, losses  # noqa: E402
+from ._cpu_target import use_cpu_target  # noqa: E402
+from ._estimator.classifier import SoftmaxClassifier  # noqa: E402
+from ._show_versions import show_versions  # noqa: E402
 
 __all__ = ["SoftmaxClassifier", "blocks", "losses", "show_versions", "use_cpu_target"]

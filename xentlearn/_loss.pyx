@@ -35,7 +35,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 from scipy import sparse
 
-from ._arrays import kernel_array
+from ._utils.arrays import kernel_array
 
 
 cdef extern from "_kernels/targets.h" nogil:

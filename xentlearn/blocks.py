@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from . import _mapped
-from ._linear import DTYPES
-from ._messages import listed
+from ._data import _mapped
+from ._data._design_matrix import DTYPES
+from ._utils.messages import listed
 
 __all__ = ["BlockError", "NpyBlocks", "ParquetBlocks", "RowBlocks"]
 

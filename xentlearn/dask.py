@@ -8,14 +8,14 @@ try:
     import distributed
     from dask.dataframe.utils import meta_nonempty
 
-    from ._dask_rows import as_blocks, read, require_2d, whole_rows
+    from ._data.distributed import as_blocks, read, require_2d, whole_rows
 except ImportError as error:
     raise ImportError(
         f'xentlearn.dask needs Dask ({error}); install it with: pip install "xentlearn[dask]"'
     ) from error
 
-from . import _classifier
-from ._loss_setting import mean_of
+from ._estimator import classifier as _classifier
+from ._losses.base import mean_of
 
 __all__ = ["SoftmaxClassifier"]
 

@@ -6,15 +6,15 @@ objectives on logits with parameters: for ``SoftmaxClassifier(loss=...)``, for g
 for a solver of your own. ``make_loss_scorer`` judges fitted classifiers by any of them.
 """
 
-from ._loss_functions import (
+from ._estimator.scorer import make_loss_scorer
+from ._losses.functions import (
     binary_crossentropy,
     binary_focal_crossentropy,
     categorical_crossentropy,
     categorical_focal_crossentropy,
     sparse_categorical_crossentropy,
 )
-from ._loss_scorer import make_loss_scorer
-from ._loss_settings import (
+from ._losses.registry import (
     AsymmetricBinaryCrossentropy,
     BinaryCrossentropy,
     BinaryFocalCrossentropy,

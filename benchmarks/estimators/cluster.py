@@ -21,7 +21,7 @@ import psutil
 from distributed import Client, LocalCluster, wait
 from threadpoolctl import threadpool_limits
 
-from xentlearn import _dask_rows as dask_rows
+from xentlearn._data import distributed as dask_rows
 from xentlearn.dask import SoftmaxClassifier
 
 N_WORKERS = 2

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from xentlearn import _loss
-from xentlearn._linear import DesignMatrix
+from xentlearn._data._design_matrix import DesignMatrix
 from xentlearn.losses import SparseCategoricalCrossentropy
 
 THREADS = (1, 2)

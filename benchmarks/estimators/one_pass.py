@@ -32,7 +32,7 @@ from sklearn.linear_model._linear_loss import LinearModelLoss
 
 import xentlearn
 from xentlearn import SoftmaxClassifier, _loss
-from xentlearn._linear import DesignMatrix
+from xentlearn._data._design_matrix import DesignMatrix
 from xentlearn.losses import SparseCategoricalCrossentropy
 
 try:

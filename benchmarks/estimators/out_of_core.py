@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._block_rows import BlockData
-from xentlearn._rows import MemoryData
-from xentlearn._targets import encode_y
-from xentlearn._threads import effective_n_threads, sequential_blas
+from xentlearn._data.dataset import MemoryData
+from xentlearn._data.out_of_core import BlockData
+from xentlearn._data.targets import encode_y
+from xentlearn._utils.threads import effective_n_threads, sequential_blas
 from xentlearn.blocks import NpyBlocks, ParquetBlocks
 
 N_CLASSES = 10

@@ -17,11 +17,11 @@ from one_pass import digits, idx_items
 from sklearn.linear_model import SGDClassifier
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._objective import LinearObjective
-from xentlearn._rows import MemoryData
+from xentlearn._data.dataset import MemoryData
+from xentlearn._data.targets import encode_y
+from xentlearn._objective.linear import LinearObjective
 from xentlearn._solvers import StochasticDescent
-from xentlearn._targets import encode_y
-from xentlearn._threads import effective_n_threads
+from xentlearn._utils.threads import effective_n_threads
 
 N_CLASSES = 10
 

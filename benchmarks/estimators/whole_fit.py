@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._threads import effective_n_threads
+from xentlearn._utils.threads import effective_n_threads
 
 
 class Reporting(SoftmaxClassifier):

@@ -1,10 +1,10 @@
 """Solvers by name. Each minimises an objective (``_base.py``) and knows nothing of its data."""
 
-from ._base import Result
-from ._dual import dual_ascent
-from ._lbfgs import lbfgs
-from ._newton import newton_cg, newton_cholesky
-from ._stochastic import StochasticDescent, stochastic
+from .contract import Result
+from .dual_ascent import dual_ascent
+from .lbfgs import lbfgs
+from .newton import newton_cg, newton_cholesky
+from .stochastic import StochasticDescent, stochastic
 
 SOLVERS = {"lbfgs": lbfgs, "newton-cg": newton_cg, "newton-cholesky": newton_cholesky}
 # What "auto" may choose: dual-ascent suits some problems alone, and cannot be asked for

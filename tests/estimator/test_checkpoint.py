@@ -1,0 +1,293 @@
+"""Checkpoints: a fit that was stopped goes on with the same bits; files are whole or refused."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from xentlearn import SoftmaxClassifier
+from xentlearn._data import dataset as rows
+from xentlearn._estimator import training
+from xentlearn.callbacks import Checkpoint
+from xentlearn.losses import GeneralizedCrossentropy
+
+pytest.importorskip("sklearn.callback", reason="scikit-learn is older than 1.9")
+
+ATTRIBUTES = ("coef_", "intercept_", "objective_", "optimality_gap_", "n_iter_")
+
+
+class StopAt(Checkpoint):
+    """Writes after every iteration, and raises in one of them before that."""
+
+    def __init__(self, path, n_writes, error=KeyboardInterrupt):
+        super().__init__(path, seconds=0)
+        self.n_left, self.error = n_writes, error
+
+    def on_fit_task_end(self, estimator, context):
+        self.n_left -= 1
+        if self.n_left < 0:
+            raise self.error
+        super().on_fit_task_end(estimator, context)
+
+
+def make_data(rng, n=400, n_features=12, n_classes=4):
+    X = rng.normal(size=(n, n_features)) * np.geomspace(0.01, 100, n_features)
+    z = X[:, :n_classes] / X[:, :n_classes].std(axis=0) + rng.gumbel(size=(n, n_classes))
+    return X, z.argmax(axis=1)
+
+
+def assert_same(one, two):
+    for name in ATTRIBUTES:
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+    assert one.history_.keys() == two.history_.keys()
+    for name in one.history_:
+        if name != "seconds":
+            np.testing.assert_array_equal(one.history_[name], two.history_[name], err_msg=name)
+    assert (np.diff(two.history_["seconds"]) >= 0).all()
+
+
+PROBLEMS = {
+    "polished": {},
+    "lbfgs": {"solver": "lbfgs"},
+    "newton-cg": {"solver": "newton-cg"},
+    "newton-cholesky": {"solver": "newton-cholesky"},
+    "separable": {"C": np.inf, "solver": "lbfgs"},
+    "adam": {"solver": "adam", "max_iter": 30, "tol": 0, "batch_size": 50, "random_state": 0},
+    "sgd": {
+        "solver": "sgd",
+        "learning_rate": "adaptive",
+        "n_iter_no_change": 2,
+        "batch_size": 50,
+        "random_state": 0,
+    },
+    "early stopping": {"early_stopping": True, "C": 100.0, "random_state": 3},
+    "not convex": {"loss": GeneralizedCrossentropy(), "C": 10.0},
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("polish", [True, False])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_resumes_with_the_same_bits(name, polish, rng, tmp_path, monkeypatch):
+    if not polish:  # paths, blocks and certificates of large problems, on a small one
+        for module, constant in ((training, "POLISHED_WORK"), (rows, "SMALL_WORK")):
+            monkeypatch.setattr(module, constant, 0)
+        monkeypatch.setattr("xentlearn._objective.linear.HESSIAN_WORK", 0)
+        monkeypatch.setattr("xentlearn._estimator.training.TINY_HESSIAN", 0)
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier(**PROBLEMS[name])
+    whole = SoftmaxClassifier(**PROBLEMS[name]).fit(X, y)
+    n_iter = int(whole.n_iter_[0])
+    assert n_iter >= 2
+    for stop in sorted({1, 2, n_iter // 2, n_iter - 1}):
+        path = tmp_path / f"{stop}.checkpoint"
+        with pytest.raises(KeyboardInterrupt):
+            clf.set_callbacks(StopAt(path, stop)).fit(X, y)
+        assert path.exists()
+        clf.set_callbacks(Checkpoint(path)).fit(X, y)
+        assert_same(whole, clf)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "adam"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_more_iterations(solver, rng, tmp_path):
+    X, y = make_data(rng)
+    whole = SoftmaxClassifier(solver=solver, max_iter=6, tol=0, shuffle=False).fit(X, y)
+    clf = SoftmaxClassifier(solver=solver, max_iter=3, tol=0, shuffle=False)
+    clf.set_callbacks(Checkpoint(tmp_path / "file", seconds=0)).fit(X, y)
+    assert clf.n_iter_[0] == 3
+    clf.set_params(max_iter=6).fit(X, y)
+    assert_same(whole, clf)
+
+
+def test_groups_of_outputs(rng, tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "SMALL_WORK", 0)
+    monkeypatch.setattr(training, "GROUPED", 0)
+    monkeypatch.setattr(training, "GROUP_NUMBERS", 16 * 30)
+    X = sparse.random(300, 30, density=0.3, format="csr", rng=rng)
+    Y = 1.0 * (X @ rng.normal(size=(30, 40)) + rng.logistic(size=(300, 40)) > 0)
+    whole = SoftmaxClassifier(solver="lbfgs").fit(X, Y)
+    for stop in (1, 3, len(whole.history_["objective"]) + 2):
+        path = tmp_path / str(stop)
+        clf = SoftmaxClassifier(solver="lbfgs").set_callbacks(StopAt(path, stop))
+        with pytest.raises(KeyboardInterrupt):
+            clf.fit(X, Y)
+        clf.set_callbacks(Checkpoint(path)).fit(X, Y)
+        assert_same(whole, clf)
+
+
+def test_a_fit_that_was_done(rng, tmp_path):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path / "file", 0)).fit(X, y)
+    assert (tmp_path / "file").exists()
+    before = {name: getattr(clf, name) for name in ATTRIBUTES}
+    clf.fit(X, y)
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(clf, name), value)
+
+
+def test_a_killed_process(tmp_path, rng):
+    """Killed without a word, many times; what is there at the end is what one fit gives."""
+    X, y = make_data(rng, n=3000, n_features=30)
+    np.savez(tmp_path / "data.npz", X=X, y=y)
+    script = textwrap.dedent(
+        """
+        import sys
+        import numpy as np
+        from xentlearn import SoftmaxClassifier
+        from xentlearn.callbacks import Checkpoint
+
+        class Loud(Checkpoint):
+            def on_fit_task_end(self, estimator, context):
+                super().on_fit_task_end(estimator, context)
+                print("iteration", flush=True)
+
+        data = np.load(sys.argv[1])
+        clf = SoftmaxClassifier(solver="adam", max_iter=12, tol=0, random_state=0)
+        clf.set_callbacks(Loud(sys.argv[2], seconds=0)).fit(data["X"], data["y"])
+        np.savez(sys.argv[3], coef=clf.coef_)
+        """
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    command += [str(tmp_path / name) for name in ("data.npz", "file", "result.npz")]
+    for n_seen in (2, 4):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for _ in range(n_seen):
+                assert process.stdout.readline() == "iteration\n"
+            os.kill(process.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    subprocess.run(command, check=True, capture_output=True)
+    clf = SoftmaxClassifier(solver="adam", max_iter=12, tol=1e-300, random_state=0)
+    with pytest.warns(Warning, match="max_iter"):
+        clf.fit(X, y)
+    np.testing.assert_array_equal(np.load(tmp_path / "result.npz")["coef"], clf.coef_)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda X, y: {"X": X + 1.0, "y": y},
+        lambda X, y: {"X": X, "y": np.where(y == 1, 2, y)},
+        lambda X, y: {"X": X, "y": y, "sample_weight": np.linspace(1, 2, len(y))},
+        lambda X, y: {"X": X[:, 1:], "y": y},
+        lambda X, y: {"X": X, "y": np.minimum(y, 2)},
+    ],
+)
+def test_another_fit_is_refused(change, rng, tmp_path):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier(solver="lbfgs").set_callbacks(Checkpoint(tmp_path / "file", 0))
+    clf.fit(X, y)
+    with pytest.raises(ValueError, match="checkpoint is of another fit"):
+        clf.fit(**change(X, y))
+    for parameter in ({"C": 2.0}, {"solver": "newton-cg"}, {"loss": GeneralizedCrossentropy()}):
+        other = SoftmaxClassifier(**{"solver": "lbfgs", **parameter})
+        with pytest.raises(ValueError, match="checkpoint is of another fit"):
+            other.set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
+
+
+def test_other_rows_to_stop_by_are_another_fit(rng, tmp_path):
+    X, y = make_data(rng)
+    judges = {"X_val": X[:50], "y_val": y[:50]}
+
+    def fit(early_stopping=True, **judges):
+        clf = SoftmaxClassifier(solver="lbfgs", early_stopping=early_stopping)
+        return clf.set_callbacks(Checkpoint(tmp_path / "file", 0)).fit(X, y, **judges)
+
+    fit(**judges)
+    for other in (
+        {**judges, "y_val": np.roll(y[:50], 1)},
+        {**judges, "X_val": X[:50] + 1},
+        {"early_stopping": False},
+    ):
+        with pytest.raises(ValueError, match="checkpoint is of another fit"):
+            fit(**other)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_without_a_random_state(solver, rng, tmp_path):
+    """What was drawn when the fit began is drawn again."""
+    X, y = make_data(rng)
+    parameters = {"solver": solver, "early_stopping": True, "tol": 1e-12, "max_iter": 60}
+    clf = SoftmaxClassifier(**parameters)
+    with pytest.raises(KeyboardInterrupt):
+        clf.set_callbacks(StopAt(tmp_path / "file", 2)).fit(X, y)
+    n_judged = len(clf.history_["validation_loss"])
+    clf.set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
+    judged = clf.history_["validation_loss"]
+    assert len(judged) == len(clf.history_["objective"]) > n_judged
+    # a fit that was done by early stopping does not go on
+    clf = SoftmaxClassifier(**parameters).set_callbacks(Checkpoint(tmp_path / "other", 0))
+    first = clf.fit(X, y).history_["validation_loss"]
+    np.testing.assert_array_equal(clf.fit(X, y).history_["validation_loss"], first)
+
+
+def test_a_shuffled_y_is_another_fit(rng, tmp_path):
+    """Its masses are the same."""
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path / "file", 0)).fit(X, y)
+    with pytest.raises(ValueError, match="checkpoint is of another fit"):
+        clf.fit(X, rng.permutation(y))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a pickle", pickle.dumps({"a": 1}), pickle.dumps({"xentlearn": 0})]
+)
+def test_a_bad_file_is_refused(content, rng, tmp_path):
+    X, y = make_data(rng)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="must be a checkpoint.*delete it to start anew"):
+        SoftmaxClassifier().set_callbacks(Checkpoint(path)).fit(X, y)
+    assert path.read_bytes() == content
+
+
+def test_a_write_that_fails_keeps_the_old_file(rng, tmp_path, monkeypatch):
+    X, y = make_data(rng)
+    path = tmp_path / "file"
+    with pytest.raises(KeyboardInterrupt):
+        SoftmaxClassifier().set_callbacks(StopAt(path, 2)).fit(X, y)
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        SoftmaxClassifier().set_callbacks(Checkpoint(path, seconds=0)).fit(X, y)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_time_between_writes(rng, tmp_path, monkeypatch):
+    X, y = make_data(rng)
+    times = iter(range(10_000))
+    monkeypatch.setattr("time.monotonic", lambda: 10.0 * next(times))
+    writes = []
+    monkeypatch.setattr(Checkpoint, "_write", lambda self, data: writes.append(data))
+    clf = SoftmaxClassifier(solver="lbfgs").set_callbacks(Checkpoint(tmp_path / "file", 35))
+    clf.fit(X, y)
+    assert clf.n_iter_[0] / 5 <= len(writes) <= clf.n_iter_[0] / 2
+
+
+def test_a_folder_as_path(rng, tmp_path):
+    X, y = make_data(rng)
+    with pytest.raises(IsADirectoryError, match="name a file in it"):
+        SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path, np.float32(1))).fit(X, y)
+
+
+@pytest.mark.parametrize("seconds", [-1, "often", True, np.nan])
+def test_parameters(seconds, tmp_path):
+    with pytest.raises(ValueError, match="'seconds' must be"):
+        Checkpoint(tmp_path / "file", seconds)
+
+
+def test_a_folder_that_does_not_exist(rng, tmp_path):
+    X, y = make_data(rng)
+    with pytest.raises(FileNotFoundError, match="does not exist; make it first"):
+        SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path / "no" / "file")).fit(X, y)

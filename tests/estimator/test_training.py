@@ -1,0 +1,137 @@
+"""Outputs that are fitted in groups: the same answer as together, in any order of events."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+
+from xentlearn import SoftmaxClassifier
+from xentlearn._data import dataset as rows
+from xentlearn._estimator import training
+from xentlearn.losses import AsymmetricBinaryCrossentropy, BinaryCrossentropy
+
+N, N_FEATURES, N_LABELS = 300, 40, 23
+
+
+@pytest.fixture
+def X(rng):
+    return sparse.random(N, N_FEATURES, density=0.2, format="csr", rng=rng)
+
+
+@pytest.fixture
+def grouped(monkeypatch):
+    """Groups of 16 outputs, and of the 7 that are left; X stays sparse."""
+    monkeypatch.setattr(rows, "SMALL_WORK", 0)
+    monkeypatch.setattr(training, "GROUPED", 0)
+    monkeypatch.setattr(training, "GROUP_NUMBERS", 16 * N_FEATURES)
+
+
+def indicator(X, rng):
+    z = X @ rng.normal(size=(N_FEATURES, N_LABELS)) * 3
+    return (z + rng.logistic(size=z.shape) > 0).astype(float)
+
+
+def test_groups(rng):
+    shape, outputs = (1000, 100_000), np.arange(100)
+    mass = rng.integers(50, size=(100, 2))
+    groups = training.output_groups(shape, outputs, True, mass)
+    assert [len(group) for group in groups] == [16] * 6 + [4]
+    in_order = np.concatenate(groups)
+    np.testing.assert_array_equal(np.sort(in_order), outputs)
+    assert (np.diff(mass[in_order, 1]) >= 0).all()
+    assert len(training.output_groups(shape, outputs, False, mass)) == 1
+    assert training.output_groups(shape, outputs[:0], True, mass) == []
+    assert len(training.output_groups((1000, 1000), outputs, True, mass)) == 1
+    many_rows = training.output_groups((1_000_000, 1000), outputs, True, mass)
+    assert [len(group) for group in many_rows] == [16] * 6 + [4]
+
+
+@pytest.mark.parametrize("loss", ["auto", AsymmetricBinaryCrossentropy()], ids=str)
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
+def test_labels_in_groups(loss, container, X, rng, request):
+    Y = indicator(X, rng)
+    Y[:, 5] = 1.0  # fits nothing
+    if container is np.asarray:
+        Y[rng.random(Y.shape) < 0.1] = np.nan
+    clf = SoftmaxClassifier(loss, tol=1e-10)
+    with pytest.warns(UserWarning, match="do not vary"):
+        clf.fit(X, container(Y))
+    together = clf.coef_, clf.intercept_, clf.objective_, clf.predict_proba(X)
+    request.getfixturevalue("grouped")
+    with pytest.warns(UserWarning, match="do not vary"):
+        clf.fit(X, container(Y))
+    apart = clf.coef_, clf.intercept_, clf.objective_, clf.predict_proba(X)
+    for got, want in zip(apart, together, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    lengths = {name: len(values) for name, values in clf.history_.items()}
+    assert set(lengths.values()) == {clf.n_iter_[0] + 1}
+    assert clf.history_["objective"][-1] == pytest.approx(clf.objective_, rel=1e-12)
+    assert (np.diff(clf.history_["objective"]) <= 1e-12).all()
+    if clf.loss_.certifiable:
+        assert 0 < clf.optimality_gap_ < 1e-6
+    else:
+        assert clf.optimality_gap_ == np.inf
+
+
+def test_one_vs_rest_in_groups(X, rng, grouped):
+    """The rows of classes of another group are negatives all the same."""
+    y = rng.integers(N_LABELS, size=N)
+    clf = SoftmaxClassifier("binary_crossentropy", tol=1e-10).fit(X, y)
+    for k in (0, 15, 16, N_LABELS - 1):
+        one = SoftmaxClassifier(tol=1e-10).fit(X, y == k)
+        np.testing.assert_allclose(clf.coef_[k], one.coef_[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(clf.intercept_[k], one.intercept_[0], rtol=1e-4, atol=1e-5)
+
+
+def test_weights_by_label_in_groups(X, rng, grouped):
+    Y, pos_weight = indicator(X, rng), rng.uniform(0.5, 2, size=N_LABELS)
+    weight = rng.random(Y.shape)
+    clf = SoftmaxClassifier(BinaryCrossentropy(pos_weight=pos_weight), tol=1e-10).fit(X, Y, weight)
+    for k in (3, 20):
+        one = SoftmaxClassifier(BinaryCrossentropy(pos_weight=pos_weight[k]), tol=1e-10)
+        # S is the mean weight of a row over all labels there, of the one label here
+        one.fit(X, Y[:, k], weight[:, k])
+        np.testing.assert_allclose(clf.coef_[k], one.coef_[0], rtol=1e-4, atol=1e-5)
+
+
+def test_interrupted_in_the_second_group(X, rng, grouped, monkeypatch):
+    """The first group stays as it was found, others are as good a guess as there is."""
+    Y = indicator(X, rng)
+    order = np.argsort(Y.sum(axis=0), kind="stable")
+    first, second = order[:16], order[16:]
+    whole = SoftmaxClassifier(solver="lbfgs").fit(X, Y)
+    solve, n_begun = training.AUTO_SOLVERS["lbfgs"], 0
+
+    def interrupted(objective, start, *, callback, **options):
+        nonlocal n_begun
+        n_begun += 1
+
+        def watch(result):
+            if n_begun == 2 and result.n_iter == 1:
+                raise KeyboardInterrupt
+            return callback(result)
+
+        return solve(objective, start, callback=watch, **options)
+
+    monkeypatch.setitem(training.AUTO_SOLVERS, "lbfgs", interrupted)
+    clf = SoftmaxClassifier(solver="lbfgs")
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, Y)
+    np.testing.assert_array_equal(clf.coef_[first], whole.coef_[first])
+    assert clf.coef_[second].any()
+    assert not np.array_equal(clf.coef_[second], whole.coef_[second])
+    assert np.isfinite(clf.predict_proba(X)).all()
+
+
+def test_max_iter_of_a_group_warns(X, rng, grouped):
+    with pytest.warns(ConvergenceWarning, match=r"lbfgs stopped after 2 iterations"):
+        SoftmaxClassifier(solver="lbfgs", max_iter=2, tol=1e-9).fit(X, indicator(X, rng))
+
+
+def test_warm_start_in_groups(X, rng, grouped):
+    Y = indicator(X, rng)
+    clf = SoftmaxClassifier(solver="lbfgs", warm_start=True).fit(X, Y)
+    before = clf.coef_.copy()
+    clf.fit(X, Y)
+    assert clf.n_iter_[0] <= 2
+    np.testing.assert_allclose(clf.coef_, before, atol=1e-4)

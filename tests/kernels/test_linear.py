@@ -1,0 +1,754 @@
+"""The fused pass over X against plain NumPy in float64, on every CPU target that this machine has.
+
+Errors are judged against what rounding alone can do (`Bounds`): logits are sums of n_features
+products, rows are right to 8 eps for the logits they get, gradients are sums over the rows.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import reference as ref
+import xentlearn
+from xentlearn import _loss
+from xentlearn._data._design_matrix import DesignMatrix
+from xentlearn._loss import EncodedTarget
+
+TARGETS = _loss.available_targets()
+DTYPES = [np.float32, np.float64]
+KINDS = ["sparse_categorical", "categorical", "binary"]
+# around the heights of tiles (up to 8 rows) and of blocks (256 rows; fewer where X is wide)
+SAMPLE_COUNTS = [1, 7, 8, 9, 255, 256, 257]
+FEATURE_COUNTS = [0, 1, 2, 7, 8, 9, 100]
+OUTPUT_COUNTS = [1, 2, 3, 8, 15, 16, 17, 33, 100]  # around the widths of vectors and of two
+THREAD_COUNTS = [1, 2, 3, 8]
+SCORES = ["logits", "softmax", "log_softmax", "sigmoid", "log_sigmoid"]
+
+# In units of the bounds below, which leave out how many terms a sum has: roundings of random sign
+# add up like a random walk. The largest error seen is half of this, in sums of 100 products.
+SLACK = 8
+
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+each_kind = pytest.mark.parametrize("kind", KINDS)
+each_output_count = pytest.mark.parametrize("n_outputs", OUTPUT_COUNTS)
+
+
+@pytest.fixture
+def each_target():
+    """Iterator over the CPU targets, each in use while it is the current one."""
+
+    def switch():
+        for name in TARGETS:
+            xentlearn.use_cpu_target(name)
+            yield name
+
+    before = _loss.current_target()
+    yield switch
+    xentlearn.use_cpu_target(before)
+
+
+# --- Problems, and what is right ------------------------------------------------------------------
+
+
+@dataclass
+class Problem:
+    """X, coefficients that are exact in its dtype, and targets with their options."""
+
+    kind: str
+    X: np.ndarray
+    coef: np.ndarray
+    intercept: np.ndarray
+    coef_direction: np.ndarray
+    intercept_direction: np.ndarray
+    labels: np.ndarray | None = None
+    values: np.ndarray | None = None
+    options: dict = field(default_factory=dict)
+
+    @property
+    def encoded(self):
+        shape = len(self.X), self.coef.shape[1]
+        return EncodedTarget(
+            self.kind, *shape, self.X.dtype, labels=self.labels, values=self.values, **self.options
+        )
+
+    @property
+    def at(self):
+        return self.coef, self.intercept
+
+    @property
+    def direction(self):
+        return self.coef_direction, self.intercept_direction
+
+
+def make_problem(kind, n, n_features, n_outputs, dtype, rng, **options):
+    """A random problem; `labels=True` gives a binary one labels (one-vs-rest)."""
+
+    def numbers(*shape, scale=1.0):
+        return (scale * rng.normal(size=shape)).astype(dtype).astype(np.float64)
+
+    labels = values = None
+    if kind == "sparse_categorical" or options.pop("labels", False):
+        labels = rng.integers(n_outputs, size=n).astype(np.int32)
+        labels[3::11] = -1  # ignored
+    elif kind == "categorical":
+        values = rng.dirichlet(np.full(n_outputs, 0.5), size=n).astype(dtype)
+    else:
+        values = rng.choice([0, 1, 0.25, np.nan], (n, n_outputs), p=[0.4, 0.4, 0.1, 0.1])
+        values = values.astype(dtype)
+    scale = 2 / np.sqrt(max(1, n_features))
+    return Problem(
+        kind,
+        numbers(n, n_features).astype(dtype),
+        numbers(n_features, n_outputs, scale=scale),
+        numbers(n_outputs),
+        numbers(n_features, n_outputs, scale=scale),
+        numbers(n_outputs),
+        labels,
+        values,
+        options,
+    )
+
+
+@dataclass
+class Bounds:
+    """What is right, and how far rounding may lead away from it; in float64."""
+
+    loss: tuple
+    gradient: tuple
+    product: tuple
+    scores: dict
+
+
+def plain(problem):
+    """Everything that a pass computes, in plain NumPy."""
+    X = problem.X.toarray() if sparse.issparse(problem.X) else problem.X
+    X = X.astype(np.float64)
+    n, n_outputs = len(X), problem.coef.shape[1]
+    smoothing = problem.options.get("label_smoothing", 0.0)
+    weight = problem.options.get("weight")
+    weight = np.ones((n, 1)) if weight is None else weight[:, np.newaxis]
+
+    logits = X @ problem.coef + problem.intercept
+    change = X @ problem.coef_direction + problem.intercept_direction
+    # what rounding may do to them, in eps
+    of_logits = np.abs(X) @ np.abs(problem.coef) + np.abs(problem.intercept)
+    of_change = np.abs(X) @ np.abs(problem.coef_direction) + np.abs(problem.intercept_direction)
+    budget = ref.BUDGET_IN_EPS
+
+    if problem.labels is not None:
+        weight = np.where(problem.labels[:, np.newaxis] >= 0, weight, 0)
+        targets = np.eye(n_outputs)[problem.labels]
+    else:
+        targets = problem.values.astype(np.float64)
+    if problem.kind == "binary":
+        weight = weight * np.where(np.isnan(targets), 0, 1)
+        targets = (1 - smoothing) * np.nan_to_num(targets) + smoothing / 2
+        if problem.options.get("entry_weight") is not None:
+            weight = weight * problem.options["entry_weight"]
+        positive = problem.options.get("positive")
+        ones = targets * (1 if positive is None else positive)
+        mass = ones + 1 - targets
+        p = ref.sigmoid(logits)
+        losses = ones * np.logaddexp(0, -logits) + (1 - targets) * np.logaddexp(0, logits)
+        residual, size = mass * p - ones, np.maximum(mass * p, ones)
+        product, size_product = mass * p * (1 - p) * change, mass * p * np.abs(change)
+        sensitivity, of_change = of_logits, mass * p * of_change
+    else:
+        targets = (1 - smoothing) * targets + smoothing / n_outputs
+        mass = targets.sum(axis=1, keepdims=True)
+        p = ref.softmax(logits)
+        largest = logits.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(logits - largest).sum(axis=1, keepdims=True))
+        losses = targets * (largest + log_sum - logits)
+        residual, size = mass * p - targets, np.maximum(p, targets)
+        mean = (p * change).sum(axis=1, keepdims=True)
+        product = mass * p * (change - mean)
+        size_product = p * (np.abs(change) + (p * np.abs(change)).sum(axis=1, keepdims=True))
+        sensitivity = of_logits.max(axis=1, keepdims=True)
+        of_change = p * (of_change + (p * of_change).sum(axis=1, keepdims=True))
+
+    def totals(rows, errors):
+        """Gradients in coef and intercept, each with its bound."""
+        rows, errors = weight * rows, weight * errors
+        return (
+            (X.T @ rows, np.abs(X).T @ errors),
+            (np.array([math.fsum(column) for column in rows.T]), errors.sum(axis=0)),
+        )
+
+    relative = budget + 2 * sensitivity
+    largest = logits.max(axis=1, keepdims=True)
+    log_softmax = logits - largest
+    log_softmax -= np.log(np.exp(log_softmax).sum(axis=1, keepdims=True))
+    log_sigmoid = -np.logaddexp(0, -logits)
+    of_row = of_logits.max(axis=1, keepdims=True)
+    return Bounds(
+        (
+            math.fsum((weight * losses).ravel()),
+            (weight * (budget * losses + 2 * sensitivity * size)).sum(),
+        ),
+        totals(residual, relative * size),
+        totals(product, relative * size_product + of_change),
+        {
+            "logits": (logits, of_logits),
+            "softmax": (np.exp(log_softmax), np.exp(log_softmax) * (budget + 2 * of_row)),
+            "log_softmax": (log_softmax, budget * np.abs(log_softmax) + 2 * of_row),
+            "sigmoid": (np.exp(log_sigmoid), np.exp(log_sigmoid) * (budget + of_logits)),
+            "log_sigmoid": (log_sigmoid, budget * np.abs(log_sigmoid) + of_logits),
+        },
+    )
+
+
+def assert_within(got, wanted, dtype, what):
+    """Raise AssertionError unless `got` is within its bound of what is wanted."""
+    want, bound = wanted
+    assert np.shape(got) == np.shape(want), what
+    limit = SLACK * np.finfo(dtype).eps * np.asarray(bound) + np.finfo(dtype).tiny
+    error = np.abs(got - want)
+    assert (error <= limit).all(), f"{what}: {np.max(error / limit):.3g} times the bound"
+
+
+def evaluate(problem, n_threads=1, X=None):
+    """Everything that a pass computes, as a dict of arrays."""
+    design = DesignMatrix(problem.X if X is None else X)
+    encoded = problem.encoded
+    loss, *gradient = design.loss_gradient(encoded, *problem.at, n_threads)
+    product = design.hessian_product(encoded, *problem.at, *problem.direction, n_threads)
+    results = {
+        "loss": np.asarray(loss),
+        "gradient of coef": gradient[0],
+        "gradient of intercept": gradient[1],
+        "product of coef": product[0],
+        "product of intercept": product[1],
+    }
+    for kind in SCORES:
+        scores = np.full((problem.X.shape[0], problem.coef.shape[1]), np.nan, problem.X.dtype)
+        design.scores(*problem.at, scores, kind, n_threads)
+        results[kind] = scores
+    return results
+
+
+def assert_matches_plain(problem, right, what, X=None):
+    """Compare a pass with `right`, the answer of `plain`."""
+    dtype = problem.X.dtype
+    got = evaluate(problem, X=X)
+    for name, wanted in [
+        ("loss", right.loss),
+        ("gradient of coef", right.gradient[0]),
+        ("gradient of intercept", right.gradient[1]),
+        ("product of coef", right.product[0]),
+        ("product of intercept", right.product[1]),
+        *right.scores.items(),
+    ]:
+        if name not in right.scores:
+            assert got[name].dtype == np.float64, name
+        assert_within(got[name], wanted, dtype, f"{name} ({what})")
+
+
+def assert_same_bits(got, want):
+    assert got.keys() == want.keys()
+    for name in want:
+        assert got[name].dtype == want[name].dtype, name
+        np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+
+
+# --- Shapes ---------------------------------------------------------------------------------------
+
+
+@each_dtype
+@each_kind
+@each_output_count
+def test_dense_shapes(kind, n_outputs, dtype, each_target, rng):
+    for n_features in FEATURE_COUNTS:
+        for n in SAMPLE_COUNTS:
+            problem = make_problem(kind, n, n_features, n_outputs, dtype, rng)
+            right = plain(problem)
+            for name in each_target():
+                assert_matches_plain(problem, right, f"n={n}, n_features={n_features}, {name}")
+
+
+@each_dtype
+@each_kind
+@pytest.mark.parametrize(
+    ("n", "n_features", "n_outputs"),
+    [
+        (3000, 0, 3),
+        (3000, 7, 2),
+        (3000, 9, 17),
+        (3000, 100, 8),
+        (3000, 100, 100),
+        (70, 3001, 3),  # blocks of fewer rows
+        (20, 40_000, 2),  # blocks of 8 rows, which are all that fit
+    ],
+)
+def test_many_blocks(n, n_features, n_outputs, kind, dtype, each_target, rng):
+    problem = make_problem(kind, n, n_features, n_outputs, dtype, rng)
+    right = plain(problem)
+    for name in each_target():
+        assert_matches_plain(problem, right, name)
+
+
+@each_dtype
+@pytest.mark.parametrize("n_outputs", range(1, 23))
+def test_every_tile_of_classes(n_outputs, dtype, each_target, rng):
+    """Features that fill vectors or not, and that fit the first-level cache or not."""
+    for n_features in (15, 16, 33, 150, 1700):
+        problem = make_problem("sparse_categorical", 21, n_features, n_outputs, dtype, rng)
+        right = plain(problem)
+        for name in each_target():
+            assert_matches_plain(problem, right, f"n_features={n_features}, {name}")
+
+
+@each_dtype
+@pytest.mark.parametrize("kind", ["sparse_categorical", "binary"])
+@pytest.mark.parametrize(
+    ("container", "n", "n_features", "n_outputs"),
+    [("dense", 133, 8200, 70), ("csr", 4200, 9000, 64)],
+)
+def test_large_gradients_that_threads_share(container, n, n_features, n_outputs, kind, dtype, rng):
+    assert 16 * 8 * n_features * n_outputs > 64 * 1024**2  # too much for a total per range of rows
+    problem = make_problem(kind, n, n_features, n_outputs, dtype, rng)
+    X = problem.X
+    if container == "csr":
+        X = sparsify(problem, rng, density=0.003)
+    assert_matches_plain(problem, plain(problem), container, X)
+    one, *others = (evaluate(problem, n_threads, X) for n_threads in THREAD_COUNTS)
+    for other in others:
+        assert_same_bits(other, one)
+
+
+@each_dtype
+@each_kind
+@pytest.mark.parametrize("container", ["dense", "csr"])
+def test_no_rows(container, kind, dtype, rng):
+    problem = make_problem(kind, 0, 5, 3, dtype, rng)
+    X = sparse.csr_matrix(problem.X) if container == "csr" else problem.X
+    for n_threads in (1, 2):
+        got = evaluate(problem, n_threads, X)
+        for name, shape in [("loss", ()), ("gradient of coef", (5, 3)), ("softmax", (0, 3))]:
+            np.testing.assert_array_equal(got[name], np.zeros(shape))
+
+
+@each_dtype
+@each_kind
+@pytest.mark.parametrize("container", ["dense", "csr"])
+def test_the_bounds_are_tight_enough_to_fail(container, kind, dtype, rng):
+    """20 rows of 3000 left out, or one row of X changed by a thousandth of itself."""
+    problem = make_problem(kind, 3000, 9, 3, dtype, rng)
+    right = plain(problem)
+    make = sparse.csr_matrix if container == "csr" else np.asarray
+    assert_matches_plain(problem, right, "as it is", make(problem.X))
+    changed = problem.X.copy()
+    changed[1234] *= 1.001
+    with pytest.raises(AssertionError, match="logits .* times the bound"):
+        assert_within(
+            evaluate(problem, X=make(changed))["logits"],
+            right.scores["logits"],
+            dtype,
+            "logits (x)",
+        )
+    weight = np.ones(3000)
+    weight[1234:1254] = 0.0
+    problem.options["weight"] = weight
+    got = evaluate(problem, X=make(problem.X))
+    for name, wanted in [
+        ("loss", right.loss),
+        ("gradient of coef", right.gradient[0]),
+        ("gradient of intercept", right.gradient[1]),
+        ("product of coef", right.product[0]),
+        ("product of intercept", right.product[1]),
+    ]:
+        with pytest.raises(AssertionError, match="times the bound"):
+            assert_within(got[name], wanted, dtype, name)
+
+
+def test_float32_gradients_do_not_lose_digits_with_the_number_of_rows(target, rng):
+    """Sums over rows go on in float64: the error stays that of single rows."""
+    n = 300_007
+    problem = make_problem("sparse_categorical", n, 2, 3, np.float32, rng)
+    problem.X[:] = np.abs(problem.X)
+    problem.labels[:] = 0  # all residuals of a class have the same sign: nothing cancels
+    right = plain(problem)
+    got = evaluate(problem, n_threads=2)
+    for name, (want, _) in [
+        ("loss", right.loss),
+        ("gradient of coef", right.gradient[0]),
+        ("gradient of intercept", right.gradient[1]),
+    ]:
+        eps = np.finfo(np.float32).eps
+        np.testing.assert_allclose(got[name], want, rtol=4 * eps, atol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("container", ["dense", "csr"])
+@pytest.mark.skipif("avx2" not in TARGETS, reason="needs a target with FMA and one without")
+def test_the_target_in_use_makes_the_products(container, each_target, rng):
+    """Fused multiply-add rounds once where the scalar target rounds twice."""
+    problem = make_problem("binary", 200, 50, 9, np.float64, rng)
+    X = sparse.csr_matrix(problem.X) if container == "csr" else problem.X
+    logits = {name: evaluate(problem, X=X)["logits"] for name in each_target()}
+    assert (logits["avx2"] != logits["scalar"]).any()
+
+
+# --- Weights and parameters of the losses ---------------------------------------------------------
+
+
+def options_for(case, n, n_outputs, dtype, rng):
+    """Keyword arguments of EncodedTarget (and of `make_problem`)."""
+    weight = np.where(rng.random(n) < 0.2, 0, rng.uniform(0.5, 2, n))
+    of_entries = rng.uniform(0.5, 2, (n, n_outputs)).astype(dtype)
+    of_entries[rng.random((n, n_outputs)) < 0.2] = 0
+    positive = rng.uniform(0.2, 5, n_outputs).astype(dtype)
+    return {
+        "weight": {"weight": weight},
+        "smoothing": {"label_smoothing": 0.25},
+        "weight and smoothing": {"weight": weight, "label_smoothing": 0.25},
+        "entry weight": {"entry_weight": of_entries},
+        "positive": {"positive": positive},
+        "one-vs-rest": {"labels": True},
+        "all": {
+            "labels": True,
+            "weight": weight,
+            "entry_weight": of_entries,
+            "positive": positive,
+            "label_smoothing": 0.25,
+        },
+    }[case]
+
+
+@each_dtype
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [
+        *((kind, case) for kind in KINDS for case in ("weight", "smoothing")),
+        *((kind, "weight and smoothing") for kind in KINDS),
+        *(("binary", case) for case in ("entry weight", "positive", "one-vs-rest", "all")),
+    ],
+)
+@pytest.mark.parametrize("container", ["dense", "csr"])
+def test_weights_and_parameters(container, kind, case, dtype, each_target, rng):
+    for n, n_outputs in [(9, 3), (300, 8), (300, 17), (600, 33)]:
+        options = options_for(case, n, n_outputs, dtype, rng)
+        problem = make_problem(kind, n, 9, n_outputs, dtype, rng, **options)
+        right = plain(problem)
+        X = sparse.csr_matrix(problem.X) if container == "csr" else problem.X
+        for name in each_target():
+            assert_matches_plain(problem, right, f"n={n}, n_outputs={n_outputs}, {name}", X)
+
+
+@each_kind
+@pytest.mark.parametrize("container", ["dense", "csr"])
+def test_rows_without_weight_add_exact_zeros(container, kind, each_target, rng):
+    """Also where their logits overflow."""
+    weight = np.where(rng.random(40) < 0.5, 0.0, 1.5)
+    problem = make_problem(kind, 40, 5, 3, np.float32, rng, weight=weight)
+    make = sparse.csr_matrix if container == "csr" else np.asarray
+    for _ in each_target():
+        overflowing = problem.X.copy()
+        overflowing[weight == 0] = 3e38
+        want = evaluate(problem, X=make(problem.X))
+        got = evaluate(problem, X=make(overflowing))
+        assert not np.isfinite(got["logits"]).all()
+        for name in SCORES:
+            del got[name], want[name]
+        assert_same_bits(got, want)
+
+
+# --- Memory layouts -------------------------------------------------------------------------------
+
+
+def laid_out(X, layout):
+    """The same numbers in another memory layout."""
+    n, n_features = X.shape
+    if layout == "fortran":
+        return np.asfortranarray(X)
+    if layout == "every other column":
+        view = np.full((n, 2 * n_features), 7, X.dtype)[:, ::2]
+    elif layout == "every third row":
+        view = np.full((3 * n, n_features), 7, X.dtype)[1::3]
+    elif layout == "reversed rows":
+        view = np.empty_like(X)[::-1]
+    elif layout == "reversed columns":
+        view = np.empty_like(X)[:, ::-1]
+    elif layout == "reversed fortran":
+        view = np.empty((n_features, n), X.dtype)[::-1, ::-1].T
+    elif layout == "unaligned":
+        view = np.zeros(X.shape, dtype=[("byte", "u1"), ("value", X.dtype)])["value"]
+    elif layout == "read-only":
+        view = np.empty_like(X)
+    view[...] = X
+    if layout == "read-only":
+        view.flags.writeable = False
+    return view
+
+
+@each_dtype
+@each_kind
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "fortran",
+        "every other column",
+        "every third row",
+        "reversed rows",
+        "reversed columns",
+        "reversed fortran",
+        "unaligned",
+        "read-only",
+    ],
+)
+def test_the_layout_of_dense_X_changes_no_bit(layout, kind, dtype, each_target, rng):
+    for n, n_features, n_outputs in [(1, 1, 1), (9, 7, 3), (300, 9, 17), (300, 1, 3)]:
+        problem = make_problem(kind, n, n_features, n_outputs, dtype, rng)
+        X = laid_out(problem.X, layout)
+        before = X.copy()
+        for _ in each_target():
+            assert_same_bits(evaluate(problem, X=X), evaluate(problem))
+        np.testing.assert_array_equal(X, before)
+
+
+def test_the_layout_of_coefficients_changes_no_bit(target, rng):
+    problem = make_problem("sparse_categorical", 50, 9, 5, np.float64, rng)
+    want = evaluate(problem)
+    for name in ("coef", "coef_direction"):
+        moved = np.asfortranarray(getattr(problem, name))
+        moved.flags.writeable = False
+        setattr(problem, name, moved)
+    assert_same_bits(evaluate(problem), want)
+
+
+def test_design_matrix_keeps_X_alive(rng):
+    problem = make_problem("sparse_categorical", 500, 9, 5, np.float64, rng)
+    want = evaluate(problem)["gradient of coef"]
+    for make in (np.array, sparse.csr_matrix):
+        design = DesignMatrix(make(problem.X))
+        noise = [np.full(problem.X.shape, np.nan) for _ in range(10)]  # reuses what was freed
+        _, got, _ = design.loss_gradient(problem.encoded, *problem.at, 1)
+        assert len(noise) == 10
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10)
+
+
+def test_attributes(rng):
+    design = DesignMatrix(np.zeros((4, 3), dtype=np.float32))
+    assert (design.n_rows, design.n_features, design.dtype) == (4, 3, np.float32)
+
+
+# --- CSR ------------------------------------------------------------------------------------------
+
+
+def sparsify(problem, rng, density=0.3):
+    """Make X mostly zero, some of its rows and columns completely, and return it as CSR."""
+    problem.X[rng.random(problem.X.shape) > density] = 0
+    problem.X[::4] = 0
+    problem.X[:, 2::5] = 0
+    return sparse.csr_matrix(problem.X)
+
+
+def csr_variant(X, variant, rng):
+    """The same matrix, stored in another way."""
+    X = X.copy()
+    if variant == "64-bit indices":
+        X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    elif variant == "unsorted":
+        for begin, end in zip(X.indptr[:-1], X.indptr[1:], strict=True):
+            order = begin + rng.permutation(end - begin)
+            X.indices[begin:end], X.data[begin:end] = X.indices[order], X.data[order]
+        X.has_sorted_indices = False
+    elif variant == "duplicates":  # x = x/2 + x/2, exactly
+        doubled = np.repeat(X.data / 2, 2), np.repeat(X.indices, 2), 2 * X.indptr
+        X = sparse.csr_matrix(doubled, shape=X.shape)
+        X.has_canonical_format = False
+    elif variant == "stored zeros":
+        stored = np.zeros(X.shape, dtype=bool)
+        stored[:, : X.shape[1] // 2] = True
+        rows, columns = np.nonzero(stored | (X.toarray() != 0))
+        data = X.toarray()[rows, columns]
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=X.shape[0]))])
+        X = sparse.csr_matrix((data, columns, indptr), shape=X.shape)
+    elif variant == "read-only":
+        for array in (X.data, X.indices, X.indptr):
+            array.flags.writeable = False
+    elif variant == "strided":
+        for name in ("data", "indices", "indptr"):
+            array = getattr(X, name)
+            setattr(X, name, np.repeat(array, 2)[::2])
+    elif variant == "array":
+        X = sparse.csr_array(X)
+    return X
+
+
+@each_dtype
+@each_kind
+@each_output_count
+def test_csr_shapes(kind, n_outputs, dtype, each_target, rng):
+    for n, n_features in [(1, 0), (1, 1), (7, 2), (9, 8), (256, 9), (257, 100), (700, 30)]:
+        problem = make_problem(kind, n, n_features, n_outputs, dtype, rng)
+        X = sparsify(problem, rng)
+        right = plain(problem)
+        for name in each_target():
+            assert_matches_plain(problem, right, f"n={n}, n_features={n_features}, {name}", X)
+
+
+@each_dtype
+@each_kind
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "64-bit indices",
+        "unsorted",
+        "duplicates",
+        "stored zeros",
+        "read-only",
+        "strided",
+        "array",
+    ],
+)
+def test_csr_variants(variant, kind, dtype, each_target, rng):
+    problem = make_problem(kind, 300, 12, 5, dtype, rng)
+    X = sparsify(problem, rng)
+    other = csr_variant(X, variant, rng)
+    if variant == "64-bit indices":
+        assert other.indices.dtype == other.indptr.dtype == np.int64
+    if variant == "stored zeros":
+        assert other.nnz > X.nnz
+    if variant == "unsorted":
+        assert (other.indices != X.indices).any()
+    before = other.data.copy(), other.indices.copy(), other.indptr.copy()
+    right = plain(problem)
+    for name in each_target():
+        assert_matches_plain(problem, right, name, other)
+        if variant not in ("unsorted", "duplicates", "stored zeros"):  # the same sums
+            assert_same_bits(evaluate(problem, X=other), evaluate(problem, X=X))
+    for now, then in zip((other.data, other.indices, other.indptr), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@each_dtype
+@each_kind
+def test_csr_without_entries(kind, dtype, target, rng):
+    problem = make_problem(kind, 30, 4, 3, dtype, rng)
+    problem.X[:] = 0
+    X = sparse.csr_matrix(problem.X)
+    assert X.nnz == 0
+    assert_matches_plain(problem, plain(problem), target, X)
+
+
+# --- Threads --------------------------------------------------------------------------------------
+
+
+@each_dtype
+@each_kind
+@pytest.mark.parametrize(
+    ("container", "n", "n_features", "n_outputs"),
+    [
+        # ten million multiply-adds: smaller dense passes use one thread
+        ("dense", 3000, 100, 35),
+        ("dense", 40_003, 32, 8),
+        ("fortran", 3000, 100, 35),
+        ("csr", 3000, 100, 8),
+        ("csr", 700, 64, 33),
+        ("csr", 10_003, 10, 3),
+    ],
+)
+def test_threads_change_no_bit(container, n, n_features, n_outputs, kind, dtype, each_target, rng):
+    assert container == "csr" or n * n_features * n_outputs >= 1e7
+    problem = make_problem(kind, n, n_features, n_outputs, dtype, rng)
+    X = problem.X
+    if container == "fortran":
+        X = np.asfortranarray(X)
+    elif container == "csr":
+        X = sparsify(problem, rng, density=0.1)
+    for _ in each_target():
+        one, *others = (evaluate(problem, n_threads, X) for n_threads in THREAD_COUNTS)
+        for other in others:
+            assert_same_bits(other, one)
+
+
+@each_kind
+def test_more_threads_than_rows(kind, rng):
+    problem = make_problem(kind, 2, 3, 3, np.float64, rng)
+    for X in (problem.X, sparse.csr_matrix(problem.X)):
+        assert_same_bits(evaluate(problem, 8, X), evaluate(problem, 1, X))
+
+
+# --- Narrow dtypes --------------------------------------------------------------------------------
+
+NARROW = [np.uint8, np.int8, np.float16]
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "F": np.asfortranarray,
+    "slice": lambda X: np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, 1::3],
+    "reversed": lambda X: X[::-1, ::-1].copy()[::-1, ::-1],
+    "one column": lambda X: X[:, :1],
+    "CSR": sparse.csr_array,
+    "CSR, 64-bit indices": lambda X: with_long_indices(sparse.csr_array(X)),
+}
+
+
+def with_long_indices(X):
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    return X
+
+
+def narrow_numbers(dtype, shape, rng):
+    """Numbers over the whole range of a dtype, a third of them 0."""
+    if dtype == np.float16:
+        bits = rng.integers(0x7C00, size=shape).astype(np.uint16)  # finite, subnormal too
+        bits |= rng.integers(2, size=shape).astype(np.uint16) << 15
+        X = bits.view(np.float16)
+    else:
+        info = np.iinfo(dtype)
+        X = rng.integers(info.min, info.max + 1, size=shape).astype(dtype)
+    return np.where(rng.random(shape) < 1 / 3, dtype(0), X)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", NARROW)
+def test_narrow_X_gives_the_bits_of_float32(dtype, layout, target, rng):
+    if dtype == np.float16 and "CSR" in layout:
+        pytest.skip("scipy has no float16 CSR")
+    n, n_features, n_outputs = 300, 37, 3
+    X = LAYOUTS[layout](narrow_numbers(dtype, (n, n_features), rng))
+    assert X.dtype == dtype
+    labels = rng.integers(n_outputs, size=n).astype(np.int32)
+    coef, intercept = 1e-3 * rng.normal(size=(X.shape[1], n_outputs)), rng.normal(size=n_outputs)
+    encoded = EncodedTarget("sparse_categorical", n, n_outputs, np.float32, labels=labels)
+    scores = []
+    results = []
+    for kind_of_X in (X, X.astype(np.float32)):
+        design = DesignMatrix(kind_of_X)
+        assert design.dtype == np.float32
+        results.append(design.loss_gradient(encoded, coef, intercept, 2))
+        scores.append(np.empty((n, n_outputs), dtype=np.float32))
+        design.scores(coef, intercept, scores[-1], "logits", 2)
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_csr_rows_longer_than_what_is_converted_at_a_time(dtype, rng):
+    n, n_features, n_outputs = 5, 9000, 4
+    dense = rng.integers(1, 5, size=(n, n_features)).astype(dtype)
+    X = with_long_indices(sparse.csr_array(dense))
+    coef, intercept = 1e-3 * rng.normal(size=(n_features, n_outputs)), np.zeros(n_outputs)
+    wide = np.float64 if dtype == np.float64 else np.float32
+    labels = rng.integers(n_outputs, size=n).astype(np.int32)
+    encoded = EncodedTarget("sparse_categorical", n, n_outputs, wide, labels=labels)
+    got = DesignMatrix(X).loss_gradient(encoded, coef, intercept, 1)
+    want = DesignMatrix(dense.astype(wide)).loss_gradient(encoded, coef, intercept, 1)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4 if wide == np.float32 else 1e-11, atol=1e-4)
+
+
+def test_likeliest_is_the_argmax_of_the_logits(target, rng):
+    """The first one of equals, as NumPy has it."""
+    for n_outputs in (2, 3, 17, 100):
+        X = rng.integers(-2, 3, size=(500, 4)).astype(np.float32)
+        coef = rng.integers(-2, 3, size=(4, n_outputs)).astype(np.float64)  # many ties
+        intercept = np.zeros(n_outputs)
+        intercept[0] = -np.inf  # a class without weight
+        want = (X @ coef + intercept).argmax(axis=1)
+        got = DesignMatrix(X).likeliest(coef, intercept, 2)
+        np.testing.assert_array_equal(got, want)

@@ -1,0 +1,351 @@
+"""Dual coordinate ascent: sweeps and looks against NumPy, bounds that hold, fits that end right."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.optimize import brentq
+from scipy.special import expit, log1p, xlog1py, xlogy
+from threadpoolctl import threadpool_limits
+
+from xentlearn import SoftmaxClassifier
+from xentlearn._data import dataset as rows
+from xentlearn._data.targets import encode_y
+from xentlearn._estimator import training
+from xentlearn._loss import available_targets, current_target
+from xentlearn._objective import linear as objectives
+from xentlearn._objective._dual import DualRows, use_target
+from xentlearn._objective.linear import LinearObjective
+from xentlearn._objective.linear.dual import DualPoint
+from xentlearn._solvers import _dual as solver
+from xentlearn.callbacks import Checkpoint
+from xentlearn.losses import BinaryCrossentropy
+
+N, N_FEATURES, N_OUTPUTS = 60, 25, 19  # the last lot is not full
+
+
+@pytest.fixture(params=available_targets())
+def target(request):
+    use_target(request.param)
+    yield request.param
+    use_target(current_target())
+
+
+@pytest.fixture
+def X(rng):
+    X = sparse.random(N, N_FEATURES, density=0.2, format="csr", rng=rng)
+    X.data += 0.5
+    return sparse.csr_array(X)
+
+
+def point_of(X, rng, by_row, scale, p=None):
+    """(rows, mean, weight of entries, point) with coefficients that belong to the p."""
+    weight = rng.uniform(0, 2, N if by_row else (N, N_OUTPUTS))
+    weight[3] = 0.0
+    mean = X.mean(axis=0) + 0.1 * rng.normal(size=N_FEATURES)
+    p = rng.uniform(0.01, 0.99, (N, N_OUTPUTS)) if p is None else p
+    targets = rng.integers(2, size=(N, N_OUTPUTS))
+    alpha = (weight[:, np.newaxis] if by_row else weight) * (p - targets)
+    W = -scale * (X.toarray() - mean).T @ alpha
+    c = rng.normal(size=N_OUTPUTS)
+    point = DualPoint.at(p, weight, W, c, alpha.sum(axis=0), mean, scale)
+    of_entries = np.broadcast_to(weight[:, np.newaxis] if by_row else weight, p.shape)
+    return DualRows(X, mean), mean, of_entries, targets, point
+
+
+def unlotted(lots):
+    return np.concatenate(list(lots), axis=1)[:, :N_OUTPUTS]
+
+
+def logits(X, mean, point):
+    W = unlotted(point.coef) - np.outer(mean, point.by_output(point.shift))
+    return (X.toarray() - mean) @ W + point.by_output(point.intercept)
+
+
+@pytest.mark.parametrize("by_row", [True, False])
+@pytest.mark.parametrize("scale", [0.01, 0.3])
+def test_sweep(target, by_row, scale, X, rng):
+    """Row after row as written down; and the coefficients still belong to the p."""
+    data, mean, weight, targets, point = point_of(X, rng, by_row, scale)
+    p = unlotted(point.p)
+    Z = X.toarray() - mean
+    for i in range(N):
+        W = -scale * Z.T @ (weight * (p - targets))
+        z = Z[i] @ W + point.by_output(point.intercept)
+        for k in range(N_OUTPUTS):
+            pull = scale * weight[i, k] * (Z[i] @ Z[i])
+
+            def residual(v, z=z[k], pull=pull, p=p[i, k]):
+                return v - z + pull * (expit(v) - p)
+
+            p[i, k] = expit(brentq(residual, z[k] - pull - 1, z[k] + pull + 1))
+    point.sweep(data, np.arange(point.n_lots), False, 2)
+    # one step of Newton's method leaves something to later sweeps
+    assert np.abs(unlotted(point.p) - p).max() < {0.01: 1e-4, 0.3: 0.05}[scale]
+    alpha = weight * (unlotted(point.p) - targets)
+    np.testing.assert_allclose(
+        point.by_output(point.shift), -scale * alpha.sum(axis=0), atol=1e-12 * N * scale
+    )
+    W = unlotted(point.coef) - np.outer(mean, point.by_output(point.shift))
+    np.testing.assert_allclose(W, -scale * Z.T @ alpha, atol=1e-11 * N * scale)
+
+
+@pytest.mark.parametrize("by_row", [True, False])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0, 1e4])
+def test_sweeps_rise(target, by_row, scale, X, rng):
+    """The dual's value with the intercept held, however hard rows pull."""
+    data, mean, weight, targets, point = point_of(X, rng, by_row, scale)
+    Z = X.toarray() - mean
+
+    def value():
+        p = unlotted(point.p)
+        alpha = weight * (p - targets)
+        entropy = -xlogy(p, p) - xlog1py(1 - p, -p)
+        W = Z.T @ alpha
+        linear = point.by_output(point.intercept) * alpha.sum(axis=0)
+        return (weight * entropy).sum(axis=0) + linear - 0.5 * scale * (W**2).sum(axis=0)
+
+    before = value()
+    for _ in range(20):
+        rise = point.sweep(data, np.arange(point.n_lots), False, 2)
+        after = value()
+        assert np.isfinite(rise).all()
+        assert (after >= before - 1e-9 * np.abs(before)).all()
+        before = after
+
+
+@pytest.mark.parametrize("by_row", [True, False])
+def test_many_sweeps_solve(target, by_row, X, rng):
+    """Every p is what the coefficients predict."""
+    data, mean, _, _, point = point_of(X, rng, by_row, 0.3)
+    for _ in range(300):
+        point.sweep(data, np.arange(point.n_lots), False, 1)
+    np.testing.assert_allclose(unlotted(point.p), expit(logits(X, mean, point)), atol=1e-12)
+
+
+@pytest.mark.parametrize("by_row", [True, False])
+def test_look(target, by_row, X, rng):
+    p = rng.uniform(size=(N, N_OUTPUTS))
+    p[0], p[1], p[2] = 0.0, 1.0, 1e-300
+    data, mean, weight, _, point = point_of(X, rng, by_row, 2.0, p)
+    share, constant = rng.uniform(0, 0.5, N_OUTPUTS), rng.uniform(size=N_OUTPUTS)
+    share[:5] = 0.0
+    entropy, distance = point.look(data, share, constant, 2)
+    q = (1 - share) * p + share * constant
+    of_q = -xlogy(q, q) - xlog1py(1 - q, -q)
+    z = logits(X, mean, point)
+    cross = np.maximum(z, 0) + log1p(np.exp(-np.abs(z))) - p * z
+    np.testing.assert_allclose(entropy, (weight * of_q).sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(distance, (weight * (cross - of_q)).sum(axis=0), rtol=1e-11)
+
+
+def test_unchosen_lots_stay(X, rng):
+    data, _, _, _, point = point_of(X, rng, True, 1.0)
+    before = point.p.copy(), point.coef.copy(), point.intercept.copy()
+    point.sweep(data, [1], True, 1)
+    for old, new in zip(before, (point.p, point.coef, point.intercept), strict=True):
+        np.testing.assert_array_equal(old[0], new[0])
+        assert (old[1] != new[1]).any()
+
+
+# ---- Bounds --------------------------------------------------------------------------------------
+
+
+def texts(rng, n=400, n_features=150, n_outputs=21):
+    X = sparse.random(n, n_features, density=0.05, format="csr", rng=rng)
+    z = 4 * (X @ rng.normal(size=(n_features, n_outputs))) + rng.logistic(size=(n, n_outputs))
+    return X, (z > np.linspace(0, 4, n_outputs)).astype(float)
+
+
+def variants(rng, Y):
+    """(loss, y, sample_weight) of everything whose plain binary loss sweeps can take."""
+    missing = np.where(rng.random(Y.shape) < 0.2, np.nan, Y)
+    by_row, by_entry = rng.uniform(0.2, 3, len(Y)), rng.uniform(0, 3, Y.shape)
+    return {
+        "plain": (BinaryCrossentropy(), Y, None),
+        "sparse": (BinaryCrossentropy(), sparse.csr_array(Y), None),
+        "weights": (BinaryCrossentropy(), Y, by_row),
+        "weights of entries": (BinaryCrossentropy(), Y, by_entry),
+        "missing": (BinaryCrossentropy(), missing, None),
+        "smoothed": (BinaryCrossentropy(label_smoothing=0.2), Y, None),
+        "pos_weight": (BinaryCrossentropy(pos_weight=3.0), Y, by_row),
+        "one label per row": (BinaryCrossentropy(), Y.argmax(axis=1), None),
+    }
+
+
+@pytest.fixture
+def whatever_the_pull(monkeypatch):
+    """Sweeps also where L-BFGS takes less time."""
+    monkeypatch.setattr(objectives, "MOST_PULL", np.inf)
+
+
+@pytest.mark.usefixtures("whatever_the_pull")
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", list(variants(np.random.default_rng(0), np.zeros((2, 2)))))
+def test_bounds_hold(name, dtype, fit_intercept, rng):
+    """From the first sweep on, by output; values are those of the objective."""
+    X, Y = texts(rng)
+    loss, y, weight = variants(rng, Y)[name]
+    encoded = encode_y(y, len(Y), loss, None, weight)
+    outputs = np.arange(encoded.n_outputs)
+    data = rows.MemoryData(sparse.csr_array(X, dtype=dtype))
+    l2_reg = 1 / encoded.total_weight
+    mass = encoded.mass()
+
+    def objective():
+        return LinearObjective(
+            data.rows(encoded, outputs), mass, encoded.total_weight, l2_reg, fit_intercept, 2
+        )
+
+    assert objective().suits_dual
+    lbfgs = training.AUTO_SOLVERS["lbfgs"]
+    best = lbfgs(objective(), objective().start(), tol=1e-13, max_iter=500, polish=True)
+    swept = objective()
+    start, point = swept.dual_point(swept.start())
+    eps = float(np.finfo(dtype).eps)
+    assert start >= best.objective * (1 - 10 * eps)
+    for sweep in range(25):
+        swept.dual_sweep(point, np.arange(point.n_lots))
+        vector, value, gaps = swept.dual_look(point)
+        assert value == pytest.approx(objective().value_gradient(vector)[0], rel=10 * eps)
+        assert gaps.shape == (len(outputs),)
+        assert (gaps >= 0).all()
+        assert value - gaps.sum() <= best.objective * (1 + 2 * eps)
+        if sweep == 1:
+            early = gaps.sum()
+    assert gaps.sum() < 1e-3 * early
+    assert gaps.sum() < 1e-5 * value
+
+
+# ---- Fits ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stays_sparse(monkeypatch, whatever_the_pull):
+    monkeypatch.setattr(rows, "SMALL_WORK", 0)
+    monkeypatch.setattr(training, "POLISHED_WORK", 0)
+
+
+@pytest.mark.parametrize("tol", [1e-4, 1e-8])
+@pytest.mark.parametrize("name", list(variants(np.random.default_rng(0), np.zeros((2, 2)))))
+def test_fits(name, tol, rng, stays_sparse):
+    X, Y = texts(rng)
+    loss, y, weight = variants(rng, Y)[name]
+    auto = SoftmaxClassifier(loss, tol=tol).fit(X, y, weight)
+    assert auto.solver_ == "dual-ascent"
+    other = SoftmaxClassifier(loss, tol=1e-11, solver="lbfgs").fit(X, y, weight)
+    assert auto.objective_ <= other.objective_ * (1 + tol)
+    assert auto.objective_ * (1 - auto.optimality_gap_) <= other.objective_ * (1 + 1e-11)
+    assert auto.optimality_gap_ <= tol
+    assert auto.history_["objective"][-1] == pytest.approx(auto.objective_, rel=1e-12)
+    assert auto.history_["gap"][-1] <= tol
+
+
+@pytest.mark.parametrize("C", [1e-3, 1.0, 5.0, 1e4, np.inf])
+def test_any_strength(C, rng, stays_sparse):
+    """Where sweeps are slow L-BFGS goes on."""
+    X, Y = texts(rng)
+    auto = SoftmaxClassifier(C=C, max_iter=3000).fit(X, Y)
+    other = SoftmaxClassifier(C=C, max_iter=3000, solver="lbfgs").fit(X, Y)
+    assert auto.objective_ <= other.objective_ * (1 + 1e-4) + 1e-6
+    assert auto.solver_ == ("lbfgs" if C == np.inf else "dual-ascent")
+
+
+def test_which_problems_are_swept(rng, monkeypatch):
+    monkeypatch.setattr(rows, "SMALL_WORK", 0)
+    monkeypatch.setattr(training, "POLISHED_WORK", 0)
+    X, Y = texts(rng)
+
+    def solver_of(X, y, **parameters):
+        return SoftmaxClassifier(**parameters).fit(X, y).solver_
+
+    assert solver_of(X, Y, C=0.1) == "dual-ascent"
+    assert solver_of(X, Y.argmax(axis=1), C=0.1, loss="binary_crossentropy") == "dual-ascent"
+    assert solver_of(X, Y, C=10) == "lbfgs"
+    assert solver_of(X, Y[:, :9], C=0.1) != "dual-ascent"
+    assert solver_of(X, Y.argmax(axis=1), C=0.1) != "dual-ascent"
+    assert solver_of(X.toarray(), Y, C=0.1) != "dual-ascent"
+    assert solver_of(X, Y, C=0.1, solver="newton-cg") == "newton-cg"
+
+
+def test_goes_on_by_lbfgs(rng, stays_sparse, monkeypatch):
+    """One history of both, and any number of iterations."""
+    monkeypatch.setattr(solver, "MOST_SWEEPS", 3)
+    monkeypatch.setattr(solver, "SWEEPS", 3)
+    X, Y = texts(rng)
+    clf = SoftmaxClassifier(C=5, tol=1e-8).fit(X, Y)
+    assert clf.solver_ == "dual-ascent"
+    best = SoftmaxClassifier(C=5, tol=1e-11, solver="lbfgs").fit(X, Y)
+    assert clf.objective_ <= best.objective_ * (1 + 1e-8)
+    assert clf.optimality_gap_ < 1e-7
+    assert {len(values) for values in clf.history_.values()} == {clf.n_iter_[0] + 1}
+    assert (np.diff(clf.history_["objective"]) <= 1e-12).all()
+    assert (np.diff(clf.history_["seconds"]) >= 0).all()
+
+
+@pytest.mark.parametrize("most", [3, 60])
+@pytest.mark.parametrize("stop", [1, 2, 4])
+def test_checkpoints(most, stop, rng, stays_sparse, monkeypatch, tmp_path):
+    """Broken off among the sweeps or after them, a fit goes on with the same bits."""
+    monkeypatch.setattr(solver, "MOST_SWEEPS", most)
+    monkeypatch.setattr(solver, "SWEEPS", 3)
+    X, Y = texts(rng)
+
+    class StopAt(Checkpoint):
+        seen = 0
+
+        def on_fit_task_end(self, estimator, context):
+            super().on_fit_task_end(estimator, context)
+            self.seen += 1
+            if self.seen == stop:
+                raise KeyboardInterrupt
+
+    whole = SoftmaxClassifier(C=5, tol=1e-8).fit(X, Y)
+    path = tmp_path / "file"
+    clf = SoftmaxClassifier(C=5, tol=1e-8).set_callbacks(StopAt(path, seconds=0))
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, Y)
+    clf.set_callbacks(Checkpoint(path)).fit(X, Y)
+    np.testing.assert_array_equal(clf.coef_, whole.coef_)
+    np.testing.assert_array_equal(clf.intercept_, whole.intercept_)
+    np.testing.assert_array_equal(clf.history_["objective"], whole.history_["objective"])
+    assert clf.n_iter_ == whole.n_iter_
+
+
+def test_warm_start_and_threads(rng, stays_sparse):
+    X, Y = texts(rng)
+    clf = SoftmaxClassifier(warm_start=True, tol=1e-6).fit(X, Y)
+    first = clf.objective_
+    clf.fit(X, Y)
+    assert clf.n_iter_[0] <= 1
+    assert clf.objective_ <= first * (1 + 1e-9)
+    with threadpool_limits(1):
+        one = SoftmaxClassifier(tol=1e-6).fit(X, Y)
+    two = SoftmaxClassifier(tol=1e-6).fit(X, Y)
+    np.testing.assert_array_equal(one.coef_, two.coef_)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_tolerance(rng, stays_sparse):
+    """Sweeps end where nothing rises any more, without a word."""
+    X, Y = texts(rng)
+    clf = SoftmaxClassifier(tol=0).fit(X, Y)
+    assert clf.optimality_gap_ < 1e-13
+    assert clf.n_iter_[0] < 100
+
+
+def test_no_entries(rng, stays_sparse):
+    _, Y = texts(rng)
+    clf = SoftmaxClassifier().fit(sparse.csr_array((len(Y), 10)), Y)
+    assert not clf.coef_.any()
+    np.testing.assert_allclose(clf.predict_proba(sparse.csr_array((1, 10)))[0], Y.mean(axis=0))
+
+
+def test_float32(rng, stays_sparse):
+    X, Y = texts(rng)
+    clf = SoftmaxClassifier().fit(X.astype(np.float32), Y)
+    assert clf.coef_.dtype == np.float32
+    assert clf.solver_ == "dual-ascent"
+    best = SoftmaxClassifier(tol=1e-11, solver="lbfgs").fit(X, Y)
+    assert clf.objective_ <= best.objective_ * (1 + 1e-4)
+    assert clf.optimality_gap_ <= 1.1e-4

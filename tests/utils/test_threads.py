@@ -1,0 +1,397 @@
+"""How many threads are used, which CPU target runs, the report of both, and the missing core."""
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.model_selection import GridSearchCV
+from threadpoolctl import threadpool_limits
+
+import xentlearn
+from xentlearn import SoftmaxClassifier, _loss
+from xentlearn._utils import _openmp
+from xentlearn._utils.threads import effective_n_threads
+from xentlearn.losses import SparseCategoricalCrossentropy, sparse_categorical_crossentropy
+
+PACKAGE = Path(xentlearn.__file__).resolve().parent
+TIMEOUT = 120  # seconds for a script that takes one or two
+TARGETS = _loss.available_targets()
+
+needs_openmp = pytest.mark.skipif(_openmp.version() == 0, reason="built without OpenMP")
+
+
+def run_python(code, *arguments, path=PACKAGE.parent, cwd=None, **environment):
+    """Run code in a new process, by default with the xentlearn that is tested here."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "XENTLEARN_"))}
+    paths = [str(path), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**inherited, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def output_of(code, *arguments, **environment):
+    """What a script prints; it must succeed and stay silent on stderr."""
+    result = run_python(code, *arguments, **environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert not result.stderr
+    return result.stdout.strip()
+
+
+@pytest.fixture
+def restore_target():
+    before = _loss.current_target()
+    yield
+    xentlearn.use_cpu_target(before)
+
+
+# --- Number of threads ----------------------------------------------------------------------------
+
+PRINT_N_THREADS = """
+from xentlearn._utils.threads import effective_n_threads
+print(effective_n_threads(), effective_n_threads(1), effective_n_threads(3))
+"""
+
+
+@cache
+def counts(**environment):
+    """``effective_n_threads`` of None, 1 and 3 in a new process."""
+    return output_of(PRINT_N_THREADS, **environment).split()
+
+
+@needs_openmp
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 16, np.int32(2), np.uint8(3)])
+def test_explicit_number(n_threads):
+    got = effective_n_threads(n_threads)
+    assert got == n_threads
+    assert type(got) is int
+
+
+@pytest.mark.parametrize("n_threads", [0, -1, 1.0, 1.5, np.nan, "1", True, False, [1]])
+def test_invalid_number(n_threads):
+    for call in (
+        effective_n_threads,
+        lambda n: sparse_categorical_crossentropy([0], [[0.5, 0.5]], n_threads=n),
+        lambda n: SparseCategoricalCrossentropy().loss([0], [[0.5, 0.5]], n_threads=n),
+        lambda n: SparseCategoricalCrossentropy().predict_proba([[0.5, 0.5]], n_threads=n),
+    ):
+        with pytest.raises(ValueError, match="'n_threads' must be a positive integer or None") as e:
+            call(n_threads)
+        assert repr(n_threads) in str(e.value)
+
+
+def test_none_takes_no_more_than_the_cores():
+    assert 1 <= int(counts()[0]) <= joblib.cpu_count()
+    assert counts()[1:] == (["1", "3"] if _openmp.version() else ["1", "1"])
+
+
+@needs_openmp
+def test_none_takes_all_the_physical_cores():
+    assert counts()[0] == str(joblib.cpu_count(only_physical_cores=True))
+
+
+@needs_openmp
+def test_none_takes_no_more_than_joblib_leaves(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: 1)
+    assert effective_n_threads() == 1
+    assert effective_n_threads(2) == 2
+
+
+@needs_openmp
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_omp_num_threads(n_threads):
+    """Up to the number of cores: one on any machine."""
+    n_threads = min(n_threads, joblib.cpu_count(only_physical_cores=True))
+    got = counts(OMP_NUM_THREADS=str(n_threads))
+    assert got == [str(n_threads), "1", "3"]  # an explicit number is taken as it is
+
+
+def test_empty_omp_num_threads_is_none():
+    result = run_python(PRINT_N_THREADS, OMP_NUM_THREADS="")  # GNU's runtime complains of it
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.split() == counts()
+
+
+@needs_openmp
+def test_threadpoolctl_limits():
+    unlimited = effective_n_threads()
+    with threadpool_limits(limits=1, user_api="openmp"):
+        assert effective_n_threads() == 1
+        assert effective_n_threads(2) == 2
+    assert effective_n_threads() == unlimited
+
+
+@needs_openmp
+def test_joblib_workers_share_the_cores():
+    def in_worker():
+        return effective_n_threads()
+
+    n_workers = max(2, joblib.cpu_count())
+    counts = joblib.Parallel(n_jobs=n_workers)(
+        joblib.delayed(in_worker)() for _ in range(n_workers)
+    )
+    assert set(counts) == {1}
+
+
+def test_without_openmp_there_is_one_thread(monkeypatch):
+    monkeypatch.setattr(_openmp, "version", lambda: 0)
+    assert effective_n_threads() == effective_n_threads(5) == 1
+    with pytest.raises(ValueError, match="n_threads"):
+        effective_n_threads(0)
+
+
+# --- Processes ------------------------------------------------------------------------------------
+
+FORK = """
+import os, signal, sys
+import numpy as np
+from xentlearn import SoftmaxClassifier
+from xentlearn._utils.threads import effective_n_threads
+from xentlearn.losses import SparseCategoricalCrossentropy
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(100_000, 20))  # large enough for threads
+y = rng.integers(5, size=len(X))
+loss = SparseCategoricalCrossentropy()
+
+def work():
+    clf = SoftmaxClassifier(max_iter=3, tol=1.0).fit(X, y)
+    logits = clf.decision_function(X)
+    return clf.coef_, loss.loss(y, logits, n_threads=2), loss.predict_proba(logits, n_threads=None)
+
+want = work()
+assert effective_n_threads(2) == int(sys.argv[1])
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # ends the child if it waits for ever
+    same = all(np.array_equal(a, b) for a, b in zip(work(), want))
+    alone = effective_n_threads() == effective_n_threads(2) == 1
+    os._exit(0 if same and alone else 3)
+_, status = os.waitpid(child, 0)
+if os.WIFSIGNALED(status):
+    sys.exit(f"the child was ended by signal {os.WTERMSIG(status)}")
+assert os.WEXITSTATUS(status) == 0, os.WEXITSTATUS(status)
+assert effective_n_threads(2) == int(sys.argv[1])
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_child_fits_after_a_threaded_fit_in_its_parent():
+    """With the same bits, on one thread: GNU's OpenMP would wait for ever with more."""
+    n_threads = 2 if _openmp.version() else 1
+    result = run_python(FORK, n_threads, PYTHONWARNINGS="ignore", OMP_NUM_THREADS="2")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.strip() == "done"
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+def test_grid_search_in_parallel(backend):
+    X, y = load_iris(return_X_y=True)
+    settings = [SparseCategoricalCrossentropy(0.0), SparseCategoricalCrossentropy(0.1)]
+    grid = {"C": [0.1, 1.0], "loss": settings}
+    results = []
+    for n_jobs in (1, 2):
+        with joblib.parallel_config(backend=backend):
+            search = GridSearchCV(SoftmaxClassifier(), grid, n_jobs=n_jobs, cv=3).fit(X, y)
+        assert not np.isnan(search.cv_results_["mean_test_score"]).any()
+        results.append(search)
+    one, two = results
+    np.testing.assert_array_equal(
+        one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
+    )
+    np.testing.assert_array_equal(one.best_estimator_.coef_, two.best_estimator_.coef_)
+
+
+def test_fits_in_threads_do_not_disturb_each_other():
+    """Compiled parts release the GIL and keep nothing between calls."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 10))
+    ys = [rng.integers(k, size=len(X)) for k in (2, 3, 5, 9)]
+    want = [SoftmaxClassifier().fit(X, y).coef_ for y in ys]
+    fit = joblib.delayed(lambda y: SoftmaxClassifier().fit(X, y).coef_)
+    for _ in range(3):
+        got = joblib.Parallel(n_jobs=4, backend="threading")(fit(y) for y in ys)
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+# --- CPU targets ----------------------------------------------------------------------------------
+
+PRINT_TARGET = """
+import xentlearn
+from xentlearn import _loss
+print(_loss.current_target(), *_loss.available_targets())
+"""
+
+
+def test_available_targets():
+    known = ["scalar", "baseline", "avx2", "avx512"]
+    assert TARGETS[0] == "scalar"
+    assert [name for name in known if name in TARGETS] == TARGETS  # narrowest first
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_use_cpu_target(name, restore_target):
+    assert xentlearn.use_cpu_target(name) is None
+    assert _loss.current_target() == name
+    xentlearn.use_cpu_target()
+    assert _loss.current_target() == TARGETS[-1]
+
+
+@pytest.mark.parametrize("name", ["avx1024", "AVX2", "", 2, b"scalar"])
+def test_use_cpu_target_says_what_is_available(name, restore_target):
+    before = _loss.current_target()
+    with pytest.raises(ValueError, match="CPU target") as info:
+        xentlearn.use_cpu_target(name)
+    assert repr(name) in str(info.value)
+    for available in TARGETS:
+        assert repr(available) in str(info.value)
+    assert _loss.current_target() == before
+
+
+def test_a_target_that_the_build_does_not_have(restore_target, monkeypatch):
+    monkeypatch.setattr(_loss, "available_targets", lambda: ["scalar", "baseline"])
+    with pytest.raises(ValueError, match=r"\['scalar', 'baseline'\].*'avx512'"):
+        xentlearn.use_cpu_target("avx512")
+
+
+@pytest.mark.parametrize("name", TARGETS[:2])
+def test_environment_variable_chooses_the_target(name):
+    current, *available = output_of(PRINT_TARGET, XENTLEARN_CPU_TARGET=name).split()
+    assert current == name
+    assert available == TARGETS
+
+
+def test_without_the_environment_variable_the_widest_target_runs():
+    """An empty one counts as none."""
+    assert output_of(PRINT_TARGET, XENTLEARN_CPU_TARGET="").split()[0] == TARGETS[-1]
+
+
+def test_environment_variable_with_an_unknown_target():
+    result = run_python(PRINT_TARGET, XENTLEARN_CPU_TARGET="avx1024")
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ValueError")
+    for part in ("'avx1024'", "XENTLEARN_CPU_TARGET", *map(repr, TARGETS)):
+        assert part in last
+
+
+def test_targets_run_all_of_a_fit(restore_target):
+    """The pass over X as well as the rows: a fit agrees to rounding, whatever the target."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 7))
+    y = (X @ rng.normal(size=(7, 5)) + rng.gumbel(size=(300, 5))).argmax(axis=1)
+    coefs = []
+    for name in TARGETS:
+        xentlearn.use_cpu_target(name)
+        coefs.append(SoftmaxClassifier().fit(X, y).coef_)
+    for coef in coefs[1:]:
+        np.testing.assert_allclose(coef, coefs[0], rtol=1e-8, atol=1e-9)
+
+
+# --- Report ---------------------------------------------------------------------------------------
+
+
+def report_of(code="import xentlearn; xentlearn.show_versions()", **environment):
+    """The report as {section: {name: value}} (a name that comes twice keeps the last value)."""
+    sections, rows = {}, {}
+    for line in output_of(code, **environment).splitlines():
+        if line.startswith("    "):
+            name, _, value = line.strip().partition(": ")
+            rows[name] = value
+        else:
+            rows = sections[line] = {}
+    return sections
+
+
+def test_show_versions():
+    report = report_of(XENTLEARN_CPU_TARGET="scalar", OMP_NUM_THREADS="1")
+    assert list(report) == ["System", "Packages", "Build", "Thread pools"]
+    assert report["System"]["python"] == sys.version.replace("\n", " ")
+    assert report["System"]["machine"]
+    assert report["Packages"]["numpy"] == np.__version__
+    assert {"xentlearn", "scikit-learn", "scipy", "joblib"} <= set(report["Packages"])
+    build = report["Build"]
+    assert build["CPU targets"] == ", ".join(TARGETS)
+    assert build["CPU target in use"] == "scalar"
+    assert build["threads"] == "1"
+    if _openmp.version():
+        assert build["OpenMP"] == f"yes, specification of {_openmp.version()}"
+    else:
+        assert build["OpenMP"].startswith("no")
+    pools = report["Thread pools"]
+    assert any(name.startswith("blas") for name in pools)
+    if _openmp.version():
+        assert any(name.startswith("openmp") for name in pools)
+    for value in pools.values():
+        assert "threads, version" in value
+
+
+def test_show_versions_prints_and_returns_nothing(capsys):
+    assert xentlearn.show_versions() is None
+    printed = capsys.readouterr()
+    assert f"CPU target in use: {_loss.current_target()}\n" in printed.out
+    assert f"threads: {effective_n_threads()}\n" in printed.out
+    assert not printed.err
+
+
+# --- Without the compiled core --------------------------------------------------------------------
+
+
+def copy_of_the_sources(folder, leave_out=(".so", ".pyd", ".c")):
+    """The package in `folder`, without what was compiled."""
+    copy = folder / "xentlearn"
+    shutil.copytree(
+        PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", *(f"*{s}" for s in leave_out))
+    )
+    return copy
+
+
+# The finder of an editable install would find in the checkout what is missing in a copy.
+IMPORT_THE_COPY = """
+import sys
+sys.meta_path[:] = [
+    finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")
+]
+import xentlearn
+"""
+
+
+def test_import_without_the_compiled_core_says_how_to_build_it(tmp_path):
+    copy = copy_of_the_sources(tmp_path)
+    result = run_python(IMPORT_THE_COPY, path=tmp_path, cwd=tmp_path)
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError")
+    for part in ("compiled core of xentlearn", "pip install -e .", "C compiler"):
+        assert part in last
+    assert str(copy) in result.stderr  # it was this copy that was imported
+
+
+def test_import_names_the_part_that_is_missing(tmp_path):
+    copy = copy_of_the_sources(tmp_path, leave_out=(".c",))
+    compiled = [path for path in copy.glob("_proba_loss.*") if path.suffix in (".so", ".pyd")]
+    assert compiled
+    for path in compiled:
+        path.unlink()
+    result = run_python(IMPORT_THE_COPY, path=tmp_path, cwd=tmp_path)
+    assert result.returncode != 0
+    assert "_proba_loss" in result.stderr.strip().splitlines()[-1]
+
+
+def test_import_is_silent():
+    assert output_of("import xentlearn, xentlearn.losses") == ""

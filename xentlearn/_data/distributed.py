@@ -1,0 +1,519 @@
+"""Rows of X that are spread over the workers of a Dask cluster.
+
+A fit takes four rounds before the solver begins: partitions are read where their data is and tell
+the few rows of y that decide its kind; they encode their own y and tell its sums; they are
+surveyed; and the rows of the survey's sample, from which the preconditioner is made, come to the
+client. After that each evaluation is one round: coefficients go out once, sums over rows come back.
+
+Partitions never move. Partial sums are added in a tree whose shape depends on the number of
+partitions alone, so that a fit has the same bits on any number of workers.
+"""
+
+import contextlib
+import functools
+import threading
+import uuid
+import warnings
+from dataclasses import dataclass, fields, replace
+
+import dask
+import dask.array
+import dask.dataframe
+import numpy as np
+from dask.sizeof import sizeof
+from scipy import sparse
+
+from .._utils.threads import sequential_blas
+from .dataset import (
+    MemoryRows,
+    ShardedData,
+    ShardedRows,
+    combined,
+    sample_spacing,
+    sampled_rows,
+    survey,
+)
+from .targets import ARRAYS, EncodedY, digest, encode_like, encode_y, warn_of_column
+
+FAN_IN = 8  # results that one task adds: 100 partitions take three levels
+
+
+# ---- Blocks of the input -------------------------------------------------------------------------
+
+
+def as_blocks(X, y, sample_weight=None):
+    """Partitions of the input, one to one.
+
+    Parameters
+    ----------
+    X : dask array or dataframe of shape (n_samples, n_features)
+    y : dask array, series or dataframe of shape (n_samples,) or (n_samples, n_outputs)
+    sample_weight : dask array, series or dataframe like ``y``, number or None, default=None
+
+    Returns
+    -------
+    list of (X, y, sample_weight)
+        Of each partition; what belongs to a collection is delayed.
+
+    Raises
+    ------
+    TypeError
+        If one of them is no collection of Dask.
+    ValueError
+        If they do not have the same rows, as far as that can be seen without looking at them.
+    """
+    require_2d(X)
+    others = {"y": y}
+    if dask.is_dask_collection(sample_weight):
+        others["sample_weight"] = sample_weight
+    elif sample_weight is not None and np.ndim(sample_weight):
+        raise TypeError(_rule("sample_weight", sample_weight, ", a number or None"))
+    X, lengths = whole_rows(X), _lengths(X)
+    blocks = [_delayed(X)]
+    for name, other in others.items():
+        if not _is_array(other) and not _is_frame(other):
+            raise TypeError(_rule(name, other))
+        other = whole_rows(_as_vector(other) if name == "y" else other)
+        if lengths is not None and _lengths(other) is not None:
+            if sum(lengths) != sum(_lengths(other)):
+                raise ValueError(
+                    f"'X' and '{name}' must have the same number of rows, got {sum(lengths)} and "
+                    f"{sum(_lengths(other))}."
+                )
+            other = other.rechunk({0: lengths})
+        blocks.append(_delayed(other))
+        if len(blocks[-1]) != len(blocks[0]):
+            raise ValueError(
+                f"'X' and '{name}' must have partitions that correspond one to one; got "
+                f"{len(blocks[0])} and {len(blocks[-1])}, of sizes that are not known. Make both "
+                "from one dataframe, or call compute_chunk_sizes() on both arrays."
+            )
+    if len(others) == 1:
+        blocks.append([sample_weight] * len(blocks[0]))
+    return list(zip(*blocks, strict=True))
+
+
+def whole_rows(collection):
+    """The collection, with no row in several chunks."""
+    if _is_array(collection) and collection.ndim == 2:
+        return collection.rechunk({1: -1})
+    return collection
+
+
+def _as_vector(y):
+    """y, or its only column, with the warning that there is for y in memory."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        warn_of_column()
+        return y[:, 0] if _is_array(y) else y[y.columns[0]]
+    return y
+
+
+def require_2d(X):
+    """Raise an error unless X is a dask array or dataframe with rows and columns."""
+    if not (_is_array(X) or _is_frame(X)):
+        raise TypeError(_rule("X", X))
+    if X.ndim != 2:
+        raise ValueError(f"'X' must have shape (n_samples, n_features), got {X.shape}.")
+
+
+def _is_array(collection):
+    return isinstance(collection, dask.array.Array)
+
+
+def _is_frame(collection):
+    return isinstance(collection, (dask.dataframe.DataFrame, dask.dataframe.Series))
+
+
+def _rule(name, got, more=""):
+    return (
+        f"'{name}' must be a dask array or dataframe{more}, got {type(got).__name__}; wrap it by "
+        "dask.array.from_array, or fit xentlearn.SoftmaxClassifier, which takes data in memory."
+    )
+
+
+def _lengths(collection):
+    """Rows of each partition, or None where they are not known."""
+    if not _is_array(collection) or np.isnan(collection.chunks[0]).any():
+        return None
+    return collection.chunks[0]
+
+
+def _delayed(collection):
+    """Its partitions, in order."""
+    # not optimised: X and y that come from one source would each get a copy of it
+    delayed = collection.to_delayed(optimize_graph=False)
+    return delayed.ravel().tolist() if _is_array(collection) else delayed
+
+
+# ---- On a worker ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _of_partition(number):
+    """Errors say which partition they are of."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"In partition {number}: {error}") from None
+
+
+@dataclass
+class Facts:
+    """What a partition tells of itself before y is encoded; ``digest`` is None without rows."""
+
+    n_features: int
+    is_sparse: bool
+    dtype: np.dtype
+    names: np.ndarray | None
+    digest: tuple | None
+
+
+class Block:
+    """A partition of the input, read.
+
+    Parameters
+    ----------
+    number : int
+    X, y, sample_weight
+        Of the partition; two of them may be empty, the last may be a number or None.
+    validate : callable
+        ``validate(X)`` returns (X that can be trained from, its dtype before, names of its
+        features or None).
+    """
+
+    def __init__(self, number, X, y, sample_weight, validate):
+        self.number, self.y, self.sample_weight = number, y, sample_weight
+        self.dtype, self.names = np.dtype(np.uint8), None  # an empty one decides nothing
+        with _of_partition(number):
+            if X.shape[0] > 0:
+                X, self.dtype, self.names = validate(X)
+        self.X = X
+
+    def __sizeof__(self):
+        return sizeof(self.X) + sizeof(self.y)
+
+    def facts(self):
+        """What the client wants to know first."""
+        with _of_partition(self.number):
+            found = digest(self.y, self.X.shape[0], self.sample_weight)
+        return Facts(
+            self.X.shape[1],
+            sparse.issparse(self.X),
+            self.dtype,
+            self.names,
+            found if self.X.shape[0] > 0 else None,
+        )
+
+    def encoded(self, known):
+        """Partition of the rows that have a weight, with y encoded like ``known``."""
+        with _of_partition(self.number):
+            y = encode_like(known, self.y, self.X.shape[0], self.sample_weight)
+        kept, y = y.with_weight()
+        return Partition(self.number, self.X[kept], y)
+
+
+@dataclass
+class Round:
+    """What is broadcast: a method of ``MemoryRows`` and its arguments, and which rows are meant.
+
+    Attributes
+    ----------
+    name : str
+        Stands for loss and outputs.
+    loss : loss setting
+    outputs : ndarray of int
+    dtype : dtype
+        What is computed in.
+    method : str
+    arguments : tuple
+    """
+
+    name: str
+    loss: object
+    outputs: np.ndarray
+    dtype: np.dtype
+    method: str
+    arguments: tuple
+
+
+class Partition:
+    """Rows of X with their targets, on the worker that evaluates them.
+
+    Parameters
+    ----------
+    number : int
+    X : ndarray or CSR of shape (n_rows, n_features)
+    y : EncodedY
+    """
+
+    def __init__(self, number, X, y):
+        self.number, self.X, self.y = number, X, y
+        self._rows, self._name = None, None
+        # the rows' working memory is shared by all evaluations: a round that was given up may
+        # still be running when the next one begins
+        self._lock = threading.Lock()
+
+    def __reduce__(self):
+        # without what is made when it is asked for: the kernels' objects cannot be pickled
+        return Partition, (self.number, self.X, self.y)
+
+    def __sizeof__(self):
+        return sizeof(self.X) + sum(sizeof(getattr(self.y, name)) for name in ARRAYS)
+
+    def sums(self):
+        """(number of rows, their weight, their mass) before smoothing; see ``RemoteY``."""
+        binary = self.y.kind in ("binary", "multilabel")
+        mass = np.stack(self.y.entry_mass()) if binary else self.y.class_mass()
+        return len(self.y.weight), float(self.y.total_weight), mass
+
+    def survey(self, spacing, before, n_threads):
+        """A ``Survey``; ``before`` is the weight of the partitions with lower numbers."""
+        with _of_partition(self.number), sequential_blas:
+            return survey(self.X, self.y, before, spacing, self.number, n_threads)
+
+    def evaluate(self, task, n_threads):
+        """What a round asks for, of these rows."""
+        with self._lock, sequential_blas:
+            if self._name != task.name:
+                y = replace(self.y, loss=task.loss)
+                self._rows = MemoryRows(self.X, y, task.outputs, dtype=task.dtype)
+                self._name = task.name
+            return getattr(self._rows, task.method)(*task.arguments, n_threads)
+
+
+def _sum(results):
+    """The sum of a few results, from the first to the last."""
+    return functools.reduce(combined, results)
+
+
+# ---- On the client -------------------------------------------------------------------------------
+
+
+class Cluster:
+    """Objects on the workers of a cluster, one per partition, and sums over them.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    futures : list of Future
+        Of the objects. A worker that dies takes some along; the scheduler makes them again on
+        another, from the input.
+    """
+
+    def __init__(self, client, futures):
+        self.client, self.futures = client, futures
+
+    @functools.cached_property
+    def n_threads(self):
+        """Of each evaluation: Dask's threads take a partition each, idle ones help."""
+        return max(1, sum(self.client.nthreads().values()) // len(self.futures))
+
+    def map(self, function, **arguments):
+        """Cluster of what ``function`` makes of each object."""
+        name = function.__name__
+        made = self.client.map(function, self.futures, key=name, pure=False, **arguments)
+        return Cluster(self.client, made)
+
+    def gathered(self, function):
+        """List of what ``function`` makes of each object."""
+        return self.client.gather(self.map(function).futures)
+
+    def chosen(self, wanted):
+        """Cluster of those objects alone whose entry of ``wanted`` is true."""
+        futures = [future for future, want in zip(self.futures, wanted, strict=True) if want]
+        return Cluster(self.client, futures)
+
+    def total(self, function, shared, own):
+        """Sum of what ``function`` makes of each object, by a tree.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(object, shared, *own, n_threads)``.
+        shared : object
+            Broadcast to the workers.
+        own : iterable of tuple
+            Of each object.
+
+        Notes
+        -----
+        All that is sent is part of the graph, and so has a recipe: whatever a worker takes along
+        when it dies, the scheduler makes again. Of scattered data nothing would be left after the
+        last worker that had them, and ``scatter`` itself does not come back if one dies meanwhile.
+        """
+        name = f"{function.__name__}-{uuid.uuid4().hex}"
+        held = self.client.who_has(self.futures)
+        graph, keys, where = {(name, "shared"): shared}, [], {}
+        for number, (future, its_own) in enumerate(zip(self.futures, own, strict=True)):
+            keys.append((name, 0, number))
+            graph[keys[-1]] = (function, future, (name, "shared"), *its_own, self.n_threads)
+            where[keys[-1]] = held[future.key]
+        level = 0
+        while len(keys) > 1:
+            level += 1
+            groups = [keys[begin : begin + FAN_IN] for begin in range(0, len(keys), FAN_IN)]
+            keys = [(name, level, number) for number in range(len(groups))]
+            graph.update({key: (_sum, group) for key, group in zip(keys, groups, strict=True)})
+        # where the partition is: not where the coefficients happen to be, and it would have to go
+        places = dask.annotate(workers=lambda key: where.get(key, ()), allow_other_workers=True)
+        # coefficients of 10 MB would be warned of, with the advice to scatter them
+        silence = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"})
+        with places, silence:
+            root = self.client.get(graph, keys[0], sync=False)
+        return root.result()
+
+
+@dataclass
+class RemoteY(EncodedY):
+    """``EncodedY`` of rows that are elsewhere: their sums in place of the rows.
+
+    Attributes
+    ----------
+    sum_of_weights : float
+    sum_of_targets : ndarray of shape (n_outputs,) or (2, n_outputs)
+        Weights times targets by class; for binary targets of the 0s and of the 1s.
+    """
+
+    sum_of_weights: float = 0.0
+    sum_of_targets: np.ndarray | None = None
+
+    @property
+    def total_weight(self):
+        """S of the objective."""
+        return self.sum_of_weights
+
+    def without_rows(self):
+        """What is known of rows still to come, an ``EncodedY``."""
+        rest = {name: None for name in ARRAYS} | {"weight": np.zeros(0)}
+        known = {f.name: getattr(self, f.name) for f in fields(EncodedY)}
+        return EncodedY(**{**known, **rest})
+
+    def class_mass(self):
+        return self.sum_of_targets
+
+    def entry_mass(self):
+        return tuple(self.sum_of_targets)
+
+
+class DaskRows(ShardedRows):
+    """Rows in partitions on the workers of a cluster.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        Of ``Partition``.
+    n_rows : int
+    survey : Survey
+    y : EncodedY
+        Whose loss it is.
+    outputs : ndarray of int
+        That are fitted.
+    """
+
+    def __init__(self, cluster, n_rows, survey, y, outputs):
+        super().__init__(n_rows, survey, sampled_rows(survey, y, outputs))
+        self._cluster = cluster
+        self._round = functools.partial(Round, uuid.uuid4().hex, y.loss, outputs, self.dtype)
+
+    def total(self, method, *arguments):
+        """Sum over all partitions: one round, in which each worker has its own threads."""
+        task = self._round(method, arguments[:-1])
+        nothing = [()] * len(self._cluster.futures)
+        return self._cluster.total(Partition.evaluate, task, nothing)
+
+
+class DaskData(ShardedData):
+    """X on a cluster, from which objectives get their rows; see ``MemoryData``.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        Of ``Partition``.
+    shape : tuple of int
+    survey : Survey
+    """
+
+    def __init__(self, cluster, shape, survey):
+        self._cluster, self._survey = cluster, survey
+        self.shape = shape
+
+    def rows(self, y, outputs, n_threads=1):
+        """Rows with the chosen outputs of ``y``."""
+        return DaskRows(self._cluster, self.shape[0], self._survey, y, outputs)
+
+
+def read(client, blocks, validate, loss, class_weight):
+    """Read partitions on the cluster, and encode their y.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    blocks : list of (X, y, sample_weight)
+        See ``as_blocks``.
+    validate : callable
+        See ``Block``.
+    loss : str or loss setting
+    class_weight : dict, "balanced" or None
+
+    Returns
+    -------
+    data : DaskData
+    y : RemoteY
+    facts : Facts
+        Of X as a whole.
+
+    Raises
+    ------
+    ValueError
+        If partitions do not agree, or hold what cannot be trained from.
+    """
+    made = [
+        dask.delayed(Block, pure=False)(number, *block, validate)
+        for number, block in enumerate(blocks)
+    ]
+    read_blocks = Cluster(client, client.compute(made))
+    facts = _agreed(read_blocks.gathered(Block.facts))
+    y, weight = facts.digest
+    with warnings.catch_warnings():
+        # the digest has each class once or twice; so has scikit-learn's idea of a regression
+        warnings.filterwarnings("ignore", message="The number of unique classes")
+        known = encode_y(y, y.shape[0], loss, class_weight, weight)
+    known = known.without_rows()
+    partitions = read_blocks.map(Block.encoded, known=known)
+    sums = partitions.gathered(Partition.sums)
+    partitions = partitions.chosen([n_rows for n_rows, _, _ in sums])
+    sums = [of_partition for of_partition in sums if of_partition[0]]
+    n_rows, weight, mass = _sum(sums)
+    y = RemoteY(**vars(known), sum_of_weights=weight, sum_of_targets=mass)
+    shape = n_rows, facts.n_features
+    spacing = sample_spacing(shape, weight)
+    before = np.cumsum([0.0] + [of_partition[1] for of_partition in sums[:-1]])
+    found = partitions.total(Partition.survey, spacing, [(float(begin),) for begin in before])
+    return DaskData(partitions, shape, found), y, facts
+
+
+def _agreed(facts):
+    """Facts of X as a whole, from those of the partitions that have rows."""
+    first = None
+    for number, found in enumerate(facts):
+        if found.digest is None:
+            continue
+        if first is None:
+            first, of_first = found, number
+        for name in ("n_features", "is_sparse"):
+            if getattr(found, name) != getattr(first, name):
+                raise ValueError(
+                    f"All partitions of 'X' must have the same features, dense or sparse alike; "
+                    f"{name} is {getattr(found, name)} in partition {number}, "
+                    f"{getattr(first, name)} in partition {of_first}."
+                )
+    if first is None:
+        raise ValueError("'X' must have at least one row, got none in any partition.")
+    kept = [found for found in facts if found.digest is not None]
+    ys, weights = zip(*(found.digest for found in kept), strict=True)
+    y = sparse.csr_array(sparse.vstack(ys)) if sparse.issparse(ys[0]) else np.concatenate(ys)
+    return replace(
+        first,
+        dtype=np.result_type(*(found.dtype for found in kept)),
+        digest=(y, np.concatenate(weights)),
+    )

@@ -1,0 +1,189 @@
+"""Rows of X that are read block by block, in every pass anew (``blocks.py``)."""
+
+import numpy as np
+from scipy import sparse
+
+from .._utils.threads import effective_n_threads, sequential_blas
+from .._utils.validation import as_sound_X
+from ..blocks import BlockError, each_block
+from ._design_matrix import DTYPES
+from .dataset import (
+    MemoryRows,
+    ShardedData,
+    ShardedRows,
+    combined,
+    sample_spacing,
+    sampled_rows,
+    survey,
+)
+from .statistics import Extremes, moments_of
+from .targets import concatenated
+
+# Of X and its logits at a time, for a Hessian: they are copied in float64, to 32 MB each.
+HESSIAN_NUMBERS = 4_000_000
+
+
+class BlockData(ShardedData):
+    """X in blocks, from which objectives get their rows.
+
+    All blocks are read once, to look at them. Of X a sample alone is kept.
+
+    Parameters
+    ----------
+    source : object
+        With the members of ``RowBlocks``.
+    y : EncodedY
+        Of its rows.
+    check : callable
+        ``check(X, finite)`` raises an error unless a block holds what X may hold, and returns it in
+        a dtype that the fused pass reads; ``finite`` is whether to look through it for nan and inf.
+
+    Attributes
+    ----------
+    shape : tuple (n_rows, n_features)
+    survey : Survey
+        Of all rows; its sample is in one piece.
+    """
+
+    def __init__(self, source, y, check):
+        self.source, self.shape, self.check = source, tuple(source.shape), check
+        n_threads = effective_n_threads()
+        spacing = sample_spacing(self.shape, y.total_weight)
+        found, sample = None, _Sample(y.total_weight / spacing if spacing else self.shape[0])
+
+        def look(i, rows, X):
+            nonlocal found
+            before = 0.0 if found is None else found.moments.weight
+            try:
+                seen = survey(check(X, False), y.taken(rows), before, spacing, i, n_threads)
+            except ValueError:
+                check(X, True)  # nan and inf show in the moments, and have an error of their own
+                raise
+            sample.add(seen)
+            found = seen if found is None else found + seen
+
+        with sequential_blas:
+            each_block(source, look)
+        found.sample = [sample.whole()]
+        self.survey = found
+
+    def rows(self, y, outputs, n_threads=1):
+        """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
+        return BlockRows(self, y, outputs)
+
+
+class _Sample:
+    """The samples of several surveys, copied to one place: there is no moment with all twice.
+
+    Parameters
+    ----------
+    most : float
+        Rows that there may be.
+    """
+
+    def __init__(self, most):
+        self._most, self._room, self._n = int(np.ceil(most)) + 1, None, 0
+        self._Xs, self._ys = [], []
+
+    def add(self, survey):
+        """Take the sample of a survey, which then has none."""
+        for _, X, y in survey.sample:
+            self._ys.append(y)
+            if sparse.issparse(X):
+                self._Xs.append(X.copy())
+                continue
+            if self._room is None:
+                self._room = np.empty((self._most, X.shape[1]), X.dtype)
+            self._room[self._n : self._n + len(X)] = X
+            self._n += len(X)
+        survey.sample = []
+
+    def whole(self):
+        """The one piece."""
+        if self._room is None:
+            return 0, sparse.vstack(self._Xs), concatenated(self._ys)
+        return 0, self._room[: self._n], concatenated(self._ys)
+
+
+class BlockRows(ShardedRows):
+    """Rows in blocks that are read one after the other.
+
+    Parameters
+    ----------
+    data : BlockData
+    y : EncodedY
+        Of all rows.
+    outputs : ndarray of int
+        The ones that are fitted.
+    """
+
+    def __init__(self, data, y, outputs):
+        super().__init__(data.shape[0], data.survey, sampled_rows(data.survey, y, outputs))
+        self._data, self._y, self._outputs = data, y, outputs
+        self._encoded = {}  # by rows: n_features times smaller than X
+
+    def total(self, method, *arguments):
+        """Sum over all blocks of what ``method`` of their rows returns, in their order."""
+        total = None
+        most = self.n_rows
+        if method == "hessian":
+            most = max(1, HESSIAN_NUMBERS // (self.n_features + self.target.n_outputs))
+
+        def add(i, rows, X):
+            nonlocal total
+            X = converted(as_sound_X(X))
+            for begin in range(rows.start, rows.stop, most):
+                part = slice(begin, min(begin + most, rows.stop))
+                within = X[part.start - rows.start : part.stop - rows.start]
+                y, target = self._encode(part)
+                of_part = MemoryRows(within, y, self._outputs, target=target, dtype=self.dtype)
+                found = getattr(of_part, method)(*arguments)
+                if not _is_finite(found):
+                    self._require_finite(i, rows, X)
+                total = found if total is None else combined(total, found)
+
+        each_block(self._data.source, add)
+        return total
+
+    def _require_finite(self, i, rows, X):
+        """Raise BlockError if the numbers of a block, or their squares, are not finite any more."""
+        try:
+            moments_of(self._data.check(X, True), np.ones(X.shape[0]))
+        except ValueError as error:
+            raise BlockError(
+                f"Block {i} of 'X' (rows {rows.start} to {rows.stop - 1}) has changed since it was "
+                f"first read: {error}"
+            ) from error
+
+    def _encode(self, rows):
+        """(EncodedY, EncodedTarget) of some rows, made once."""
+        key = rows.start, rows.stop
+        if key not in self._encoded:
+            y = self._y.taken(rows)
+            self._encoded[key] = y, y.kernel_target(self.dtype, self._outputs)
+        return self._encoded[key]
+
+
+def _is_finite(found):
+    """Whether sums over rows, an array, a number or several of these, hold neither nan nor inf."""
+    if isinstance(found, Extremes):
+        found = found.most, found.least
+    if isinstance(found, tuple):
+        return all(map(_is_finite, found))
+    return bool(np.isfinite(np.sum(found)))
+
+
+def converted(X):
+    """X in a dtype that the fused pass reads."""
+    return X if X.dtype in DTYPES else X.astype(np.float64)
+
+
+def in_memory(source):
+    """All rows of a dense source, copied."""
+    X = np.empty(source.shape, source.dtype)
+
+    def copy(i, rows, block):
+        X[rows] = block
+
+    each_block(source, copy)
+    return X

@@ -1,0 +1,192 @@
+"""A centred copy of X in float64; if wide, rotated into the space that its rows span.
+
+Small X is centred, so that logits keep their digits beside offsets: of times in seconds since 1970
+that differ by minutes, the products with W lose eight digits.
+
+With more features than rows, the minimum of a loss with an L2 penalty is a combination of the rows
+of X. With the QR decomposition X^T = Q R, every such W is V Q^T; W X^T = V R and ||W|| = ||V||: the
+same problem, with as many features as rows. See Hastie and Tibshirani, "Efficient quadratic
+regularization for expression arrays", Biostatistics 5 (2004).
+
+The inner products of rows instead of QR were tried: faster, but they square the condition number,
+and of features that span 1e-5 to 1e5 the small ones are lost.
+
+Where next to nothing is penalised, features of small X that are nearly sums of others are replaced
+by what they differ by, a feature whose scale does not matter. A Hessian of the original features
+has it in squares, which rounding hides from 1e-8 on. Features that are sums of others to the last
+digit are left out: nothing would keep their coefficients from growing. All others stay as they are:
+rows that a single one tells apart are told apart by it, however far its coefficient has to go.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import linalg, sparse
+
+from .statistics import clear_constants, weighted_moments
+
+MOST_ROTATION = 5e10  # n_samples^2 n_features: a second or two, and most often much less than a fit
+PIVOTED_ROTATION = 3e8  # up to so many with pivoting, which is accurate for features of any scale
+MOST_NUMBERS = 50_000_000  # of a copy of X that is rotated: 400 MB
+# Share of the mean of ||x||^2 up to which a penalty is next to none: less than a Hessian can hide.
+NEXT_TO_NONE = 1e-13
+NEARLY = 1e-5  # of a feature that is left beside others: its square is seen by a Hessian
+MOST_REPLACED = 2e8  # n_samples n_features^2, to look for such features: half a second
+# Sizes of features, the largest over the smallest, up to which singular vectors keep all digits.
+MOST_SPAN = 1e4
+
+
+def is_wide(X):
+    """Whether X has more features than rows, and is small enough to be rotated."""
+    n_samples, n_features = X.shape
+    return (
+        n_features > n_samples
+        and isinstance(X, np.ndarray)
+        and n_samples * n_features <= MOST_NUMBERS
+        and n_samples**2 * n_features <= MOST_ROTATION
+    )
+
+
+def rounding_of(X):
+    """Size of what rounding leaves of a direction of X, over that of the largest."""
+    return 4 * np.sqrt(max(X.shape)) * np.finfo(np.float64).eps
+
+
+class CentredX:
+    """X - mean in float64, and coefficients from and to its features.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,)
+        Weights of the rows, for the mean.
+    fit_intercept : bool
+        Without an intercept nothing can be centred: the mean is taken as 0.
+    l2_reg : float, default=inf
+        Strength of the penalty.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n), float64
+        n is n_features, or less where features or rows depend on each other.
+    """
+
+    def __init__(self, X, weight, fit_intercept, l2_reg=np.inf):
+        X = X.toarray() if sparse.issparse(X) else X
+        X = np.array(X, dtype=np.float64)
+        self.mean = np.zeros(X.shape[1])
+        if fit_intercept:
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.mean = weight @ X / weight.sum()
+            if not np.isfinite(self.mean).all():
+                self.mean[:] = 0.0  # the squares of X will be refused with a message
+            X -= self.mean
+            # once more, for what rounding of the first mean has left
+            rest = weight @ X / weight.sum()
+            self.mean += rest
+            X -= rest
+            clear_constants(X, self.mean)
+        self.rotation = self.change = self._moments = None
+        wide = X.shape[1] > X.shape[0]
+        if not wide:
+            self.change = self._change(X, l2_reg)
+        if wide or self.change is not None:  # what the features were does not show any more
+            self._moments = weighted_moments(X, weight)
+            X = self._rotate(X) if wide else X @ self.change[0]
+        self.X = X
+
+    @staticmethod
+    def _change(X, l2_reg):
+        """(M, inverse) where X M is to be fitted, because features nearly depend on each other.
+
+        None where they do not, or where the penalty sees to it. Without a penalty the columns of M
+        are those of the identity, but for features that are replaced, and without those that are
+        sums of others to the last digit. With a penalty they are the singular vectors of X, which
+        leave the norms of coefficients as they are.
+        """
+        n_samples, n_features = X.shape
+        if n_features < 2 or n_samples * n_features**2 > MOST_REPLACED:
+            return None
+        square = float(np.vdot(X, X))
+        if not (np.isfinite(square) and l2_reg <= NEXT_TO_NONE * square / n_samples):
+            return None
+        size = np.linalg.norm(X, axis=0)
+        size[size == 0] = 1.0
+        R, order = linalg.qr(X / size, mode="r", pivoting=True, check_finite=False)
+        left = np.abs(R.diagonal())
+        n_others = int(np.count_nonzero(left >= NEARLY))  # they come first
+        others, rest = order[:n_others], order[n_others:]
+        is_left = left[n_others:] > rounding_of(X)
+        if not n_others or not (is_left.any() if l2_reg > 0 else len(rest)):
+            return None
+        if l2_reg > 0:
+            if size.max() > MOST_SPAN * size.min():
+                return None
+            axes = np.linalg.svd(X, full_matrices=False)[2]
+            return axes.T, axes
+        of_others = linalg.solve_triangular(R[:n_others, :n_others], R[:n_others, n_others:])
+        of_others *= size[rest] / size[others][:, np.newaxis]
+        M, inverse = np.eye(n_features), np.eye(n_features)
+        M[np.ix_(others, rest)] = -of_others
+        inverse[np.ix_(others, rest)] = of_others
+        kept = np.sort(np.concatenate([others, rest[is_left]]))
+        return M[:, kept], inverse[kept]
+
+    def _rotate(self, X):
+        """R^T of X^T = Q R, which takes the place of X.
+
+        With its largest features first, and pivoting, Householder's QR is accurate for each feature
+        relative to its own size (Cox and Higham, BIT 38, 1998).
+        """
+        n_samples, n_features = X.shape
+        pivoting = n_samples**2 * n_features <= PIVOTED_ROTATION
+        self.order = slice(None)
+        if pivoting:
+            self.order = np.argsort(-np.abs(X).max(axis=0), kind="stable")
+            X = X[:, self.order]
+        raw = linalg.qr(X.T, mode="raw", pivoting=pivoting, overwrite_a=True, check_finite=False)
+        self.rotation = raw[0]
+        R = np.triu(raw[1][:n_samples])
+        # Centred rows are dependent, and rows may be repeated: directions that only rounding has
+        # left are none. Without a penalty nothing else would keep a coefficient of theirs from
+        # growing without bound.
+        size = np.abs(R).max(axis=1)
+        self.kept = np.flatnonzero(size > rounding_of(X) * size.max(initial=0.0))
+        if not len(self.kept):
+            self.kept = np.arange(1)
+        result = np.empty((n_samples, len(self.kept)))
+        result[raw[2] if pivoting else slice(None)] = R[self.kept].T
+        return result
+
+    def to_fit(self, coef, intercept):
+        """(coef, intercept) for ``X``, from those for the features of the original."""
+        intercept = intercept + coef @ self.mean
+        if self.rotation is not None:
+            coef = self._times_q(coef[:, self.order].T, "T")[self.kept].T
+        elif self.change is not None:
+            coef = coef @ self.change[1].T
+        return coef, intercept
+
+    def from_fit(self, coef, intercept):
+        """(coef, intercept) for the features of the original, from those for ``X``."""
+        if self.rotation is not None:
+            padded = np.zeros((len(self.mean), len(coef)))
+            padded[self.kept] = coef.T
+            of_feature = np.empty_like(padded)
+            of_feature[self.order] = self._times_q(padded, "N")
+            coef = np.ascontiguousarray(of_feature.T)
+        elif self.change is not None:
+            coef = coef @ self.change[0].T
+        return coef, intercept - coef @ self.mean
+
+    def moments(self, moments):
+        """Moments of the features of the original, from those of ``X``."""
+        mean, variance = self._moments or (moments.mean, moments.variance)
+        return replace(moments, mean=mean + self.mean, variance=variance)
+
+    def _times_q(self, matrix, transposed):
+        reflectors, tau = self.rotation
+        multiply = linalg.lapack.dormqr
+        matrix = np.asfortranarray(matrix)
+        size = multiply("L", transposed, reflectors, tau, matrix, -1)[1][0]
+        return multiply("L", transposed, reflectors, tau, matrix, int(size))[0]

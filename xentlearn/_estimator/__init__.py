@@ -1,0 +1,1 @@
+"""The estimator: parameters, fitting, predicting, and what goes with them."""

@@ -1,0 +1,1 @@
+"""Losses: settings that train on logits, and functions on predictions."""

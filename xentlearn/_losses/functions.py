@@ -1,0 +1,641 @@
+"""The loss functions on predictions, named and ordered as in Keras."""
+
+import math
+
+import numpy as np
+
+from .._loss import EncodedTarget
+from .._utils.messages import warn
+from .._utils.threads import effective_n_threads
+from .._utils.units import in_unit
+from .._utils.validation import (
+    as_floating,
+    check_binary_targets,
+    check_class_weight,
+    check_label_smoothing,
+    check_labels,
+    check_soft_rows,
+    check_weights,
+    require_distributions,
+)
+from . import _proba_loss
+from .registry import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+)
+
+_REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
+
+
+def sparse_categorical_crossentropy(
+    y_true,
+    y_pred,
+    *,
+    from_logits=False,
+    ignore_class=None,
+    label_smoothing=0.0,
+    class_weight=None,
+    sample_weight=None,
+    axis=-1,
+    reduction="none",
+    n_threads=None,
+):
+    """Cross-entropy of integer labels: ``-log(probability of the true class)`` per row.
+
+    With label smoothing e, the target of class k is ``t_k = (1 - e) [k is the label] + e / K`` and
+    the loss ``-sum_k t_k log p_k``. Labels are never expanded to one-hot rows.
+
+    Parameters
+    ----------
+    y_true : array-like of int of shape (...) or (..., 1)
+        Class indices in [0, n_classes), one per row of ``y_pred``; whole floats are taken.
+    y_pred : array-like of shape (..., n_classes)
+        Probabilities, or logits with ``from_logits=True``; at least 2 dimensions.
+    from_logits : bool, default=False
+        Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
+    ignore_class : int or None, default=None
+        Rows with this label cost 0 and do not count; the label may be out of range.
+    label_smoothing : float, default=0.0
+        In [0, 1].
+    class_weight : sequence of n_classes floats, dict or None, default=None
+        Weights >= 0 by class index; a dict gives 1 to classes it does not name. Weighs whole rows,
+        smoothed part included.
+    sample_weight : array-like of shape (...) or None, default=None
+        Weights >= 0 of the rows.
+    axis : int, default=-1
+        The axis of ``y_pred`` that holds the classes.
+    reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
+        "none" gives weighted rows. "mean" divides their sum by the number of rows that count,
+        "weighted_mean" by the sum of the weights of these rows.
+    n_threads : int or None, default=None
+        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+
+    Returns
+    -------
+    ndarray of the shape of ``y_pred`` less ``axis``, or a number unless ``reduction="none"``
+        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+
+    Raises
+    ------
+    ValueError
+        If a label is out of range, a row of ``y_pred`` is no distribution (an entry outside [0, 1]
+        or a sum further than 1e-4 from 1; float16: 5e-3), or a shape or parameter does not fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a mean is asked for and no row counts; it is nan.
+
+    Notes
+    -----
+    Probabilities are neither clipped nor rescaled: a true class of probability 0 costs inf. Keras
+    clips to 1e-7 and rescales; PyTorch works on logits and weighs smoothed terms one by one.
+
+    From logits, every value is within 8 eps (relative) of the exact one for logits up to 1e4.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import sparse_categorical_crossentropy
+    >>> good = [0.01, 0.02, 0.85, 0.02, 0.02, 0.02, 0.02, 0.02, 0.01, 0.01]
+    >>> bad = [0.01, 0.02, 0.05, 0.80, 0.02, 0.02, 0.02, 0.02, 0.02, 0.02]
+    >>> sparse_categorical_crossentropy([2, 2], [good, bad]).round(2)
+    array([0.16, 3.  ])
+
+    The cost of giving the true class 100 %, 50 %, 10 % and 1 %:
+
+    >>> p = [[1.0, 0.0], [0.5, 0.5], [0.1, 0.9], [0.01, 0.99]]
+    >>> sparse_categorical_crossentropy([0, 0, 0, 0], p).round(2)
+    array([0.  , 0.69, 2.3 , 4.61])
+
+    From logits, nothing is lost where the answer is all but certain:
+
+    >>> sparse_categorical_crossentropy([0], [[40.0, 0.0]], from_logits=True)
+    array([4.24835426e-18])
+    """
+    rows, tolerance, shape = _prediction_rows(y_pred, axis)
+    n_threads = effective_n_threads(n_threads)
+    labels = check_labels(y_true, shape[:-1], shape[-1], ignore_class).reshape(-1)
+    smoothing = check_label_smoothing(label_smoothing)
+    weight = _row_weights(sample_weight, shape[:-1])
+    class_weight = check_class_weight(class_weight, shape[-1])
+    if class_weight is not None:
+        class_weight = class_weight[np.maximum(labels, 0)]
+
+    loss = np.empty(len(rows), dtype=rows.dtype)
+    if from_logits:
+        target = EncodedTarget(
+            "sparse_categorical", *rows.shape, rows.dtype, labels=labels, label_smoothing=smoothing
+        )
+        target.loss_gradient(rows, loss, None, n_threads)
+    else:
+        require_distributions(rows, labels, "y_pred", tolerance, shape, n_threads)
+        _proba_loss.sparse_categorical(rows, labels, smoothing, loss, n_threads)
+    return _reduce(loss, (weight, class_weight), labels >= 0, reduction, shape[:-1])
+
+
+def categorical_crossentropy(
+    y_true,
+    y_pred,
+    *,
+    from_logits=False,
+    label_smoothing=0.0,
+    class_weight=None,
+    sample_weight=None,
+    axis=-1,
+    reduction="none",
+    n_threads=None,
+):
+    """Cross-entropy of one-hot or soft rows: ``-sum_k t_k log p_k`` per row.
+
+    With label smoothing e, ``t_k`` becomes ``(1 - e) t_k + e / K``.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (..., n_classes)
+        Probabilities of the classes (one-hot rows included), shaped as ``y_pred``.
+    y_pred : array-like of shape (..., n_classes)
+        Probabilities, or logits with ``from_logits=True``.
+    from_logits : bool, default=False
+        Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
+    label_smoothing : float, default=0.0
+        In [0, 1].
+    class_weight : sequence of n_classes floats, dict or None, default=None
+        Weights >= 0 by class index. A row weighs ``sum_k t_k w_k``, with t before smoothing.
+    sample_weight : array-like of shape (...) or None, default=None
+        Weights >= 0 of the rows.
+    axis : int, default=-1
+        The axis of ``y_true`` and ``y_pred`` that holds the classes.
+    reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
+        "none" gives weighted rows. "mean" divides their sum by the number of rows,
+        "weighted_mean" by the sum of their weights.
+    n_threads : int or None, default=None
+        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+
+    Returns
+    -------
+    ndarray of the shape of ``y_pred`` less ``axis``, or a number unless ``reduction="none"``
+        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+
+    Raises
+    ------
+    ValueError
+        If a row of ``y_true`` or ``y_pred`` is no distribution (an entry outside [0, 1] or a sum
+        further than 1e-4 from 1; float16: 5e-3), or a shape or parameter does not fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a mean is asked for and no row counts; it is nan.
+
+    Notes
+    -----
+    Probabilities are neither clipped nor rescaled: a target above 0 under a probability of 0 costs
+    inf, a target of 0 costs 0 whatever the prediction (a logit of -inf included).
+
+    Examples
+    --------
+    The label 5 and its one-hot row cost the same:
+
+    >>> from xentlearn.losses import categorical_crossentropy, sparse_categorical_crossentropy
+    >>> p = [[0.05, 0.05, 0.05, 0.05, 0.05, 0.6, 0.05, 0.05, 0.025, 0.025]]
+    >>> categorical_crossentropy([[0, 0, 0, 0, 0, 1, 0, 0, 0, 0]], p)
+    array([0.51082562])
+    >>> sparse_categorical_crossentropy([5], p)
+    array([0.51082562])
+    """
+    return _categorical(
+        y_true,
+        y_pred,
+        CategoricalCrossentropy(label_smoothing),
+        from_logits,
+        class_weight,
+        sample_weight,
+        axis,
+        reduction,
+        n_threads,
+    )
+
+
+def categorical_focal_crossentropy(
+    y_true,
+    y_pred,
+    *,
+    gamma=2.0,
+    alpha=None,
+    from_logits=False,
+    label_smoothing=0.0,
+    class_weight=None,
+    sample_weight=None,
+    axis=-1,
+    reduction="none",
+    n_threads=None,
+):
+    """Focal loss of one-hot or soft rows: ``-sum_k a_k t_k (1 - p_k)^gamma log p_k`` per row.
+
+    a is ``alpha`` (or 1); with label smoothing e, ``t_k`` becomes ``(1 - e) t_k + e / K``; arXiv
+    1708.02002, equation 5, with the definition of Keras.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (..., n_classes)
+        Probabilities of the classes (one-hot rows included), shaped as ``y_pred``.
+    y_pred : array-like of shape (..., n_classes)
+        Probabilities, or logits with ``from_logits=True``.
+    gamma : float, default=2.0
+        In [0, 100]: how much less a well predicted class counts; 0 is plain cross-entropy.
+    alpha : float, sequence of n_classes floats or None, default=None
+        Weights >= 0 of the classes; no mean is divided by them.
+    from_logits : bool, default=False
+        Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
+    label_smoothing : float, default=0.0
+        In [0, 1].
+    class_weight : sequence of n_classes floats, dict or None, default=None
+        Weights >= 0 by class index. A row weighs ``sum_k t_k w_k``, with t before smoothing.
+    sample_weight : array-like of shape (...) or None, default=None
+        Weights >= 0 of the rows.
+    axis : int, default=-1
+        The axis of ``y_true`` and ``y_pred`` that holds the classes.
+    reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
+        "none" gives weighted rows. "mean" divides their sum by the number of rows,
+        "weighted_mean" by the sum of their weights.
+    n_threads : int or None, default=None
+        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+
+    Returns
+    -------
+    ndarray of the shape of ``y_pred`` less ``axis``, or a number unless ``reduction="none"``
+        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+
+    Raises
+    ------
+    ValueError
+        If a row of ``y_true`` or ``y_pred`` is no distribution (an entry outside [0, 1] or a sum
+        further than 1e-4 from 1; float16: 5e-3), or a shape or parameter does not fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a mean is asked for and no row counts; it is nan.
+
+    Notes
+    -----
+    Keras has ``alpha=0.25`` by default, clips probabilities to 1e-7 and rescales rows; here they
+    are taken as they are. PyTorch has no such loss.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import categorical_focal_crossentropy
+    >>> categorical_focal_crossentropy([[0, 1], [0, 1]], [[0.3, 0.7], [0.9, 0.1]]).round(3)
+    array([0.032, 1.865])
+    """
+    return _categorical(
+        y_true,
+        y_pred,
+        CategoricalFocalCrossentropy(gamma, alpha, label_smoothing),
+        from_logits,
+        class_weight,
+        sample_weight,
+        axis,
+        reduction,
+        n_threads,
+    )
+
+
+def _categorical(
+    y_true,
+    y_pred,
+    setting,
+    from_logits,
+    class_weight,
+    sample_weight,
+    axis,
+    reduction,
+    n_threads,
+):
+    """The loss of a categorical setting on predictions."""
+    rows, tolerance, shape = _prediction_rows(y_pred, axis, least_ndim=1)
+    n_threads = effective_n_threads(n_threads)
+    values, _ = as_floating(y_true, "y_true")
+    if values.ndim == len(shape):
+        values = np.moveaxis(np.asarray(y_true), axis, -1)
+    values = check_soft_rows(values, "y_true", shape, rows.dtype, n_threads).reshape(rows.shape)
+    weight = _row_weights(sample_weight, shape[:-1])
+    class_weight = check_class_weight(class_weight, shape[-1])
+    if class_weight is not None:
+        class_weight = values @ class_weight
+
+    loss = np.empty(len(rows), dtype=rows.dtype)
+    target = setting.kernel_target(rows.shape, rows.dtype, values=values, once=True)
+    if from_logits:
+        target.loss_gradient(rows, loss, None, n_threads)
+    else:
+        require_distributions(rows, None, "y_pred", tolerance, shape, n_threads)
+        by_class = setting._output_weight(shape[-1], np.float64)
+        _proba_loss.categorical(
+            rows,
+            values,
+            setting.label_smoothing,
+            getattr(setting, "gamma", 0.0),
+            np.ones(shape[-1]) if by_class is None else by_class,
+            loss,
+            n_threads,
+        )
+    counts = np.ones(len(rows), dtype=bool)
+    return _reduce(loss, (weight, class_weight), counts, reduction, shape[:-1])
+
+
+def binary_crossentropy(
+    y_true,
+    y_pred,
+    *,
+    from_logits=False,
+    label_smoothing=0.0,
+    pos_weight=None,
+    sample_weight=None,
+    axis=-1,
+    reduction="none",
+    n_threads=None,
+):
+    """Binary cross-entropy ``-(w y log p + (1 - y) log(1 - p))``, averaged over the last axis.
+
+    w is ``pos_weight``; label smoothing e makes y into ``(1 - e) y + e / 2``. Targets of nan are
+    missing: a row's mean is over the entries that are there.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,) or (..., n_labels)
+        Targets in [0, 1], nan where missing, shaped as ``y_pred``.
+    y_pred : array-like of shape (n,) or (..., n_labels)
+        Probabilities of the positive outcome, or logits with ``from_logits=True``. One dimension
+        means n rows of one output each.
+    from_logits : bool, default=False
+        Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
+    label_smoothing : float, default=0.0
+        In [0, 1].
+    pos_weight : float, sequence of n_labels floats or None, default=None
+        Weights >= 0 of the positives.
+    sample_weight : array-like of shape (...), or of the shape of ``y_pred``, or None, default=None
+        Weights >= 0 of rows or of entries.
+    axis : int, default=-1
+        The axis that holds the labels (2 dimensions and up).
+    reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
+        "none" gives weighted rows. "mean" divides their sum by the number of rows with an entry
+        that is there. "weighted_mean" divides by the sum of the weights of these rows; with
+        weights of entries, the sum of all weighted entries by the sum of the weights of those
+        that are there.
+    n_threads : int or None, default=None
+        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+
+    Returns
+    -------
+    ndarray of the shape of ``y_pred`` less ``axis`` ((n,) for (n,)), or a number unless "none"
+        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+
+    Raises
+    ------
+    ValueError
+        If a target or a probability is outside [0, 1], or a shape or parameter does not fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a mean is asked for and no row counts; it is nan.
+
+    Notes
+    -----
+    Probabilities are not clipped: a positive with probability 0 costs inf, where Keras clips to
+    1e-7 and PyTorch clamps the logarithm at -100.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import binary_crossentropy
+    >>> binary_crossentropy([1, 0], [0.9, 0.2]).round(3)
+    array([0.105, 0.223])
+
+    A row with several labels, three of them set:
+
+    >>> binary_crossentropy([[0, 1, 0, 1, 0, 1]], [[0.1, 0.9, 0.2, 0.8, 0.1, 0.7]]).round(3)
+    array([0.187])
+    """
+    return _binary(
+        y_true,
+        y_pred,
+        BinaryCrossentropy(label_smoothing, pos_weight),
+        from_logits,
+        sample_weight,
+        axis,
+        reduction,
+        n_threads,
+    )
+
+
+def binary_focal_crossentropy(
+    y_true,
+    y_pred,
+    *,
+    gamma=2.0,
+    alpha=None,
+    from_logits=False,
+    label_smoothing=0.0,
+    sample_weight=None,
+    axis=-1,
+    reduction="none",
+    n_threads=None,
+):
+    """Focal loss ``-a (1 - p_t)^gamma (y log p + (1 - y) log(1 - p))``, mean over the last axis.
+
+    ``p_t = y p + (1 - y) (1 - p)`` and ``a = alpha y + (1 - alpha) (1 - y)`` (or 1); label
+    smoothing e makes y into ``(1 - e) y + e / 2``. Targets of nan are missing: a row's mean is over
+    the entries that are there. arXiv 1708.02002, equation 5, with the definition of Keras.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,) or (..., n_labels)
+        Targets in [0, 1], nan where missing, shaped as ``y_pred``.
+    y_pred : array-like of shape (n,) or (..., n_labels)
+        Probabilities of the positive outcome, or logits with ``from_logits=True``. One dimension
+        means n rows of one output each.
+    gamma : float, default=2.0
+        In [0, 100]: how much less a well predicted label counts; 0 is plain cross-entropy.
+    alpha : float or None, default=None
+        In [0, 1]: weight of the positives, 1 - alpha being that of the negatives; None weighs both
+        by 1. No mean is divided by it.
+    from_logits : bool, default=False
+        Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
+    label_smoothing : float, default=0.0
+        In [0, 1].
+    sample_weight : array-like of shape (...), or of the shape of ``y_pred``, or None, default=None
+        Weights >= 0 of rows or of entries.
+    axis : int, default=-1
+        The axis that holds the labels (2 dimensions and up).
+    reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
+        As in ``binary_crossentropy``.
+    n_threads : int or None, default=None
+        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+
+    Returns
+    -------
+    ndarray of the shape of ``y_pred`` less ``axis`` ((n,) for (n,)), or a number unless "none"
+        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+
+    Raises
+    ------
+    ValueError
+        If a target or a probability is outside [0, 1], or a shape or parameter does not fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a mean is asked for and no row counts; it is nan.
+
+    Notes
+    -----
+    Keras weighs by ``alpha`` only with ``apply_class_balancing=True`` and clips probabilities to
+    1e-7; ``torchvision.ops.sigmoid_focal_loss`` has ``alpha=0.25`` by default (a negative one means
+    None) and takes logits.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import binary_focal_crossentropy
+    >>> binary_focal_crossentropy([1, 1], [0.7, 0.1]).round(3)
+    array([0.032, 1.865])
+    """
+    return _binary(
+        y_true,
+        y_pred,
+        BinaryFocalCrossentropy(gamma, alpha, label_smoothing),
+        from_logits,
+        sample_weight,
+        axis,
+        reduction,
+        n_threads,
+    )
+
+
+def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction, n_threads):
+    """The loss of a binary setting on predictions."""
+    predictions, _ = as_floating(y_pred, "y_pred")
+    n_threads = effective_n_threads(n_threads)
+    shape_as_given = predictions.shape
+    if predictions.ndim > 1:
+        axis = _check_axis(axis, predictions.ndim)
+        predictions = np.moveaxis(predictions, axis, -1)
+        y_true, _ = as_floating(y_true, "y_true")
+        if y_true.ndim == predictions.ndim:
+            y_true = np.moveaxis(y_true, axis, -1)
+        row_shape = predictions.shape[:-1]
+        n_labels = predictions.shape[-1]
+    else:
+        row_shape, n_labels = predictions.shape, 1
+    if n_labels == 0:
+        raise ValueError(f"'y_pred' must have at least 1 label, got shape {predictions.shape}.")
+    values = check_binary_targets(y_true, predictions.shape, predictions.dtype)
+    shapes = dict.fromkeys((row_shape, shape_as_given))
+    weight = check_weights(sample_weight, "sample_weight", *shapes)
+    if weight is not None and weight.ndim == predictions.ndim > 1:
+        weight = np.moveaxis(weight, axis, -1)
+
+    rows, values = predictions.reshape(-1, n_labels), values.reshape(-1, n_labels)
+    present = ~np.isnan(values)
+    entries = np.empty(rows.shape, dtype=rows.dtype)
+    target = setting.kernel_target(rows.shape, rows.dtype, values=values, once=True)
+    if from_logits:
+        target.entry_loss(rows, entries, n_threads)
+    else:
+        bad = present & ~((rows >= 0) & (rows <= 1))
+        if bad.any():
+            row, label = np.unravel_index(np.argmax(bad), bad.shape)
+            raise ValueError(
+                f"'y_pred' must hold probabilities in [0, 1]; row {row} holds "
+                f"{rows[row, label]}; pass logits with from_logits=True."
+            )
+        positive = setting._output_weight(n_labels, np.float64)
+        _proba_loss.binary(
+            rows,
+            values,
+            np.ones(n_labels) if positive is None else positive,
+            setting.label_smoothing,
+            getattr(setting, "gamma", 0.0),
+            *setting._alphas(),
+            entries,
+            n_threads,
+        )
+
+    if weight is not None and weight.shape != row_shape:
+        entry_weight = weight.reshape(rows.shape)
+        if reduction == "weighted_mean":
+            weights = (entry_weight.ravel(),)
+            return _reduce(entries.ravel(), weights, present.ravel(), reduction, None)
+        entries, weight = _weigh(entries, entry_weight), None
+    n_present = present.sum(axis=1)
+    loss = entries.sum(axis=1, dtype=np.float64) / np.maximum(n_present, 1)
+    weight = None if weight is None else weight.reshape(-1)
+    return _reduce(loss.astype(rows.dtype), (weight,), n_present > 0, reduction, row_shape)
+
+
+def _check_axis(axis, ndim):
+    if isinstance(axis, bool) or not hasattr(axis, "__index__") or not -ndim <= axis < ndim:
+        raise ValueError(f"'axis' must be an axis of 'y_pred' (it has {ndim}), got {axis!r}.")
+    return int(axis)
+
+
+def _prediction_rows(y_pred, axis, least_ndim=2):
+    """(rows of shape (n, n_classes), tolerance of their sums, shape with the classes last)."""
+    predictions, tolerance = as_floating(y_pred, "y_pred")
+    if predictions.ndim < least_ndim:
+        raise ValueError(
+            "'y_pred' must have rows and classes, at least 2 dimensions, got shape "
+            f"{predictions.shape}; for a single row pass [y_pred] and [y_true]."
+        )
+    predictions = np.moveaxis(predictions, _check_axis(axis, predictions.ndim), -1)
+    if predictions.shape[-1] == 0:
+        raise ValueError(f"'y_pred' must have at least 1 class, got shape {predictions.shape}.")
+    return predictions.reshape(-1, predictions.shape[-1]), tolerance, predictions.shape
+
+
+def _row_weights(sample_weight, shape):
+    weight = check_weights(sample_weight, "sample_weight", shape)
+    return None if weight is None else weight.reshape(-1)
+
+
+def _weigh(loss, weight):
+    """Weighted losses; a weight of 0 leaves nothing, also of inf."""
+    return np.where(weight == 0, 0, loss * np.where(weight == 0, 1, weight)).astype(loss.dtype)
+
+
+def _reduce(loss, weights, counts, reduction, shape):
+    """Weigh rows and reduce them; ``counts`` says which rows count.
+
+    Rows are weighed by the product of ``weights``, of which each is an array or None. A weighted
+    mean is made in units of the weights in which nothing is out of range.
+    """
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"'reduction' must be one of {list(_REDUCTIONS)}, got {reduction!r}.")
+    weights = [weight for weight in weights if weight is not None]
+    if reduction == "weighted_mean":
+        weights = [in_unit(np.where(counts, weight, 0.0))[0] for weight in weights]
+    weight = math.prod(weights) if weights else None
+    if reduction == "weighted_mean":
+        weight, _ = in_unit(weight)
+    if weight is not None:
+        loss = _weigh(loss, weight)
+    if reduction == "none":
+        return loss.reshape(shape)
+    total = loss.sum(dtype=np.float64)
+    if reduction != "sum":
+        if reduction == "mean" or weight is None:
+            divisor = np.count_nonzero(counts)
+        else:
+            divisor = weight[counts].sum()
+        if divisor == 0:
+            warn(
+                f"reduction={reduction!r} of no rows: none counts, or all weights are 0; "
+                "the result is nan.",
+                RuntimeWarning,
+            )
+            total = np.nan
+        else:
+            total = total / divisor
+    return loss.dtype.type(total)

@@ -1,0 +1,425 @@
+"""Softmax losses: integer labels, one-hot or soft rows; plain, focal and robust forms."""
+
+import numpy as np
+from sklearn.base import clone
+
+from .._utils.units import in_unit
+from .._utils.validation import (
+    check_focusing,
+    check_labels,
+    check_logit_adjustment,
+    check_number,
+    check_output_weight,
+    check_soft_rows,
+)
+from .base import LossSetting
+
+
+def class_mass(labels, values, weight, n_classes):
+    """Sums of weights times targets by class, before smoothing.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,) or None
+        Class indices, -1 where ignored.
+    values : ndarray or CSR of shape (n_samples, n_classes) or None
+        Soft rows, where there are no labels.
+    weight : ndarray of shape (n_samples,) or None
+        Weights of rows; None: 1.
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of shape (n_classes,), float64
+    """
+    if labels is None:
+        return (np.ones(values.shape[0]) if weight is None else weight) @ values
+    counted = labels >= 0
+    weight = None if weight is None else weight[counted]
+    return np.bincount(labels[counted], weight, minlength=n_classes).astype(np.float64)
+
+
+class CategoricalSetting(LossSetting):
+    """What the categorical settings share: their targets, and logits adjusted by class shares."""
+
+    def _kind(self, labels):
+        return "categorical" if labels is None else "sparse_categorical"
+
+    def _check_targets(self, y_true, shape, dtype):
+        """{"labels": class indices} or {"values": soft rows}."""
+        if y_true.ndim == 1:
+            return {"labels": check_labels(y_true, shape[:1], shape[1])}
+        return {"values": check_soft_rows(y_true, "y_true", shape, dtype)}
+
+    def logit_offset(self, mass):
+        """What ``logit_adjustment`` adds to training logits: tau times the log of the class shares.
+
+        Parameters
+        ----------
+        mass : ndarray of shape (n_outputs,)
+            Sum of the weights of each class in the training data.
+
+        Returns
+        -------
+        ndarray of shape (n_outputs,) or None
+            -inf for a class without mass; None where there is no adjustment.
+        """
+        tau = check_logit_adjustment(self.logit_adjustment)
+        if tau == 0 or not np.any(mass):
+            return None
+        with np.errstate(divide="ignore"):
+            return tau * np.log(mass / np.sum(mass))
+
+    def _offset(self, given, weight, n_outputs):
+        if check_logit_adjustment(self.logit_adjustment) == 0:
+            return None  # counting takes as long as the losses of a few classes
+        weight, _ = in_unit(weight)  # for their shares
+        return self.logit_offset(
+            class_mass(given.get("labels"), given.get("values"), weight, n_outputs)
+        )
+
+    def _fitted_mass(self, mass, n_outputs):
+        """Masses of the classes as the loss sees them: smoothed.
+
+        Not weighed by ``alpha``: rows of a class that it weighs by 0 may still have a smoothed
+        target of another.
+
+        Parameters
+        ----------
+        mass : ndarray of shape (n_outputs,)
+            Sum of the weights of each class in the training data.
+        n_outputs : int
+
+        Returns
+        -------
+        ndarray of shape (n_outputs,)
+        """
+        return (1 - self.label_smoothing) * mass + self.label_smoothing * mass.sum() / n_outputs
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_logit_adjustment(self.logit_adjustment)
+
+
+class SparseCategoricalCrossentropy(CategoricalSetting):
+    """Training objective on logits: softmax cross-entropy of integer labels.
+
+    For logits z and label y, ``loss = log(sum_k exp(z_k)) - sum_k t_k z_k`` with
+    ``t_k = (1 - label_smoothing) [k = y] + label_smoothing / K``; its gradient is ``p_k - t_k``
+    with p the softmax of z.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        In [0, 1]: the share of the target that is spread evenly.
+    ignore_class : label or None, default=None
+        Rows with this label have no loss and no weight. In ``SoftmaxClassifier`` an original
+        label, which then gets no logit; here a class index, which may be out of range.
+    logit_adjustment : float, default=0.0
+        For long tails, >= 0: that many times the log of the class's weighted share of the training
+        data is added to its training logit, and to none of a prediction (arXiv 2007.07314). 1 makes
+        predictions as if all classes were equally frequent.
+
+    Raises
+    ------
+    TypeError
+        For a parameter it does not have; ``from_logits`` is told what to use instead.
+
+    Notes
+    -----
+    ``y_true`` of the methods: class indices of shape (n_samples,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xentlearn.losses import SparseCategoricalCrossentropy
+    >>> loss = SparseCategoricalCrossentropy()
+    >>> loss.loss([0], np.array([[20.0, 0.0]], dtype=np.float32))
+    array([2.0611537e-09], dtype=float32)
+    >>> loss.gradient([0], np.array([[20.0, 0.0]], dtype=np.float32))
+    array([[-2.0611537e-09,  2.0611537e-09]], dtype=float32)
+    """
+
+    name = "sparse_categorical_crossentropy"
+    function = True
+    takes_rows = False
+
+    def __init__(self, label_smoothing=0.0, ignore_class=None, logit_adjustment=0.0, **unknown):
+        self.label_smoothing = label_smoothing
+        self.ignore_class = ignore_class
+        self.logit_adjustment = logit_adjustment
+        self._refuse(unknown)
+
+    def _check_targets(self, y_true, shape, dtype):
+        return {"labels": check_labels(y_true, shape[:1], shape[1], self.ignore_class)}
+
+
+class CategoricalCrossentropy(CategoricalSetting):
+    """Training objective on logits: softmax cross-entropy of one-hot or soft rows.
+
+    For logits z and target row t, ``loss = sum_k t_k (log(sum_j exp(z_j)) - z_k)`` with t smoothed
+    to ``(1 - label_smoothing) t_k + label_smoothing / K``; its gradient is ``p_k sum_j t_j - t_k``.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        In [0, 1]: the share of the target that is spread evenly.
+    logit_adjustment : float, default=0.0
+        As in ``SparseCategoricalCrossentropy``; the share of a class is its share of all rows.
+
+    Raises
+    ------
+    TypeError
+        For a parameter it does not have; ``from_logits`` is told what to use instead.
+
+    Notes
+    -----
+    ``y_true`` of the methods: rows of shape (n_samples, n_outputs) that sum to 1, as an array or
+    CSR, or class indices of shape (n_samples,), which cost the same as their one-hot rows.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import CategoricalCrossentropy
+    >>> CategoricalCrossentropy().loss([[0.25, 0.75]], [[0.0, 1.0]]).round(4)
+    array([0.5633])
+    """
+
+    name = "categorical_crossentropy"
+    function = True
+
+    def __init__(self, label_smoothing=0.0, logit_adjustment=0.0, **unknown):
+        self.label_smoothing = label_smoothing
+        self.logit_adjustment = logit_adjustment
+        self._refuse(unknown)
+
+
+class CategoricalFocalCrossentropy(CategoricalSetting):
+    """Training objective on logits: focal loss, which looks at what is still predicted wrong.
+
+    For the softmax p of the logits and a target row t, ``loss = sum_k a_k t_k (1 - p_k)^gamma
+    (-log p_k)`` with a the ``alpha`` (or 1) and t smoothed to ``(1 - label_smoothing) t_k +
+    label_smoothing / K``; arXiv 1708.02002, equations 4 and 5, with the definition of Keras.
+
+    Parameters
+    ----------
+    gamma : float, default=2.0
+        In [0, 100]: how much less a well predicted class counts; 0 is plain cross-entropy.
+    alpha : float, sequence of n_outputs floats or None, default=None
+        Weights of the classes, 0 or from 1e-15 to 1e15; they do not change what a mean is divided
+        by.
+    label_smoothing : float, default=0.0
+        In [0, 1]: the share of the target that is spread evenly.
+    logit_adjustment : float, default=0.0
+        As in ``SparseCategoricalCrossentropy``.
+
+    Raises
+    ------
+    TypeError
+        For a parameter it does not have; ``from_logits`` is told what to use instead.
+
+    Notes
+    -----
+    ``y_true`` of the methods: class indices of shape (n_samples,), or rows of shape (n_samples,
+    n_outputs) that sum to 1. Not convex: a fit begins at the solution for ``gamma=0``.
+    ``hessian_product`` and ``hessian_diagonal`` give the generalised Gauss-Newton matrix, which is
+    positive semi-definite, in place of the Hessian.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import CategoricalFocalCrossentropy
+    >>> CategoricalFocalCrossentropy(gamma=2.0).loss([0, 1], [[2.0, 0.0], [2.0, 0.0]]).round(4)
+    array([0.0018, 1.6501])
+    """
+
+    name = "categorical_focal_crossentropy"
+    function = True
+
+    def __init__(self, gamma=2.0, alpha=None, label_smoothing=0.0, logit_adjustment=0.0, **unknown):
+        self.gamma = gamma
+        self.alpha = alpha
+        self.label_smoothing = label_smoothing
+        self.logit_adjustment = logit_adjustment
+        self._refuse(unknown)
+
+    def _form(self, labelled):
+        gamma = check_focusing(self.gamma)
+        if gamma == 0 and self.alpha is None:
+            return {}
+        return {"form": "focal", "gamma": gamma}
+
+    def _output_weight(self, n_outputs, dtype):
+        return check_output_weight(self.alpha, "alpha", n_outputs, dtype)
+
+    def _convex_start(self):
+        return None if self.gamma == 0 else clone(self).set_params(gamma=0.0)
+
+
+class GeneralizedCrossentropy(CategoricalSetting):
+    """Training objective on logits: generalised cross-entropy, robust to wrong labels.
+
+    For the softmax p of the logits and a target row t, ``loss = sum_k t_k (1 - p_k^q) / q``:
+    between cross-entropy (q near 0) and the mean absolute error (q = 1), which a wrong label costs
+    at most 1 / q; arXiv 1805.07836, equation 6.
+
+    Parameters
+    ----------
+    q : float, default=0.7
+        In (0, 1].
+    logit_adjustment : float, default=0.0
+        As in ``SparseCategoricalCrossentropy``.
+
+    Raises
+    ------
+    TypeError
+        For a parameter it does not have; ``from_logits`` is told what to use instead.
+
+    Notes
+    -----
+    ``y_true`` of the methods: class indices of shape (n_samples,), or rows of shape (n_samples,
+    n_outputs) that sum to 1. Not convex: a fit begins at the solution of plain cross-entropy.
+    ``hessian_product`` and ``hessian_diagonal`` give the generalised Gauss-Newton matrix, which is
+    positive semi-definite, in place of the Hessian.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import GeneralizedCrossentropy
+    >>> GeneralizedCrossentropy(q=0.7).loss([0, 1], [[20.0, 0.0], [20.0, 0.0]]).round(4)
+    array([0.    , 1.4286])
+    """
+
+    name = "generalized_crossentropy"
+
+    def __init__(self, q=0.7, logit_adjustment=0.0, **unknown):
+        self.q = q
+        self.logit_adjustment = logit_adjustment
+        self._refuse(unknown)
+
+    def _form(self, labelled):
+        q = check_number(
+            self.q,
+            "q",
+            lambda value: 0 < value <= 1,
+            "a number in (0, 1] (its limit at 0 is CategoricalCrossentropy)",
+        )
+        return {"form": "generalized", "q": q}
+
+    def _convex_start(self):
+        return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)
+
+
+class SymmetricCrossentropy(CategoricalSetting):
+    """Training objective on logits: cross-entropy plus its mirror image, robust to wrong labels.
+
+    For the softmax p of the logits and a target row t, ``loss = alpha sum_k t_k (-log p_k) + beta
+    sum_k p_k (-log t_k)``, where the log of a target below exp(``log_zero``) is ``log_zero``; for a
+    label y the second term is ``-beta log_zero (1 - p_y)``; arXiv 1908.06112, equation 7.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Weight >= 0 of the cross-entropy.
+    beta : float, default=1.0
+        Weight >= 0 of its mirror image.
+    log_zero : float, default=-4.0
+        At most 0: what stands for log(0).
+    logit_adjustment : float, default=0.0
+        As in ``SparseCategoricalCrossentropy``.
+
+    Raises
+    ------
+    TypeError
+        For a parameter it does not have; ``from_logits`` is told what to use instead.
+
+    Notes
+    -----
+    ``y_true`` of the methods: class indices of shape (n_samples,), or rows of shape (n_samples,
+    n_outputs) that sum to 1. Not convex: a fit begins at the solution of plain cross-entropy.
+    ``hessian_product`` and ``hessian_diagonal`` give the generalised Gauss-Newton matrix, which is
+    positive semi-definite, in place of the Hessian.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import SymmetricCrossentropy
+    >>> SymmetricCrossentropy(alpha=0.1).loss([0, 1], [[2.0, 0.0], [2.0, 0.0]]).round(4)
+    array([0.4895, 3.7359])
+    """
+
+    name = "symmetric_crossentropy"
+
+    def __init__(self, alpha=1.0, beta=1.0, log_zero=-4.0, logit_adjustment=0.0, **unknown):
+        self.alpha = alpha
+        self.beta = beta
+        self.log_zero = log_zero
+        self.logit_adjustment = logit_adjustment
+        self._refuse(unknown)
+
+    def _form(self, labelled):
+        alpha, beta = (
+            check_number(value, name, lambda x: 0 <= x < np.inf, "a finite number >= 0")
+            for name, value in (("alpha", self.alpha), ("beta", self.beta))
+        )
+        floor = check_number(
+            self.log_zero, "log_zero", lambda x: -np.inf < x <= 0, "a finite number <= 0"
+        )
+        if alpha == 0 and beta * floor == 0:
+            raise ValueError(
+                "'alpha', or both 'beta' and -'log_zero', must be > 0; got "
+                f"{self.alpha!r}, {self.beta!r} and {self.log_zero!r}, which is no loss."
+            )
+        if labelled:
+            return {"form": "poly", "log_weight": alpha, "miss_weight": -beta * floor}
+        return {"form": "symmetric", "log_weight": alpha, "miss_weight": beta, "floor": floor}
+
+    def _convex_start(self):
+        return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)
+
+
+class PolyCrossentropy(CategoricalSetting):
+    """Training objective on logits: Poly-1 loss, cross-entropy with another first coefficient.
+
+    For the softmax p of the logits and a target row t, ``loss = sum_k t_k (-log p_k + epsilon (1 -
+    p_k))``; arXiv 2204.12511, equation 6.
+
+    Parameters
+    ----------
+    epsilon : float, default=1.0
+        At least -1; 0 is plain cross-entropy.
+    logit_adjustment : float, default=0.0
+        As in ``SparseCategoricalCrossentropy``.
+
+    Raises
+    ------
+    TypeError
+        For a parameter it does not have; ``from_logits`` is told what to use instead.
+
+    Notes
+    -----
+    ``y_true`` of the methods: class indices of shape (n_samples,), or rows of shape (n_samples,
+    n_outputs) that sum to 1. Convex for epsilon <= 1; else a fit begins at the solution of plain
+    cross-entropy. ``hessian_product`` and ``hessian_diagonal`` give the generalised Gauss-Newton
+    matrix, which is positive semi-definite, in place of the Hessian.
+
+    Examples
+    --------
+    >>> from xentlearn.losses import PolyCrossentropy
+    >>> PolyCrossentropy(epsilon=1.0).loss([0, 1], [[2.0, 0.0], [2.0, 0.0]]).round(4)
+    array([0.2461, 3.0077])
+    """
+
+    name = "poly_crossentropy"
+
+    def __init__(self, epsilon=1.0, logit_adjustment=0.0, **unknown):
+        self.epsilon = epsilon
+        self.logit_adjustment = logit_adjustment
+        self._refuse(unknown)
+
+    def _form(self, labelled):
+        epsilon = check_number(
+            self.epsilon, "epsilon", lambda x: -1 <= x < np.inf, "a finite number >= -1"
+        )
+        return {} if epsilon == 0 else {"form": "poly", "miss_weight": epsilon}
+
+    def _convex_start(self):
+        if self.epsilon <= 1:
+            return None
+        return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)

@@ -1,0 +1,1 @@
+"""What is minimised, how far from its minimum a point is, and approximate inverse Hessians."""

@@ -1,0 +1,108 @@
+"""Steps of stochastic descent: from the gradient of a batch to the next coefficients, in one sweep.
+
+Steps are taken in units in which every feature has mean 0 and spread 1, so that a learning rate
+means the same whatever the scales and offsets of the features: on X as it comes they are those that
+Adam, or momentum, takes on X from a StandardScaler. The penalty is that of the original
+coefficients.
+"""
+
+from cython cimport floating
+from cython.parallel cimport prange
+
+from .._loss import target_number
+
+
+cdef extern from "_kernels/targets.h" nogil:
+    int xent_best_target()
+
+
+cdef extern from "_kernels/steps.h" nogil:
+    ctypedef struct xent_step:
+        double inverse_weight
+        double l2_reg
+        double rate
+        double beta_1
+        double beta_2
+        double epsilon
+        int nesterov
+        double share
+
+    ctypedef void (*xent_step_line)(
+        Py_ssize_t n, int of_output, const xent_step* step, const double* total,
+        const double* mean, const double* inverse_spread, const double* intercept,
+        void* first, void* second, double* coef, double* average) noexcept nogil
+
+    cdef enum xent_rule:
+        XENT_ADAM
+        XENT_SGD
+
+    xent_step_line xent_step_line_for(xent_rule rule, int float32, int target)
+
+
+cdef int _target = xent_best_target()
+
+
+def use_target(str name):
+    """Use the steps of one CPU target (``_loss.available_targets()``) from now on."""
+    global _target
+    _target = target_number(name)
+
+
+cdef enum:
+    THREADED = 4000     # coefficients that pay for a second thread, where it is awake
+
+
+def step(
+    str rule, bint by_output, dict parameters, const double[:, :] total,
+    const double[::1] intercept_total, const double[::1] mean, const double[::1] inverse_spread,
+    floating[:, ::1] first, floating[:, ::1] second, double[:, ::1] coef, double[:, ::1] average,
+    floating[::1] intercept_first, floating[::1] intercept_second, double[::1] intercept,
+    double[::1] intercept_average, bint fit_intercept, int n_threads,
+):
+    """Take one step.
+
+    Parameters
+    ----------
+    rule : {"adam", "sgd"}
+    by_output : bool
+        Whether a row of ``coef`` is an output, not a feature.
+    parameters : dict
+        By the names of ``xent_step`` (``_kernels/steps.h``).
+    total : ndarray of the shape of ``coef``
+        Sum of the gradients of the rows of the batch in the coefficients.
+    intercept_total : ndarray of shape (n_outputs,)
+        In the logits.
+    mean, inverse_spread : ndarray of shape (n_features,)
+    first, second, coef, average : ndarray, changed
+        What the rule remembers, the coefficients, and their average.
+    intercept_first, intercept_second, intercept, intercept_average : ndarray, changed
+        The same of the logits at the mean, shape (n_outputs,).
+    fit_intercept : bool
+        Whether these take a step, too.
+    n_threads : int
+    """
+    cdef:
+        xent_step parts = parameters
+        xent_step_line line = xent_step_line_for(
+            XENT_ADAM if rule == "adam" else XENT_SGD, floating is float, _target)
+        Py_ssize_t n = coef.shape[1]
+        Py_ssize_t i
+        const double* of_intercept = &intercept_total[0]
+        double no_mean = 0.0, no_spread = 1.0
+    for i in prange(
+        coef.shape[0] if n else 0, nogil=True, schedule="static", num_threads=n_threads,
+        use_threads_if=n_threads > 1 and coef.shape[0] * n > THREADED,
+    ):
+        if by_output:
+            line(
+                n, True, &parts, &total[i, 0], &mean[0], &inverse_spread[0], of_intercept + i,
+                &first[i, 0], &second[i, 0], &coef[i, 0], &average[i, 0])
+        else:
+            line(
+                n, False, &parts, &total[i, 0], &mean[i], &inverse_spread[i], of_intercept,
+                &first[i, 0], &second[i, 0], &coef[i, 0], &average[i, 0])
+    if fit_intercept:  # as the coefficients of a feature that is 1 everywhere, without a penalty
+        parts.l2_reg = 0.0
+        line(
+            intercept.shape[0], False, &parts, of_intercept, &no_mean, &no_spread, of_intercept,
+            &intercept_first[0], &intercept_second[0], &intercept[0], &intercept_average[0])
