@@ -255,6 +255,9 @@ class Preconditioning:
         none. The plan chooses both.
     least_rows, rows_per_feature : int
         Rows that the covariance is made from, which is needed to a few percent, not exactly.
+    few_of_weight, least_few, most_few : int
+        Rows from which mean curvatures of outputs are estimated: one in so many, by weight, within
+        bounds.
     few_seen : float
         Rows' worth of p (1 - p): curvatures that fewer show are hardly believed.
     least_relative : float
@@ -277,6 +280,9 @@ class Preconditioning:
     local: str | None = "whole"
     least_rows: int = 5_000
     rows_per_feature: int = 10
+    few_of_weight: int = 8
+    least_few: int = 300
+    most_few: int = 1_500
     few_seen: float = 5.0
     least_relative: float = 1e-6
     least_drawn: int = 500
