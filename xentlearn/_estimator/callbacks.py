@@ -94,7 +94,7 @@ class FitCallbacks:
                 self.random_state.set_state(tree["random_state"])
                 self.resume = _bytes_from_tree(tree["fit"])
             except (LookupError, TypeError, ValueError) as error:
-                raise AnotherFit("its 'random_state' is of another kind") from error
+                raise AnotherFit("its 'random_state' is missing or of another kind") from error
 
     @contextlib.contextmanager
     def resuming(self):
