@@ -7,15 +7,17 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from test_stochastic import N_CLASSES, N_FEATURES, SETTINGS, N, make_data
 
 import cells
-from test_stochastic import N_CLASSES, N_FEATURES, N, make_data
 from xentlearn import SoftmaxClassifier, losses
 from xentlearn.blocks import RowBlocks
+from xentlearn.solvers import SGD, Adam
 
 
 def stream(X, y, pieces, weight=None, clf=None, **parameters):
-    clf = SoftmaxClassifier(shuffle=False, **parameters) if clf is None else clf
+    if clf is None:
+        clf = SoftmaxClassifier(**{"solver": Adam(shuffle=False), **parameters})
     for rows in pieces:
         clf.partial_fit(
             X[rows],
@@ -68,7 +70,8 @@ def test_steps(rule, rng):
             W, b = W + dW, b + change[-1] - mean @ dW
             share = max(2 / (t + 1), 0.02)
             average = tuple(a + share * (x - a) for a, x in zip(average, (W, b), strict=True))
-    clf = stream(X, y, PIECES, weight, solver=rule, batch_size=16, C=0.5)
+    setting = SETTINGS[rule](batch_size=16, shuffle=False)
+    clf = stream(X, y, PIECES, weight, solver=setting, C=0.5)
     np.testing.assert_allclose(clf.coef_.T * scale, average[0] * scale, rtol=1e-6, atol=1e-9)
     # softmax intercepts sum to 0
     np.testing.assert_allclose(clf.intercept_, average[1] - average[1].mean(), rtol=1e-6)
@@ -90,7 +93,7 @@ def test_every_loss_and_target(loss, target, rng):
     want = SoftmaxClassifier(setting).fit(X, **arguments)
     # 60 epochs weigh as much as 60 times the rows
     clf = SoftmaxClassifier(
-        setting, batch_size=16, C=1 / 60, learning_rate_init=0.05, random_state=0
+        setting, solver=Adam(batch_size=16, learning_rate=0.05), C=1 / 60, random_state=0
     )
     y, weight = arguments["y"], arguments.get("sample_weight")
     for _ in range(60):
@@ -130,7 +133,7 @@ def test_dense_after_sparse(rng):
 
 def test_goes_on_after_fit(rng):
     X, y = make_data(rng)
-    clf = SoftmaxClassifier(shuffle=False).fit(X, y)
+    clf = SoftmaxClassifier().fit(X, y)
     before = clf.coef_.copy()
     clf.partial_fit(X[:1], y[:1])
     assert 0 < np.abs((clf.coef_ - before) * X.std(axis=0)).max() < 0.1
@@ -158,9 +161,9 @@ def test_strings_and_class_weight(rng):
     X, y = make_data(rng)
     names = np.array(["a", "b", "c"])[y]
     weights = {"a": 3.0, "c": 0.5}
-    one = SoftmaxClassifier(shuffle=False, class_weight=weights)
+    one = SoftmaxClassifier(solver=Adam(shuffle=False), class_weight=weights)
     one.partial_fit(X, names, classes=["c", "b", "a"])
-    two = SoftmaxClassifier(shuffle=False)
+    two = SoftmaxClassifier(solver=Adam(shuffle=False))
     two.partial_fit(X, y, classes=range(3), sample_weight=np.array([3.0, 1.0, 0.5])[y])
     np.testing.assert_array_equal(one.coef_, two.coef_)
     assert one.classes_.tolist() == ["a", "b", "c"]
@@ -231,25 +234,26 @@ def test_ignored_class_among_the_classes(rng):
 
 def test_a_rate_that_is_too_large_keeps_what_was_there(rng):
     X, y = make_data(rng)
-    clf = SoftmaxClassifier(solver="sgd", random_state=0).partial_fit(X, y, classes=range(3))
+    clf = SoftmaxClassifier(solver=SGD(), random_state=0).partial_fit(X, y, classes=range(3))
     other = pickle.loads(pickle.dumps(clf))
-    clf.set_params(learning_rate_init=1e300, average=False)
+    clf.set_params(solver__learning_rate=1e300, solver__average=False)
     for _ in range(2):
-        with pytest.warns(ConvergenceWarning, match="'learning_rate_init' is too large"):
+        with pytest.warns(ConvergenceWarning, match="'learning_rate' is too large"):
             clf.partial_fit(X, y)
-    clf.set_params(learning_rate_init=0.01, average=True)
+    clf.set_params(solver__learning_rate=0.01, solver__average=True)
     assert clf.score(X, y) == other.score(X, y)
     np.testing.assert_allclose(clf.partial_fit(X, y).coef_, other.coef_, atol=0.5)
 
 
 def test_parameters_may_change(rng):
     X, y = make_data(rng)
-    clf = SoftmaxClassifier(losses.SparseCategoricalCrossentropy(), shuffle=False)
+    clf = SoftmaxClassifier(losses.SparseCategoricalCrossentropy(), solver=Adam(shuffle=False))
     clf.partial_fit(X, y, classes=range(3))
     before = clf.coef_ * X.std(axis=0)
-    clf.set_params(learning_rate_init=1e-9).partial_fit(X, y)
+    clf.set_params(solver__learning_rate=1e-9).partial_fit(X, y)
     np.testing.assert_allclose(clf.coef_ * X.std(axis=0), before, atol=1e-3)
-    clf.set_params(learning_rate_init=0.1, solver="sgd", loss__label_smoothing=0.2)
+    setting = SGD(learning_rate=0.1, shuffle=False)
+    clf.set_params(solver=setting, loss__label_smoothing=0.2)
     clf.partial_fit(X, y)
     assert np.abs(clf.coef_ * X.std(axis=0) - before).max() > 1e-2
     assert (clf.solver_, clf.loss_.label_smoothing) == ("sgd", 0.2)
