@@ -601,20 +601,9 @@ def test_docstrings():
     docstring = docstrings.read(SoftmaxClassifier)
     parameters = docstrings.parameters_of(SoftmaxClassifier.__init__)
     assert sorted(parameters) == SoftmaxClassifier._get_param_names()
-    # parameters that differ are documented here, the others in the local estimator
-    of_local = docstrings.parameters_of(xentlearn.SoftmaxClassifier.__init__)
-    assert [*parameters] == [*of_local, "client"]
-    for name in of_local:
-        assert parameters[name].default == of_local[name].default
-    assert "All parameters of ``xentlearn.SoftmaxClassifier`` are parameters here" in docstring.text
-    entries = docstring.entries("Parameters")
-    here = {entry.name for entry in entries}
-    assert here == {"solver", "early_stopping", "client"}
-    docstrings.assert_documents(
-        entries, {name: parameter for name, parameter in parameters.items() if name in here}
-    )
     with pytest.raises(TypeError, match="unexpected keyword argument 'batch_size'"):
         SoftmaxClassifier(batch_size=10)
+    docstrings.test_classes(SoftmaxClassifier)
     of_local = docstrings.read(xentlearn.SoftmaxClassifier).entries("Attributes")
     attributes = docstring.entries("Attributes")
     assert [entry.name for entry in attributes] == [entry.name for entry in of_local]

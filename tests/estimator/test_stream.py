@@ -7,12 +7,14 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
-from test_stochastic import N_CLASSES, N_FEATURES, SETTINGS, N, make_data
 
 import cells
+from rows import N_CLASSES, N_FEATURES, N, three_classes
 from xentlearn import SoftmaxClassifier, losses
 from xentlearn.blocks import RowBlocks
 from xentlearn.solvers import SGD, Adam
+
+SETTINGS = {"adam": Adam, "sgd": SGD}
 
 
 def stream(X, y, pieces, weight=None, clf=None, **parameters):
@@ -34,7 +36,7 @@ PIECES = [slice(0, 50), slice(50, 51), slice(51, N)]
 @pytest.mark.parametrize("rule", ["adam", "sgd"])
 def test_steps(rule, rng):
     """The reference, with the moments and the penalty of what has been seen."""
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     weight = rng.choice([0.0, 1.0, 2.5], size=N)
     weight[50] = 0.0  # a batch without any
     V = np.zeros((N_FEATURES, N_CLASSES)), np.zeros(N_CLASSES)
@@ -113,7 +115,7 @@ def test_every_loss_and_target(loss, target, rng):
 
 
 def test_pickled_between_batches(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     whole = stream(X, y, PIECES)
     half = stream(X, y, PIECES[:1])
     resumed = stream(X, y, PIECES[1:], clf=pickle.loads(pickle.dumps(half)))
@@ -122,7 +124,7 @@ def test_pickled_between_batches(rng):
 
 
 def test_dense_after_sparse(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     one = stream(sparse.csr_array(X), y, PIECES[:1])
     two = stream(X, y, PIECES[:1])
     for clf in (one, two):
@@ -132,7 +134,7 @@ def test_dense_after_sparse(rng):
 
 
 def test_goes_on_after_fit(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier().fit(X, y)
     before = clf.coef_.copy()
     clf.partial_fit(X[:1], y[:1])
@@ -145,7 +147,7 @@ def test_goes_on_after_fit(rng):
 
 
 def test_a_class_that_comes_late(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     early = y < 2
     setting = losses.SparseCategoricalCrossentropy(logit_adjustment=1.0)
     clf = SoftmaxClassifier(setting, random_state=0)
@@ -158,7 +160,7 @@ def test_a_class_that_comes_late(rng):
 
 
 def test_strings_and_class_weight(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     names = np.array(["a", "b", "c"])[y]
     weights = {"a": 3.0, "c": 0.5}
     one = SoftmaxClassifier(solver=Adam(shuffle=False), class_weight=weights)
@@ -170,7 +172,7 @@ def test_strings_and_class_weight(rng):
 
 
 def test_what_is_refused(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier()
     with pytest.raises(ValueError, match="'classes' must be passed on the first call"):
         clf.partial_fit(X, y)
@@ -210,7 +212,7 @@ def test_what_is_refused(rng):
     ids=str,
 )
 def test_a_first_call_that_is_refused_leaves_no_trace(bad, rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier()
     arguments = {"X": X[:, :3], "y": y, "classes": range(3)} | bad
     arguments["y"] = np.full(N, 7) if "y" in bad else y
@@ -223,7 +225,7 @@ def test_a_first_call_that_is_refused_leaves_no_trace(bad, rng):
 
 
 def test_ignored_class_among_the_classes(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     setting = losses.SparseCategoricalCrossentropy(ignore_class=-1)
     with_ignored = np.where(np.arange(N) % 5 == 0, -1, y)
     clf = SoftmaxClassifier(setting, random_state=0)
@@ -233,7 +235,7 @@ def test_ignored_class_among_the_classes(rng):
 
 
 def test_a_rate_that_is_too_large_keeps_what_was_there(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier(solver=SGD(), random_state=0).partial_fit(X, y, classes=range(3))
     other = pickle.loads(pickle.dumps(clf))
     clf.set_params(solver__learning_rate=1e300, solver__average=False)
@@ -246,7 +248,7 @@ def test_a_rate_that_is_too_large_keeps_what_was_there(rng):
 
 
 def test_parameters_may_change(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier(losses.SparseCategoricalCrossentropy(), solver=Adam(shuffle=False))
     clf.partial_fit(X, y, classes=range(3))
     before = clf.coef_ * X.std(axis=0)
@@ -264,7 +266,7 @@ def test_parameters_may_change(rng):
 
 
 def test_softmax_intercepts_sum_to_zero(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier()
     for _ in range(20):
         clf.partial_fit(X, y, classes=range(3))
@@ -272,6 +274,6 @@ def test_softmax_intercepts_sum_to_zero(rng):
 
 
 def test_column_y(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     with pytest.warns(DataConversionWarning):
         SoftmaxClassifier().partial_fit(X, y[:, np.newaxis], classes=range(3))

@@ -9,20 +9,14 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 import cells
+from rows import N_CLASSES, N_FEATURES, N, three_classes
 from xentlearn import SoftmaxClassifier, losses
 from xentlearn._data._design_matrix import DesignMatrix
 from xentlearn._data.dataset import Batches
 from xentlearn._data.targets import encode_y
 from xentlearn.solvers import SGD, Adam
 
-N, N_FEATURES, N_CLASSES = 130, 5, 3
 SETTINGS = {"adam": Adam, "sgd": SGD}
-
-
-def make_data(rng, dtype=np.float64):
-    X = rng.normal(size=(N, N_FEATURES)) * [1.0, 30.0, 0.01, 1.0, 2.0] + [0.0, 50.0, 3.0, -1.0, 0.0]
-    z = (X - X.mean(axis=0)) / X.std(axis=0) @ rng.normal(size=(N_FEATURES, N_CLASSES))
-    return X.astype(dtype), (z + rng.gumbel(size=z.shape)).argmax(axis=1)
 
 
 def reference(
@@ -134,7 +128,7 @@ VARIANTS = {
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_steps(name, container, weighted, rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     weight = rng.choice([0.0, 0.5, 3.0], size=N) if weighted else None
     parameters, of_reference = VARIANTS[name]
     clf = fit(container(X), y, weight, **parameters)
@@ -151,7 +145,7 @@ def test_steps(name, container, weighted, rng):
 
 
 def test_shuffled_epochs(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = fit(X, y, shuffle=True, random_state=7)
     state = np.random.RandomState(7)
     coef, intercept = reference(X, y, [state.permutation(N) for _ in range(2)])
@@ -161,7 +155,7 @@ def test_shuffled_epochs(rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
 @pytest.mark.parametrize("container", [np.asarray, np.asfortranarray, sparse.csr_matrix])
 def test_steps_on_narrow_dtypes(dtype, container, rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     X = np.clip(40 * (X - X.mean(axis=0)) / X.std(axis=0) + 128, 0, 255).astype(dtype)
     if container is sparse.csr_matrix and dtype == np.float16:
         pytest.skip("SciPy has no sparse float16")
@@ -249,7 +243,7 @@ def test_every_loss_and_target(loss, target, solver, rng):
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_the_same_bits_on_every_run(solver, rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     one, two = (fit(X, y, setting=SETTINGS[solver], shuffle=True, random_state=3) for _ in range(2))
     np.testing.assert_array_equal(one.coef_, two.coef_)
     other = fit(X, y, setting=SETTINGS[solver], shuffle=True, random_state=4)
@@ -257,7 +251,7 @@ def test_the_same_bits_on_every_run(solver, rng):
 
 
 def test_scales_of_features_do_not_matter(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     factor, offset = 10.0 ** np.arange(-2, 3), np.arange(5) * 100.0
     one = fit(X, y, C=np.inf, max_iter=5)
     two = fit(X * factor + offset, y, C=np.inf, max_iter=5)
@@ -265,7 +259,7 @@ def test_scales_of_features_do_not_matter(rng):
 
 
 def test_constant_features_are_left_alone(rng):
-    X, y = make_data(rng, np.float32)
+    X, y = three_classes(rng, np.float32)
     X = np.column_stack([X, np.full(N, 1e9, dtype=np.float32)])
     clf = fit(X, y, max_iter=20)
     assert (clf.coef_[:, -1] == 0).all()
@@ -273,7 +267,7 @@ def test_constant_features_are_left_alone(rng):
 
 
 def test_stops_when_the_objective_does_not_fall(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier(solver="adam", tol=0.01, n_iter_no_change=3, random_state=0).fit(X, y)
     objective = clf.history_["objective"]
     assert 4 < clf.n_iter_[0] == len(objective) < 3000
@@ -286,7 +280,7 @@ def test_stops_when_the_objective_does_not_fall(rng):
 
 
 def test_adaptive_rate_goes_on_more_slowly(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     parameters = {"tol": 1e-3, "n_iter_no_change": 2, "random_state": 0}
     setting = SGD(learning_rate=0.5, average=False, batch_size=10)
     constant = SoftmaxClassifier(solver=setting, **parameters).fit(X, y)
@@ -299,13 +293,13 @@ def test_adaptive_rate_goes_on_more_slowly(rng):
 
 
 def test_warns_where_max_iter_ends_it(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     with pytest.warns(ConvergenceWarning, match="adam stopped after 2 epochs.*'max_iter'"):
         SoftmaxClassifier(solver="adam", max_iter=2).fit(X, y)
 
 
 def test_a_rate_that_is_too_large(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     with pytest.warns(ConvergenceWarning, match="'learning_rate' is too large"):
         clf = SoftmaxClassifier(solver=SGD(learning_rate=1e300, batch_size=10, average=False)).fit(
             X, y
@@ -314,7 +308,7 @@ def test_a_rate_that_is_too_large(rng):
 
 
 def test_interrupted(rng, monkeypatch):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     whole = fit(X, y, max_iter=3)
     step, n_steps = Batches.loss_gradient, 0
 
@@ -354,7 +348,7 @@ def test_interrupted(rng, monkeypatch):
     ],
 )
 def test_parameters(name, value, rule, rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     n_owners = 0
     for owner in (SoftmaxClassifier, Adam, SGD):
         if name in owner().get_params():

@@ -24,8 +24,11 @@ from .predicting import PredictingMixin
 from .training import train
 from .warm_start import warm_start
 
-# Of the private state of fitted models: a pickle of another version cannot be used.
-STATE_VERSION = 1
+# What to do with a pickled model of another version
+ADVICE = (
+    "Fit the model again; or load it with the version of xentlearn that wrote it, save 'coef_', "
+    "'intercept_' and 'classes_', and set these on a new SoftmaxClassifier."
+)
 
 
 class SoftmaxClassifier(
@@ -243,18 +246,18 @@ class SoftmaxClassifier(
         tags.target_tags.multi_output = multilabel
         return tags
 
+    # Of the private attributes of fitted models: a pickle of another version is refused.
+    _STATE_VERSION = 1
+
     def __getstate__(self):
-        return {**super().__getstate__(), "_state_version": STATE_VERSION}
+        return {**super().__getstate__(), "_state_version": self._STATE_VERSION}
 
     def __setstate__(self, state):
         version = state.get("_state_version")
-        if version != STATE_VERSION:
+        if version != self._STATE_VERSION:
             raise ValueError(
-                f"A pickled {type(self).__name__} must have been written with state version "
-                f"{STATE_VERSION}, by a version of xentlearn like this one; got "
-                f"{'one from before versions' if version is None else version}. Fit the model "
-                "again, or load it with the version of xentlearn that wrote it and save 'coef_', "
-                "'intercept_' and 'classes_', which can be set on an estimator of any version."
+                f"A pickled {type(self).__name__} must be of format {self._STATE_VERSION}, that of "
+                f"this version of xentlearn, got {version or 'one without a format'}. {ADVICE}"
             )
         super().__setstate__({name: state[name] for name in state if name != "_state_version"})
 

@@ -21,10 +21,6 @@ from .._utils.units import l2_strength
 from .inputs import require_memory, validated
 from .warm_start import finite_intercept
 
-# Least weight of a new point in the average. A stream may change, and the average must not take as
-# long to follow as the stream has lasted. On a stream that does not change, 0.05 costs half a
-# percent of MNIST's digits.
-LEAST_SHARE = 0.02
 # Attributes that the validation of X sets
 SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_", "_X_dtype")
 
@@ -84,7 +80,10 @@ class Stream:
         if self._descent is None or type(self._descent.setting) is not type(setting):
             by_output = not sparse.issparse(X)
             dtype = np.float64 if X.dtype == np.float64 else np.float32
-            self._descent = StochasticDescent(setting, by_output, *self.found(), dtype, LEAST_SHARE)
+            # A stream may change, and the average must not take as long to follow as the stream has
+            # lasted: a new point has at least a share of 0.02. On a stream that does not change,
+            # 0.05 costs half a percent of MNIST's digits.
+            self._descent = StochasticDescent(setting, by_output, *self.found(), dtype, 0.02)
         elif self._descent.by_output == sparse.issparse(X):  # dense if the first rows were
             X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
         moments = moments_of(X, y.row_weight, n_threads)

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from .._utils.parameters import FLAG, POSITIVE_INTEGER, Rule, Setting
 
-BATCH_SIZE = 200  # rows in a batch, as in scikit-learn's MLPClassifier
 SCHEDULES = ("constant", "invscaling", "adaptive")
 
 _BATCH_SIZE = Rule("an integer >= 1 or 'auto'", numbers.Integral, 0, names=("auto",))
@@ -52,7 +51,8 @@ class StochasticSetting(SolverSetting):
         -------
         int
         """
-        return min(BATCH_SIZE if self.batch_size == "auto" else self.batch_size, n_rows)
+        # 200 as in scikit-learn's MLPClassifier
+        return min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
 
 
 class Adam(StochasticSetting):

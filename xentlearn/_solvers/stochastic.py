@@ -12,44 +12,13 @@ import time
 
 import numpy as np
 
+from .._utils.threads import ThreadChoice
 from ._steps import step
 from .contract import Result, require
 from .settings import SGD
 from .snapshot import carry_out, restored
 
 REQUIRES = ("batches", "by_output", "rows", "mean", "inverse_spread", "l2_reg", "pack", "unpack")
-
-# Steps that are timed with each number of threads, and steps after which they are timed again. Two
-# threads halve a step on 200 rows of MNIST (160 us), but where other processes keep the cores busy
-# such a step takes 10 ms.
-TRIED, TRIED_AGAIN = 3, 2000
-# "adaptive" divides the learning rate by 5 and ends below 1e-6, as scikit-learn's MLPClassifier
-LEAST_RATE, SLOWER = 1e-6, 5
-
-
-class ThreadChoice:
-    """One thread or all threads for many short steps: whichever was faster when last timed.
-
-    The results have the same bits for any number of threads, so a clock may decide.
-    """
-
-    def __init__(self, n_threads):
-        self.choices = [1] if n_threads == 1 else [1, n_threads]
-        self.best, self._times = None, []
-
-    def timed(self, step, n_rows):
-        """Call ``step(n_threads)``, a step on ``n_rows`` rows, and return its result."""
-        at = len(self._times) // TRIED
-        n_threads = self.choices[at] if at < len(self.choices) else self.best
-        began = time.perf_counter()
-        result = step(n_threads)
-        self._times.append((time.perf_counter() - began) / n_rows)
-        if len(self._times) == TRIED * len(self.choices):
-            least = [min(self._times[i : i + TRIED]) for i in range(0, len(self._times), TRIED)]
-            self.best = self.choices[int(np.argmin(least))]
-        if len(self._times) >= TRIED_AGAIN:
-            self._times = []
-        return result
 
 
 class StochasticDescent:
@@ -200,8 +169,9 @@ class StochasticDescent:
         """Lower the rate of the schedule "adaptive"; return whether the descent goes on with it."""
         if not isinstance(self.setting, SGD) or self.setting.schedule != "adaptive":
             return False
-        self.divisor *= SLOWER
-        return self.setting.learning_rate / self.divisor > LEAST_RATE
+        # by 5, and down to 1e-6, as in scikit-learn's MLPClassifier
+        self.divisor *= 5
+        return self.setting.learning_rate / self.divisor > 1e-6
 
 
 def stochastic(
