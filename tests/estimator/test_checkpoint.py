@@ -20,6 +20,7 @@ from xentlearn._estimator.callbacks import FitCallbacks
 from xentlearn._utils import archive
 from xentlearn.callbacks import Checkpoint
 from xentlearn.losses import GeneralizedCrossentropy
+from xentlearn.solvers import SGD, Adam
 
 pytest.importorskip("sklearn.callback", reason="scikit-learn is older than 1.9")
 
@@ -63,12 +64,10 @@ PROBLEMS = {
     "newton-cg": {"solver": "newton-cg"},
     "newton-cholesky": {"solver": "newton-cholesky"},
     "separable": {"C": np.inf, "solver": "lbfgs"},
-    "adam": {"solver": "adam", "max_iter": 30, "tol": 0, "batch_size": 50, "random_state": 0},
+    "adam": {"solver": Adam(batch_size=50), "max_iter": 30, "tol": 0, "random_state": 0},
     "sgd": {
-        "solver": "sgd",
-        "learning_rate": "adaptive",
+        "solver": SGD(schedule="adaptive", batch_size=50),
         "n_iter_no_change": 2,
-        "batch_size": 50,
         "random_state": 0,
     },
     "early stopping": {"early_stopping": True, "C": 100.0, "random_state": 3},
@@ -103,8 +102,9 @@ def test_resumes_with_the_same_bits(name, polish, rng, tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_more_iterations(solver, rng, tmp_path):
     X, y = make_data(rng)
-    whole = SoftmaxClassifier(solver=solver, max_iter=6, tol=0, shuffle=False).fit(X, y)
-    clf = SoftmaxClassifier(solver=solver, max_iter=3, tol=0, shuffle=False)
+    setting = Adam(shuffle=False) if solver == "adam" else solver
+    whole = SoftmaxClassifier(solver=setting, max_iter=6, tol=0).fit(X, y)
+    clf = SoftmaxClassifier(solver=setting, max_iter=3, tol=0)
     clf.set_callbacks(Checkpoint(tmp_path / "file", seconds=0)).fit(X, y)
     assert clf.n_iter_[0] == 3
     clf.set_params(max_iter=6).fit(X, y)

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from test_loss import (
+
+import reference as ref
+from reference import mp
+from rows import (
     assert_same_bits,
     binary_data,
-    each_dtype,
     everything,
     labels_of,
     nearly_one_hot,
@@ -38,6 +40,8 @@ from xentlearn.losses import (
     SparseCategoricalCrossentropy,
     SymmetricCrossentropy,
 )
+
+each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 SOFTMAX_FORMS = [
     CategoricalFocalCrossentropy(),
