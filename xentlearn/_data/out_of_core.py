@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import sparse
 
+from .._utils.csr import as_sound_X
 from .._utils.threads import effective_n_threads, sequential_blas
-from .._utils.validation import as_sound_X
 from ..blocks import BlockError, each_block
 from ._design_matrix import DTYPES
 from .dataset import (

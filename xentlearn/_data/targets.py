@@ -22,18 +22,11 @@ from .._losses.registry import (
     known_names,
 )
 from .._losses.softmax import class_mass
+from .._losses.validation import check_soft_rows
+from .._utils.csr import as_csr, as_sound_csr
 from .._utils.messages import listed, shown, warn
 from .._utils.units import weight_exponent
-from .._utils.validation import (
-    as_csr,
-    as_floating,
-    as_numpy,
-    as_sound_csr,
-    check_soft_rows,
-    check_weight,
-    check_weights,
-    missing_among,
-)
+from .._utils.validation import as_floating, as_numpy, check_weight, check_weights, missing_among
 
 AUTO_NAMES = ("auto", "log_loss")
 # Kinds of dtype whose values are classes whatever they are: scikit-learn's checks find nothing in

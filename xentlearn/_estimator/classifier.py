@@ -29,17 +29,11 @@ from .._data.targets import (
 from .._loss import proba
 from .._losses.base import LossSetting, mean_of
 from .._solvers import SOLVERS, STOCHASTIC_SOLVERS
+from .._utils.csr import as_csr, as_sound_X
 from .._utils.messages import listed, shown, warn
 from .._utils.threads import effective_n_threads
 from .._utils.units import in_unit
-from .._utils.validation import (
-    as_csr,
-    as_floating,
-    as_numpy,
-    as_sound_X,
-    check_weights,
-    missing_among,
-)
+from .._utils.validation import as_floating, as_numpy, check_weights, missing_among
 from ..blocks import MemmapBlocks, blocks_of, each_block
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .early_stopping import EarlyStopping, split_rows
