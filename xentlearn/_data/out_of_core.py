@@ -5,7 +5,6 @@ from scipy import sparse
 
 from .._utils.csr import as_sound_X
 from .._utils.threads import effective_n_threads, sequential_blas
-from ..blocks import BlockError, each_block
 from ._design_matrix import DTYPES
 from .dataset import (
     MemoryRows,
@@ -16,6 +15,8 @@ from .dataset import (
     sampled_rows,
     survey,
 )
+from .files import BlockError
+from .readers import each_block
 from .statistics import Extremes, moments_of
 from .targets import concatenated
 

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._data._design_matrix import DTYPES, DesignMatrix, computing_dtype
 from .._data.dataset import MemoryData
 from .._data.out_of_core import BlockData, converted, in_memory
+from .._data.readers import MemmapBlocks, blocks_of, each_block
 from .._data.targets import (
     CERTAIN,
     check_classes,
@@ -34,7 +35,6 @@ from .._utils.messages import listed, shown, warn
 from .._utils.threads import effective_n_threads
 from .._utils.units import in_unit
 from .._utils.validation import as_floating, as_numpy, check_weights, missing_among
-from ..blocks import MemmapBlocks, blocks_of, each_block
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .early_stopping import EarlyStopping, split_rows
 from .partial_fit import Stream
