@@ -5,7 +5,8 @@ import pytest
 from scipy import sparse
 
 from xentlearn import SoftmaxClassifier, losses
-from xentlearn._data.targets import digest, encode_like, encode_y
+from xentlearn._data.target_batches import digest, encode_like
+from xentlearn._data.targets import encode_y
 
 N = 40
 LABELS = ["Int64", "boolean", "Float64", "string", "category", "object", "str"]

@@ -37,6 +37,7 @@ class NpyBlocks(MappedBlocks):
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> from sklearn.datasets import load_digits
     >>> from xentlearn import SoftmaxClassifier
     >>> from xentlearn.blocks import NpyBlocks

@@ -16,22 +16,15 @@ from .._data._design_matrix import DTYPES, DesignMatrix, computing_dtype
 from .._data.dataset import MemoryData
 from .._data.out_of_core import BlockData, converted, in_memory
 from .._data.readers import MemmapBlocks, blocks_of, each_block
-from .._data.targets import (
-    CERTAIN,
-    check_classes,
-    encode_first,
-    encode_for_score,
-    encode_like,
-    encode_y,
-    is_certain,
-    resolve_loss,
-    unique,
-)
+from .._data.scored_targets import encode_for_score
+from .._data.target_batches import check_classes, encode_first, encode_like
+from .._data.targets import encode_y, is_certain, resolve_loss, unique
 from .._loss import proba
 from .._losses.base import LossSetting, mean_of
 from .._solvers import SOLVERS, STOCHASTIC_SOLVERS
 from .._utils.csr import as_csr, as_sound_X
 from .._utils.messages import listed, shown, warn
+from .._utils.numerics import CERTAIN
 from .._utils.threads import effective_n_threads
 from .._utils.units import in_unit
 from .._utils.validation import as_floating, as_numpy, check_weights, missing_among

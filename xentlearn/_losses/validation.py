@@ -11,6 +11,7 @@ from scipy import sparse
 
 from .._utils.arrays import kernel_array
 from .._utils.csr import as_csr
+from .._utils.numerics import OUTPUT_WEIGHTS
 from .._utils.validation import (
     as_floating,
     check_number,
@@ -20,8 +21,6 @@ from .._utils.validation import (
     shown_index,
 )
 from . import _proba_loss
-
-OUTPUT_WEIGHTS = 1e-15, 1e15  # beside 1, of the other class or output
 
 
 def check_logits(logits, binary=False):

@@ -5,10 +5,9 @@ from scipy import sparse
 
 from . import _csr
 from .arrays import kernel_array
-from .threads import effective_n_threads
+from .threads import CHECKED_ENTRIES, effective_n_threads
 from .validation import as_floating
 
-THREADED_ENTRIES = 1_000_000  # of sparse X, which two threads look through in half the time
 # What the numbers in ``indptr`` and ``indices`` count, by format.
 _AXES = {"csr": ("row", "column"), "csc": ("column", "row"), "bsr": ("block row", "block column")}
 
@@ -38,7 +37,7 @@ def as_sound_X(X, name="X"):
     if not sparse.issparse(X):
         return X
     # asking how many threads there are takes as long as a sweep over few entries
-    n_threads = effective_n_threads() if X.nnz >= THREADED_ENTRIES else 1
+    n_threads = effective_n_threads() if X.nnz >= CHECKED_ENTRIES else 1
     X, repeats = as_sound_csr(X, name, n_threads)
     if repeats:
         narrow = X.dtype.kind in "iu" and X.dtype.itemsize == 1  # a sum of counts may exceed it

@@ -13,6 +13,10 @@ from . import _openmp
 # default workers are not forked and use as many as they are given.
 _forked = False
 
+CHECKED_ENTRIES = 1_000_000  # entries of sparse X, which two threads check in half the time
+# Numbers of a block of X and its logits that a Hessian uses at a time: copies in float64 of 32 MB.
+HESSIAN_NUMBERS = 4_000_000
+
 
 def _after_fork():
     global _forked

@@ -10,13 +10,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-# Largest values of X that are left as they are: in other units nothing is gained. Smaller or larger
-# ones could be lost in sums of squares, of which curvatures are a fraction of 1e-20 or less.
-LEAST_SIZE, MOST_SIZE = 1e-20, 1e20
-# The same of weights, which float32 rows are multiplied by.
-LEAST_WEIGHT, MOST_WEIGHT = 1e-10, 1e10
-# Of the L2 penalty: squares and quotients of what is between them are finite.
-STRENGTHS = 1e-150, 1e150
+from .numerics import LEAST_SIZE, LEAST_WEIGHT, MOST_SIZE, MOST_WEIGHT, STRENGTHS
 
 
 def weight_exponent(weight):

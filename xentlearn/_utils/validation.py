@@ -11,10 +11,8 @@ import numpy as np
 from scipy import sparse
 
 from .arrays import has_whole_strides, kernel_array
+from .numerics import DEFAULT_SUM_TOLERANCE, SUM_TOLERANCE
 
-# A row of probabilities sums to 1 within this much, by its dtype as given.
-_SUM_TOLERANCE = {np.dtype(np.float16): 5e-3}
-_DEFAULT_SUM_TOLERANCE = 1e-4
 # Types of objects that are never missing: arrays of them need no look at each value.
 _PLAIN_TYPES = {str, bytes, int, bool}
 
@@ -46,7 +44,7 @@ def as_floating(array, name):
     do numbers among objects, where None and pandas' NA become nan.
     """
     array = np.asarray(array)
-    tolerance = _SUM_TOLERANCE.get(array.dtype, _DEFAULT_SUM_TOLERANCE)
+    tolerance = SUM_TOLERANCE.get(array.dtype, DEFAULT_SUM_TOLERANCE)
     if array.dtype.kind == "O":
         try:
             array = _as_float64(array).reshape(array.shape)
