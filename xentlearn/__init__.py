@@ -28,7 +28,7 @@ def _import_extensions():
             missing[name] = error
     if missing:
         raise ImportError(
-            f"Compiled modules of xentlearn could not be imported: {', '.join(missing)} "
+            f"The compiled core of xentlearn could not be imported: {', '.join(missing)} "
             f"({next(iter(missing.values()))}). In a source checkout, build them with: "
             "pip install -e . (this needs a C compiler and the Python headers)."
         ) from next(iter(missing.values()))

@@ -7,9 +7,9 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from test_stochastic import N_CLASSES, N_FEATURES, N, make_data
 
 import cells
-from test_stochastic import N_CLASSES, N_FEATURES, N, make_data
 from xentlearn import SoftmaxClassifier, losses
 from xentlearn.blocks import RowBlocks
 

@@ -12,9 +12,6 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-
-import reference as ref
-from reference import mp
 from test_loss import (
     assert_same_bits,
     binary_data,
@@ -25,6 +22,9 @@ from test_loss import (
     soft_targets_of,
     softmax_data,
 )
+
+import reference as ref
+from reference import mp
 from xentlearn._loss import available_targets, current_target, use_target
 from xentlearn.losses import (
     AsymmetricBinaryCrossentropy,

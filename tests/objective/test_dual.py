@@ -14,8 +14,8 @@ from xentlearn._estimator import training
 from xentlearn._loss import available_targets, current_target
 from xentlearn._objective import linear as objectives
 from xentlearn._objective._dual import DualRows, use_target
+from xentlearn._objective.dual import DualPoint
 from xentlearn._objective.linear import LinearObjective
-from xentlearn._objective.linear.dual import DualPoint
 from xentlearn._solvers import _dual as solver
 from xentlearn.callbacks import Checkpoint
 from xentlearn.losses import BinaryCrossentropy

@@ -12,7 +12,7 @@ from xentlearn import losses
 from xentlearn._data.dataset import MemoryData
 from xentlearn._data.targets import encode_y
 from xentlearn._objective.linear import MOST_MOVE, LinearObjective
-from xentlearn._objective.linear.preconditioners import (
+from xentlearn._objective.preconditioners import (
     BLOCK_ROWS,
     LEAST_ROWS,
     MOST_FEATURES,
