@@ -24,7 +24,7 @@ import numpy as np
 from dask.sizeof import sizeof
 from scipy import sparse
 
-from .._utils.threads import sequential_blas
+from .._utils.threads import FAN_IN, sequential_blas
 from .dataset import (
     MemoryRows,
     ShardedData,
@@ -37,9 +37,6 @@ from .dataset import (
 from .encoding import warn_of_column
 from .target_batches import digest, encode_like
 from .targets import ARRAYS, encode_y
-
-FAN_IN = 8  # number of results that one task adds: 100 partitions take three levels
-
 
 # ---- Blocks of the input -------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Checks of what losses take: logits, labels, rows of probabilities, and parameters.
 
-Each returns its argument as the array that the kernels want, or raises an error that says the
-rule, what came, and a way out.
+Each function returns its argument in the form that kernels need, or raises an error that states the
+rule, what was passed, and a way out.
 """
 
 import numbers

@@ -8,16 +8,19 @@ from .arrays import kernel_array
 from .threads import CHECKED_ENTRIES, effective_n_threads
 from .validation import as_floating
 
-# What the numbers in ``indptr`` and ``indices`` count, by format.
+# Names of the axes of ``indptr`` and of ``indices``, by format.
 _AXES = {"csr": ("row", "column"), "csc": ("column", "row"), "bsr": ("block row", "block column")}
 
 
 def as_csr(values, name):
-    """CSR of float32 or float64 without duplicates, and how far its rows' sums may be from 1."""
+    """CSR of float32 or float64 without duplicates, and the tolerance of its rows' sums.
+
+    The tolerance applies to rows of probabilities; see ``as_floating``.
+    """
     values, repeats = as_sound_csr(values, name)
     data, tolerance = as_floating(values.data, name)
     data = kernel_array(data)
-    n_stored = values.indptr[-1]  # arrays may be longer
+    n_stored = values.indptr[-1]  # the arrays may be longer
     values = sparse.csr_array(
         (data[:n_stored], values.indices[:n_stored], values.indptr),
         shape=values.shape,
@@ -29,18 +32,18 @@ def as_csr(values, name):
 
 
 def as_sound_X(X, name="X"):
-    """Sparse X as CSR whose arrays fit together, duplicates summed; anything else as it is.
+    """Sparse X as sound CSR without duplicates; anything else is returned unchanged.
 
-    A bag of words that is built token by token holds an entry per token. Its products with
-    coefficients are right as they are; its squares, and what is counted of it, are not.
+    A bag of words that is built token by token has an entry for every token. Its products with
+    coefficients are right without summing duplicates, but its squares and counts are not.
     """
     if not sparse.issparse(X):
         return X
-    # asking how many threads there are takes as long as a sweep over few entries
+    # finding the number of threads takes as long as a sweep over few entries
     n_threads = effective_n_threads() if X.nnz >= CHECKED_ENTRIES else 1
     X, repeats = as_sound_csr(X, name, n_threads)
     if repeats:
-        narrow = X.dtype.kind in "iu" and X.dtype.itemsize == 1  # a sum of counts may exceed it
+        narrow = X.dtype.kind in "iu" and X.dtype.itemsize == 1  # sums may exceed one byte
         data = X.data.astype(np.float32 if narrow else X.dtype)
         X = sparse.csr_array((data, X.indices, X.indptr), shape=X.shape, copy=True)
         X.sum_duplicates()
@@ -48,23 +51,23 @@ def as_sound_X(X, name="X"):
 
 
 def as_sound_csr(matrix, name, n_threads=1):
-    """CSR of a sparse matrix of any format, without reading or writing out of bounds.
+    """CSR of a sparse matrix of any format, converted without out-of-bounds access.
 
     Parameters
     ----------
     matrix : sparse array or matrix of shape (n_rows, n_columns)
-        CSR is returned as it is, if its arrays are as kernels read them.
+        A CSR matrix is returned itself if its arrays have the layout that kernels read.
     name : str
-        Of the argument, for the message.
+        Name of the argument, for the message.
     n_threads : int, default=1
-        OpenMP threads.
+        Number of OpenMP threads.
 
     Returns
     -------
     matrix : CSR array or matrix of shape (n_rows, n_columns)
     repeats : bool
-        Whether a row holds a column more than once; ``matrix.sum_duplicates()`` then adds them, in
-        place.
+        Whether a row has a column more than once; ``matrix.sum_duplicates()`` then adds up such
+        entries in place.
 
     Raises
     ------
@@ -99,36 +102,37 @@ def as_sound_csr(matrix, name, n_threads=1):
 
 
 def require_sound_csr(matrix, name, n_threads=1):
-    """Raise unless the arrays of a CSR matrix fit together; SciPy does not look at its indices.
+    """Raise ValueError unless the arrays of a CSR matrix fit together.
 
-    One sweep over ``indptr`` and ``indices``, which changes nothing and trusts no flag that SciPy
-    remembers, so arrays that were changed in place are seen as they are now.
+    SciPy does not check the values of ``indices``. This is one sweep over ``indptr`` and
+    ``indices``. It ignores the flags that SciPy keeps, which may be outdated where arrays were
+    changed in place, and changes nothing.
 
     Parameters
     ----------
     matrix : CSR array or matrix of shape (n_rows, n_columns)
         Rows need not be sorted.
     name : str
-        Of the argument, for the message.
+        Name of the argument, for the message.
     n_threads : int, default=1
-        OpenMP threads.
+        Number of OpenMP threads.
 
     Returns
     -------
     repeats : bool
-        Whether a row holds a column more than once.
+        Whether a row has a column more than once.
 
     Raises
     ------
     ValueError
-        If a row's entries are not in ``indices`` and ``data``, or a column is not in
-        [0, n_columns); it names the first such row.
+        If a row's entries are outside of ``indices`` or ``data``, or a column is not in
+        [0, n_columns). The message names the first such row.
     """
     return _require_sound(matrix, name, *matrix.shape, n_threads)
 
 
 def _require_sound(matrix, name, n_major, n_minor, n_threads):
-    """``require_sound_csr`` of CSR, or of what CSC and BSR have in its place."""
+    """``require_sound_csr`` for CSR and for the corresponding arrays of CSC and BSR."""
     major, minor = _AXES[matrix.format]
     n_stored = min(len(matrix.indices), len(matrix.data))
     for what in ("indptr", "indices"):
@@ -155,7 +159,7 @@ def _require_sound(matrix, name, n_major, n_minor, n_threads):
 
 
 def _as_index(array):
-    """Indices of a sparse matrix as int32 or int64, one after the other."""
+    """Indices of a sparse matrix as a contiguous array of int32 or int64."""
     return kernel_array(array, np.int32 if array.dtype == np.int32 else np.int64)
 
 
@@ -163,5 +167,5 @@ def _refuse_sparse(matrix, name, got):
     raise ValueError(
         f"'{name}' must be a sparse matrix whose indices are within its shape {matrix.shape} and "
         f"whose 'indptr' goes from 0 upwards within its entries; got {got}. SciPy's constructors "
-        "do not look at that; scipy.sparse.coo_array, made from rows and columns, does."
+        "do not check that; scipy.sparse.coo_array, made from rows and columns, does."
     )

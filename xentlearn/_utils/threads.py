@@ -16,6 +16,7 @@ _forked = False
 CHECKED_ENTRIES = 1_000_000  # entries of sparse X, which two threads check in half the time
 # Numbers of a block of X and its logits that a Hessian uses at a time: copies in float64 of 32 MB.
 HESSIAN_NUMBERS = 4_000_000
+FAN_IN = 8  # results that one task of Dask adds: 100 partitions take three levels
 
 
 def _after_fork():

@@ -1,7 +1,7 @@
-"""Checks of arrays, numbers and weights that every part of the library needs.
+"""Checks of arrays, numbers and weights that all parts of the library share.
 
-Each returns its argument as the array that the kernels want, or raises an error that says the
-rule, what came, and a way out.
+Each function returns its argument in the form that kernels need, or raises an error that states the
+rule, what was passed, and a way out.
 """
 
 import itertools
@@ -13,12 +13,12 @@ from scipy import sparse
 from .arrays import has_whole_strides, kernel_array
 from .numerics import DEFAULT_SUM_TOLERANCE, SUM_TOLERANCE
 
-# Types of objects that are never missing: arrays of them need no look at each value.
+# Types of objects that are never missing, so that arrays of them need not be searched.
 _PLAIN_TYPES = {str, bytes, int, bool}
 
 
 def missing_among(array):
-    """Where an array of objects holds nan, None, NaT or pandas' NA; None where it holds none."""
+    """Mask of nan, None, NaT and pandas' NA in an array of objects; None if there are none."""
     if array.dtype.kind != "O" or set(map(type, array.flat)) <= _PLAIN_TYPES:
         return None
     values = map(_is_missing, array.flat)
@@ -27,12 +27,12 @@ def missing_among(array):
 
 
 def _is_missing(value):
-    # pandas, whose NA equals nothing and is no truth value, may not be there to be asked
+    # pandas' NA has no truth value, and is recognised by name since pandas may not be installed
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def _as_float64(array):
-    """Numbers as float64; nan for what is missing among objects."""
+    """Numbers as float64, with nan for missing values among objects."""
     missing = missing_among(array)
     return kernel_array(array if missing is None else np.where(missing, np.nan, array), np.float64)
 
@@ -40,8 +40,9 @@ def _as_float64(array):
 def as_floating(array, name):
     """Array of float32 or float64, and how far its rows' sums may be from 1.
 
-    float32 and float64 stay; float16 becomes float32; integers and booleans become float64, and so
-    do numbers among objects, where None and pandas' NA become nan.
+    float32 and float64 are kept and float16 becomes float32. Integers, booleans and numbers among
+    objects become float64, and None and pandas' NA become nan. The tolerance matters for rows of
+    probabilities only; it depends on the dtype that was passed.
     """
     array = np.asarray(array)
     tolerance = SUM_TOLERANCE.get(array.dtype, DEFAULT_SUM_TOLERANCE)
@@ -63,14 +64,14 @@ def as_floating(array, name):
         return array.astype(np.float32), tolerance
     if array.dtype not in (np.float32, np.float64):
         return array.astype(np.float64), tolerance
-    # kernels count strides in numbers, in the machine's byte order
+    # kernels need the machine's byte order, and count strides in numbers
     if not array.dtype.isnative or not has_whole_strides(array):
         array = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
     return array, tolerance
 
 
 def check_weights(weight, name, *shapes):
-    """Weights >= 0 as float64 in C order, of one of the shapes; None stays None."""
+    """Finite weights >= 0 of one of the shapes, as float64 in C order; None stays None."""
     if weight is None:
         return None
     if sparse.issparse(weight):
@@ -105,12 +106,12 @@ def check_weights(weight, name, *shapes):
 
 
 def check_weight(weight, name):
-    """A single weight >= 0 as a float."""
+    """A single finite weight >= 0 as a float."""
     return check_weights(np.asarray(weight), name, ()).item()
 
 
 def check_number(value, name, valid, rule):
-    """``value`` as a float, if it is a number for which ``valid`` holds; nan never does."""
+    """``value`` as a float, if it is a real number for which ``valid(value)`` is true."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
     if not (is_number and valid(value)):
         raise ValueError(f"'{name}' must be {rule}; got {value!r}.")
@@ -118,7 +119,7 @@ def check_number(value, name, valid, rule):
 
 
 def check_out(out, name, shape, dtype):
-    """The given buffer if it fits, a new array if it is None."""
+    """The given buffer if it has the right shape, dtype and layout; a new array for None."""
     if out is None:
         return np.empty(shape, dtype=dtype)
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
@@ -137,7 +138,7 @@ def check_out(out, name, shape, dtype):
 
 
 def _overlaps_itself(array):
-    """Whether numbers may overlap: a stride is smaller than what the smaller ones span."""
+    """Whether elements may overlap, because a stride is smaller than the extent of inner axes."""
     extent = array.itemsize
     for stride, size in sorted(zip(map(abs, array.strides), array.shape, strict=True)):
         if size > 1 and stride < extent:
@@ -147,27 +148,28 @@ def _overlaps_itself(array):
 
 
 def require_apart(**outs):
-    """Raise if two outputs, given by name, share a number."""
+    """Raise ValueError if two outputs, given by name, share memory."""
     given = [(name, out) for name, out in outs.items() if out is not None]
     for (name, out), (other_name, other) in itertools.combinations(given, 2):
         if np.shares_memory(out, other):
             raise ValueError(
-                f"'{name}' and '{other_name}' must not share memory, but one lies over the other; "
+                f"'{name}' and '{other_name}' must not share memory, but they overlap; "
                 "pass an array for each."
             )
 
 
 def apart(array, *outs):
-    """The array, or a copy if one of the outputs lies over it: kernels write before they read.
+    """The array, or a copy of it if it may overlap with one of the outputs.
 
-    ``array`` may also be a sparse matrix, or None.
+    Kernels write outputs before they have read all inputs. ``array`` may also be a sparse matrix,
+    or None.
     """
     outs = [out for out in outs if isinstance(out, np.ndarray)]
     if not outs or array is None:
         return array
     if sparse.issparse(array):
         names = ("data", "indices", "indptr", "row", "col")
-        arrays = [getattr(array, name) for name in names if hasattr(array, name)]
+        arrays = [part for name in names if (part := getattr(array, name, None)) is not None]
     else:
         arrays = [array]
     over = any(np.may_share_memory(part, out) for part in arrays for out in outs)
@@ -175,16 +177,17 @@ def apart(array, *outs):
 
 
 def shown_index(at):
-    """An index as a person writes it: 3 or (3, 1)."""
+    """An index for a message: 3 or (3, 1)."""
     return int(at[0]) if len(at) == 1 else tuple(int(i) for i in at)
 
 
 def as_numpy(array, name):
     """Tensors and arrays of other libraries (PyTorch, JAX, ...) as NumPy arrays.
 
-    Memory is shared where NumPy can read it. Everything else, lists and data frames among it, is
-    returned as it is. Called where data enters the library: scikit-learn's own checks keep such an
-    array in its library under ``array_api_dispatch``, where the kernels cannot read it.
+    Memory is shared where NumPy can read it. Everything else, such as lists and data frames, is
+    returned unchanged. It is called wherever data enters the library, because scikit-learn's checks
+    leave such an array in its own library under ``array_api_dispatch``, where kernels cannot read
+    it.
     """
     if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):
         return array
