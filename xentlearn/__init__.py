@@ -7,7 +7,7 @@ __version__ = "0.1.0.dev0"
 _EXTENSIONS = (
     "_loss",
     "_losses._proba_loss",
-    "_data._csr",
+    "_utils._csr",
     "_data._mapped",
     "_data._design_matrix",
     "_data._factors",

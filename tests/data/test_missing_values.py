@@ -5,7 +5,8 @@ import pytest
 from scipy import sparse
 
 from xentlearn import SoftmaxClassifier, losses
-from xentlearn._data.targets import digest, encode_like, encode_y
+from xentlearn._data.target_batches import digest, encode_like
+from xentlearn._data.targets import encode_y
 from xentlearn.solvers import Adam
 
 N = 40

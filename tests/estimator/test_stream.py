@@ -189,7 +189,7 @@ def test_what_is_refused(rng):
     for bad, message in (
         ({"X": X, "y": y, "classes": [0, 1, 2, 3]}, "'classes' must be those of earlier calls"),
         ({"X": X[:, :2], "y": y}, "features"),
-        ({"X": X, "y": np.eye(3)[y]}, "like what came before"),
+        ({"X": X, "y": np.eye(3)[y]}, "like earlier rows"),
         ({"X": X, "y": y + 1}, "got 3"),
         ({"X": RowBlocks((N, 5), np.float64, [N]), "y": y}, "block after block"),
         ({"X": np.full_like(X, np.nan), "y": y}, "NaN"),

@@ -131,7 +131,7 @@ def test_messages_are_short(X):
 def test_labels_are_shown_plainly(X):
     y = np.arange(N) % 3
     clf = SoftmaxClassifier().partial_fit(X, y, classes=np.arange(3))
-    with pytest.raises(ValueError, match=re.escape("only the classes [0, 1, 2], which came first")):
+    with pytest.raises(ValueError, match=re.escape("only the classes [0, 1, 2] of earlier rows")):
         clf.partial_fit(X, y + 1)
     score = losses.make_loss_scorer("auto")
     with pytest.raises(ValueError, match=re.escape("has seen, [0, 1, 2]; got 3.")):
@@ -502,5 +502,5 @@ def test_later_weights_out_of_range(X):
     """Times their class weights."""
     y = np.arange(N) % 2
     clf = SoftmaxClassifier(class_weight={0: 1, 1: 1e9}).partial_fit(X, y, [0, 1])
-    with pytest.raises(ValueError, match=r"'sample_weight' must be of a size.*weight of 1e\+304"):
+    with pytest.raises(ValueError, match=r"'sample_weight' must have a size.*weight of 1e\+304"):
         clf.partial_fit(X, y, sample_weight=np.full(N, 1e304))

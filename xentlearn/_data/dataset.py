@@ -1,15 +1,17 @@
 """Rows of X with their targets: the sums over rows that an objective is made of.
 
-An objective (``_objective/linear.py``) asks for these sums, and for a sample of rows to precondition
-with. ``MemoryRows`` has its rows in memory; ``ShardedRows`` (``shards.py``) adds up what several of
+An objective (``_objective/linear.py``) asks for these sums, and for a sample of rows to make a
+preconditioner from. ``MemoryRows`` has its rows in memory; ``ShardedRows`` (``shards.py``) adds up what several of
 them give, wherever they are.
 """
+
+import zlib
 
 import numpy as np
 from scipy import sparse
 
 from .._loss import proba
-from .._utils.threads import LOGIT_BLOCK
+from .._utils.threads import LOGIT_BLOCK, SPARSE_ROWS
 from ._design_matrix import DesignMatrix, computing_dtype
 from ._factors import hessian_sum
 from .presolve import presolved
@@ -319,6 +321,15 @@ class MemoryData:
     def taken(self, rows):
         """The chosen rows, copied."""
         return MemoryData(self.X[rows])
+
+    def checksum(self):
+        """By which other X are told from this one."""
+        check, X = 0, self.X
+        for array in (X.data, X.indices, X.indptr) if self.is_sparse else (X,):
+            for begin in range(0, len(array), SPARSE_ROWS):
+                piece = np.ascontiguousarray(array[begin : begin + SPARSE_ROWS])
+                check = zlib.crc32(piece, check)
+        return check, X.dtype.str, self.shape
 
     def presolved(self, plan, weight, fit_intercept, l2_reg):
         """The same after the steps of a plan; itself, if there are none."""

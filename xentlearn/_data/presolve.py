@@ -1,8 +1,8 @@
 """Steps that are taken with X before a solver sees it, each with its inverse.
 
-A step has ``X``, which takes the place of the X that it was made from; ``apply`` and ``undo``, which
-take coefficients and intercepts to it and back; and ``undo_moments``. The plan says which steps are
-taken (``_plan/plan.py``).
+A step has ``X``, which takes the place of the X that it was made from; ``apply`` and ``undo``,
+which take coefficients and intercepts to it and back; and ``undo_moments``. The plan says which
+steps are taken (``_plan/plan.py``).
 
 Small X is centred in float64, so that logits keep their digits beside offsets: of times in seconds
 since 1970 that differ by minutes, the products with W lose eight digits.

@@ -10,9 +10,10 @@ from sklearn.utils.validation import validate_data
 from .._data._design_matrix import DTYPES
 from .._data.dataset import MemoryData
 from .._data.out_of_core import BlockData, in_memory
-from .._data.targets import encode_like, encode_y, resolve_loss
-from .._solvers import resolve_solver
-from ..blocks import MemmapBlocks, blocks_of
+from .._data.readers import MemmapBlocks, blocks_of
+from .._data.target_batches import encode_like
+from .._data.targets import encode_y, resolve_loss
+from .._solvers.settings import resolve_solver
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .constant_outputs import constant_outputs
 from .early_stopping import EarlyStopping, split_rows

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .._solvers import STOCHASTIC_SOLVERS
+from .._plan.plan import STOCHASTIC
 from .._utils.messages import warn
 
 
@@ -24,7 +24,7 @@ def warn_of_outcome(training, tol):
             f"{training.objective:.2g}; choose a finite 'C' for a minimum that exists.",
             ConvergenceWarning,
         )
-    elif training.failed and training.solver in STOCHASTIC_SOLVERS:
+    elif training.failed and training.solver in STOCHASTIC:
         result = training.failed[0]
         warn(
             f"{training.solver} stopped after {result.n_iter} epochs ({result.message}). "

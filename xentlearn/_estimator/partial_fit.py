@@ -13,11 +13,11 @@ from sklearn.utils import check_random_state
 from .._data.dataset import MemoryRows
 from .._data.statistics import fit_dtype, moments_of
 from .._data.targets import check_classes, encode_first, encode_like, resolve_loss
-from .._solvers import StochasticDescent
+from .._objective.linear import L2
 from .._solvers.settings import Adam, StochasticSetting
+from .._solvers.stochastic import StochasticDescent
 from .._utils.messages import warn
 from .._utils.threads import effective_n_threads
-from .._utils.units import l2_strength
 from .inputs import require_memory, validated
 from .warm_start import finite_intercept
 

@@ -82,6 +82,8 @@ class FitState:
     stopping : EarlyStopping or None
     saved : tree or None
         A ``dump`` to go on from.
+    identity : dict or None
+        What must be the same when the fit goes on; found when it is asked for.
     """
 
     coef: np.ndarray | None = None
@@ -90,11 +92,14 @@ class FitState:
     solver: State = field(default_factory=State)
     stopping: object = None
     saved: dict | None = None
+    identity: dict | None = None
 
     def dump(self, problem):
         """All of it, and of which fit it is, as a tree."""
+        if self.identity is None:
+            self.identity = _identity(problem, self.stopping)
         return {
-            "of": _identity(problem, self.stopping),
+            "of": self.identity,
             "coef": self.coef,
             "intercept": self.intercept,
             "solved": [solved.dump() for solved in self.solved],
@@ -110,9 +115,9 @@ class FitState:
         AnotherFit
             If it is of another problem.
         """
-        tree, mine = self.saved, _identity(problem, self.stopping)
+        tree, self.identity = self.saved, _identity(problem, self.stopping)
         try:
-            for name, value in mine.items():
+            for name, value in self.identity.items():
                 if tree["of"][name] != value:
                     raise AnotherFit(
                         f"its {name} is {tree['of'][name]!r}, and that of this fit is {value!r}"
@@ -129,7 +134,7 @@ class FitState:
 def _identity(problem, stopping):
     """What must be the same when a fit goes on."""
     y, data = problem.y, problem.data
-    of_y, moments = y.fingerprint(), data.moments(y)
+    of_y = y.fingerprint()
     return {
         "C": float(problem.penalty.C),
         "fit_intercept": problem.fit_intercept,
@@ -137,7 +142,7 @@ def _identity(problem, stopping):
         "shape of coefficients": (y.n_outputs, data.shape[1]),
         "loss": of_y[0],
         "checksum of y and weights": of_y[1],
-        "checksum of X": float(moments.mean @ moments.mean_squares()),
+        "checksum of X": data.checksum(),
         "checksum of the rows to stop early by": None if stopping is None else stopping.checksum,
     }
 
@@ -163,6 +168,8 @@ class Training:
         Arrays by iteration; of groups as if they had been fitted side by side.
     failed : list of Result
         Of solvers that stopped early.
+    separable : bool
+        Whether some objective without a penalty goes to 0.
     lost : float
         How much the objective, as predictions compute it from the stored coefficients, differs from
         what the solver reached, relative to it, where that is more than 'tol'; of groups the most.
@@ -181,6 +188,7 @@ class Training:
     n_iter: int = 0
     history: dict = field(default_factory=dict)
     failed: list = field(default_factory=list)
+    separable: bool = False
     lost: float = 0.0
     moments: Moments | None = None
     stopped_by: BaseException | None = None
@@ -228,12 +236,15 @@ class Fit:
         else:
             state.load(problem)
         self.stochastic = problem.solver in STOCHASTIC
-        self.l2_reg = problem.penalty.strength(y, plan.presolve.unit)
+        self.l2_reg = problem.penalty.strength(
+            y.total_weight, y.weight_exponent, plan.presolve.unit
+        )
         # asking how many takes as long as some passes over so little
         self.n_threads = 1 if plan.work <= RULES.polished_work else effective_n_threads()
         # noise leads away from bad starts as well
         self.convex_y = None if self.stochastic else y.convex_start()
         self.data, self.stopped_by, self.moments = problem.data, None, None
+        self.group = self.objective = self.vector = None  # at work
         if plan.groups:
             self.data = problem.data.presolved(
                 plan.presolve, y.row_weight, problem.fit_intercept, self.l2_reg
@@ -257,7 +268,7 @@ class Fit:
             first = objective.pack(*self.data.apply(coef[group.outputs], known))
         elif self.convex_y is not None:
             relative = self._objective(self.convex_y, group)
-            convex = self._solver(group)(relative, relative.start(), **self._options(group))
+            convex = SOLVERS[group.solver](relative, relative.start(), **self._options(group))
             first = convex.vector
         result = convex
         if convex is None or convex.stopped_by is None:
@@ -282,3 +293,231 @@ class Fit:
         return LinearObjective(
             rows, self.l2_reg, self.problem.fit_intercept, self.n_threads, group.preconditioning
         )
+
+    def _options(self, group):
+        """Parameters of the group's solver."""
+        problem = self.problem
+        options = {
+            "tol": problem.tol,
+            "max_iter": problem.max_iter,
+            "settings": solver_settings(group.solver, problem.settings),
+        }
+        if self.stochastic:
+            options["n_iter_no_change"] = problem.n_iter_no_change
+            options["random_state"] = problem.random_state
+        else:
+            options["polish"] = self.plan.polish
+        return options
+
+    def __call__(self, result):
+        """The solver's callback: whether to stop here."""
+        self.vector, stop, stopping = result.vector, False, self.state.stopping
+        if stopping is not None:
+            coef, intercept = self.coefficients(self.group, self.objective, result.vector)
+            stop = stopping.stop(self.group.outputs, coef, intercept, self.n_threads)
+        return (self.monitor is not None and self.monitor(result, self)) or stop
+
+    def model(self):
+        """(coef, intercept) so far, as a fit that ended here would store them."""
+        self._place(self.group, *self.coefficients(self.group, self.objective, self.vector))
+        return self.state.coef.copy(), self.state.intercept.copy()
+
+    def dump(self):
+        """A tree to go on from."""
+        return self.state.dump(self.problem)
+
+    # ---- Undo ----------------------------------------------------------------------------------
+
+    def coefficients(self, group, objective, vector):
+        """(coef, intercept) in the units of X, float64, of a solver's vector."""
+        coef, intercept = self.data.undo(*objective.unpack(vector))
+        if objective.shift_invariant:
+            intercept = intercept - np.add.reduce(intercept) / len(intercept)
+        if not self.stochastic:  # else the points of their rules, not the minimum
+            if objective.shift_invariant:
+                # The same change of all logits changes no loss: of all that predict the same these
+                # are the least, so no penalty is higher. A solver gets there itself only where the
+                # penalty is more than rounding.
+                coef = coef - np.add.reduce(coef) / len(coef)
+            if objective.l2_reg == STRENGTHS[1]:  # or more: what is left is not of this penalty
+                coef = np.zeros_like(coef)
+        return coef, intercept if self.problem.fit_intercept else np.zeros(len(coef))
+
+    def _place(self, group, coef, intercept):
+        """Put coefficients of a group among those of all."""
+        with np.errstate(over="ignore"):  # beyond float32: `_stored` sees to that
+            self.state.coef[group.outputs] = coef
+            self.state.intercept[group.outputs] = intercept
+
+    # ---- Certify, as stored --------------------------------------------------------------------
+
+    def _keep(self, result):
+        """The coefficients of a result, and how good they are as they are stored."""
+        group, objective, stopping = self.group, self.objective, self.state.stopping
+        coef, intercept = self.coefficients(group, objective, result.vector)
+        value, bound, lost = result.objective, result.bound, 0.0
+        known = not self.stochastic
+        if stopping is not None and stopping.best is not None:
+            coef, intercept = stopping.best
+            known = False  # value and bound are of another point
+        if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
+            try:
+                if not known:
+                    vector = objective.pack(*self.data.apply(coef, intercept))
+                    value, bound = objective.value_gradient(vector)[0], np.inf
+                value, bound, lost = self._stored(coef, intercept, value, bound)
+            except Exception as error:
+                result.stopped_by = error
+        self._place(group, coef, intercept)
+        separable = self.problem.penalty.C == np.inf and result.objective < objective.value_scale
+        if separable and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
+            result.reason = StopReason.SEPARABLE
+        if stopping is not None and stopping.has_ended:
+            result.reason = StopReason.EARLY_STOPPING
+        solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
+        self.state.solved.append(solved)
+        self.moments = self.data.undo_moments(objective.moments)
+        self.stopped_by = result.stopped_by
+
+    def _stored(self, coef, intercept, reached, bound):
+        """How good coefficients are as they are stored, and as predictions use them.
+
+        The stored dtype may lack digits; and where logits are small sums of huge terms, predictions
+        lose digits that the fit had, to which X is centred or rotated. Where float32 loses too
+        much, all coefficients are stored in float64 from now on, and predictions computed in it.
+
+        Parameters
+        ----------
+        coef, intercept : ndarray
+            float64, in the units of X.
+        reached, bound : float
+            Their objective, and a bound of it less the minimum, as the fit computes them.
+
+        Returns
+        -------
+        value, bound : float
+            The same of the stored coefficients.
+        lost : float
+            How much ``value`` differs from ``reached``, relative to it; 0 where that is within
+            what is allowed.
+        """
+        state = self.state
+        while True:
+            stored = self._as_stored(coef, intercept, reached, bound)
+            if state.coef.dtype == np.float64 or stored[2] == 0.0:
+                return stored
+            state.coef = state.coef.astype(np.float64)
+            state.intercept = state.intercept.astype(np.float64)
+
+    def _as_stored(self, coef, intercept, reached, bound):
+        """``_stored``, in the dtype that coefficients have so far."""
+        dtype, objective = self.state.coef.dtype, self.objective
+        if dtype == np.float32:
+            with np.errstate(over="ignore", invalid="ignore"):
+                coef = coef.astype(dtype).astype(np.float64)
+                intercept = intercept.astype(dtype).astype(np.float64)
+            if not np.isfinite(coef.sum() + intercept.sum()):
+                return np.inf, np.inf, np.inf
+        scale = max(abs(reached), objective.value_scale)
+        allowed = max(self.problem.tol, STORED_FLOOR[dtype]) * scale
+        # Rounding moves the logits of each row by about `error`, one way or the other. Squares of
+        # residuals, and curvatures, are at most about as large as losses: the mean loss changes by
+        # the mean of residuals times errors, and by curvatures times their squares.
+        unit = self.plan.presolve.unit
+        in_unit = coef if unit == 1.0 else coef * unit
+        error = EPS[dtype] * math.sqrt(_squares_of_terms(in_unit, intercept, self.in_unit))
+        expected = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
+        if dtype == np.float32 and expected > EXPECTED:
+            return np.inf, np.inf, np.inf
+        value, of_value = reached, bound
+        if dtype == np.float32 or bound == np.inf:
+            value, gap = objective.optimality_gap(objective.pack(*self.data.apply(coef, intercept)))
+            of_value = np.inf if gap == np.inf else gap * value / (1.0 + gap)
+        predicted, factor = value, 1.0
+        if expected > 1:
+            loss = self._predicted_loss(coef, intercept)
+            if loss is not None:
+                penalty = 0.5 * objective.l2_reg * float(np.vdot(in_unit, in_unit))
+                predicted = loss / objective.total_weight + penalty
+            # float64 is the last resort
+            factor = STORED_SAFETY if dtype == np.float32 else 1.0
+        lost = max(factor * abs(predicted - value), abs(value - reached))
+        if lost <= allowed:
+            return value, of_value, 0.0
+        return predicted, max(of_value + predicted - value, 0.0), lost / scale
+
+    def _predicted_loss(self, coef, intercept):
+        """Sum of the losses as predictions compute them; None where the fit computes the same.
+
+        inf where it would take passes over shards.
+        """
+        data, dtype, objective = self.data, self.state.coef.dtype, self.objective
+        if not data.steps and dtype in (np.float64, objective.rows.dtype):
+            return None
+        if not data.in_memory:
+            return np.inf
+        outputs, intercept = self.group.outputs, intercept + objective.offset
+        return data.predicted_loss(
+            self.problem.y, outputs, coef, intercept, dtype, self.n_threads
+        )
+
+    # ---- Report --------------------------------------------------------------------------------
+
+    def training(self):
+        """What has been found, of all groups."""
+        state, solved = self.state, self.state.solved
+        solver = "lbfgs" if self.problem.solver == "auto" else self.problem.solver
+        found = Training(state.coef, state.intercept, solver)
+        if not solved:  # nothing varies, nothing was solved
+            names = ["objective", "gap", "seconds"]
+            names += ["validation_loss"] if state.stopping is not None else []
+            found.history = {name: np.zeros(1) for name in names}
+            return found
+        _put_together(found, solved)
+        found.moments, found.stopped_by = self.moments, self.stopped_by
+        if state.stopping is not None:
+            found.history["validation_loss"] = np.array(state.stopping.losses)
+        return found
+
+
+def _squares_of_terms(coef, intercept, moments):
+    """Mean over the rows of the sum of the squares of the terms of a logit; the largest output's.
+
+    Or a bound of it that takes less time, where it is small.
+    """
+    mean_square = moments.mean_squares()
+    of_intercept = float(np.vdot(intercept, intercept))
+    most = float(np.vdot(coef, coef)) * mean_square.max(initial=0.0)
+    if most <= SMALL_TERMS:
+        return most + of_intercept
+    return np.einsum("kj,kj,j->k", coef, coef, mean_square).max(initial=0.0) + of_intercept
+
+
+def _put_together(found, solved):
+    """Sums over groups, into ``found``."""
+    values, bounds, bounded, length, histories = 0.0, 0.0, True, 0, []
+    for group in solved:
+        result = group.result
+        values, bounds = values + group.objective, bounds + group.bound
+        bounded &= group.bound < group.objective
+        found.n_iter = max(found.n_iter, result.n_iter)
+        found.lost = max(found.lost, group.lost)
+        found.separable |= group.separable
+        if not result.converged:
+            found.failed.append(result)
+        history = np.array([*result.history.values()])  # objective, gap, seconds
+        length = max(length, history.shape[1])
+        histories.append(history)
+    found.solver = solved[-1].solver
+    found.reason = worst([group.result.reason for group in solved])
+    rest = values - bounds
+    found.objective, found.gap = float(values), np.inf
+    if rest > 0 and bounded:
+        found.gap = float(bounds / rest)
+    objectives, gaps, seconds = 0.0, 0.0, 0.0
+    for history in histories:  # one that has ended stays at its last value
+        history = np.pad(history, ((0, 0), (0, length - history.shape[1])), mode="edge")
+        objectives, seconds = objectives + history[0], seconds + history[2]
+        gaps = gaps + history[1] * history[0]
+    gaps = gaps / objectives if len(histories) > 1 else histories[0][1]
+    found.history = {"objective": objectives, "gap": gaps, "seconds": seconds}

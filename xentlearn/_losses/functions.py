@@ -8,22 +8,21 @@ from .._loss import EncodedTarget
 from .._utils.messages import warn
 from .._utils.threads import effective_n_threads
 from .._utils.units import in_unit
-from .._utils.validation import (
-    as_floating,
-    check_binary_targets,
-    check_class_weight,
-    check_label_smoothing,
-    check_labels,
-    check_soft_rows,
-    check_weights,
-    require_distributions,
-)
+from .._utils.validation import as_floating, check_weights
 from . import _proba_loss
 from .registry import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
     CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
+)
+from .validation import (
+    check_binary_targets,
+    check_class_weight,
+    check_label_smoothing,
+    check_labels,
+    check_soft_rows,
+    require_distributions,
 )
 
 _REDUCTIONS = ("none", "sum", "mean", "weighted_mean")

@@ -45,8 +45,8 @@ class HessianBlocks:
 
     For each output rows are drawn by curvature times leverage. By curvature alone, 20,000 of the
     60,000 rows of MNIST are worse than 5,000 by both: features that few rows have are missed, and
-    their coefficients then move without restraint. A little of the covariance of all rows (``share_of_all``
-    of the curvature) is the rest of the restraint.
+    their coefficients then move without restraint. A little of the covariance of all rows
+    (``share_of_all`` of the curvature) is the rest of the restraint.
 
     Attributes
     ----------
@@ -152,8 +152,8 @@ class HessianBlocks:
 def leverages(X, mean, preconditioner, sketch, n_threads=1):
     """How much of the covariance each row makes up, roughly: x^T covariance^-1 x about the mean.
 
-    From ``sketch`` random projections, right to a third for 16 of them: rows are drawn by it, with weights that make
-    up for the odds. Features that few rows have show here as rows of large leverage.
+    From ``sketch`` random projections, right to a third for 16 of them. Rows are drawn by it, with
+    weights that make up for the odds. Features that few rows have show here as rows of large leverage.
     """
     n_features, dtype = X.shape[1], computing_dtype(X)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_features, sketch))

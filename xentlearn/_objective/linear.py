@@ -31,13 +31,15 @@ class L2:
 
     C: float
 
-    def strength(self, y, unit=1.0):
+    def strength(self, total_weight, exponent=0, unit=1.0):
         """1 / (C S) where X and weights are in units of their own.
 
         Parameters
         ----------
-        y : EncodedY
-            Whose weights have been divided by 2 ** ``weight_exponent``.
+        total_weight : float
+            S, over 2 ** ``exponent``.
+        exponent : int, default=0
+            Of the power of 2 that weights have been divided by.
         unit : float, default=1.0
             What X has been divided by; coefficients are multiplied by it.
 
@@ -50,8 +52,8 @@ class L2:
         if self.C == np.inf:
             return 0.0
         # Factors of the result may be out of range where it is not: exponents are added up.
-        mantissa, power = 1.0, -y.weight_exponent
-        for factor in (self.C, y.total_weight, unit, unit):
+        mantissa, power = 1.0, -exponent
+        for factor in (self.C, total_weight, unit, unit):
             part, of_part = math.frexp(factor)
             mantissa, power = mantissa / part, power - of_part
         strength = math.ldexp(mantissa, max(-1000, min(power, 1000)))
@@ -309,7 +311,7 @@ class LinearObjective:
         return value, float(gap / (value - gap)) if gap < value else np.inf
 
     def certified_gap(self, vector, value, gradient, wanted):
-        """Upper bound of the value at ``vector`` less the minimum; inf if it is above ``wanted``."""
+        """Upper bound of value - minimum at ``vector``; inf if it is above ``wanted``."""
         return self.certificate.gap_if_at_most(self, vector, value, gradient, wanted)
 
     @property

@@ -14,9 +14,8 @@ import numpy as np
 
 from .._utils.threads import ThreadChoice
 from ._steps import step
-from .contract import Result, require
+from .contract import Result, StopReason, carry_out, require
 from .settings import SGD
-from .snapshot import carry_out, restored
 
 REQUIRES = ("batches", "by_output", "rows", "mean", "inverse_spread", "l2_reg", "pack", "unpack")
 
@@ -48,6 +47,18 @@ class StochasticDescent:
         if not isinstance(setting, SGD):
             self.second = np.zeros_like(self.first[0]), np.zeros_like(self.first[1])
         self.n_steps, self.divisor, self._threads = 0, 1.0, None
+
+    def dump(self):
+        """What has changed since it was made, as a tree."""
+        names = ("point", "average", "first", "second", "n_steps", "divisor")
+        return {name: getattr(self, name) for name in names}
+
+    def load(self, tree):
+        """Put a ``dump`` back."""
+        for name, value in tree.items():
+            setattr(self, name, value)
+        if isinstance(self.setting, SGD):  # one array under two names
+            self.second = self.first
 
     def _own_order(self, coef):
         return np.array(coef if self.by_output else coef.T, dtype=np.float64, order="C")
@@ -180,11 +191,11 @@ def stochastic(
     *,
     tol,
     max_iter,
-    setting,
+    settings,
     n_iter_no_change,
     random_state,
     callback=None,
-    resume=None,
+    state=None,
 ):
     """Minimise an objective batch by batch, by Adam or SGD.
 
@@ -200,11 +211,11 @@ def stochastic(
         share.
     max_iter : int
         Most epochs.
-    setting : Adam or SGD
+    settings : Adam or SGD
     n_iter_no_change : int
     random_state : RandomState instance
         Draws the order of the rows.
-    callback, resume
+    callback, state
         As in other solvers; the callback is called after each epoch.
 
     Returns
@@ -213,12 +224,9 @@ def stochastic(
         Its objective and history are means over the batches of an epoch, each before its step;
         ``gap`` is inf, as there is no estimate.
     """
-    require(objective, setting.name, REQUIRES)
-    if resume is None:
-        epochs = _Epochs(objective, start, setting, n_iter_no_change, random_state)
-    else:
-        epochs = restored(resume, objective)
-    return carry_out(epochs, objective, tol, max_iter, callback)
+    require(objective, settings.name, REQUIRES)
+    epochs = _Epochs(objective, start, settings, n_iter_no_change, random_state)
+    return carry_out(epochs, state, tol, max_iter, callback)
 
 
 class _Epochs:
@@ -233,31 +241,47 @@ class _Epochs:
         self.result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
         self.best, self.unchanged = np.inf, 0
 
+    def dump(self):
+        """All that the next epoch depends on, as a tree."""
+        return {
+            "descent": self.descent.dump(),
+            "result": self.result.dump(),
+            "best": self.best,
+            "unchanged": self.unchanged,
+            "random_state": self.random_state.get_state(legacy=False),
+        }
+
+    def load(self, tree):
+        """Put a ``dump`` back."""
+        self.descent.load(tree["descent"])
+        self.result = Result.load(tree["result"])
+        self.best, self.unchanged = tree["best"], tree["unchanged"]
+        self.random_state.set_state(tree["random_state"])
+
     def run(self, tol, max_iter, callback):
+        """Go over the rows, from the start or from where a dump was made: after the callback."""
         result = self.result
-        result.converged, result.message = False, ""
         seconds = result.history["seconds"]
         began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
         while not self._ended() and result.n_iter < max_iter:
             value = self._epoch()
             result.n_iter += 1
             if not np.isfinite(value):
-                result.message = "the objective is not finite: 'learning_rate' is too large"
+                message = "the objective is not finite: 'learning_rate' is too large"
+                result.stop(StopReason.DIVERGED, False, message)
                 return
             result.vector = self.objective.pack(*self.descent.found())
             result.objective = value
-            for name, number in (("objective", value), ("gap", np.inf)):
-                result.history[name].append(number)
-            seconds.append(time.perf_counter() - began)
+            result.record(time.perf_counter() - began)
             scale = max(abs(self.best), self.objective.value_scale)
             lower = np.isinf(self.best) or value <= self.best - tol * scale
             self.unchanged = 0 if lower else self.unchanged + 1
             self.best = min(self.best, value)
             if callback is not None and callback(result):
-                result.converged, result.message = True, "stopped by a callback"
+                result.stop(StopReason.CALLBACK, True)
                 return
-        if not result.converged:
-            result.message = "reached 'max_iter'"
+        if result.reason is None:
+            result.stop(StopReason.MAX_ITER, False)
 
     def _epoch(self):
         objective, n_rows = self.objective, self.objective.rows.n_rows
@@ -279,5 +303,5 @@ class _Epochs:
         if self.descent.slow_down():
             self.unchanged = 0
             return False
-        self.result.converged, self.result.message = True, "the objective stopped falling"
+        self.result.stop(StopReason.ESTIMATED, True, "the objective stopped falling")
         return True

@@ -123,7 +123,7 @@ class Stopping:
         return reason
 
     def _confirmed(self, descent, tol):
-        """Whether gradient . H^-1 gradient, with H anew, agrees with the estimate of a slow descent.
+        """Whether gradient . H^-1 gradient, with H anew, agrees with a slow descent's estimate.
 
         It is twice the gap where the objective is quadratic. Progress says nothing of a valley that
         has not been entered yet: of breast cancer's features to the third power a descent stood

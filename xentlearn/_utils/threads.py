@@ -28,6 +28,10 @@ SPARSE_ROWS = 65_536  # rows of a sparse X
 ROW_BLOCKS = 8  # of all rows, where several threads sum over them
 THREADED_WORK = 1e8  # multiply-adds of a sum over rows from which it is worth it
 LOGIT_BLOCK = 1_000_000  # logits of some rows
+CHECKED_ENTRIES = 1_000_000  # entries of sparse X, which two threads check in half the time
+# Numbers of a block of X and its logits that a Hessian uses at a time: copies in float64 of 32 MB.
+HESSIAN_NUMBERS = 4_000_000
+FAN_IN = 8  # results that one task of Dask adds: 100 partitions take three levels
 
 
 def _after_fork():
