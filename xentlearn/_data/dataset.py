@@ -1,8 +1,8 @@
 """Rows of X with their targets: the sums over rows that an objective is made of.
 
 An objective (``_objective/linear.py``) asks for these sums, and for a sample of rows to make a
-preconditioner from. ``MemoryRows`` has its rows in memory; ``ShardedRows`` (``shards.py``) adds up what several of
-them give, wherever they are.
+preconditioner from. ``MemoryRows`` has its rows in memory; ``ShardedRows`` (``shards.py``) adds
+up what several of them give, wherever they are.
 """
 
 import zlib

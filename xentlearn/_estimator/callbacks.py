@@ -11,8 +11,6 @@ iteration, and told what to write, for which the protocol has no hook.
 import contextlib
 import copy
 
-import numpy as np
-
 from .._utils.archive import AnotherFit
 from .checkpoint import ADVICE, Checkpoint
 
@@ -26,15 +24,6 @@ except ImportError:  # older than 1.9
     def with_callbacks(method):
         """Return the method as it is."""
         return method
-
-
-# The solvers' state is bytes until it is a tree: these two functions and their calls go then.
-def _tree_from_bytes(data):
-    return {"bytes": np.frombuffer(data, dtype=np.uint8)}
-
-
-def _bytes_from_tree(tree):
-    return tree["bytes"].tobytes()
 
 
 class FitCallbacks:
@@ -59,8 +48,11 @@ class FitCallbacks:
     random_state : RandomState instance
         The same one; or, if a checkpoint was read, a copy of it in the state in which the fit began
         that wrote the checkpoint.
-    resume : bytes or None
+    resume : tree or None
         The state to continue from.
+    attributes_of : callable
+        ``attributes_of(coef, intercept)``, the attributes of an estimator fitted to these; to be
+        set before the fit begins.
 
     Raises
     ------
@@ -73,6 +65,7 @@ class FitCallbacks:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"X": X, "y": y, "metadata": metadata}
         self.context = self.iteration = self.resume = self._resumed_path = None
+        self.attributes_of = None
         callbacks = getattr(estimator, "_skl_callbacks", ())
         self.checkpoints = [c for c in callbacks if isinstance(c, Checkpoint)]
         if callbacks:
@@ -92,7 +85,7 @@ class FitCallbacks:
         with self.resuming():
             try:
                 self.random_state.set_state(tree["random_state"])
-                self.resume = _bytes_from_tree(tree["fit"])
+                self.resume = tree["fit"]
             except (LookupError, TypeError, ValueError) as error:
                 raise AnotherFit("its 'random_state' is missing or of another kind") from error
 
@@ -107,17 +100,15 @@ class FitCallbacks:
                 f"The checkpoint {path!r} is of another fit: {error}; {ADVICE}."
             ) from error
 
-    def __call__(self, result, fitted, snapshot):
+    def __call__(self, result, fit):
         """Report an iteration.
 
         Parameters
         ----------
         result : Result
             After the iteration.
-        fitted : callable
-            Returns the attributes of the estimator, as if the fit had ended here.
-        snapshot : callable
-            Returns the state to continue from, as bytes.
+        fit : Fit
+            At work: ``model()`` is what it has found so far, ``dump()`` what to continue from.
 
         Returns
         -------
@@ -133,11 +124,15 @@ class FitCallbacks:
             )
         if self.context is None:
             return False
+
+        def fitted():
+            return self.attributes_of(*fit.model())
+
         for checkpoint in self.checkpoints:
             checkpoint.watch(
                 lambda: {
                     "random_state": self._first_random_state,
-                    "fit": _tree_from_bytes(snapshot()),
+                    "fit": fit.dump(),
                 }
             )
         stop = self.iteration is not None and self._end(self.iteration, fitted)

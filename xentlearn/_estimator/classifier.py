@@ -1,5 +1,6 @@
 """SoftmaxClassifier: its parameters, and ``fit``; predictions and ``partial_fit`` are mixins."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -13,6 +14,9 @@ from .._data.out_of_core import BlockData, in_memory
 from .._data.readers import MemmapBlocks, blocks_of
 from .._data.target_batches import encode_like
 from .._data.targets import encode_y, resolve_loss
+from .._objective.linear import L2
+from .._objective.problem import Problem
+from .._plan.plan import make_plan
 from .._solvers.settings import resolve_solver
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .constant_outputs import constant_outputs
@@ -22,7 +26,7 @@ from .outcome import warn_of_outcome
 from .parameters import RULES, require_settings
 from .partial_fit import PartialFitMixin
 from .predicting import PredictingMixin
-from .training import train
+from .training import FitState, train
 from .warm_start import warm_start
 
 # What to do with a pickled model of another version
@@ -299,14 +303,10 @@ class SoftmaxClassifier(
             )
         labels, random_state = y, check_random_state(self.random_state)
         data, y = self._read(X, y, sample_weight)
-        callback, resume, callbacks = _go_on, None, None
+        callbacks = None
         if self.verbose > 0 or getattr(self, "_skl_callbacks", None):
             callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0, random_state)
-            random_state, resume = callbacks.random_state, callbacks.resume
-
-            def callback(result, found, snapshot):
-                return callbacks(result, lambda: self._fitted(y, *found()), snapshot)
-
+            random_state = callbacks.random_state
         stopping = None
         if self.early_stopping:
             data, y, judges = self._split(data, y, X_val, y_val, random_state)
@@ -319,39 +319,38 @@ class SoftmaxClassifier(
         start = None
         if self.warm_start and hasattr(self, "coef_"):
             start = warm_start(self, y, data.shape[1])
-        training = train(
+        problem = Problem(
             data,
             y,
-            mass,
             outputs,
-            {
-                "C": self.C,
-                "fit_intercept": bool(self.fit_intercept),
-                "solver": "auto" if setting is None else setting.name,
-                "tol": self.tol,
-                "max_iter": self.max_iter,
-                "stochastic": {
-                    "setting": setting,
-                    "n_iter_no_change": self.n_iter_no_change,
-                    "random_state": random_state,
-                },
-            },
-            self._coef_dtype(),
             constant,
+            L2(self.C),
+            bool(self.fit_intercept),
+            "auto" if setting is None else setting.name,
+            setting,
+            self.tol,
+            self.max_iter,
+            self._coef_dtype(),
             start,
-            callback,
-            stopping,
-            resume,
+            bool(self.early_stopping),
+            self.n_iter_no_change,
+            random_state,
         )
+        plan, state = make_plan(problem), FitState(stopping=stopping)
+        if callbacks is None:
+            training = train(problem, plan, state)
+        else:
+            callbacks.attributes_of = functools.partial(self._fitted, y)
+            state.saved = callbacks.resume
+            with callbacks.resuming():
+                training = train(problem, plan, state, callbacks)
         self._stream, self._seen = None, training.moments
         for name, value in self._fitted(y, training.coef, training.intercept).items():
             setattr(self, name, value)
         self.objective_, self.optimality_gap_ = training.objective, training.gap
-        self.solver_ = training.solver
+        self.solver_, self.stop_reason_ = training.solver, training.reason.value
         self.n_iter_ = np.array([training.n_iter], dtype=np.int32)
-        self.history_ = {}
-        for name, values in training.history.items():
-            self.history_[name] = np.array(values)
+        self.history_ = training.history
         if training.stopped_by is not None:
             raise training.stopped_by
         if training.failed or training.separable or training.lost > 0:
@@ -420,11 +419,6 @@ class SoftmaxClassifier(
         kept, held_out = split_rows(y, self.validation_fraction, random_state)
         judges = data.taken(held_out), y.taken(held_out)
         return data.taken(kept), y.taken(kept), judges
-
-
-def _go_on(result, found, snapshot):
-    """The callback of a fit without callbacks."""
-    return False
 
 
 # Defaults by parameter; they need no check.

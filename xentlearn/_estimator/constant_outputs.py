@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .._data.targets import CERTAIN
 from .._utils.messages import listed, shown, warn
+from .._utils.numerics import CERTAIN
 
 
 def constant_outputs(y, mass):

@@ -8,9 +8,10 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .._data.out_of_core import converted
+from .._data.readers import blocks_of
+from .._utils.csr import as_sound_X
 from .._utils.messages import listed
-from .._utils.validation import as_numpy, as_sound_X, missing_among
-from ..blocks import blocks_of
+from .._utils.validation import as_numpy, missing_among
 
 
 def validated(estimator, X, reset, finite=True):

@@ -10,9 +10,10 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from .._data.dataset import MemoryRows
-from .._data.statistics import fit_dtype, moments_of
-from .._data.targets import check_classes, encode_first, encode_like, resolve_loss
+from .._data.dataset import MemoryRows, fit_dtype
+from .._data.statistics import moments_of
+from .._data.target_batches import check_classes, encode_first, encode_like
+from .._data.targets import resolve_loss
 from .._objective.linear import L2
 from .._solvers.settings import Adam, StochasticSetting
 from .._solvers.stochastic import StochasticDescent
@@ -103,7 +104,7 @@ class Stream:
             rows = MemoryRows(X, y, np.arange(y.n_outputs), dtype=self.dtype)
             order = self.random_state.permutation(rows.n_rows) if setting.shuffle else None
             mean = self._moments.mean
-            l2_reg = l2_strength(C, self._moments.weight, y.weight_exponent)
+            l2_reg = L2(C).strength(self._moments.weight, y.weight_exponent)
             with np.errstate(over="ignore", invalid="ignore"):  # if the rate is too large
                 value = self._descent.epoch(
                     rows.batches(order, setting.rows_per_batch(rows.n_rows), offset),

@@ -6,13 +6,16 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from .._data._design_matrix import DesignMatrix, computing_dtype
-from .._data.targets import CERTAIN, encode_for_score, resolve_loss, unique
+from .._data.readers import blocks_of, each_block
+from .._data.scored_targets import encode_for_score
+from .._data.targets import resolve_loss, unique
 from .._loss import proba
 from .._losses.base import mean_of
+from .._utils.csr import as_csr
+from .._utils.numerics import CERTAIN
 from .._utils.threads import effective_n_threads
 from .._utils.units import in_unit
-from .._utils.validation import as_csr, as_floating, check_weights
-from ..blocks import blocks_of, each_block
+from .._utils.validation import as_floating, check_weights
 from .inputs import check_features, validated
 
 FITTED = (np.float64, np.float32)  # dtypes of coefficients

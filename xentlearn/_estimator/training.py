@@ -457,9 +457,7 @@ class Fit:
         if not data.in_memory:
             return np.inf
         outputs, intercept = self.group.outputs, intercept + objective.offset
-        return data.predicted_loss(
-            self.problem.y, outputs, coef, intercept, dtype, self.n_threads
-        )
+        return data.predicted_loss(self.problem.y, outputs, coef, intercept, dtype, self.n_threads)
 
     # ---- Report --------------------------------------------------------------------------------
 

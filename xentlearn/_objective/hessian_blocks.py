@@ -153,7 +153,8 @@ def leverages(X, mean, preconditioner, sketch, n_threads=1):
     """How much of the covariance each row makes up, roughly: x^T covariance^-1 x about the mean.
 
     From ``sketch`` random projections, right to a third for 16 of them. Rows are drawn by it, with
-    weights that make up for the odds. Features that few rows have show here as rows of large leverage.
+    weights that make up for the odds. Features that few rows have show here as rows of large
+    leverage.
     """
     n_features, dtype = X.shape[1], computing_dtype(X)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_features, sketch))

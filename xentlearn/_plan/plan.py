@@ -157,7 +157,7 @@ def make_plan(problem):
     -------
     Plan
     """
-    data, y, solver = problem.data, problem.y, problem.solver_name
+    data, y, solver = problem.data, problem.y, problem.solver
     n_rows, n_features = data.shape
     work = n_rows * n_features * y.n_outputs
     if solver in STOCHASTIC:
@@ -175,9 +175,7 @@ def make_plan(problem):
     sums = y.mass()
     groups = output_groups((n_rows, n_features), problem.outputs, alone, sums)
     size = _Size(n_rows, data.n_sampled, n_features, problem.fit_intercept, is_sparse)
-    strength = problem.penalty.strength(
-        y.total_weight, y.weight_exponent, presolve.unit
-    )
+    strength = problem.penalty.strength(y.total_weight, y.weight_exponent, presolve.unit)
     planned = []
     for outputs in groups:
         preconditioning = _preconditioning(size, len(outputs), y.loss.couples, strength)

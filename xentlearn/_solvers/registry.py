@@ -6,7 +6,7 @@ from .._plan import settings as defaults
 from .dual_ascent import dual_ascent
 from .lbfgs import lbfgs
 from .newton import newton_cg, newton_cholesky
-from .settings import Adam, SGD
+from .settings import SGD, Adam
 from .stochastic import stochastic
 
 # "dual-ascent" suits some problems alone: "auto" may choose it, and it cannot be asked for.
