@@ -333,8 +333,9 @@ class MemoryData:
 
     def presolved(self, plan, weight, fit_intercept, l2_reg):
         """The same after the steps of a plan; itself, if there are none."""
-        steps = presolved(self.X, plan, weight, fit_intercept, l2_reg)
-        return MemoryData(self.X, steps) if steps else self
+        if plan.unit == 1.0 and plan.kept is None and not plan.centre:
+            return self
+        return MemoryData(self.X, presolved(self.X, plan, weight, fit_intercept, l2_reg))
 
     def apply(self, coef, intercept):
         """(coef, intercept) for the rows, from those for the features of the original."""

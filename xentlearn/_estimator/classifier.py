@@ -348,7 +348,7 @@ class SoftmaxClassifier(
         for name, value in self._fitted(y, training.coef, training.intercept).items():
             setattr(self, name, value)
         self.objective_, self.optimality_gap_ = training.objective, training.gap
-        self.solver_, self.stop_reason_ = training.solver, training.reason.value
+        self.solver_, self.stop_reason_ = training.solver, training.reason.name.lower()
         self.n_iter_ = np.array([training.n_iter], dtype=np.int32)
         self.history_ = training.history
         if training.stopped_by is not None:

@@ -9,8 +9,9 @@ from .._data.presolve import ScaledX
 from .._data.statistics import Moments
 from .._objective.linear import LinearObjective
 from .._plan.plan import RULES, STOCHASTIC
-from .._solvers.contract import Result, State, StopReason, worst
-from .._solvers.registry import SOLVERS, solver_settings
+from .._solvers.contract import State, StopReason
+from .._solvers.registry import SETTINGS, SOLVERS
+from .._solvers.stopping import Result
 from .._utils.archive import AnotherFit
 from .._utils.numerics import (
     EPS,
@@ -49,7 +50,7 @@ class Solved:
 
     def dump(self):
         """All of it, as a tree."""
-        ended = {"reason": self.result.reason.value, "message": self.result.message}
+        ended = {"reason": int(self.result.reason), "message": self.result.message}
         kept = ("solver", "objective", "bound", "separable", "lost")
         return {
             "result": self.result.dump(),
@@ -300,8 +301,10 @@ class Fit:
         options = {
             "tol": problem.tol,
             "max_iter": problem.max_iter,
-            "settings": solver_settings(group.solver, problem.settings),
+            "settings": SETTINGS[group.solver],
         }
+        if problem.settings is not None:
+            options["settings"] = problem.settings.applied(options["settings"])
         if self.stochastic:
             options["n_iter_no_change"] = problem.n_iter_no_change
             options["random_state"] = problem.random_state
@@ -499,6 +502,7 @@ def _put_together(found, solved):
         values, bounds = values + group.objective, bounds + group.bound
         bounded &= group.bound < group.objective
         found.n_iter = max(found.n_iter, result.n_iter)
+        found.reason = max(found.reason, result.reason)
         found.lost = max(found.lost, group.lost)
         found.separable |= group.separable
         if not result.converged:
@@ -507,7 +511,6 @@ def _put_together(found, solved):
         length = max(length, history.shape[1])
         histories.append(history)
     found.solver = solved[-1].solver
-    found.reason = worst([group.result.reason for group in solved])
     rest = values - bounds
     found.objective, found.gap = float(values), np.inf
     if rest > 0 and bounded:

@@ -134,7 +134,7 @@ class LinearObjective:
         # what changes on the way
         self.penalty_curvature = np.full(self.n_features, l2_reg)  # by feature
         self.preconditioners = Preconditioners(preconditioning)
-        self.certificate, self.continuation = Certificate(), Continuation()
+        self.certificate, self.continuation = Certificate(), None
         self._is_evaluated = False
         self.few = None  # some rows that stand for all, once they are asked for
 
@@ -278,6 +278,8 @@ class LinearObjective:
 
     def continuation_strengths(self, value):
         """Falling strengths of an extra penalty; ``value`` is that of the present point."""
+        if self.continuation is None:
+            self.continuation = Continuation()
         return self.continuation.strengths(self, value)
 
     def continue_at(self, strength):
@@ -292,7 +294,7 @@ class LinearObjective:
 
     def bound_step(self, direction):
         """A direction within where the model of the curvature is valid, once a problem is hard."""
-        if self.continuation.reach is None:
+        if self.continuation is None or self.continuation.reach is None:
             return direction
         return self.continuation.bounded(direction, self.shape)
 
@@ -341,7 +343,7 @@ class LinearObjective:
         """All that changes after the objective has been made, as a tree."""
         return {
             "penalty": self.penalty_curvature,
-            "hard": self.continuation.reach is not None,
+            "hard": self.continuation is not None and self.continuation.reach is not None,
             "certificate": self.certificate.dump(),
             "preconditioners": self.preconditioners.dump(),
         }
@@ -350,6 +352,7 @@ class LinearObjective:
         """Put a ``dump`` back."""
         self.penalty_curvature = tree["penalty"]
         if tree["hard"]:
+            self.continuation = Continuation()
             self.continuation.find_reach(self)
         self.certificate.load(tree["certificate"])
         self.preconditioners.load(self, tree["preconditioners"])

@@ -180,6 +180,8 @@ def make_plan(problem):
     for outputs in groups:
         preconditioning = _preconditioning(size, len(outputs), y.loss.couples, strength)
         chosen = solver
+        if solver == "newton-cholesky":
+            _require_small(size.n_coefficients(len(outputs)), problem.settings)
         if solver == "auto":
             chosen = "lbfgs"
             if alone and not polish and _suits_dual(problem, outputs, sums[outputs], strength):
@@ -248,6 +250,10 @@ class _Size:
     fit_intercept: bool
     is_sparse: bool
 
+    def n_coefficients(self, n_outputs):
+        """Of a solver's vector."""
+        return (self.n_features + self.fit_intercept) * n_outputs
+
     def hessian_work(self, n_rows, n_outputs, coupled):
         """Multiply-adds of the whole Hessian from ``n_rows`` rows; inf if it is too large."""
         per_output = self.n_features + self.fit_intercept
@@ -255,6 +261,16 @@ class _Size:
             return np.inf
         blocks = n_outputs * (n_outputs - 1) / 2 if coupled else n_outputs
         return n_rows * per_output**2 / 2 * blocks + (per_output * n_outputs) ** 3 / 6
+
+
+def _require_small(n_coefficients, setting):
+    """Raise ValueError if the whole Hessian is too large for newton-cholesky."""
+    most = RULES.most_coefficients if setting is None else setting.max_coefficients
+    if n_coefficients > most:
+        raise ValueError(
+            f"solver='newton-cholesky' makes the whole Hessian, for at most {most} coefficients; "
+            f"here are {n_coefficients}. Use solver='auto'."
+        )
 
 
 def _preconditioning(size, n_outputs, coupled, strength):

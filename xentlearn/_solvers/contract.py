@@ -57,25 +57,23 @@ one of a function that need not be convex: a step by it is then no Newton step.
 """
 
 import enum
-from dataclasses import dataclass, field
-
-import numpy as np
+from dataclasses import dataclass
 
 
-class StopReason(enum.Enum):
+class StopReason(enum.IntEnum):
     """Why a solver stopped, from the best reason to the worst."""
 
-    CONSTANT = "constant"
-    CERTIFIED = "certified"
-    ESTIMATED = "estimated"
-    ROUNDING = "rounding"
-    EARLY_STOPPING = "early_stopping"
-    CALLBACK = "callback"
-    SEPARABLE = "separable"
-    MAX_ITER = "max_iter"
-    LINE_SEARCH = "line_search"
-    DIVERGED = "diverged"
-    INTERRUPTED = "interrupted"
+    CONSTANT = 0
+    CERTIFIED = 1
+    ESTIMATED = 2
+    ROUNDING = 3
+    EARLY_STOPPING = 4
+    CALLBACK = 5
+    SEPARABLE = 6
+    MAX_ITER = 7
+    LINE_SEARCH = 8
+    DIVERGED = 9
+    INTERRUPTED = 10
 
 
 MESSAGES = {
@@ -90,78 +88,6 @@ MESSAGES = {
     StopReason.LINE_SEARCH: "the line search found no decrease",
     StopReason.DIVERGED: "the objective is not finite at the start",
 }
-
-
-def worst(reasons):
-    """The worst of several reasons."""
-    return max(reasons, key=list(StopReason).index)
-
-
-@dataclass
-class Result:
-    """What every solver returns.
-
-    Attributes
-    ----------
-    vector : ndarray of shape (size,)
-        The best point found.
-    objective : float
-        Value there.
-    gradient_norm : float
-        Largest absolute entry of the gradient there.
-    gap : float
-        The solver's estimate of (objective - minimum) / max(objective, value_scale).
-    bound : float
-        A certified upper bound of objective - minimum, where the solver knows one; else inf.
-    n_iter : int
-        Iterations done.
-    converged : bool
-        Whether ``gap`` reached ``tol``, or no further progress is possible.
-    reason : StopReason or None
-        Why the solver stopped; None while it runs.
-    message : str
-        The same in words.
-    stopped_by : BaseException or None
-        What interrupted it: a KeyboardInterrupt, or an error of the objective or the callback once
-        there was a point to keep; ``vector`` is then the best point so far.
-    history : dict
-        Lists "objective", "gap" and "seconds", one entry per iteration, the start included.
-    """
-
-    vector: np.ndarray
-    objective: float
-    gradient_norm: float = np.inf
-    gap: float = np.inf
-    bound: float = np.inf
-    n_iter: int = 0
-    converged: bool = False
-    reason: StopReason | None = None
-    message: str = ""
-    stopped_by: BaseException | None = None
-    history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
-
-    def stop(self, reason, converged, message=None):
-        """Say why it stopped, in the words of MESSAGES unless there is another ``message``."""
-        self.reason, self.converged = reason, bool(converged)
-        self.message = MESSAGES[reason] if message is None else message
-
-    def record(self, seconds):
-        """One more entry of the history."""
-        self.history["objective"].append(self.objective)
-        self.history["gap"].append(self.gap)
-        self.history["seconds"].append(seconds)
-
-    def dump(self):
-        """All but how it ended, as a tree."""
-        names = ("vector", "objective", "gradient_norm", "gap", "bound", "n_iter")
-        history = {name: np.array(values) for name, values in self.history.items()}
-        return {"history": history, **{name: getattr(self, name) for name in names}}
-
-    @classmethod
-    def load(cls, tree):
-        """The result of a ``dump``."""
-        history = {name: values.tolist() for name, values in tree["history"].items()}
-        return cls(**{**tree, "history": history})
 
 
 @dataclass
@@ -182,47 +108,3 @@ class State:
     def dump(self):
         """The solver's, as a tree."""
         return self.solver.dump()
-
-
-def require(objective, solver, names):
-    """Raise a TypeError that names what ``objective`` lacks for ``solver``."""
-    missing = [name for name in names if not hasattr(objective, name)]
-    if missing:
-        raise TypeError(
-            f"Solver {solver!r} needs an objective with {', '.join(names)}; "
-            f"{type(objective).__name__} lacks {', '.join(missing)}."
-        )
-
-
-def carry_out(solver, state, tol, max_iter, callback):
-    """The result of ``solver.run(tol, max_iter, callback)``, whatever ends it.
-
-    Parameters
-    ----------
-    solver : object
-        With ``run`` and ``result``, the best point at every moment; ``dump`` and ``load``.
-    state : State or None
-    tol, max_iter, callback
-        As in the solvers.
-
-    Returns
-    -------
-    Result
-    """
-    if state is not None:
-        if state.saved is not None:
-            solver.load(state.saved)
-        state.solver, state.saved = solver, None
-    result = solver.result
-    try:
-        solver.run(tol, max_iter, callback)
-    except (KeyboardInterrupt, Exception) as error:
-        result = solver.result
-        if isinstance(error, Exception) and not result.history["objective"]:
-            raise  # there is no point to keep
-        result.stop(StopReason.INTERRUPTED, False, f"broken off by {type(error).__name__}")
-        result.stopped_by = error
-    finally:
-        if state is not None:
-            state.solver = None  # it holds the objective, and with it X
-    return solver.result

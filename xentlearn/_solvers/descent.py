@@ -1,4 +1,4 @@
-"""Descent by line searches: what all solvers share. The direction is each solver's own.
+"""Descent by line searches, which most solvers share; the direction is each solver's own.
 
 Tried and lost, on MNIST (784 features, 10 classes): Newton's method by conjugate gradients far from
 the minimum of raw pixels, which overshoots; blocks of the Hessian from rows that are drawn by
@@ -13,8 +13,8 @@ import time
 import numpy as np
 
 from .._plan import settings as defaults
-from .contract import Result, StopReason
-from .stopping import Stopping
+from .contract import StopReason
+from .stopping import Result, Stopping
 
 LINE_SEARCH, REFRESH = defaults.LineSearch(), defaults.Refresh()
 CONTINUATION, STOPPING = defaults.Continuation(), defaults.Stopping()
@@ -335,3 +335,50 @@ def _safeguard(guess, low, high):
     if not low + 0.1 * width <= guess <= high - 0.1 * width:
         return low + 0.5 * width
     return guess
+
+
+def require(objective, solver, names):
+    """Raise a TypeError that names what ``objective`` lacks for ``solver``."""
+    missing = ""
+    for name in names:
+        if not hasattr(objective, name):
+            missing += f", {name}" if missing else name
+    if missing:
+        raise TypeError(
+            f"Solver {solver!r} needs an objective with {', '.join(names)}; "
+            f"{type(objective).__name__} lacks {missing}."
+        )
+
+
+def carry_out(solver, state, tol, max_iter, callback):
+    """The result of ``solver.run(tol, max_iter, callback)``, whatever ends it.
+
+    Parameters
+    ----------
+    solver : object
+        With ``run`` and ``result``, the best point at every moment; ``dump`` and ``load``.
+    state : State or None
+    tol, max_iter, callback
+        As in the solvers.
+
+    Returns
+    -------
+    Result
+    """
+    if state is not None:
+        if state.saved is not None:
+            solver.load(state.saved)
+        state.solver, state.saved = solver, None
+    result = solver.result
+    try:
+        solver.run(tol, max_iter, callback)
+    except (KeyboardInterrupt, Exception) as error:
+        result = solver.result
+        if isinstance(error, Exception) and not result.history["objective"]:
+            raise  # there is no point to keep
+        result.stop(StopReason.INTERRUPTED, False, f"broken off by {type(error).__name__}")
+        result.stopped_by = error
+    finally:
+        if state is not None:
+            state.solver = None  # it holds the objective, and with it X
+    return solver.result

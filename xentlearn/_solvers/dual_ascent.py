@@ -14,9 +14,10 @@ import time
 import numpy as np
 
 from .._plan import settings as defaults
-from .contract import Result, StopReason, carry_out, require
-from .descent import Descent
+from .contract import StopReason
+from .descent import Descent, carry_out, require
 from .lbfgs import History
+from .stopping import Result
 
 REQUIRES = ("dual", "value_gradient", "precondition", "rounding")
 

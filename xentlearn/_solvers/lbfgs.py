@@ -11,8 +11,7 @@ from scipy.linalg.lapack import dtrtrs as solve_upper  # without checks, a tenth
 from .._plan import settings as defaults
 from .._utils._sweeps import difference
 from .._utils.threads import FLOAT32_BLOCK, ParallelLoop
-from .contract import carry_out, require
-from .descent import Descent
+from .descent import Descent, carry_out, require
 
 REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 

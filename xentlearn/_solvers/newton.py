@@ -10,8 +10,7 @@ and Sofer, Operations Research Letters 9, 1990).
 import numpy as np
 
 from .._plan import settings as defaults
-from .contract import carry_out, require
-from .descent import Descent
+from .descent import Descent, carry_out, require
 
 REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 

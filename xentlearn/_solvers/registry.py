@@ -1,6 +1,4 @@
-"""Solvers by name, and the settings that they run with."""
-
-from dataclasses import replace
+"""Solvers by name, and the settings that they run with by default."""
 
 from .._plan import settings as defaults
 from .dual_ascent import dual_ascent
@@ -18,7 +16,7 @@ SOLVERS = {
     "adam": stochastic,
     "sgd": stochastic,
 }
-DEFAULTS = {
+SETTINGS = {
     "lbfgs": defaults.LBFGS(),
     "newton-cg": defaults.NewtonCG(),
     "newton-cholesky": defaults.NewtonCholesky(),
@@ -26,27 +24,3 @@ DEFAULTS = {
     "adam": Adam(),
     "sgd": SGD(),
 }
-
-
-def solver_settings(name, setting):
-    """What a solver runs with.
-
-    Parameters
-    ----------
-    name : str
-    setting : LBFGS, NewtonCG, NewtonCholesky, Adam, SGD or None
-        What the user has set (``settings.py``), if anything.
-
-    Returns
-    -------
-    object
-        Of ``_plan/settings.py``; of stochastic solvers the setting itself.
-    """
-    known = DEFAULTS[name]
-    if setting is None or setting.name != name:
-        return known
-    if name == "lbfgs":
-        return replace(known, history=setting.history_size)
-    if name == "newton-cg":
-        return replace(known, most_products=setting.max_cg_iter)
-    return known if name == "newton-cholesky" else setting

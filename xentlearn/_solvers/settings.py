@@ -1,6 +1,7 @@
 """Settings of the solvers: their parameters as objects, for ``SoftmaxClassifier(solver=...)``."""
 
 import numbers
+from dataclasses import replace
 from typing import ClassVar
 
 from .._utils.parameters import FLAG, POSITIVE_INTEGER, Rule, Setting
@@ -29,6 +30,13 @@ class SolverSetting(Setting):
 
     name = None  # by which ``SoftmaxClassifier(solver=...)`` knows it
     rules: ClassVar[dict] = {}
+
+    def applied(self, defaults):
+        """The ``defaults`` that a solver runs with (``_plan/settings.py``) with these parameters.
+
+        Stochastic solvers take the setting as it is.
+        """
+        return self
 
     def check(self):
         """Raise the ValueError of the first parameter that is out of its range."""
@@ -254,6 +262,9 @@ class LBFGS(SolverSetting):
     def __init__(self, *, history_size=20):
         self.history_size = history_size
 
+    def applied(self, defaults):
+        return replace(defaults, history=self.history_size)
+
 
 class NewtonCG(SolverSetting):
     """Newton's method with truncated conjugate gradients: Hessian products, no Hessian.
@@ -281,6 +292,9 @@ class NewtonCG(SolverSetting):
 
     def __init__(self, *, max_cg_iter=100):
         self.max_cg_iter = max_cg_iter
+
+    def applied(self, defaults):
+        return replace(defaults, most_products=self.max_cg_iter)
 
 
 class NewtonCholesky(SolverSetting):
@@ -311,6 +325,9 @@ class NewtonCholesky(SolverSetting):
 
     def __init__(self, *, max_coefficients=6000):
         self.max_coefficients = max_coefficients
+
+    def applied(self, defaults):
+        return defaults  # how large a Hessian may be is the plan's to check
 
 
 SETTINGS = {setting.name: setting for setting in (LBFGS, NewtonCG, NewtonCholesky, Adam, SGD)}

@@ -14,8 +14,10 @@ import numpy as np
 
 from .._utils.threads import ThreadChoice
 from ._steps import step
-from .contract import Result, StopReason, carry_out, require
+from .contract import StopReason
+from .descent import carry_out, require
 from .settings import SGD
+from .stopping import Result
 
 REQUIRES = ("batches", "by_output", "rows", "mean", "inverse_spread", "l2_reg", "pack", "unpack")
 

@@ -1,10 +1,79 @@
-"""When a descent stops: an estimate of the gap at every point, and a list of named criteria."""
+"""What a solver found and why it stopped; for descents an estimate of the gap, and criteria."""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from .contract import StopReason
+from .contract import MESSAGES, StopReason
 
 STATE = ("values", "last_slope", "last_gap", "best_slope", "since_best", "doubtful_from")
+
+
+@dataclass
+class Result:
+    """What every solver returns.
+
+    Attributes
+    ----------
+    vector : ndarray of shape (size,)
+        The best point found.
+    objective : float
+        Value there.
+    gradient_norm : float
+        Largest absolute entry of the gradient there.
+    gap : float
+        The solver's estimate of (objective - minimum) / max(objective, value_scale).
+    bound : float
+        A certified upper bound of objective - minimum, where the solver knows one; else inf.
+    n_iter : int
+        Iterations done.
+    converged : bool
+        Whether ``gap`` reached ``tol``, or no further progress is possible.
+    reason : StopReason or None
+        Why the solver stopped; None while it runs.
+    message : str
+        The same in words.
+    stopped_by : BaseException or None
+        What interrupted it: a KeyboardInterrupt, or an error of the objective or the callback once
+        there was a point to keep; ``vector`` is then the best point so far.
+    history : dict
+        Lists "objective", "gap" and "seconds", one entry per iteration, the start included.
+    """
+
+    vector: np.ndarray
+    objective: float
+    gradient_norm: float = np.inf
+    gap: float = np.inf
+    bound: float = np.inf
+    n_iter: int = 0
+    converged: bool = False
+    reason: StopReason | None = None
+    message: str = ""
+    stopped_by: BaseException | None = None
+    history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
+
+    def stop(self, reason, converged, message=None):
+        """Say why it stopped, in the words of MESSAGES unless there is another ``message``."""
+        self.reason, self.converged = reason, bool(converged)
+        self.message = MESSAGES[reason] if message is None else message
+
+    def record(self, seconds):
+        """One more entry of the history."""
+        self.history["objective"].append(self.objective)
+        self.history["gap"].append(self.gap)
+        self.history["seconds"].append(seconds)
+
+    def dump(self):
+        """All but how it ended, as a tree."""
+        names = ("vector", "objective", "gradient_norm", "gap", "bound", "n_iter")
+        history = {name: np.array(values) for name, values in self.history.items()}
+        return {"history": history, **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def load(cls, tree):
+        """The result of a ``dump``."""
+        history = {name: values.tolist() for name, values in tree["history"].items()}
+        return cls(**{**tree, "history": history})
 
 
 class Stopping:
