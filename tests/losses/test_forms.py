@@ -24,9 +24,6 @@ from rows import (
     soft_targets_of,
     softmax_data,
 )
-
-import reference as ref
-from reference import mp
 from xentlearn._loss import available_targets, current_target, use_target
 from xentlearn.losses import (
     AsymmetricBinaryCrossentropy,
