@@ -531,7 +531,7 @@ def test_no_client(X, y, monkeypatch):
         raise ValueError("No clients found")
 
     monkeypatch.setattr("distributed.default_client", nobody)
-    with pytest.raises(ValueError, match=r"there is none. Start one before: client = dask.distr"):
+    with pytest.raises(ValueError, match=r"there is none. Start one first: client = dask.distr"):
         SoftmaxClassifier().fit(lazy(X), lazy(y))
 
 
