@@ -7,9 +7,8 @@ for a solver of your own. ``make_loss_scorer`` judges fitted classifiers by any 
 """
 
 from ._estimator.scorer import make_loss_scorer
-from ._losses.functions import (
-    binary_crossentropy,
-    binary_focal_crossentropy,
+from ._losses.binary_functions import binary_crossentropy, binary_focal_crossentropy
+from ._losses.categorical_functions import (
     categorical_crossentropy,
     categorical_focal_crossentropy,
     sparse_categorical_crossentropy,

@@ -1,16 +1,11 @@
-"""The loss functions on predictions, named and ordered as in Keras."""
-
-import math
+"""Categorical loss functions on predictions, named and ordered as in Keras."""
 
 import numpy as np
 
 from .._loss import EncodedTarget
-from .._utils.messages import warn
 from .._utils.threads import effective_n_threads
-from .._utils.units import in_unit
 from .._utils.validation import (
     as_floating,
-    check_binary_targets,
     check_class_weight,
     check_label_smoothing,
     check_labels,
@@ -19,14 +14,8 @@ from .._utils.validation import (
     require_distributions,
 )
 from . import _proba_loss
-from .registry import (
-    BinaryCrossentropy,
-    BinaryFocalCrossentropy,
-    CategoricalCrossentropy,
-    CategoricalFocalCrossentropy,
-)
-
-_REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
+from .reduction import check_axis, reduce_rows
+from .softmax import CategoricalCrossentropy, CategoricalFocalCrossentropy
 
 
 def sparse_categorical_crossentropy(
@@ -132,7 +121,7 @@ def sparse_categorical_crossentropy(
     else:
         require_distributions(rows, labels, "y_pred", tolerance, shape, n_threads)
         _proba_loss.sparse_categorical(rows, labels, smoothing, loss, n_threads)
-    return _reduce(loss, (weight, class_weight), labels >= 0, reduction, shape[:-1])
+    return reduce_rows(loss, (weight, class_weight), labels >= 0, reduction, shape[:-1])
 
 
 def categorical_crossentropy(
@@ -343,242 +332,7 @@ def _categorical(
             n_threads,
         )
     counts = np.ones(len(rows), dtype=bool)
-    return _reduce(loss, (weight, class_weight), counts, reduction, shape[:-1])
-
-
-def binary_crossentropy(
-    y_true,
-    y_pred,
-    *,
-    from_logits=False,
-    label_smoothing=0.0,
-    pos_weight=None,
-    sample_weight=None,
-    axis=-1,
-    reduction="none",
-    n_threads=None,
-):
-    """Binary cross-entropy ``-(w y log p + (1 - y) log(1 - p))``, averaged over the last axis.
-
-    w is ``pos_weight``; label smoothing e makes y into ``(1 - e) y + e / 2``. Targets of nan are
-    missing: a row's mean is over the entries that are there.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n,) or (..., n_labels)
-        Targets in [0, 1], nan where missing, shaped as ``y_pred``.
-    y_pred : array-like of shape (n,) or (..., n_labels)
-        Probabilities of the positive outcome, or logits with ``from_logits=True``. One dimension
-        means n rows of one output each.
-    from_logits : bool, default=False
-        Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
-    label_smoothing : float, default=0.0
-        In [0, 1].
-    pos_weight : float, sequence of n_labels floats or None, default=None
-        Weights >= 0 of the positives.
-    sample_weight : array-like of shape (...), or of the shape of ``y_pred``, or None, default=None
-        Weights >= 0 of rows or of entries.
-    axis : int, default=-1
-        The axis that holds the labels (2 dimensions and up).
-    reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
-        "none" gives weighted rows. "mean" divides their sum by the number of rows with an entry
-        that is there. "weighted_mean" divides by the sum of the weights of these rows; with
-        weights of entries, the sum of all weighted entries by the sum of the weights of those
-        that are there.
-    n_threads : int or None, default=None
-        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
-
-    Returns
-    -------
-    ndarray of the shape of ``y_pred`` less ``axis`` ((n,) for (n,)), or a number unless "none"
-        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
-
-    Raises
-    ------
-    ValueError
-        If a target or a probability is outside [0, 1], or a shape or parameter does not fit.
-
-    Warns
-    -----
-    RuntimeWarning
-        If a mean is asked for and no row counts; it is nan.
-
-    Notes
-    -----
-    Probabilities are not clipped: a positive with probability 0 costs inf, where Keras clips to
-    1e-7 and PyTorch clamps the logarithm at -100.
-
-    Examples
-    --------
-    >>> from xentlearn.losses import binary_crossentropy
-    >>> binary_crossentropy([1, 0], [0.9, 0.2]).round(3)
-    array([0.105, 0.223])
-
-    A row with several labels, three of them set:
-
-    >>> binary_crossentropy([[0, 1, 0, 1, 0, 1]], [[0.1, 0.9, 0.2, 0.8, 0.1, 0.7]]).round(3)
-    array([0.187])
-    """
-    return _binary(
-        y_true,
-        y_pred,
-        BinaryCrossentropy(label_smoothing, pos_weight),
-        from_logits,
-        sample_weight,
-        axis,
-        reduction,
-        n_threads,
-    )
-
-
-def binary_focal_crossentropy(
-    y_true,
-    y_pred,
-    *,
-    gamma=2.0,
-    alpha=None,
-    from_logits=False,
-    label_smoothing=0.0,
-    sample_weight=None,
-    axis=-1,
-    reduction="none",
-    n_threads=None,
-):
-    """Focal loss ``-a (1 - p_t)^gamma (y log p + (1 - y) log(1 - p))``, mean over the last axis.
-
-    ``p_t = y p + (1 - y) (1 - p)`` and ``a = alpha y + (1 - alpha) (1 - y)`` (or 1); label
-    smoothing e makes y into ``(1 - e) y + e / 2``. Targets of nan are missing: a row's mean is over
-    the entries that are there. arXiv 1708.02002, equation 5, with the definition of Keras.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n,) or (..., n_labels)
-        Targets in [0, 1], nan where missing, shaped as ``y_pred``.
-    y_pred : array-like of shape (n,) or (..., n_labels)
-        Probabilities of the positive outcome, or logits with ``from_logits=True``. One dimension
-        means n rows of one output each.
-    gamma : float, default=2.0
-        In [0, 100]: how much less a well predicted label counts; 0 is plain cross-entropy.
-    alpha : float or None, default=None
-        In [0, 1]: weight of the positives, 1 - alpha being that of the negatives; None weighs both
-        by 1. No mean is divided by it.
-    from_logits : bool, default=False
-        Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
-    label_smoothing : float, default=0.0
-        In [0, 1].
-    sample_weight : array-like of shape (...), or of the shape of ``y_pred``, or None, default=None
-        Weights >= 0 of rows or of entries.
-    axis : int, default=-1
-        The axis that holds the labels (2 dimensions and up).
-    reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
-        As in ``binary_crossentropy``.
-    n_threads : int or None, default=None
-        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
-
-    Returns
-    -------
-    ndarray of the shape of ``y_pred`` less ``axis`` ((n,) for (n,)), or a number unless "none"
-        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
-
-    Raises
-    ------
-    ValueError
-        If a target or a probability is outside [0, 1], or a shape or parameter does not fit.
-
-    Warns
-    -----
-    RuntimeWarning
-        If a mean is asked for and no row counts; it is nan.
-
-    Notes
-    -----
-    Keras weighs by ``alpha`` only with ``apply_class_balancing=True`` and clips probabilities to
-    1e-7; ``torchvision.ops.sigmoid_focal_loss`` has ``alpha=0.25`` by default (a negative one means
-    None) and takes logits.
-
-    Examples
-    --------
-    >>> from xentlearn.losses import binary_focal_crossentropy
-    >>> binary_focal_crossentropy([1, 1], [0.7, 0.1]).round(3)
-    array([0.032, 1.865])
-    """
-    return _binary(
-        y_true,
-        y_pred,
-        BinaryFocalCrossentropy(gamma, alpha, label_smoothing),
-        from_logits,
-        sample_weight,
-        axis,
-        reduction,
-        n_threads,
-    )
-
-
-def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction, n_threads):
-    """The loss of a binary setting on predictions."""
-    predictions, _ = as_floating(y_pred, "y_pred")
-    n_threads = effective_n_threads(n_threads)
-    shape_as_given = predictions.shape
-    if predictions.ndim > 1:
-        axis = _check_axis(axis, predictions.ndim)
-        predictions = np.moveaxis(predictions, axis, -1)
-        y_true, _ = as_floating(y_true, "y_true")
-        if y_true.ndim == predictions.ndim:
-            y_true = np.moveaxis(y_true, axis, -1)
-        row_shape = predictions.shape[:-1]
-        n_labels = predictions.shape[-1]
-    else:
-        row_shape, n_labels = predictions.shape, 1
-    if n_labels == 0:
-        raise ValueError(f"'y_pred' must have at least 1 label, got shape {predictions.shape}.")
-    values = check_binary_targets(y_true, predictions.shape, predictions.dtype)
-    shapes = dict.fromkeys((row_shape, shape_as_given))
-    weight = check_weights(sample_weight, "sample_weight", *shapes)
-    if weight is not None and weight.ndim == predictions.ndim > 1:
-        weight = np.moveaxis(weight, axis, -1)
-
-    rows, values = predictions.reshape(-1, n_labels), values.reshape(-1, n_labels)
-    present = ~np.isnan(values)
-    entries = np.empty(rows.shape, dtype=rows.dtype)
-    target = setting.kernel_target(rows.shape, rows.dtype, values=values, once=True)
-    if from_logits:
-        target.entry_loss(rows, entries, n_threads)
-    else:
-        bad = present & ~((rows >= 0) & (rows <= 1))
-        if bad.any():
-            row, label = np.unravel_index(np.argmax(bad), bad.shape)
-            raise ValueError(
-                f"'y_pred' must hold probabilities in [0, 1]; row {row} holds "
-                f"{rows[row, label]}; pass logits with from_logits=True."
-            )
-        positive = setting._output_weight(n_labels, np.float64)
-        _proba_loss.binary(
-            rows,
-            values,
-            np.ones(n_labels) if positive is None else positive,
-            setting.label_smoothing,
-            getattr(setting, "gamma", 0.0),
-            *setting._alphas(),
-            entries,
-            n_threads,
-        )
-
-    if weight is not None and weight.shape != row_shape:
-        entry_weight = weight.reshape(rows.shape)
-        if reduction == "weighted_mean":
-            weights = (entry_weight.ravel(),)
-            return _reduce(entries.ravel(), weights, present.ravel(), reduction, None)
-        entries, weight = _weigh(entries, entry_weight), None
-    n_present = present.sum(axis=1)
-    loss = entries.sum(axis=1, dtype=np.float64) / np.maximum(n_present, 1)
-    weight = None if weight is None else weight.reshape(-1)
-    return _reduce(loss.astype(rows.dtype), (weight,), n_present > 0, reduction, row_shape)
-
-
-def _check_axis(axis, ndim):
-    if isinstance(axis, bool) or not hasattr(axis, "__index__") or not -ndim <= axis < ndim:
-        raise ValueError(f"'axis' must be an axis of 'y_pred' (it has {ndim}), got {axis!r}.")
-    return int(axis)
+    return reduce_rows(loss, (weight, class_weight), counts, reduction, shape[:-1])
 
 
 def _prediction_rows(y_pred, axis, least_ndim=2):
@@ -589,7 +343,7 @@ def _prediction_rows(y_pred, axis, least_ndim=2):
             "'y_pred' must have rows and classes, at least 2 dimensions, got shape "
             f"{predictions.shape}; for a single row pass [y_pred] and [y_true]."
         )
-    predictions = np.moveaxis(predictions, _check_axis(axis, predictions.ndim), -1)
+    predictions = np.moveaxis(predictions, check_axis(axis, predictions.ndim), -1)
     if predictions.shape[-1] == 0:
         raise ValueError(f"'y_pred' must have at least 1 class, got shape {predictions.shape}.")
     return predictions.reshape(-1, predictions.shape[-1]), tolerance, predictions.shape
@@ -598,44 +352,3 @@ def _prediction_rows(y_pred, axis, least_ndim=2):
 def _row_weights(sample_weight, shape):
     weight = check_weights(sample_weight, "sample_weight", shape)
     return None if weight is None else weight.reshape(-1)
-
-
-def _weigh(loss, weight):
-    """Weighted losses; a weight of 0 leaves nothing, also of inf."""
-    return np.where(weight == 0, 0, loss * np.where(weight == 0, 1, weight)).astype(loss.dtype)
-
-
-def _reduce(loss, weights, counts, reduction, shape):
-    """Weigh rows and reduce them; ``counts`` says which rows count.
-
-    Rows are weighed by the product of ``weights``, of which each is an array or None. A weighted
-    mean is made in units of the weights in which nothing is out of range.
-    """
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"'reduction' must be one of {list(_REDUCTIONS)}, got {reduction!r}.")
-    weights = [weight for weight in weights if weight is not None]
-    if reduction == "weighted_mean":
-        weights = [in_unit(np.where(counts, weight, 0.0))[0] for weight in weights]
-    weight = math.prod(weights) if weights else None
-    if reduction == "weighted_mean":
-        weight, _ = in_unit(weight)
-    if weight is not None:
-        loss = _weigh(loss, weight)
-    if reduction == "none":
-        return loss.reshape(shape)
-    total = loss.sum(dtype=np.float64)
-    if reduction != "sum":
-        if reduction == "mean" or weight is None:
-            divisor = np.count_nonzero(counts)
-        else:
-            divisor = weight[counts].sum()
-        if divisor == 0:
-            warn(
-                f"reduction={reduction!r} of no rows: none counts, or all weights are 0; "
-                "the result is nan.",
-                RuntimeWarning,
-            )
-            total = np.nan
-        else:
-            total = total / divisor
-    return loss.dtype.type(total)
