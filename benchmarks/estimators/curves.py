@@ -41,7 +41,7 @@ def milliseconds(n, d, k, per_row, repeats):
     rng = np.random.default_rng(0)
     design = DesignMatrix(make_X(n, d, per_row, rng))
     labels = rng.integers(k, size=n).astype(np.int32)
-    target = SparseCategoricalCrossentropy().kernel_target((n, k), design.dtype, labels=labels)
+    target = SparseCategoricalCrossentropy()._kernel_target((n, k), design.dtype, labels=labels)
     coef, intercept = 0.01 * rng.standard_normal((d, k)), np.zeros(k)
     medians = []
     for n_threads in THREADS:  # one after the other: a thread that sleeps takes its time to wake up

@@ -91,7 +91,7 @@ def value_and_gradient(X, y, n_threads):
     intercept = np.zeros(n_classes)
     design = DesignMatrix(X)
     setting = SparseCategoricalCrossentropy()
-    target = setting.kernel_target((X.shape[0], n_classes), design.dtype, labels=y)
+    target = setting._kernel_target((X.shape[0], n_classes), design.dtype, labels=y)
     found = {
         "xentlearn": lambda: design.loss_gradient(target, coef, intercept, n_threads),
         "xentlearn, one thread": lambda: design.loss_gradient(target, coef, intercept, 1),

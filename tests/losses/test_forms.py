@@ -405,7 +405,7 @@ def test_what_passes_share_changes_no_bit(setting, n_outputs, dtype, rng):
     want = setting.gradient(rows, logits)
     for values in (rows, sparse.csr_array(rows)):
         gradient = np.empty_like(logits)
-        target = setting.kernel_target(logits.shape, logits.dtype, values=values)
+        target = setting._kernel_target(logits.shape, logits.dtype, values=values)
         target.loss_gradient(logits, None, gradient, 2)
         np.testing.assert_array_equal(gradient, want)
 

@@ -21,7 +21,7 @@ from .._losses.registry import (
     SparseCategoricalCrossentropy,
     known_names,
 )
-from .._losses.softmax import class_mass
+from .._losses.softmax import class_weight_sums
 from .._utils.messages import listed, shown, warn
 from .._utils.units import weight_exponent
 from .._utils.validation import (
@@ -183,7 +183,7 @@ class EncodedY:
             mass = np.stack([np.append(0.0, before) + np.append(after, 0.0), ones], axis=1)
         else:
             mass = np.stack(self.entry_mass(), axis=1)
-        return self.loss._fitted_mass(mass, self.n_outputs)
+        return self.loss._fitted_weight_sums(mass, self.n_outputs)
 
     def entry_mass(self):
         """(weights of the 0s, of the 1s) of each output, without the missing ones."""
@@ -208,7 +208,7 @@ class EncodedY:
 
     def class_mass(self):
         """Sums of the weights of the rows by class, before smoothing."""
-        return class_mass(self.labels, self.values, self.weight, self.n_outputs)
+        return class_weight_sums(self.labels, self.values, self.weight, self.n_outputs)
 
     def logit_offset(self, outputs):
         """What ``logit_adjustment`` adds to the training logits of the chosen outputs, or None.
@@ -232,8 +232,7 @@ class EncodedY:
 
     def convex_start(self):
         """The same targets with the convex loss that a fit begins with, or None."""
-        start = self.loss._convex_start()
-        return None if start is None else replace(self, loss=start)
+        return None if self.loss.convex else replace(self, loss=self.loss._convex_start())
 
     def kernel_target(self, dtype, outputs):
         """Targets of the chosen outputs, ready for the kernels.
@@ -265,7 +264,7 @@ class EncodedY:
             values = values.astype(dtype) if is_sparse else np.ascontiguousarray(values, dtype)
         if self.entry_weight is not None:
             entry_weight = np.ascontiguousarray(self.entry_weight[:, outputs], dtype=dtype)
-        return self.loss.kernel_target(
+        return self.loss._kernel_target(
             (n_samples, len(outputs)),
             dtype,
             outputs=outputs,
@@ -362,6 +361,7 @@ def encode_like(known, y, n_samples, sample_weight=None):
     ValueError
         If y is not like that, or has labels that ``known`` has not.
     """
+    known.loss._check_parameters()  # they may have changed between calls of partial_fit
     y, weight = _with_weight(y, n_samples, sample_weight)
     if known.weight_exponent:
         weight = np.ones(n_samples) if weight is None else weight

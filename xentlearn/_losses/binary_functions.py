@@ -21,55 +21,56 @@ def binary_crossentropy(
     reduction="none",
     n_threads=None,
 ):
-    """Binary cross-entropy ``-(w y log p + (1 - y) log(1 - p))``, averaged over the last axis.
+    """Compute binary cross-entropy, ``-(w y log p + (1 - y) log(1 - p))``, averaged over labels.
 
-    w is ``pos_weight``; label smoothing e makes y into ``(1 - e) y + e / 2``. Targets of nan are
-    missing: a row's mean is over the entries that are there.
+    w is ``pos_weight``. Label smoothing e replaces y by ``(1 - e) y + e / 2``. A target of nan is
+    missing: the mean of a row is over its other entries.
 
     Parameters
     ----------
     y_true : array-like of shape (n,) or (..., n_labels)
-        Targets in [0, 1], nan where missing, shaped as ``y_pred``.
+        Targets in [0, 1], nan where missing, of the shape of ``y_pred``.
     y_pred : array-like of shape (n,) or (..., n_labels)
-        Probabilities of the positive outcome, or logits with ``from_logits=True``. One dimension
-        means n rows of one output each.
+        Probabilities of the positive outcome, or logits with ``from_logits=True``. An array of
+        one dimension has n rows of one label each.
     from_logits : bool, default=False
         Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
     label_smoothing : float, default=0.0
         In [0, 1].
     pos_weight : float, sequence of n_labels floats or None, default=None
-        Weights >= 0 of the positives.
+        Weights of the positives, each 0 or from 1e-15 to 1e15; None means 1.
     sample_weight : array-like of shape (...), or of the shape of ``y_pred``, or None, default=None
         Weights >= 0 of rows or of entries.
     axis : int, default=-1
-        The axis that holds the labels (2 dimensions and up).
+        The axis that holds the labels, if there are at least 2 dimensions.
     reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
-        "none" gives weighted rows. "mean" divides their sum by the number of rows with an entry
-        that is there. "weighted_mean" divides by the sum of the weights of these rows; with
-        weights of entries, the sum of all weighted entries by the sum of the weights of those
-        that are there.
+        "none" returns the weighted loss of each row. "mean" divides their sum by the number of rows
+        in which some target is not missing, "weighted_mean" by the sum of the weights of these
+        rows. With weights of entries, "weighted_mean" divides the sum of all weighted entries by
+        the sum of the weights of those whose target is not missing.
     n_threads : int or None, default=None
-        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+        Number of OpenMP threads; None means as many as OpenMP allows. The result does not depend
+        on it.
 
     Returns
     -------
     ndarray of the shape of ``y_pred`` less ``axis`` ((n,) for (n,)), or a number unless "none"
-        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+        Of the floating dtype of ``y_pred``; float32 for float16, float64 for integers.
 
     Raises
     ------
     ValueError
-        If a target or a probability is outside [0, 1], or a shape or parameter does not fit.
+        If a target or a probability is outside [0, 1], or if a shape or parameter is invalid.
 
     Warns
     -----
     RuntimeWarning
-        If a mean is asked for and no row counts; it is nan.
+        If ``reduction`` is a mean and no row counts; the result is nan.
 
     Notes
     -----
-    Probabilities are not clipped: a positive with probability 0 costs inf, where Keras clips to
-    1e-7 and PyTorch clamps the logarithm at -100.
+    Probabilities are not clipped: the loss of a positive with probability 0 is inf. Keras clips
+    probabilities to 1e-7, and PyTorch clamps their logarithms at -100.
 
     Examples
     --------
@@ -77,7 +78,7 @@ def binary_crossentropy(
     >>> binary_crossentropy([1, 0], [0.9, 0.2]).round(3)
     array([0.105, 0.223])
 
-    A row with several labels, three of them set:
+    A row with six labels, three of which are positive:
 
     >>> binary_crossentropy([[0, 1, 0, 1, 0, 1]], [[0.1, 0.9, 0.2, 0.8, 0.1, 0.7]]).round(3)
     array([0.187])
@@ -107,24 +108,25 @@ def binary_focal_crossentropy(
     reduction="none",
     n_threads=None,
 ):
-    """Focal loss ``-a (1 - p_t)^gamma (y log p + (1 - y) log(1 - p))``, mean over the last axis.
+    """Compute binary focal loss, ``-a (1 - p_t)^gamma (y log p + (1 - y) log(1 - p))``.
 
-    ``p_t = y p + (1 - y) (1 - p)`` and ``a = alpha y + (1 - alpha) (1 - y)`` (or 1); label
-    smoothing e makes y into ``(1 - e) y + e / 2``. Targets of nan are missing: a row's mean is over
-    the entries that are there. arXiv 1708.02002, equation 5, with the definition of Keras.
+    Here ``p_t = y p + (1 - y) (1 - p)`` and ``a = alpha y + (1 - alpha) (1 - y)`` (or 1). The loss
+    of a row is the mean over its labels. Label smoothing e replaces y by ``(1 - e) y + e / 2``. A
+    target of nan is missing: the mean of a row is over its other entries. See arXiv 1708.02002,
+    equation 5; the definition for targets between 0 and 1 is that of Keras.
 
     Parameters
     ----------
     y_true : array-like of shape (n,) or (..., n_labels)
-        Targets in [0, 1], nan where missing, shaped as ``y_pred``.
+        Targets in [0, 1], nan where missing, of the shape of ``y_pred``.
     y_pred : array-like of shape (n,) or (..., n_labels)
-        Probabilities of the positive outcome, or logits with ``from_logits=True``. One dimension
-        means n rows of one output each.
+        Probabilities of the positive outcome, or logits with ``from_logits=True``. An array of
+        one dimension has n rows of one label each.
     gamma : float, default=2.0
-        In [0, 100]: how much less a well predicted label counts; 0 is plain cross-entropy.
+        In [0, 100]: the larger, the less well predicted labels count; 0 is plain cross-entropy.
     alpha : float or None, default=None
-        In [0, 1]: weight of the positives, 1 - alpha being that of the negatives; None weighs both
-        by 1. No mean is divided by it.
+        In [0, 1]: weight of the positives; that of the negatives is 1 - alpha. None gives both a
+        weight of 1. The divisor of a mean does not depend on it.
     from_logits : bool, default=False
         Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
     label_smoothing : float, default=0.0
@@ -132,32 +134,33 @@ def binary_focal_crossentropy(
     sample_weight : array-like of shape (...), or of the shape of ``y_pred``, or None, default=None
         Weights >= 0 of rows or of entries.
     axis : int, default=-1
-        The axis that holds the labels (2 dimensions and up).
+        The axis that holds the labels, if there are at least 2 dimensions.
     reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
         As in ``binary_crossentropy``.
     n_threads : int or None, default=None
-        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+        Number of OpenMP threads; None means as many as OpenMP allows. The result does not depend
+        on it.
 
     Returns
     -------
     ndarray of the shape of ``y_pred`` less ``axis`` ((n,) for (n,)), or a number unless "none"
-        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+        Of the floating dtype of ``y_pred``; float32 for float16, float64 for integers.
 
     Raises
     ------
     ValueError
-        If a target or a probability is outside [0, 1], or a shape or parameter does not fit.
+        If a target or a probability is outside [0, 1], or if a shape or parameter is invalid.
 
     Warns
     -----
     RuntimeWarning
-        If a mean is asked for and no row counts; it is nan.
+        If ``reduction`` is a mean and no row counts; the result is nan.
 
     Notes
     -----
-    Keras weighs by ``alpha`` only with ``apply_class_balancing=True`` and clips probabilities to
-    1e-7; ``torchvision.ops.sigmoid_focal_loss`` has ``alpha=0.25`` by default (a negative one means
-    None) and takes logits.
+    Keras uses ``alpha`` only with ``apply_class_balancing=True``, and clips probabilities to 1e-7.
+    ``torchvision.ops.sigmoid_focal_loss`` takes logits and has ``alpha=0.25`` by default; a
+    negative value there means None here.
 
     Examples
     --------
@@ -178,7 +181,8 @@ def binary_focal_crossentropy(
 
 
 def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction, n_threads):
-    """The loss of a binary setting on predictions."""
+    """Compute the loss of a binary setting on predictions."""
+    setting._check_parameters()
     predictions, _ = as_floating(y_pred, "y_pred")
     n_threads = effective_n_threads(n_threads)
     shape_as_given = predictions.shape
@@ -203,7 +207,7 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
     rows, values = predictions.reshape(-1, n_labels), values.reshape(-1, n_labels)
     present = ~np.isnan(values)
     entries = np.empty(rows.shape, dtype=rows.dtype)
-    target = setting.kernel_target(rows.shape, rows.dtype, values=values, once=True)
+    target = setting._kernel_target(rows.shape, rows.dtype, values=values, once=True)
     if from_logits:
         target.entry_loss(rows, entries, n_threads)
     else:
@@ -220,7 +224,7 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
             values,
             np.ones(n_labels) if positive is None else positive,
             setting.label_smoothing,
-            getattr(setting, "gamma", 0.0),
+            setting.gamma,
             *setting._alphas(),
             entries,
             n_threads,

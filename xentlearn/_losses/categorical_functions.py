@@ -31,58 +31,62 @@ def sparse_categorical_crossentropy(
     reduction="none",
     n_threads=None,
 ):
-    """Cross-entropy of integer labels: ``-log(probability of the true class)`` per row.
+    """Compute the cross-entropy of integer labels: ``-log(probability of the true class)`` per row.
 
     With label smoothing e, the target of class k is ``t_k = (1 - e) [k is the label] + e / K`` and
-    the loss ``-sum_k t_k log p_k``. Labels are never expanded to one-hot rows.
+    the loss is ``-sum_k t_k log p_k``. Labels are never expanded to one-hot rows.
 
     Parameters
     ----------
     y_true : array-like of int of shape (...) or (..., 1)
-        Class indices in [0, n_classes), one per row of ``y_pred``; whole floats are taken.
+        Class indices in [0, n_classes), one per row of ``y_pred``; floats that are whole numbers
+        are accepted.
     y_pred : array-like of shape (..., n_classes)
         Probabilities, or logits with ``from_logits=True``; at least 2 dimensions.
     from_logits : bool, default=False
         Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
     ignore_class : int or None, default=None
-        Rows with this label cost 0 and do not count; the label may be out of range.
+        Rows with this label have a loss of 0 and are left out of means; it may be out of range.
     label_smoothing : float, default=0.0
         In [0, 1].
     class_weight : sequence of n_classes floats, dict or None, default=None
-        Weights >= 0 by class index; a dict gives 1 to classes it does not name. Weighs whole rows,
-        smoothed part included.
+        Weights >= 0 by class index; classes that a dict does not name have a weight of 1. A row is
+        multiplied by the weight of its label, including the part that comes from smoothing.
     sample_weight : array-like of shape (...) or None, default=None
         Weights >= 0 of the rows.
     axis : int, default=-1
         The axis of ``y_pred`` that holds the classes.
     reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
-        "none" gives weighted rows. "mean" divides their sum by the number of rows that count,
-        "weighted_mean" by the sum of the weights of these rows.
+        "none" returns the weighted loss of each row. "mean" divides their sum by the number of rows
+        that are not ignored, "weighted_mean" by the sum of the weights of these rows.
     n_threads : int or None, default=None
-        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+        Number of OpenMP threads; None means as many as OpenMP allows. The result does not depend
+        on it.
 
     Returns
     -------
     ndarray of the shape of ``y_pred`` less ``axis``, or a number unless ``reduction="none"``
-        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+        Of the floating dtype of ``y_pred``; float32 for float16, float64 for integers.
 
     Raises
     ------
     ValueError
-        If a label is out of range, a row of ``y_pred`` is no distribution (an entry outside [0, 1]
-        or a sum further than 1e-4 from 1; float16: 5e-3), or a shape or parameter does not fit.
+        If a label is out of range, if a row of ``y_pred`` is not a probability distribution (an
+        entry is outside [0, 1], or the sum differs from 1 by more than 1e-4, for float16 by more
+        than 5e-3), or if a shape or parameter is invalid.
 
     Warns
     -----
     RuntimeWarning
-        If a mean is asked for and no row counts; it is nan.
+        If ``reduction`` is a mean and no row counts; the result is nan.
 
     Notes
     -----
-    Probabilities are neither clipped nor rescaled: a true class of probability 0 costs inf. Keras
-    clips to 1e-7 and rescales; PyTorch works on logits and weighs smoothed terms one by one.
+    Probabilities are neither clipped nor rescaled: the loss is inf where the true class has a
+    probability of 0. Keras clips probabilities to 1e-7 and rescales rows; PyTorch works on logits
+    and multiplies each smoothed term by the weight of its own class.
 
-    From logits, every value is within 8 eps (relative) of the exact one for logits up to 1e4.
+    From logits, each value is within 8 eps (relative) of the exact one for logits up to 1e4.
 
     Examples
     --------
@@ -92,13 +96,13 @@ def sparse_categorical_crossentropy(
     >>> sparse_categorical_crossentropy([2, 2], [good, bad]).round(2)
     array([0.16, 3.  ])
 
-    The cost of giving the true class 100 %, 50 %, 10 % and 1 %:
+    The loss where the true class has a probability of 100 %, 50 %, 10 % and 1 %:
 
     >>> p = [[1.0, 0.0], [0.5, 0.5], [0.1, 0.9], [0.01, 0.99]]
     >>> sparse_categorical_crossentropy([0, 0, 0, 0], p).round(2)
     array([0.  , 0.69, 2.3 , 4.61])
 
-    From logits, nothing is lost where the answer is all but certain:
+    Logits keep full relative precision where the prediction is almost certain:
 
     >>> sparse_categorical_crossentropy([0], [[40.0, 0.0]], from_logits=True)
     array([4.24835426e-18])
@@ -136,9 +140,9 @@ def categorical_crossentropy(
     reduction="none",
     n_threads=None,
 ):
-    """Cross-entropy of one-hot or soft rows: ``-sum_k t_k log p_k`` per row.
+    """Compute the cross-entropy of one-hot or soft rows: ``-sum_k t_k log p_k`` per row.
 
-    With label smoothing e, ``t_k`` becomes ``(1 - e) t_k + e / K``.
+    Label smoothing e replaces ``t_k`` by ``(1 - e) t_k + e / K``.
 
     Parameters
     ----------
@@ -151,41 +155,44 @@ def categorical_crossentropy(
     label_smoothing : float, default=0.0
         In [0, 1].
     class_weight : sequence of n_classes floats, dict or None, default=None
-        Weights >= 0 by class index. A row weighs ``sum_k t_k w_k``, with t before smoothing.
+        Weights >= 0 by class index. A row is multiplied by ``sum_k t_k w_k``, where t is not
+        smoothed.
     sample_weight : array-like of shape (...) or None, default=None
         Weights >= 0 of the rows.
     axis : int, default=-1
         The axis of ``y_true`` and ``y_pred`` that holds the classes.
     reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
-        "none" gives weighted rows. "mean" divides their sum by the number of rows,
-        "weighted_mean" by the sum of their weights.
+        "none" returns the weighted loss of each row. "mean" divides their sum by the number of
+        rows, "weighted_mean" by the sum of their weights.
     n_threads : int or None, default=None
-        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+        Number of OpenMP threads; None means as many as OpenMP allows. The result does not depend
+        on it.
 
     Returns
     -------
     ndarray of the shape of ``y_pred`` less ``axis``, or a number unless ``reduction="none"``
-        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+        Of the floating dtype of ``y_pred``; float32 for float16, float64 for integers.
 
     Raises
     ------
     ValueError
-        If a row of ``y_true`` or ``y_pred`` is no distribution (an entry outside [0, 1] or a sum
-        further than 1e-4 from 1; float16: 5e-3), or a shape or parameter does not fit.
+        If a row of ``y_true`` or ``y_pred`` is not a probability distribution (an entry is outside
+        [0, 1], or the sum differs from 1 by more than 1e-4, for float16 by more than 5e-3), or if a
+        shape or parameter is invalid.
 
     Warns
     -----
     RuntimeWarning
-        If a mean is asked for and no row counts; it is nan.
+        If ``reduction`` is a mean and no row counts; the result is nan.
 
     Notes
     -----
-    Probabilities are neither clipped nor rescaled: a target above 0 under a probability of 0 costs
-    inf, a target of 0 costs 0 whatever the prediction (a logit of -inf included).
+    Probabilities are neither clipped nor rescaled: a target above 0 contributes inf where the
+    probability is 0; a target of 0 contributes 0 whatever the prediction, also for a logit of -inf.
 
     Examples
     --------
-    The label 5 and its one-hot row cost the same:
+    The label 5 and its one-hot row have the same loss:
 
     >>> from xentlearn.losses import categorical_crossentropy, sparse_categorical_crossentropy
     >>> p = [[0.05, 0.05, 0.05, 0.05, 0.05, 0.6, 0.05, 0.05, 0.025, 0.025]]
@@ -221,10 +228,10 @@ def categorical_focal_crossentropy(
     reduction="none",
     n_threads=None,
 ):
-    """Focal loss of one-hot or soft rows: ``-sum_k a_k t_k (1 - p_k)^gamma log p_k`` per row.
+    """Compute the focal loss of rows: ``-sum_k a_k t_k (1 - p_k)^gamma log p_k`` for each.
 
-    a is ``alpha`` (or 1); with label smoothing e, ``t_k`` becomes ``(1 - e) t_k + e / K``; arXiv
-    1708.02002, equation 5, with the definition of Keras.
+    a is ``alpha`` (or 1). Label smoothing e replaces ``t_k`` by ``(1 - e) t_k + e / K``. See arXiv
+    1708.02002, equation 5; the definition for soft rows is that of Keras.
 
     Parameters
     ----------
@@ -233,45 +240,49 @@ def categorical_focal_crossentropy(
     y_pred : array-like of shape (..., n_classes)
         Probabilities, or logits with ``from_logits=True``.
     gamma : float, default=2.0
-        In [0, 100]: how much less a well predicted class counts; 0 is plain cross-entropy.
+        In [0, 100]: the larger, the less well predicted classes count; 0 is plain cross-entropy.
     alpha : float, sequence of n_classes floats or None, default=None
-        Weights >= 0 of the classes; no mean is divided by them.
+        Weights of the classes, each 0 or from 1e-15 to 1e15; None means 1. The divisor of a mean
+        does not depend on them.
     from_logits : bool, default=False
         Whether ``y_pred`` holds logits (any real numbers) rather than probabilities.
     label_smoothing : float, default=0.0
         In [0, 1].
     class_weight : sequence of n_classes floats, dict or None, default=None
-        Weights >= 0 by class index. A row weighs ``sum_k t_k w_k``, with t before smoothing.
+        Weights >= 0 by class index. A row is multiplied by ``sum_k t_k w_k``, where t is not
+        smoothed.
     sample_weight : array-like of shape (...) or None, default=None
         Weights >= 0 of the rows.
     axis : int, default=-1
         The axis of ``y_true`` and ``y_pred`` that holds the classes.
     reduction : {"none", "sum", "mean", "weighted_mean"}, default="none"
-        "none" gives weighted rows. "mean" divides their sum by the number of rows,
-        "weighted_mean" by the sum of their weights.
+        "none" returns the weighted loss of each row. "mean" divides their sum by the number of
+        rows, "weighted_mean" by the sum of their weights.
     n_threads : int or None, default=None
-        OpenMP threads; None takes as many as OpenMP allows. The result does not depend on it.
+        Number of OpenMP threads; None means as many as OpenMP allows. The result does not depend
+        on it.
 
     Returns
     -------
     ndarray of the shape of ``y_pred`` less ``axis``, or a number unless ``reduction="none"``
-        In the floating dtype of ``y_pred`` (float16 gives float32, integers float64).
+        Of the floating dtype of ``y_pred``; float32 for float16, float64 for integers.
 
     Raises
     ------
     ValueError
-        If a row of ``y_true`` or ``y_pred`` is no distribution (an entry outside [0, 1] or a sum
-        further than 1e-4 from 1; float16: 5e-3), or a shape or parameter does not fit.
+        If a row of ``y_true`` or ``y_pred`` is not a probability distribution (an entry is outside
+        [0, 1], or the sum differs from 1 by more than 1e-4, for float16 by more than 5e-3), or if a
+        shape or parameter is invalid.
 
     Warns
     -----
     RuntimeWarning
-        If a mean is asked for and no row counts; it is nan.
+        If ``reduction`` is a mean and no row counts; the result is nan.
 
     Notes
     -----
-    Keras has ``alpha=0.25`` by default, clips probabilities to 1e-7 and rescales rows; here they
-    are taken as they are. PyTorch has no such loss.
+    Keras has ``alpha=0.25`` by default, clips probabilities to 1e-7 and rescales rows, none of
+    which is done here. PyTorch has no such loss.
 
     Examples
     --------
@@ -303,7 +314,8 @@ def _categorical(
     reduction,
     n_threads,
 ):
-    """The loss of a categorical setting on predictions."""
+    """Compute the loss of a categorical setting on predictions."""
+    setting._check_parameters()
     rows, tolerance, shape = _prediction_rows(y_pred, axis, least_ndim=1)
     n_threads = effective_n_threads(n_threads)
     values, _ = as_floating(y_true, "y_true")
@@ -316,7 +328,7 @@ def _categorical(
         class_weight = values @ class_weight
 
     loss = np.empty(len(rows), dtype=rows.dtype)
-    target = setting.kernel_target(rows.shape, rows.dtype, values=values, once=True)
+    target = setting._kernel_target(rows.shape, rows.dtype, values=values, once=True)
     if from_logits:
         target.loss_gradient(rows, loss, None, n_threads)
     else:
@@ -326,7 +338,7 @@ def _categorical(
             rows,
             values,
             setting.label_smoothing,
-            getattr(setting, "gamma", 0.0),
+            setting.gamma,
             np.ones(shape[-1]) if by_class is None else by_class,
             loss,
             n_threads,
@@ -336,7 +348,16 @@ def _categorical(
 
 
 def _prediction_rows(y_pred, axis, least_ndim=2):
-    """(rows of shape (n, n_classes), tolerance of their sums, shape with the classes last)."""
+    """Return predictions as a matrix of rows.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_rows, n_classes)
+    tolerance : float
+        How much the sum of a row may differ from 1.
+    shape : tuple
+        Shape of the predictions with the classes on the last axis.
+    """
     predictions, tolerance = as_floating(y_pred, "y_pred")
     if predictions.ndim < least_ndim:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What the loss functions on predictions share: the axis, weights and reductions of rows."""
+"""What the loss functions on predictions share: their axis, weights and reductions."""
 
 import math
 
@@ -11,21 +11,35 @@ _REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
 
 
 def check_axis(axis, ndim):
+    """Return ``axis`` as an int if it is an axis of predictions with ``ndim`` dimensions."""
     if isinstance(axis, bool) or not hasattr(axis, "__index__") or not -ndim <= axis < ndim:
         raise ValueError(f"'axis' must be an axis of 'y_pred' (it has {ndim}), got {axis!r}.")
     return int(axis)
 
 
 def weigh(loss, weight):
-    """Weighted losses; a weight of 0 leaves nothing, also of inf."""
+    """Multiply losses by weights; a weight of 0 makes 0, even of inf."""
     return np.where(weight == 0, 0, loss * np.where(weight == 0, 1, weight)).astype(loss.dtype)
 
 
 def reduce_rows(loss, weights, counts, reduction, shape):
-    """Weigh rows and reduce them; ``counts`` says which rows count.
+    """Multiply the losses of rows by weights, and reduce them.
 
-    Rows are weighed by the product of ``weights``, of which each is an array or None. A weighted
-    mean is made in units of the weights in which nothing is out of range.
+    Parameters
+    ----------
+    loss : ndarray of shape (n_rows,)
+    weights : tuple of ndarrays of shape (n_rows,), or None
+        A row is multiplied by the product of those that are not None. A weighted mean is computed
+        in units of the weights in which this product is within range.
+    counts : ndarray of shape (n_rows,), bool
+        Which rows a mean is over.
+    reduction : {"none", "sum", "mean", "weighted_mean"}
+    shape : tuple or None
+        Shape of the result if ``reduction`` is "none".
+
+    Returns
+    -------
+    ndarray or scalar of the dtype of ``loss``
     """
     if reduction not in _REDUCTIONS:
         raise ValueError(f"'reduction' must be one of {list(_REDUCTIONS)}, got {reduction!r}.")
@@ -47,8 +61,8 @@ def reduce_rows(loss, weights, counts, reduction, shape):
             divisor = weight[counts].sum()
         if divisor == 0:
             warn(
-                f"reduction={reduction!r} of no rows: none counts, or all weights are 0; "
-                "the result is nan.",
+                f"reduction={reduction!r} of no rows is nan: all rows are ignored or missing, or "
+                "have weight 0.",
                 RuntimeWarning,
             )
             total = np.nan
