@@ -113,33 +113,33 @@ cdef extern from "_kernels/rows.h" nogil:
 
 # ---- CPU target ------------------------------------------------------------------------------
 
-cdef int _target = xent_best_target()
-cdef const xent_rows* _rows_f32 = xent_rows_f32(_target)
-cdef const xent_rows* _rows_f64 = xent_rows_f64(_target)
+cdef int _cpu_target = xent_best_target()
+cdef const xent_rows* _rows_f32 = xent_rows_f32(_cpu_target)
+cdef const xent_rows* _rows_f64 = xent_rows_f64(_cpu_target)
 
 
-def available_targets():
+def available_cpu_targets():
     """Return the names of the CPU targets of this build and machine, from the narrowest on."""
     return [xent_target_names[i].decode() for i in range(xent_best_target() + 1)
             if xent_rows_f32(i) != NULL]
 
 
-def target_number(str name):
+def cpu_target_number(str name):
     """Return the number of a CPU target in ``enum xent_target`` (``_kernels/targets.h``)."""
     return [xent_target_names[i].decode() for i in range(XENT_N_TARGETS)].index(name)
 
 
-def use_target(str name):
-    """Use the row primitives for the CPU target of this name, one of ``available_targets()``."""
-    global _target, _rows_f32, _rows_f64
-    _target = target_number(name)
-    _rows_f32 = xent_rows_f32(_target)
-    _rows_f64 = xent_rows_f64(_target)
+def use_cpu_target(str name):
+    """Use the row primitives for this CPU target, one of ``available_cpu_targets()``."""
+    global _cpu_target, _rows_f32, _rows_f64
+    _cpu_target = cpu_target_number(name)
+    _rows_f32 = xent_rows_f32(_cpu_target)
+    _rows_f64 = xent_rows_f64(_cpu_target)
 
 
-def current_target():
+def current_cpu_target():
     """Return the name of the CPU target in use."""
-    return xent_target_names[_target].decode()
+    return xent_target_names[_cpu_target].decode()
 
 
 cdef inline const xent_rows* primitives(const floating* dtype) noexcept nogil:

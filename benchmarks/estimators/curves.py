@@ -83,7 +83,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--output", help="PNG to write")
     args = parser.parse_args()
-    print(f"target {_loss.current_target()}\n")
+    print(f"target {_loss.current_cpu_target()}\n")
     print("| varied | rows x features, classes | one thread, ms | two | one / two | ns per 1000 |")
     print("|---|---|---|---|---|---|")
     curves = {name: [] for name in CURVES}

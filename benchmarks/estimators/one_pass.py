@@ -229,7 +229,7 @@ def main():
         torch.set_num_threads(args.threads)
     rate = peak_rate(args.threads)
     print(
-        f"xentlearn {xentlearn.__version__}, target {_loss.current_target()}, {args.threads} "
+        f"xentlearn {xentlearn.__version__}, target {_loss.current_cpu_target()}, {args.threads} "
         f"threads; {rate / 1e6:.0f} billion multiply-adds a second from registers\n\n"
         "| value and gradient | ms | x ours | extra MB | reading / computing, ms (share) |\n"
         "|---|---|---|---|---|"

@@ -253,7 +253,7 @@ def main():
     if torch is not None:
         torch.set_num_threads(args.threads)
     print(
-        f"xentlearn {xentlearn.__version__}, target {_loss.current_target()}, {args.dtype}, "
+        f"xentlearn {xentlearn.__version__}, target {_loss.current_cpu_target()}, {args.dtype}, "
         f"{args.threads} threads, torch {torch.__version__ if torch else 'not installed'}; "
         "milliseconds\n"
     )

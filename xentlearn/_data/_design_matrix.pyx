@@ -45,7 +45,7 @@ import numpy as np
 from scipy import sparse
 
 from .._utils.arrays import has_whole_strides, kernel_array
-from .._loss import target_number
+from .._loss import cpu_target_number
 
 
 cdef extern from "_kernels/targets.h" nogil:
@@ -109,13 +109,13 @@ cdef dict STORED = {
 }
 DTYPES = tuple(STORED)      # of X that is used without a copy
 
-cdef int _target = xent_best_target()
+cdef int _cpu_target = xent_best_target()
 
 
-def use_target(str name):
-    """Use the products for the CPU target of this name, one of ``_loss.available_targets()``."""
-    global _target
-    _target = target_number(name)
+def use_cpu_target(str name):
+    """Use the products for this CPU target, one of ``_loss.available_cpu_targets()``."""
+    global _cpu_target
+    _cpu_target = cpu_target_number(name)
 
 
 cdef enum:
@@ -159,7 +159,7 @@ cdef const xent_products* products_of(Py_ssize_t n_outputs, bint for_sparse, dty
 
     For CSR, those of the narrowest CPU target of which a vector holds all outputs.
     """
-    cdef int target = _target
+    cdef int target = _cpu_target
     cdef const xent_products* products = NULL
     cdef const xent_products* narrower
     while target >= 0:
@@ -835,7 +835,7 @@ cdef class DesignMatrix:
         if X.itemsize != self.dtype.itemsize or (
             X.indptr == NULL and (X.column != 1 or X.depth != X.n_features)
         ):
-            X.gather = xent_gather_for(X.stored, self.dtype == np.float64, _target)
+            X.gather = xent_gather_for(X.stored, self.dtype == np.float64, _cpu_target)
 
     cdef pack_coef(self, str name, const Pass* task, coef, int n_threads):
         """Return coefficients as the products read them; None for None."""

@@ -83,16 +83,8 @@ def binary_crossentropy(
     >>> binary_crossentropy([[0, 1, 0, 1, 0, 1]], [[0.1, 0.9, 0.2, 0.8, 0.1, 0.7]]).round(3)
     array([0.187])
     """
-    return _binary(
-        y_true,
-        y_pred,
-        BinaryCrossentropy(label_smoothing, pos_weight),
-        from_logits,
-        sample_weight,
-        axis,
-        reduction,
-        n_threads,
-    )
+    loss = BinaryCrossentropy(label_smoothing, pos_weight)
+    return _binary(y_true, y_pred, loss, from_logits, sample_weight, axis, reduction, n_threads)
 
 
 def binary_focal_crossentropy(
@@ -168,16 +160,8 @@ def binary_focal_crossentropy(
     >>> binary_focal_crossentropy([1, 1], [0.7, 0.1]).round(3)
     array([0.032, 1.865])
     """
-    return _binary(
-        y_true,
-        y_pred,
-        BinaryFocalCrossentropy(gamma, alpha, label_smoothing),
-        from_logits,
-        sample_weight,
-        axis,
-        reduction,
-        n_threads,
-    )
+    loss = BinaryFocalCrossentropy(gamma, alpha, label_smoothing)
+    return _binary(y_true, y_pred, loss, from_logits, sample_weight, axis, reduction, n_threads)
 
 
 def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction, n_threads):
@@ -219,10 +203,11 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
                 f"{rows[row, label]}; pass logits with from_logits=True."
             )
         positive = setting._output_weight(n_labels, np.float64)
+        positive = np.ones(n_labels) if positive is None else positive
         _proba_loss.binary(
             rows,
             values,
-            np.ones(n_labels) if positive is None else positive,
+            positive,
             setting.label_smoothing,
             setting.gamma,
             *setting._alphas(),

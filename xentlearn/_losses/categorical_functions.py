@@ -201,16 +201,9 @@ def categorical_crossentropy(
     >>> sparse_categorical_crossentropy([5], p)
     array([0.51082562])
     """
+    loss = CategoricalCrossentropy(label_smoothing)
     return _categorical(
-        y_true,
-        y_pred,
-        CategoricalCrossentropy(label_smoothing),
-        from_logits,
-        class_weight,
-        sample_weight,
-        axis,
-        reduction,
-        n_threads,
+        y_true, y_pred, loss, from_logits, class_weight, sample_weight, axis, reduction, n_threads
     )
 
 
@@ -290,29 +283,14 @@ def categorical_focal_crossentropy(
     >>> categorical_focal_crossentropy([[0, 1], [0, 1]], [[0.3, 0.7], [0.9, 0.1]]).round(3)
     array([0.032, 1.865])
     """
+    loss = CategoricalFocalCrossentropy(gamma, alpha, label_smoothing)
     return _categorical(
-        y_true,
-        y_pred,
-        CategoricalFocalCrossentropy(gamma, alpha, label_smoothing),
-        from_logits,
-        class_weight,
-        sample_weight,
-        axis,
-        reduction,
-        n_threads,
+        y_true, y_pred, loss, from_logits, class_weight, sample_weight, axis, reduction, n_threads
     )
 
 
 def _categorical(
-    y_true,
-    y_pred,
-    setting,
-    from_logits,
-    class_weight,
-    sample_weight,
-    axis,
-    reduction,
-    n_threads,
+    y_true, y_pred, setting, from_logits, class_weight, sample_weight, axis, reduction, n_threads
 ):
     """Compute the loss of a categorical setting on predictions."""
     setting._check_parameters()
@@ -333,15 +311,10 @@ def _categorical(
         target.loss_gradient(rows, loss, None, n_threads)
     else:
         require_distributions(rows, None, "y_pred", tolerance, shape, n_threads)
-        by_class = setting._output_weight(shape[-1], np.float64)
+        alpha = setting._output_weight(shape[-1], np.float64)
+        alpha = np.ones(shape[-1]) if alpha is None else alpha
         _proba_loss.categorical(
-            rows,
-            values,
-            setting.label_smoothing,
-            setting.gamma,
-            np.ones(shape[-1]) if by_class is None else by_class,
-            loss,
-            n_threads,
+            rows, values, setting.label_smoothing, setting.gamma, alpha, loss, n_threads
         )
     counts = np.ones(len(rows), dtype=bool)
     return reduce_rows(loss, (weight, class_weight), counts, reduction, shape[:-1])

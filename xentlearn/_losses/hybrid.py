@@ -172,7 +172,7 @@ class HybridLoss(LossSetting, _BaseComposition):
                 )
             if part.couples and values is not None and self.proba_kind == "sigmoid":
                 with np.errstate(invalid="ignore"):
-                    distributions = np.abs(values.sum(axis=1) - 1) <= 1e-4
+                    distributions = np.abs(values.sum(axis=1) - 1) <= 1e-4  # as for soft rows
                 if not distributions.all():
                     raise ValueError(
                         f"Part {name!r} of HybridLoss takes rows that sum to 1, but row "

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils.extmath import row_norms
 
 from .._utils.arrays import kernel_array
-from .._loss import target_number
+from .._loss import cpu_target_number
 
 
 cdef extern from "_kernels/targets.h" nogil:
@@ -57,13 +57,13 @@ cdef extern from "_kernels/dual.h" nogil:
 
 OUTPUTS = XENT_DUAL_OUTPUTS
 
-cdef int _target = xent_best_target()
+cdef int _cpu_target = xent_best_target()
 
 
-def use_target(str name):
-    """Use the sweeps for the CPU target of this name, one of ``_loss.available_targets()``."""
-    global _target
-    _target = target_number(name)
+def use_cpu_target(str name):
+    """Use the sweeps for this CPU target, one of ``_loss.available_cpu_targets()``."""
+    global _cpu_target
+    _cpu_target = cpu_target_number(name)
 
 
 cdef class DualRows:
@@ -126,7 +126,7 @@ def run(
     n_threads : int
     """
     cdef:
-        const xent_dual* of_target = xent_dual_for(_target)
+        const xent_dual* of_target = xent_dual_for(_cpu_target)
         bint sweeps = what == "sweep", by_row = weight.shape[2] == 1
         Py_ssize_t n = lots.shape[0] if X.rows.n_rows and coef.shape[1] else 0
         Py_ssize_t i

@@ -9,7 +9,7 @@ original coefficients.
 from cython cimport floating
 from cython.parallel cimport prange
 
-from .._loss import target_number
+from .._loss import cpu_target_number
 
 
 cdef extern from "_kernels/targets.h" nogil:
@@ -39,13 +39,13 @@ cdef extern from "_kernels/steps.h" nogil:
     xent_step_line xent_step_line_for(xent_rule rule, int float32, int target)
 
 
-cdef int _target = xent_best_target()
+cdef int _cpu_target = xent_best_target()
 
 
-def use_target(str name):
-    """Use the steps for the CPU target of this name, one of ``_loss.available_targets()``."""
-    global _target
-    _target = target_number(name)
+def use_cpu_target(str name):
+    """Use the steps for this CPU target, one of ``_loss.available_cpu_targets()``."""
+    global _cpu_target
+    _cpu_target = cpu_target_number(name)
 
 
 cdef enum:
@@ -84,7 +84,7 @@ def step(
     cdef:
         xent_step parts = parameters
         xent_step_line line = xent_step_line_for(
-            XENT_ADAM if rule == "adam" else XENT_SGD, floating is float, _target)
+            XENT_ADAM if rule == "adam" else XENT_SGD, floating is float, _cpu_target)
         Py_ssize_t n = coef.shape[1]
         Py_ssize_t i
         const double* of_intercept = &intercept_total[0]
