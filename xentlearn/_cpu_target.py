@@ -23,7 +23,7 @@ def use_cpu_target(name=None):
     ValueError
         If this build or this machine does not have the target.
     """
-    available = _loss.available_targets()
+    available = _loss.available_cpu_targets()
     name = available[-1] if name is None else name
     if name not in available:
         raise ValueError(
@@ -31,7 +31,7 @@ def use_cpu_target(name=None):
             f"unset {_VARIABLE} to take the widest."
         )
     for kernels in (_loss, _design_matrix, _dual, _steps):
-        kernels.use_target(name)
+        kernels.use_cpu_target(name)
 
 
 if os.environ.get(_VARIABLE):

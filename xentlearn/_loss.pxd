@@ -1,4 +1,4 @@
-"""Rows of logits and targets: what the fused pass over X needs of the loss core."""
+"""Declarations of the loss core that the fused pass over X uses."""
 
 from cython cimport floating
 
@@ -19,12 +19,12 @@ cdef enum Kind:
     BINARY
 
 
-# What is asked for each row.
+# What is computed for each row.
 cdef enum Product:
-    LOSS_GRADIENT       # out = gradient (NULL: not wanted); loss as well unless NULL
-    HESSIAN_PRODUCT     # out = Hessian, or what stands for it, times direction
+    LOSS_GRADIENT       # loss and out = gradient, each unless NULL
+    HESSIAN_PRODUCT     # out = Hessian, or its Gauss-Newton approximation, times direction
     HESSIAN_DIAGONAL
-    SOFTMAX_FACTOR      # loss = f where that is f (diag(p) - p p^T); 0 of binary losses
+    SOFTMAX_FACTOR      # loss = f where the Hessian is f (diag(p) - p p^T); 0 for binary losses
     ENTRY_LOSS          # binary only: out = the loss of each entry
     PROBA
     LOG_PROBA
@@ -37,28 +37,28 @@ cdef struct TargetRows:
     Py_ssize_t n_outputs
     const int32_t* labels       # (n_rows,), -1 for an ignored row; or NULL
     const void* values          # (n_rows, n_outputs) soft rows or 0/1/nan entries; or NULL
-    const int64_t* indptr       # of CSR: values are its data; or NULL
+    const int64_t* indptr       # of CSR, whose data are values; or NULL
     const int32_t* indices
     const double* weight        # (n_rows,) or NULL
     const void* entry_weight    # binary: (n_rows, n_outputs) or NULL
-    const void* positive        # (n_outputs,) weights of positives, or classes of a form; or NULL
-    # Of soft rows: the class whose smoothed target is larger than those of all others together, or
-    # -1; and their sum. NULL: found when they are needed.
+    const void* positive        # (n_outputs,) weights of positives, or of the classes; or NULL
+    # Of soft rows: the class whose smoothed target is larger than the sum of all others, or -1; and
+    # that sum. NULL: they are computed in each pass.
     const int32_t* majority
     const void* rest
     double scale                # smoothed target = scale * target + shift
     double shift
-    bint weighted               # whether some row's weight is not 1 (0: ignored)
-    const TargetRows* parts     # of a sum of losses on the same logits, with their factors; or NULL
+    bint weighted               # whether rows have weights, or some row is ignored
+    const TargetRows* parts     # the terms of a sum of losses on the same logits; or NULL
     const double* factors
     Py_ssize_t n_parts
 
 
-# Where the numbers of a matrix are, strides counted in numbers.
+# Strides of a matrix, counted in numbers.
 cdef struct Layout:
     Py_ssize_t row
     Py_ssize_t column
-    bint padded         # what lies between rows, and XENT_MAX_LANES rows more, is free to use
+    bint padded         # whether memory between rows, and of XENT_MAX_LANES more rows, may be used
 
 
 cdef inline Layout layout_of(Py_ssize_t row, Py_ssize_t column) noexcept nogil:
@@ -74,7 +74,7 @@ cdef class EncodedTarget:
     cdef readonly Py_ssize_t n_rows
     cdef readonly Py_ssize_t n_outputs
     cdef readonly object dtype
-    cdef readonly tuple parts   # (factor, EncodedTarget) of each loss that is added
+    cdef readonly tuple parts   # (factor, EncodedTarget) of each term of the loss
     cdef tuple _arrays          # keeps alive what `rows` points to
 
 

@@ -1,29 +1,29 @@
 """Cross-entropy of rows of logits: losses, gradients, curvature, probabilities.
 
-This module knows rows of logits and their targets, nothing else. The arithmetic on vectors is in
-``_kernels/rows_body.h``; the loops over rows, and what is done once per row, are here.
+This module deals with rows of logits and their targets alone. The arithmetic on vectors is in
+``_kernels/rows_body.h``; the loops over rows, and computations by row, are here.
 
 Notation, for one row of logits z with target t (sum T, usually 1) and row weight w:
 
     m   = max_k z_k
-    e_k = exp(z_k - m), with the rounding error of the difference put back
-    s   = sum_k e_k - 1, summed without the one entry that is exactly 1
+    e_k = exp(z_k - m), corrected for the rounding error of the difference
+    s   = sum_k e_k - 1, the sum without one entry that is exactly 1
     l   = log1p(s)                        the log of the softmax's denominator
     p_k = e_k / (1 + s)
 
-    loss     = w (sum_k t_k (m - z_k) + T l)            terms >= 0 only: nothing cancels
-    gradient = w (T p_k - t_k);   for the class y whose target is larger than those of all others
-               together (r) it is taken as w (r - T (1 - p_y)) with 1 - p_y = (s + (1 - e_y)) /
-               (1 + s), which keeps its digits where p_y is all but t_y; of a label, r is 0
+    loss     = w (sum_k t_k (m - z_k) + T l)            a sum of terms >= 0, without cancellation
+    gradient = w (T p_k - t_k);   for a class y whose target exceeds the sum r of all others it is
+               computed as w (r - T (1 - p_y)) with 1 - p_y = (s + (1 - e_y)) / (1 + s), which keeps
+               its digits if p_y is close to t_y; for a label, r is 0
     Hessian  = w T (diag(p) - p p^T)
 
-Binary cross-entropy adds one loss per entry; see ``binary_body`` in ``rows_body.h``. Other forms of
-both (focal, generalised, ...) are in ``forms_body.h``; a sum of losses is worked on part by part.
+Binary cross-entropy is a sum with one term per entry; see ``binary_body`` in ``rows_body.h``. Other
+forms of both (focal, generalised, ...) are in ``forms_body.h``; the terms of a sum of losses are
+evaluated one after the other.
 
-Rows are worked on in blocks that stay in the first-level cache. A block of few classes is turned
-so that vectors run across rows; a block of many classes keeps vectors along the row. What a row
-gives does not depend on the block it is in, so results have the same bits for any number of
-threads.
+Rows are processed in blocks that stay in the first-level cache. A block of few classes is
+transposed, so that vectors run across the rows; in a block of many classes they run along them. The
+results of a row do not depend on its block, and have the same bits for any number of threads.
 """
 
 from cython cimport floating
@@ -113,42 +113,42 @@ cdef extern from "_kernels/rows.h" nogil:
 
 # ---- CPU target ------------------------------------------------------------------------------
 
-cdef int _target = xent_best_target()
-cdef const xent_rows* _rows_f32 = xent_rows_f32(_target)
-cdef const xent_rows* _rows_f64 = xent_rows_f64(_target)
+cdef int _cpu_target = xent_best_target()
+cdef const xent_rows* _rows_f32 = xent_rows_f32(_cpu_target)
+cdef const xent_rows* _rows_f64 = xent_rows_f64(_cpu_target)
 
 
-def available_targets():
-    """Names of the CPU targets that this build has and this machine runs, narrowest first."""
+def available_cpu_targets():
+    """Return the names of the CPU targets of this build and machine, from the narrowest on."""
     return [xent_target_names[i].decode() for i in range(xent_best_target() + 1)
             if xent_rows_f32(i) != NULL]
 
 
-def target_number(str name):
-    """Of a target: where it is in ``enum xent_target`` (``_kernels/targets.h``)."""
+def cpu_target_number(str name):
+    """Return the number of a CPU target in ``enum xent_target`` (``_kernels/targets.h``)."""
     return [xent_target_names[i].decode() for i in range(XENT_N_TARGETS)].index(name)
 
 
-def use_target(str name):
-    """Use the row primitives of one of ``available_targets()`` from now on."""
-    global _target, _rows_f32, _rows_f64
-    _target = target_number(name)
-    _rows_f32 = xent_rows_f32(_target)
-    _rows_f64 = xent_rows_f64(_target)
+def use_cpu_target(str name):
+    """Use the row primitives for this CPU target, one of ``available_cpu_targets()``."""
+    global _cpu_target, _rows_f32, _rows_f64
+    _cpu_target = cpu_target_number(name)
+    _rows_f32 = xent_rows_f32(_cpu_target)
+    _rows_f64 = xent_rows_f64(_cpu_target)
 
 
-def current_target():
-    """Name of the CPU target in use."""
-    return xent_target_names[_target].decode()
+def current_cpu_target():
+    """Return the name of the CPU target in use."""
+    return xent_target_names[_cpu_target].decode()
 
 
 cdef inline const xent_rows* primitives(const floating* dtype) noexcept nogil:
-    """The table for the dtype of the argument."""
+    """The table of functions for the dtype of the argument."""
     return _rows_f32 if floating is float else _rows_f64
 
 
 def vector_function(str name, const floating[::1] x):
-    """"exp" or "log1p" of contiguous numbers on the CPU target in use, to test their errors."""
+    """Compute "exp" or "log1p" of contiguous numbers on the CPU target in use, for tests."""
     out = np.empty(x.shape[0], dtype=np.float32 if floating is float else np.float64)
     cdef floating[::1] values = out
     if x.shape[0]:
@@ -161,33 +161,32 @@ def vector_function(str name, const floating[::1] x):
 
 # ---- Blocks and scratch memory ---------------------------------------------------------------
 
-# At most so many rows, or so many numbers, are worked on at a time: each of the few matrices of a
-# block then takes at most 16 kB (float32) of the first-level cache, and half of that where it is
-# turned, which takes two.
+# Most rows and most numbers per block. Each of the few matrices of a block then takes at most 16 kB
+# (float32) of the first-level cache; half of that if it is transposed, which takes two matrices.
 cdef enum:
     BLOCK_ROWS = 256
     BLOCK_NUMBERS = 4096
-    NUMBERS_AHEAD = 1024    # that are asked for before they are needed: at least a row
+    NUMBERS_AHEAD = 1024    # distance of prefetches, but at least one row
     # logits, direction, out, values; binary: entries, positive, weight; rows of CSR targets
     N_MATRICES = 8
-    N_WORK_VECTORS = 9  # numbers of rows that a block works with,
-    N_ROW_VECTORS = 12  # its losses, its labels with room for whole vectors, the losses of a part
+    N_WORK_VECTORS = 9  # intermediate results by row; in addition, N_ROW_VECTORS has room for
+    N_ROW_VECTORS = 12  # losses, for labels padded to whole vectors, and for losses of a part
 
 
 cdef Py_ssize_t block_rows(Py_ssize_t n_outputs) noexcept nogil:
-    """Rows per block; whole vectors where rows may be turned."""
+    """Number of rows per block; a multiple of a vector's lanes if blocks may be transposed."""
     if n_outputs <= XENT_FEW_CLASSES:
         return min(BLOCK_ROWS, BLOCK_NUMBERS // 2 // n_outputs // XENT_MAX_LANES * XENT_MAX_LANES)
     return max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // n_outputs))
 
 
 cdef inline Py_ssize_t matrix_numbers(Py_ssize_t n_outputs) noexcept nogil:
-    """Room for one matrix of a block, and for a whole vector beyond its end."""
+    """Size of one matrix of a block, with room for a whole vector beyond its end."""
     return block_rows(n_outputs) * n_outputs + XENT_MAX_LANES
 
 
 cdef Py_ssize_t scratch_bytes(Py_ssize_t n_outputs, Py_ssize_t itemsize) noexcept nogil:
-    """Scratch memory that process_rows needs, per thread."""
+    """Bytes of scratch memory that process_rows needs per thread."""
     return itemsize * (
         (N_MATRICES + 1) * matrix_numbers(n_outputs) + N_ROW_VECTORS * BLOCK_ROWS
     )
@@ -216,7 +215,7 @@ cdef void copy_block(
 cdef void expand_rows(
     const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, floating* rows,
 ) noexcept nogil:
-    """Rows of CSR targets as a matrix."""
+    """Expand rows of CSR targets to a matrix."""
     cdef Py_ssize_t i, at
     memset(rows, 0, n_rows * target.n_outputs * sizeof(floating))
     for i in range(n_rows):
@@ -230,7 +229,7 @@ cdef void expand_rows(
 cdef const floating* row_weights(
     const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, floating* weight,
 ) noexcept nogil:
-    """Fill the weights of a block's rows; NULL where all are 1."""
+    """Fill in and return the weights of the rows of a block; NULL if all are 1."""
     cdef Py_ssize_t i
     if not target.weighted:
         return NULL
@@ -243,14 +242,14 @@ cdef const floating* row_weights(
 
 
 cdef inline Py_ssize_t place(xent_block block, Py_ssize_t i, Py_ssize_t k) noexcept nogil:
-    """Where a block has the number of row i and class k."""
+    """Offset in a block of the number of row i and class k."""
     return i + k * block.stride if block.across else i * block.stride + k
 
 
 cdef void clear_weightless_rows(
     const floating* weight, xent_block block, floating* out,
 ) noexcept nogil:
-    """Rows that do not count give zeros, whatever their logits are (nan included)."""
+    """Set rows of weight 0 to 0, whatever their logits are (nan included)."""
     cdef Py_ssize_t i, k
     if weight == NULL:
         return
@@ -264,10 +263,10 @@ cdef void find_majority(
     const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows,
     int32_t* majority, floating* rest,
 ) noexcept nogil:
-    """Majority classes of soft rows, and the sums of the other targets: see TargetRows.
+    """Find the majority classes of soft rows, and the sums of their other targets; see TargetRows.
 
-    For forms other than plain cross-entropy ``majority`` is the class with the largest target,
-    whatever its share: their gradient is made of slopes, which ``majority_slopes`` compares.
+    For forms other than plain cross-entropy, ``majority`` is the class with the largest target,
+    whatever its share: their gradients are made of slopes, which ``majority_slopes`` compares.
     """
     cdef:
         const floating* values = <const floating*> target.values
@@ -280,7 +279,7 @@ cdef void find_majority(
         if target.indptr != NULL:
             begin, end = target.indptr[first + i], target.indptr[first + i + 1]
         largest = others = 0.0
-        for at in range(begin, end):    # summed without the largest: nothing cancels
+        for at in range(begin, end):    # a sum without the largest has no cancellation
             value = values[at]
             others += min(value, largest)
             largest = max(value, largest)
@@ -299,7 +298,7 @@ cdef void majority_gradient(
     xent_block block, const int32_t* majority, const floating* rest, const floating* s,
     const floating* e, const floating* factor, const floating* weight, floating* at_majority,
 ) noexcept nogil:
-    """The gradient at the majority classes: see ``label_gradient`` in ``_kernels/rows.h``."""
+    """Compute the gradient at majority classes; see ``label_gradient`` in ``_kernels/rows.h``."""
     cdef Py_ssize_t i
     for i in range(block.n_rows):
         if majority[i] >= 0:
@@ -310,7 +309,7 @@ cdef void majority_gradient(
 cdef void put_at(
     xent_block block, const int32_t* classes, const floating* values, floating* out,
 ) noexcept nogil:
-    """One value in each row whose class is not negative."""
+    """Set one number in each row whose class is not negative."""
     cdef Py_ssize_t i
     for i in range(block.n_rows):
         if classes[i] >= 0:
@@ -321,7 +320,7 @@ cdef void sparse_categorical_block(
     const TargetRows* target, Py_ssize_t first, xent_block block,
     const floating* z, floating* loss, floating* out, floating* vectors,
 ) noexcept nogil:
-    """Loss and gradient for integer labels, smoothed or not."""
+    """Compute loss and gradient for integer labels, smoothed or not."""
     cdef:
         const xent_rows* rows = primitives(z)
         floating* m = vectors
@@ -360,7 +359,7 @@ cdef void categorical_block(
     const TargetRows* target, Py_ssize_t first, xent_block block,
     const floating* z, const floating* values, floating* loss, floating* out, floating* vectors,
 ) noexcept nogil:
-    """Loss and gradient for soft rows, smoothed or not."""
+    """Compute loss and gradient for soft rows, smoothed or not."""
     cdef:
         const xent_rows* rows = primitives(z)
         floating* m = vectors
@@ -396,7 +395,7 @@ cdef void softmax_curvature_block(
     const floating* z, const floating* values, const floating* direction, floating* out,
     floating* loss, floating* vectors,
 ) noexcept nogil:
-    """Hessian times direction, its diagonal, or (as ``loss``) w T; T = 1 for integer labels."""
+    """Compute the Hessian times direction, its diagonal, or w T as ``loss`` (labels: T = 1)."""
     cdef:
         const xent_rows* rows = primitives(z)
         floating* m = vectors
@@ -431,10 +430,11 @@ cdef void fill_targets(
     const TargetRows* target, Py_ssize_t first, xent_block block, const floating* values,
     floating* targets, floating* on_the_way, floating* weight,
 ) noexcept nogil:
-    """Smoothed targets of a block times the weights of their classes, in the layout of the block.
+    """Fill in smoothed targets times weights of their classes, in the layout of the block.
 
-    ``values`` are its soft rows where they lie; NULL: made from labels. A row of which the classes
-    leave nothing has no weight, as a label of such a class.
+    ``values`` are the soft rows of the block, contiguous; NULL means that targets are given by
+    labels. A row whose classes all have a weight of 0 gets a weight of 0, like a label of such a
+    class.
     """
     cdef:
         Py_ssize_t i, k, n_outputs = block.n_classes
@@ -462,10 +462,10 @@ cdef void fill_targets(
 cdef void majority_slopes(
     xent_block block, floating* slopes, int32_t* majority, floating* own, floating* rest,
 ) noexcept nogil:
-    """Fill ``rest``: the sum of the slopes of each row without that of its majority class.
+    """Fill ``rest`` with the sum of the slopes of each row without that of its majority class.
 
-    A class whose slope is not larger than that sum is replaced by -1; the slopes of the others are
-    set to 0. ``own`` is scratch memory.
+    A majority class whose slope is not larger than that sum is replaced by -1; the slopes of the
+    remaining majority classes are set to 0. ``own`` is scratch memory.
     """
     cdef Py_ssize_t i, at
     for i in range(block.n_rows):
@@ -485,10 +485,10 @@ cdef void other_form_block(
     const floating* z, const floating* values, const floating* direction, floating* loss,
     floating* out, floating* targets, floating* on_the_way, floating* vectors,
 ) noexcept nogil:
-    """Everything of a softmax loss whose form is not plain cross-entropy.
+    """Compute any product of a softmax loss whose form is not plain cross-entropy.
 
-    Labels that are not smoothed cost what their own class costs; otherwise every class has a target
-    and a slope, which ``targets`` has room for.
+    The loss of a label that is not smoothed is that of its own class. Otherwise each class has a
+    target and a slope, both of which are in ``targets``.
     """
     cdef:
         const xent_rows* rows = primitives(z)
@@ -520,7 +520,7 @@ cdef void other_form_block(
         rows.label_terms(n, form, s, distance, lost, at_label, weight, loss, slope)
     else:
         fill_targets(target, first, block, values, targets, on_the_way, weight)
-        # distance serves for the cost
+        # `distance` has room for the cost
         rows.class_terms(block, form, z, m, out, s, targets, targets, distance, slope)
         for i in range(n):
             slope[i] = weight[i] * slope[i] if weight[i] != 0 else 0
@@ -578,10 +578,10 @@ cdef void binary_block(
     const floating* z, const floating* y, const floating* direction, floating* loss, floating* out,
     floating* entries, floating* values, floating* positive, floating* weight, floating* vectors,
 ) noexcept nogil:
-    """Everything binary: a block is n_rows * n_outputs entries in a row, with targets ``y``.
+    """Compute any product of a binary loss; a block is n_rows * n_outputs contiguous entries.
 
-    ``entries``, ``values``, ``positive`` and ``weight`` are scratch of one number per entry. Labels
-    stand for one-vs-rest entries, which are made here, block by block.
+    ``y`` are their targets. ``entries``, ``values``, ``positive`` and ``weight`` are scratch memory
+    with one number per entry. Labels are expanded to one-vs-rest entries here, block by block.
     """
     cdef:
         const xent_rows* rows = primitives(z)
@@ -637,18 +637,18 @@ cdef void binary_block(
             rows.turn(block, entries, n_outputs, values)
             entries = values
         rows.row_sums(block, entries, vectors)
-        memcpy(loss, vectors, n * sizeof(floating))     # which has no room for whole vectors
+        memcpy(loss, vectors, n * sizeof(floating))     # loss has no room for whole vectors
 
 
 # ---- Any rows, any strides -------------------------------------------------------------------
 
 cdef inline bint lies_as(Layout layout, Py_ssize_t stride, Py_ssize_t n_rows) noexcept nogil:
-    """Whether rows are contiguous and ``stride`` apart (one row has no distance to another)."""
+    """Whether rows are contiguous and ``stride`` apart (which a single row always is)."""
     return layout.column == 1 and (layout.row == stride or n_rows == 1)
 
 
 cdef inline bint has_room(Layout layout, xent_block block, bint last) noexcept nogil:
-    """Whether a row may be read, and written for the moment, in whole pieces of vectors."""
+    """Whether rows may be read and written beyond their end, in whole pieces of vectors."""
     return layout.padded or (
         not last and layout.column == 1 and layout.row == block.n_classes)
 
@@ -657,7 +657,7 @@ cdef void bring_block(
     xent_block block, const floating* source, Layout layout, Layout compact, bint last,
     floating* to, floating* on_the_way,
 ) noexcept nogil:
-    """Copy rows from where they lie into the layout of the block."""
+    """Copy rows from their own layout to that of the block."""
     if not block.across:
         copy_block(block.n_rows, block.n_classes, source, layout, to, compact)
     elif has_room(layout, block, last):
@@ -671,7 +671,7 @@ cdef void take_block_back(
     xent_block block, const floating* source, Layout compact, bint last,
     floating* to, Layout layout, floating* on_the_way,
 ) noexcept nogil:
-    """Copy rows from the layout of the block to where they belong."""
+    """Copy rows from the layout of the block to their own."""
     if not block.across:
         copy_block(block.n_rows, block.n_classes, source, compact, to, layout)
     elif has_room(layout, block, last):
@@ -713,25 +713,25 @@ cdef void process_one(
         floating* v_scratch = z_scratch + size
         floating* out_scratch = z_scratch + 2 * size
         floating* values_scratch = z_scratch + 3 * size
-        floating* entries_scratch = z_scratch + 4 * size    # softmax: rows on their way
+        floating* entries_scratch = z_scratch + 4 * size    # softmax: rows to be transposed
         floating* positive_scratch = z_scratch + 5 * size
         floating* weight_scratch = z_scratch + 6 * size
         floating* rows_scratch = z_scratch + 7 * size
-        floating* vectors = z_scratch + (N_MATRICES + 1) * size     # one is that of a part
+        floating* vectors = z_scratch + (N_MATRICES + 1) * size     # after the out of a part
         floating* loss_scratch = vectors + N_WORK_VECTORS * BLOCK_ROWS
 
     block.n_classes = n_outputs
     block.across = not binary and n_outputs <= XENT_FEW_CLASSES
-    if n_outputs == 1:      # the distance between columns means nothing
+    if n_outputs == 1:      # the stride of a single column has no meaning
         logits_layout.column = direction_layout.column = out_layout.column = 1
 
     for b in range((n_rows + n_at_once - 1) // n_at_once):
         begin = b * n_at_once
         n = min(n_at_once, n_rows - begin)
-        # whole blocks alone: more rows of this call follow, as many as a vector can reach into
+        # False: at least a whole block of this call follows, which vectors may extend into
         last = begin + 2 * n_at_once > n_rows
         block.n_rows = n
-        # turned blocks are read and written as a whole; otherwise it goes row by row
+        # a transposed block is read and written as a whole, others are row by row
         block.next_in = logits + (begin + (n if block.across else n_ahead)) * logits_layout.row
         block.next_out = block.next_in
         if out != NULL:
@@ -748,7 +748,7 @@ cdef void process_one(
         elif target.values != NULL:
             values = <const floating*> target.values + (first + begin) * n_outputs
 
-        # A block is worked on where it lies if everything in it has one and the same layout.
+        # A block is processed in place if all its matrices have the same layout.
         block.stride = (
             n_outputs if binary or other_form or values != NULL else logits_layout.row)
         in_place = (
@@ -815,10 +815,10 @@ cdef void process_rows(
     floating* out, Layout out_layout,
     char* scratch,
 ) noexcept nogil:
-    """One product for ``n_rows`` rows, the first of which is row ``first`` of the target.
+    """Compute a product for ``n_rows`` rows, the first of which is row ``first`` of the target.
 
-    Pointers are those of the first row. ``loss`` and ``out`` may be NULL where not wanted;
-    ``logits`` and ``out`` must not overlap.
+    Pointers are those of the first row. ``loss`` and ``out`` may be NULL; ``logits`` and ``out``
+    must not overlap.
     """
     cdef:
         Py_ssize_t n_outputs = target.n_outputs
@@ -842,7 +842,7 @@ cdef void process_rows(
         n = min(n_at_once, n_rows - begin)
         begun = False
         for part in range(target.n_parts):
-            if target.factors[part] == 0:   # also of a loss that is infinite
+            if target.factors[part] == 0:   # 0 even if the loss is infinite
                 continue
             factor = <floating> target.factors[part]
             process_one(
@@ -867,14 +867,14 @@ cdef void process_rows(
 # ---- From Python -----------------------------------------------------------------------------
 
 cdef const void* address(array):
-    """Where the numbers of a C-contiguous array begin; NULL for None."""
+    """Address of the first number of a C-contiguous array; NULL for None."""
     if array is None:
         return NULL
     return <const void*> <size_t> array.__array_interface__["data"][0]
 
 
 cdef xent_form form_of(str name, dict parameters) except *:
-    """The form of a name with its parameters; those that it does not have are not used."""
+    """The form with that name, with neutral values of parameters that are not given."""
     cdef xent_form form
     memset(&form, 0, sizeof(form))
     form.name = {
@@ -894,7 +894,7 @@ cdef xent_form form_of(str name, dict parameters) except *:
 
 
 cdef class EncodedTarget:
-    """Targets of n rows for one loss, checked by the caller and ready for the kernels.
+    """Targets of n rows for one loss, as the kernels read them; the caller has checked them.
 
     Parameters
     ----------
@@ -905,7 +905,7 @@ cdef class EncodedTarget:
     dtype : dtype, float32 or float64
         Dtype of the logits, and of ``values``, ``entry_weight`` and ``positive``.
     labels : ndarray of shape (n_rows,), int32, or None
-        Class of each row; -1 for a row that is ignored. For "binary": one-vs-rest.
+        Class of each row, -1 for an ignored row. For "binary" they are one-vs-rest targets.
     values : ndarray or CSR of shape (n_rows, n_outputs), or None
         Soft rows ("categorical"), or entries in [0, 1], nan where missing ("binary").
     weight : ndarray of shape (n_rows,), float64, or None
@@ -915,18 +915,17 @@ cdef class EncodedTarget:
     positive : ndarray of shape (n_outputs,), or None
         Weights of the positives ("binary"), or of the classes of a form.
     label_smoothing : float, default=0.0
-        In [0, 1]: the share of the target that is spread evenly.
+        In [0, 1]: the share of each target that is spread evenly.
     once : bool, default=False
-        Whether it serves one pass alone: what all passes share is then not found beforehand.
+        Whether it is used for a single pass, so that it does not pay to prepare what passes share.
     form : str, default="cross_entropy"
-        "poly", "generalized", "focal", "symmetric" or "asymmetric": see ``_kernels/forms.h``.
+        Or "poly", "generalized", "focal", "symmetric", "asymmetric"; see ``_kernels/forms.h``.
     **parameters : float
-        Parameters of the form, by the names there.
+        Parameters of the form, by their names in ``xent_form``.
 
     Notes
     -----
-    All arrays are as ``kernel_array`` makes them. What CSR does not hold is 0; no entry is twice in
-    it.
+    All arrays are as ``kernel_array`` returns them. CSR must not have duplicate entries.
     """
 
     def __init__(
@@ -977,12 +976,12 @@ cdef class EncodedTarget:
 
     @staticmethod
     def sum_of(parts):
-        """The target of a sum of losses on the same logits.
+        """Return the encoded target of a sum of losses on the same logits.
 
         Parameters
         ----------
         parts : sequence of (float, EncodedTarget)
-            Factor and target of each.
+            Factor and encoded target of each loss.
 
         Returns
         -------
@@ -1008,7 +1007,7 @@ cdef class EncodedTarget:
 
     @property
     def couples(self):
-        """Whether a row's logits are coupled in the Hessian: any part is a softmax."""
+        """Whether the Hessian couples the logits of a row, since some part is a softmax."""
         cdef EncodedTarget part
         for _, part in self.parts:
             if part.rows.kind != BINARY:
@@ -1019,39 +1018,39 @@ cdef class EncodedTarget:
         self, const floating[:, :] logits, floating[:] loss_out, floating[:, :] gradient_out,
         int n_threads,
     ):
-        """Fill the loss of each row and its gradient; either output may be None."""
+        """Fill the arrays with the loss of each row and its gradient; either may be None."""
         run[floating](&self.rows, LOSS_GRADIENT, logits, None, loss_out, gradient_out, n_threads)
 
     def hessian_product(
         self, const floating[:, :] logits, const floating[:, :] direction,
         floating[:, :] product_out, int n_threads,
     ):
-        """Fill the product of each row's Hessian with that row of ``direction``."""
+        """Fill ``product_out`` with the Hessian of each row times that row of ``direction``."""
         run[floating](&self.rows, HESSIAN_PRODUCT, logits, direction, None, product_out, n_threads)
 
     def hessian_diagonal(
         self, const floating[:, :] logits, floating[:, :] diagonal_out, int n_threads,
     ):
-        """Fill the diagonal of each row's Hessian."""
+        """Fill ``diagonal_out`` with the diagonal of the Hessian of each row."""
         run[floating](&self.rows, HESSIAN_DIAGONAL, logits, None, None, diagonal_out, n_threads)
 
     def softmax_factor(
         self, const floating[:, :] logits, floating[:] factor_out, int n_threads,
     ):
-        """Fill what each row's diag(p) - p p^T is multiplied by in the Hessian."""
+        """Fill ``factor_out`` with f where the Hessian of a row is f (diag(p) - p p^T)."""
         run[floating](&self.rows, SOFTMAX_FACTOR, logits, None, factor_out, None, n_threads)
 
     def entry_loss(
         self, const floating[:, :] logits, floating[:, :] loss_out, int n_threads,
     ):
-        """Fill the loss of each entry ("binary")."""
+        """Fill ``loss_out`` with the loss of each entry; "binary" only."""
         run[floating](&self.rows, ENTRY_LOSS, logits, None, None, loss_out, n_threads)
 
 
 def proba(
     str kind, const floating[:, :] logits, floating[:, :] proba_out, bint logarithm, int n_threads,
 ):
-    """Fill probabilities, or their logarithms: "softmax" of rows or "sigmoid" of entries."""
+    """Fill ``proba_out`` with the "softmax" of rows or "sigmoid" of entries, or its logarithm."""
     cdef TargetRows target
     memset(&target, 0, sizeof(target))
     target.kind = {"softmax": SPARSE_CATEGORICAL, "sigmoid": BINARY}[kind]
@@ -1070,7 +1069,7 @@ cdef run(
     const TargetRows* target, Product product, const floating[:, :] logits,
     const floating[:, :] direction, floating[:] loss, floating[:, :] out, int n_threads,
 ):
-    """process_rows over chunks of rows, in parallel."""
+    """Call process_rows for chunks of rows, in parallel."""
     cdef:
         Py_ssize_t n_rows = logits.shape[0], n_outputs = logits.shape[1]
         Layout logits_layout, direction_layout, out_layout
@@ -1093,7 +1092,7 @@ cdef run(
         out_at = &out[0, 0]
         out_layout = memory_layout(out)
 
-    # enough blocks per chunk that handing it to a thread costs nothing beside it
+    # with several blocks per chunk, the time to schedule it is negligible
     cdef:
         Py_ssize_t chunk = 8 * block_rows(n_outputs)
         Py_ssize_t n_chunks = (n_rows + chunk - 1) // chunk

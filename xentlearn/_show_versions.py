@@ -41,8 +41,8 @@ def show_versions():
         "Packages": list(_versions()),
         "Build": [
             ("OpenMP", f"yes, specification of {openmp}" if openmp else "no (one thread)"),
-            ("CPU targets", ", ".join(_loss.available_targets())),
-            ("CPU target in use", _loss.current_target()),
+            ("CPU targets", ", ".join(_loss.available_cpu_targets())),
+            ("CPU target in use", _loss.current_cpu_target()),
             ("threads", effective_n_threads()),
         ],
         "Thread pools": [

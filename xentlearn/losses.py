@@ -1,15 +1,14 @@
-"""Cross-entropy losses: functions on predictions, and settings that train on logits.
+"""Cross-entropy losses: functions on predictions, and settings for training on logits.
 
-Functions (``sparse_categorical_crossentropy`` and its kin) judge predictions that exist, named and
-ordered as in Keras. Settings (``SparseCategoricalCrossentropy`` and its kin) are training
-objectives on logits with parameters: for ``SoftmaxClassifier(loss=...)``, for grid searches, or
-for a solver of your own. ``make_loss_scorer`` judges fitted classifiers by any of them.
+Functions such as ``sparse_categorical_crossentropy`` evaluate given predictions, with the names and
+the order of arguments of Keras. Settings such as ``SparseCategoricalCrossentropy`` are training
+objectives on logits, whose parameters can be searched: for ``SoftmaxClassifier(loss=...)``, or for
+solvers of your own. ``make_loss_scorer`` makes scorers of fitted classifiers from settings.
 """
 
 from ._estimator.scorer import make_loss_scorer
-from ._losses.functions import (
-    binary_crossentropy,
-    binary_focal_crossentropy,
+from ._losses.binary_functions import binary_crossentropy, binary_focal_crossentropy
+from ._losses.categorical_functions import (
     categorical_crossentropy,
     categorical_focal_crossentropy,
     sparse_categorical_crossentropy,
@@ -46,6 +45,6 @@ __all__ = [
     "sparse_categorical_crossentropy",
 ]
 
-# where users find them, and what their pickles say
+# the module in which documentation and pickles refer to them
 for _name in __all__:
     globals()[_name].__module__ = __name__

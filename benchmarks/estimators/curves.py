@@ -41,7 +41,7 @@ def milliseconds(n, d, k, per_row, repeats):
     rng = np.random.default_rng(0)
     design = DesignMatrix(make_X(n, d, per_row, rng))
     labels = rng.integers(k, size=n).astype(np.int32)
-    target = SparseCategoricalCrossentropy().kernel_target((n, k), design.dtype, labels=labels)
+    target = SparseCategoricalCrossentropy()._kernel_target((n, k), design.dtype, labels=labels)
     coef, intercept = 0.01 * rng.standard_normal((d, k)), np.zeros(k)
     medians = []
     for n_threads in THREADS:  # one after the other: a thread that sleeps takes its time to wake up
@@ -83,7 +83,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--output", help="PNG to write")
     args = parser.parse_args()
-    print(f"target {_loss.current_target()}\n")
+    print(f"target {_loss.current_cpu_target()}\n")
     print("| varied | rows x features, classes | one thread, ms | two | one / two | ns per 1000 |")
     print("|---|---|---|---|---|---|")
     curves = {name: [] for name in CURVES}

@@ -91,7 +91,7 @@ def value_and_gradient(X, y, n_threads):
     intercept = np.zeros(n_classes)
     design = DesignMatrix(X)
     setting = SparseCategoricalCrossentropy()
-    target = setting.kernel_target((X.shape[0], n_classes), design.dtype, labels=y)
+    target = setting._kernel_target((X.shape[0], n_classes), design.dtype, labels=y)
     found = {
         "xentlearn": lambda: design.loss_gradient(target, coef, intercept, n_threads),
         "xentlearn, one thread": lambda: design.loss_gradient(target, coef, intercept, 1),
@@ -229,7 +229,7 @@ def main():
         torch.set_num_threads(args.threads)
     rate = peak_rate(args.threads)
     print(
-        f"xentlearn {xentlearn.__version__}, target {_loss.current_target()}, {args.threads} "
+        f"xentlearn {xentlearn.__version__}, target {_loss.current_cpu_target()}, {args.threads} "
         f"threads; {rate / 1e6:.0f} billion multiply-adds a second from registers\n\n"
         "| value and gradient | ms | x ours | extra MB | reading / computing, ms (share) |\n"
         "|---|---|---|---|---|"

@@ -94,7 +94,7 @@ def worst(dtype, seed):
             rng = np.random.default_rng([seed, n_classes])
             logits = logits_of(rng, n_classes, dtype)
             setting, y, losses, gradients, scales = oracle_of(loss, logits, rng)
-            for target in _loss.available_targets():
+            for target in _loss.available_cpu_targets():
                 xentlearn.use_cpu_target(target)
                 got = setting.loss_gradient(y, logits)
                 found = errors.setdefault((loss, target), [0.0, 0.0])
@@ -121,7 +121,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    targets = _loss.available_targets()
+    targets = _loss.available_cpu_targets()
     print(f"Largest errors in eps, loss / gradient; promised: 8. Class counts {CLASS_COUNTS}.\n")
     print("| loss | dtype | " + " | ".join(targets) + " |")
     print("|---|---|" + "---|" * len(targets))
@@ -130,7 +130,8 @@ def main():
         for loss in LOSSES:
             cells = ["{:.1f} / {:.1f}".format(*errors[loss, target]) for target in targets]
             print(f"| {loss} | {np.dtype(dtype)} | " + " | ".join(cells) + " |")
-    print(f"\nOther forms, {_loss.current_target()}\n\n| loss | float32 | float64 |\n|---|---|---|")
+    print(f"\nOther forms, {_loss.current_cpu_target()}")
+    print("\n| loss | float32 | float64 |\n|---|---|---|")
     both = [worst_of_forms(dtype) for dtype in (np.float32, np.float64)]
     for name in both[0]:
         cells = ["{:.1f} / {:.1f}".format(*errors[name]) for errors in both]

@@ -30,7 +30,7 @@ def work(n_rows, n_classes, dtype):
     shape = n_rows, n_classes
     logits = (3 * rng.standard_normal(shape)).astype(dtype)
     labels = check_labels(rng.integers(n_classes, size=n_rows), (n_rows,), n_classes)
-    target = SparseCategoricalCrossentropy().kernel_target(shape, logits.dtype, labels=labels)
+    target = SparseCategoricalCrossentropy()._kernel_target(shape, logits.dtype, labels=labels)
     target.loss_gradient(logits, np.empty(n_rows, logits.dtype), np.empty_like(logits), 1)
 
 

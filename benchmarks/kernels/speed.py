@@ -112,14 +112,14 @@ def contenders(shape, dtype, n_threads, pool):
     if binary:
         y = rng.integers(2, size=shape).astype(dtype)
         setting, matrix = BinaryCrossentropy(), logits[:, np.newaxis]
-        target = setting.kernel_target(matrix.shape, dtype, values=y[:, np.newaxis])
+        target = setting._kernel_target(matrix.shape, dtype, values=y[:, np.newaxis])
         theirs = sklearn_loss.HalfBinomialLoss()
         torch_y = y
     else:
         labels = rng.integers(shape[1], size=len(logits))
         y = labels.astype(dtype)
         setting, matrix = SparseCategoricalCrossentropy(), logits
-        target = setting.kernel_target(
+        target = setting._kernel_target(
             shape, dtype, labels=check_labels(labels, shape[:1], shape[1])
         )
         theirs = sklearn_loss.HalfMultinomialLoss(n_classes=shape[1])
@@ -158,7 +158,7 @@ def softmax_variants(shape, dtype, n_threads):
     columns, copy = np.asfortranarray(logits), np.empty_like(logits)
 
     def of(setting=None, z=logits, first=None, **target):
-        encoded = (setting or SparseCategoricalCrossentropy()).kernel_target(
+        encoded = (setting or SparseCategoricalCrossentropy())._kernel_target(
             shape, z.dtype, **(target or {"labels": labels})
         )
         loss, gradient = np.empty(n_rows, z.dtype), np.empty(shape, z.dtype)
@@ -199,7 +199,7 @@ def binary_variants(dtype, n_threads):
 
     def of(n_outputs, values, setting=None, **target):
         z = logits.reshape(-1, n_outputs)
-        encoded = (setting or BinaryCrossentropy()).kernel_target(
+        encoded = (setting or BinaryCrossentropy())._kernel_target(
             z.shape, dtype, values=values.reshape(z.shape), **target
         )
         loss, gradient = np.empty(len(z), dtype), np.empty_like(z)
@@ -253,7 +253,7 @@ def main():
     if torch is not None:
         torch.set_num_threads(args.threads)
     print(
-        f"xentlearn {xentlearn.__version__}, target {_loss.current_target()}, {args.dtype}, "
+        f"xentlearn {xentlearn.__version__}, target {_loss.current_cpu_target()}, {args.dtype}, "
         f"{args.threads} threads, torch {torch.__version__ if torch else 'not installed'}; "
         "milliseconds\n"
     )

@@ -45,7 +45,7 @@ def measure_task(task, args, own, peers):
 
 def about():
     """The machine, what runs on it, and the command."""
-    versions = [f"xentlearn {library.__version__} ({_loss.current_target()})"]
+    versions = [f"xentlearn {library.__version__} ({_loss.current_cpu_target()})"]
     versions.append(f"Python {platform.python_version()}")
     for package in PACKAGES:
         try:

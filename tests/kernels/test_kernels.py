@@ -19,7 +19,7 @@ from xentlearn.losses import (
     SparseCategoricalCrossentropy,
 )
 
-TARGETS = _loss.available_targets()
+TARGETS = _loss.available_cpu_targets()
 DTYPES = [np.float32, np.float64]
 CLASS_COUNTS = [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33]  # around the widths of vectors
 LENGTHS = range(1, 36)  # up to two of the widest vectors and a tail
@@ -403,7 +403,7 @@ def test_targets_agree(n_classes, dtype, rng):
     ones = rng.integers(2, size=(n, n_classes)).astype(dtype)
     direction = rng.normal(size=(n, n_classes)).astype(dtype)
     arguments = logits, labels, soft, ones, direction, rng.uniform(0.5, 2, n)
-    before = _loss.current_target()
+    before = _loss.current_cpu_target()
     try:
         by_target = {}
         for name in TARGETS:

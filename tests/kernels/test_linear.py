@@ -17,7 +17,7 @@ from xentlearn import _loss
 from xentlearn._data._design_matrix import DesignMatrix
 from xentlearn._loss import EncodedTarget
 
-TARGETS = _loss.available_targets()
+TARGETS = _loss.available_cpu_targets()
 DTYPES = [np.float32, np.float64]
 KINDS = ["sparse_categorical", "categorical", "binary"]
 # around the heights of tiles (up to 8 rows) and of blocks (256 rows; fewer where X is wide)
@@ -45,7 +45,7 @@ def each_target():
             xentlearn.use_cpu_target(name)
             yield name
 
-    before = _loss.current_target()
+    before = _loss.current_cpu_target()
     yield switch
     xentlearn.use_cpu_target(before)
 

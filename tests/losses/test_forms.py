@@ -24,7 +24,7 @@ from rows import (
     soft_targets_of,
     softmax_data,
 )
-from xentlearn._loss import available_targets, current_target, use_target
+from xentlearn._loss import available_cpu_targets, current_cpu_target, use_cpu_target
 from xentlearn.losses import (
     AsymmetricBinaryCrossentropy,
     BinaryCrossentropy,
@@ -69,16 +69,16 @@ BINARY_FORMS = [
     AsymmetricBinaryCrossentropy(gamma_neg=0.5, gamma_pos=0.5, clip=0.3),
     AsymmetricBinaryCrossentropy(gamma_neg=0, gamma_pos=0, clip=0.05),
 ]
-each_target = pytest.mark.parametrize("target", available_targets())
+each_target = pytest.mark.parametrize("target", available_cpu_targets())
 
 
 @pytest.fixture
 def on_target(target):
     """The CPU target of the test, for its time."""
-    before = current_target()
-    use_target(target)
+    before = current_cpu_target()
+    use_cpu_target(target)
     yield
-    use_target(before)
+    use_cpu_target(before)
 
 
 # --- Oracles --------------------------------------------------------------------------------------
@@ -406,7 +406,7 @@ def test_what_passes_share_changes_no_bit(setting, n_outputs, dtype, rng):
     want = setting.gradient(rows, logits)
     for values in (rows, sparse.csr_array(rows)):
         gradient = np.empty_like(logits)
-        target = setting.kernel_target(logits.shape, logits.dtype, values=values)
+        target = setting._kernel_target(logits.shape, logits.dtype, values=values)
         target.loss_gradient(logits, None, gradient, 2)
         np.testing.assert_array_equal(gradient, want)
 

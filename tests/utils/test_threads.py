@@ -22,7 +22,7 @@ from xentlearn.losses import SparseCategoricalCrossentropy, sparse_categorical_c
 
 PACKAGE = Path(xentlearn.__file__).resolve().parent
 TIMEOUT = 120  # seconds for a script that takes one or two
-TARGETS = _loss.available_targets()
+TARGETS = _loss.available_cpu_targets()
 
 needs_openmp = pytest.mark.skipif(_openmp.version() == 0, reason="built without OpenMP")
 
@@ -52,7 +52,7 @@ def output_of(code, *arguments, **environment):
 
 @pytest.fixture
 def restore_target():
-    before = _loss.current_target()
+    before = _loss.current_cpu_target()
     yield
     xentlearn.use_cpu_target(before)
 
@@ -234,7 +234,7 @@ def test_fits_in_threads_do_not_disturb_each_other():
 PRINT_TARGET = """
 import xentlearn
 from xentlearn import _loss
-print(_loss.current_target(), *_loss.available_targets())
+print(_loss.current_cpu_target(), *_loss.available_cpu_targets())
 """
 
 
@@ -247,24 +247,24 @@ def test_available_targets():
 @pytest.mark.parametrize("name", TARGETS)
 def test_use_cpu_target(name, restore_target):
     assert xentlearn.use_cpu_target(name) is None
-    assert _loss.current_target() == name
+    assert _loss.current_cpu_target() == name
     xentlearn.use_cpu_target()
-    assert _loss.current_target() == TARGETS[-1]
+    assert _loss.current_cpu_target() == TARGETS[-1]
 
 
 @pytest.mark.parametrize("name", ["avx1024", "AVX2", "", 2, b"scalar"])
 def test_use_cpu_target_says_what_is_available(name, restore_target):
-    before = _loss.current_target()
+    before = _loss.current_cpu_target()
     with pytest.raises(ValueError, match="CPU target") as info:
         xentlearn.use_cpu_target(name)
     assert repr(name) in str(info.value)
     for available in TARGETS:
         assert repr(available) in str(info.value)
-    assert _loss.current_target() == before
+    assert _loss.current_cpu_target() == before
 
 
 def test_a_target_that_the_build_does_not_have(restore_target, monkeypatch):
-    monkeypatch.setattr(_loss, "available_targets", lambda: ["scalar", "baseline"])
+    monkeypatch.setattr(_loss, "available_cpu_targets", lambda: ["scalar", "baseline"])
     with pytest.raises(ValueError, match=r"\['scalar', 'baseline'\].*'avx512'"):
         xentlearn.use_cpu_target("avx512")
 
@@ -344,7 +344,7 @@ def test_show_versions():
 def test_show_versions_prints_and_returns_nothing(capsys):
     assert xentlearn.show_versions() is None
     printed = capsys.readouterr()
-    assert f"CPU target in use: {_loss.current_target()}\n" in printed.out
+    assert f"CPU target in use: {_loss.current_cpu_target()}\n" in printed.out
     assert f"threads: {effective_n_threads()}\n" in printed.out
     assert not printed.err
 

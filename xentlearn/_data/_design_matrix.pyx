@@ -1,18 +1,18 @@
-"""The fused pass: blocks of X -> logits -> rows of the loss -> X^T residual.
+"""The fused pass: blocks of X -> logits -> losses and residuals of rows -> X^T residual.
 
 X is read once per evaluation, in blocks of rows that stay in the second-level cache; logits and
-residuals exist for one block at a time. Two bodies of products exist, dense and CSR
-(``_kernels/products_body.h``), each for float32 and float64 on every CPU target. They read dense
-rows that lie in one piece; other dtypes and strides are copied block by block
-(``_kernels/gather_body.h``). What a row costs is the business of ``_loss``: a new loss adds nothing
-here.
+residuals exist for one block at a time. The products are implemented for dense X and for CSR
+(``_kernels/products_body.h``), each in float32 and float64 for every CPU target. Those of dense X
+read rows whose numbers are contiguous; X of another dtype, or with other strides, is copied block
+by block (``_kernels/gather_body.h``). Losses are evaluated by ``_loss``, so that a new loss needs
+no change here.
 
-A gradient is added up in float64, in one of two ways. Where it is small, rows are cut into at most
-N_SLOTS ranges, each with totals of its own, and a thread takes a range at a time. Where it is
-large, all threads share one total: they make the residuals of some thousands of rows, then each
-adds them to its own part of the gradient. Ranges depend on the shape of the problem alone, and
-each number of a total is added to in the order of the rows: the same bits for any number of
-threads.
+Gradients are summed in float64, in one of two ways. If the gradient is small, the rows are divided
+into at most N_SLOTS ranges, each with a sum of its own, and each thread takes one range at a time.
+If it is large, all threads share one sum: they compute the residuals of some thousands of rows
+together, and then each thread adds the products with them to its own section of the gradient. The
+ranges depend on the shape of the problem alone, and the terms of each entry of a sum are added in
+the order of the rows, so that results have the same bits for any number of threads.
 """
 
 from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_Release, PyObject_GetBuffer
@@ -45,7 +45,7 @@ import numpy as np
 from scipy import sparse
 
 from .._utils.arrays import has_whole_strides, kernel_array
-from .._loss import target_number
+from .._loss import cpu_target_number
 
 
 cdef extern from "_kernels/targets.h" nogil:
@@ -107,27 +107,27 @@ cdef dict STORED = {
     np.dtype(np.uint8): XENT_UINT8,
     np.dtype(np.int8): XENT_INT8,
 }
-DTYPES = tuple(STORED)      # of X, used where it lies
+DTYPES = tuple(STORED)      # of X that is used without a copy
 
-cdef int _target = xent_best_target()
+cdef int _cpu_target = xent_best_target()
 
 
-def use_target(str name):
-    """Use the products of one CPU target (``_loss.available_targets()``) from now on."""
-    global _target
-    _target = target_number(name)
+def use_cpu_target(str name):
+    """Use the products for this CPU target, one of ``_loss.available_cpu_targets()``."""
+    global _cpu_target
+    _cpu_target = cpu_target_number(name)
 
 
 cdef enum:
-    N_SLOTS = 16                    # ranges of rows: enough to keep 8 threads evenly busy
-    SLOT_BYTES = 64 * 1024 * 1024   # most that the totals of all ranges together may take
-    BLOCK_BYTES = 256 * 1024        # of X at a time: a block stays in the second-level cache
-    LOGIT_BYTES = 1024 * 1024       # and so does most of its logits
-    SHARED_BYTES = 2 * 1024 * 1024  # of residuals, where all threads share one total
+    N_SLOTS = 16                    # most ranges of rows: enough to keep 8 threads evenly busy
+    SLOT_BYTES = 64 * 1024 * 1024   # most memory for the sums of all ranges together
+    BLOCK_BYTES = 256 * 1024        # of X in a block, which stays in the second-level cache
+    LOGIT_BYTES = 1024 * 1024       # of logits in a block, most of which stay in that cache
+    SHARED_BYTES = 2 * 1024 * 1024  # of residuals at a time, if all threads share one sum
     MOST_ENTRIES = 4096             # of CSR that are converted at a time
-    ENTRIES_KNOWN = 16              # of the next rows, which the products may look at
-    LEAST_WORK = 10_000_000         # multiply-adds for a second thread; batches time it themselves
-    SHARED_ROWS = 64                # of a batch in two ranges; in four if it has four times as many
+    ENTRIES_KNOWN = 16              # entries beyond the end of a row that the products may prefetch
+    LEAST_WORK = 10_000_000         # multiply-adds that are worth a second thread; batches: a 20th
+    SHARED_ROWS = 64                # least rows of a batch for two ranges; four times as many: four
     ALIGNMENT = 64                  # bytes in the widest vector
 
 
@@ -145,18 +145,21 @@ cdef struct Matrix:
     const void* indices
     bint long_indices           # 64-bit ones
     Py_ssize_t n_entries
-    const Py_ssize_t* order     # which rows; NULL: as they are
-    Py_ssize_t n_known          # n_rows, and of a batch how many come after it
-    const void** rows           # of a dense block: where each row is
-    # what depends on the CPU target in use:
+    const Py_ssize_t* order     # indices of the rows to read; NULL: all of them in order
+    Py_ssize_t n_known          # n_rows; of a batch also the rows after it, which may be prefetched
+    const void** rows           # of a dense block: the address of each row
+    # The rest depends on the CPU target in use.
     Py_ssize_t depth            # dense: features, or the lanes of a vector if there are fewer
-    Py_ssize_t room_itemsize    # of the dtype that is computed in
-    xent_gather gather          # what copies numbers into shape; NULL: they are used where they lie
+    Py_ssize_t room_itemsize    # of the dtype in which sums are computed
+    xent_gather gather          # copies and converts numbers; NULL: X can be used without a copy
 
 
 cdef const xent_products* products_of(Py_ssize_t n_outputs, bint for_sparse, dtype) noexcept:
-    """The products of the target in use; for CSR of a narrower one if all outputs fit a vector."""
-    cdef int target = _target
+    """The products for the CPU target in use.
+
+    For CSR, those of the narrowest CPU target of which a vector holds all outputs.
+    """
+    cdef int target = _cpu_target
     cdef const xent_products* products = NULL
     cdef const xent_products* narrower
     while target >= 0:
@@ -175,14 +178,14 @@ cdef enum:
 cdef Py_ssize_t room_bytes(
     const Matrix* X, Py_ssize_t n_at_once, Py_ssize_t itemsize,
 ) noexcept nogil:
-    """What ``block_of`` and ``entries_of`` need, per thread."""
+    """Bytes of memory that ``block_of`` and ``entries_of`` need per thread."""
     if X.indptr != NULL:
         return MOST_ENTRIES * (itemsize + sizeof(int32_t))
     return TABLE_BYTES + (n_at_once * X.depth * itemsize if X.gather != NULL else 0)
 
 
 cdef inline const char* stored_at(const Matrix* X, Py_ssize_t i) noexcept nogil:
-    """Where row i of a dense X begins; behind the last known one it is that."""
+    """Address of row i of a dense X; of the last known row if i is beyond it."""
     i = min(i, X.n_known - 1)
     return <const char*> X.data + (i if X.order == NULL else X.order[i]) * X.row * X.itemsize
 
@@ -190,10 +193,10 @@ cdef inline const char* stored_at(const Matrix* X, Py_ssize_t i) noexcept nogil:
 cdef Matrix block_of(
     const Matrix* X, Py_ssize_t first, Py_ssize_t n_rows, Py_ssize_t following, char* room,
 ) noexcept nogil:
-    """Rows of X as a matrix of their own; dense ones as the products read them.
+    """The matrix of a block of rows of X; a dense one is laid out as the products read it.
 
-    As many rows from ``following`` on, those of the next block, are in its table, too. ``room`` is
-    zero behind the features.
+    Its table of row addresses also has as many rows from ``following`` on, those of the next block,
+    for the products to prefetch. ``room`` holds zeros beyond the last feature.
     """
     cdef Matrix block = X[0]
     cdef Py_ssize_t i, size = X.depth * X.room_itemsize
@@ -223,13 +226,13 @@ cdef Matrix block_of(
 
 
 cdef inline Py_ssize_t stored_row(const Matrix* X, Py_ssize_t i) noexcept nogil:
-    """Where row i of a CSR block is."""
+    """Index of row i of a CSR block in ``indptr``."""
     return i if X.order == NULL else X.order[i]
 
 
 cdef struct Entries:
     Py_ssize_t count
-    Py_ssize_t known        # at least count: indices that may be looked at
+    Py_ssize_t known        # at least count: number of indices that may be read to prefetch
     const void* data
     const int32_t* indices
 
@@ -237,7 +240,7 @@ cdef struct Entries:
 cdef Entries entries_of(
     const Matrix* X, Py_ssize_t begin, Py_ssize_t end, char* room,
 ) noexcept nogil:
-    """The CSR entries from ``begin`` on: to ``end``, or as many as fit."""
+    """The CSR entries from ``begin`` to ``end``, or as many of them as fit into ``room``."""
     cdef:
         Entries entries
         int32_t* short_indices = <int32_t*> room
@@ -262,8 +265,9 @@ cdef Entries entries_of(
 
 # ---- One block -----------------------------------------------------------------------------------
 
-# What is evaluated. Coefficients and intercepts have the dtype computed in. Dense: coefficients are
-# packed for the products, totals are [n_outputs, depth]. CSR: both are [n_features, width].
+# What is evaluated. Coefficients and intercepts have the dtype in which sums are computed. Dense:
+# coefficients are packed for the products, sums are [n_outputs, depth]. CSR: both are [n_features,
+# width].
 cdef struct Pass:
     const Matrix* X
     const TargetRows* target
@@ -272,10 +276,10 @@ cdef struct Pass:
     Py_ssize_t n_outputs
     Py_ssize_t width                    # of a row of logits: n_outputs, padded to whole vectors
     Py_ssize_t n_at_once                # rows per block
-    Py_ssize_t first                    # which row of the target the first row of X has
-    Py_ssize_t most_slots               # ranges of rows with totals of their own
-    Py_ssize_t total_row                # distance between the rows of a total
-    bint by_output                      # dense: both are [n_outputs, n_features]
+    Py_ssize_t first                    # row of the encoded target that belongs to row 0 of X
+    Py_ssize_t most_slots               # most ranges of rows, each with a sum of its own
+    Py_ssize_t total_row                # distance between the rows of a sum
+    bint by_output                      # dense: coefficients and sums are [n_outputs, n_features]
     const void* coef
     const void* intercept
     const void* coef_direction          # NULL unless the product has a direction
@@ -311,14 +315,15 @@ cdef double block_residual(
     const Pass* task, const Matrix* X, Py_ssize_t first, floating* buffer,
     floating* residual, bint padded, double* intercept_total, char* scratch, char* room,
 ) noexcept nogil:
-    """Residuals of the rows of ``X``, the first of which is ``first``; returns their loss.
+    """Compute the residuals of the rows of ``X``, and return the sum of their losses.
 
-    ``buffer`` holds n_at_once losses and two blocks (n_at_once, width), with room for
-    XENT_MAX_LANES rows more; ``residual`` as well if it is ``padded``. Adds 1^T residual.
+    ``first`` is the row of the task that the first row of ``X`` is. ``buffer`` holds n_at_once
+    losses and two blocks (n_at_once, width) with room for XENT_MAX_LANES more rows; ``residual``
+    has that room as well if it is ``padded``. Adds 1^T residual to ``intercept_total``.
 
-    Subnormal residuals, of rows that are all but certain, are set to 0: each of their products
-    would take a processor a hundred times as long, and no sum of theirs reaches a rounding error of
-    a gradient that matters.
+    Subnormal residuals, which belong to rows whose prediction is almost certain, are set to 0: a
+    processor takes a hundred times as long for each product with one, and even their sum is below
+    the rounding error of any gradient that matters.
     """
     cdef:
         Py_ssize_t width = task.width
@@ -355,7 +360,9 @@ cdef void block_gradient(
     const Pass* task, const Matrix* X, Py_ssize_t ahead, const floating* residual,
     Py_ssize_t begin, Py_ssize_t end, double* total, char* room,
 ) noexcept nogil:
-    """total += X^T residual, a part of it: dense features, or for CSR outputs, [begin, end)."""
+    """Add X^T residual to ``total``, for dense X of the features, for CSR of the outputs,
+    [begin, end).
+    """
     cdef:
         Py_ssize_t width = task.width
         Py_ssize_t i, at, row_end
@@ -381,7 +388,7 @@ cdef double sum_ranges(
     const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches,
     char[:, ::1] rooms, double[:, ::1] totals, double[:, ::1] intercept_totals,
 ) noexcept:
-    """Every range of rows adds to totals of its own."""
+    """Sum over the rows of each range separately; ranges are distributed over the threads."""
     cdef:
         const Matrix* X = task.X
         Py_ssize_t n_at_once = task.n_at_once
@@ -389,8 +396,8 @@ cdef double sum_ranges(
         Py_ssize_t n_slots = totals.shape[0]
         Py_ssize_t blocks_per_slot = (n_blocks + n_slots - 1) // n_slots
         Py_ssize_t at_residual = buffers.shape[1] - (n_at_once + XENT_MAX_LANES) * task.width
-        Py_ssize_t parts = X.depth if X.indptr == NULL else task.width
-        # what comes next is asked for early, unless it is copied anyway
+        Py_ssize_t end = X.depth if X.indptr == NULL else task.width
+        # the next rows are prefetched, unless they are copied anyway
         bint asks = X.indptr == NULL and X.gather == NULL
         double loss = 0.0
         Py_ssize_t slot, b, begin, last, following, thread
@@ -405,7 +412,7 @@ cdef double sum_ranges(
         last = min(n_blocks, (slot + 1) * blocks_per_slot) - 1
         for b in range(slot * blocks_per_slot, last + 1):
             begin = b * n_at_once
-            # after the last block of a range comes that range of the next batch
+            # the last block of a range is followed by the same range of the next batch
             following = (
                 begin + n_at_once if b < last else X.n_rows + slot * blocks_per_slot * n_at_once)
             block = block_of(
@@ -414,7 +421,7 @@ cdef double sum_ranges(
                 task, &block, begin, &buffers[thread, 0], &buffers[thread, at_residual], True,
                 &intercept_totals[slot, 0], &scratches[thread, 0], &rooms[thread, 0])
             block_gradient[floating](
-                task, &block, block.n_rows if asks else 0, &buffers[thread, at_residual], 0, parts,
+                task, &block, block.n_rows if asks else 0, &buffers[thread, at_residual], 0, end,
                 &totals[slot, 0], &rooms[thread, 0])
     for slot in range(n_slots):
         loss += intercept_totals[slot, task.width]
@@ -426,7 +433,10 @@ cdef double sum_together(
     char[:, ::1] rooms, double[:, ::1] totals, double[:, ::1] intercept_totals,
     floating[:, ::1] residuals,
 ) noexcept:
-    """All threads add to one total: each to a part of it, of features, or for CSR of outputs."""
+    """Sum over all rows into one total, of which each thread has a section to add to.
+
+    A section is a range of features, for CSR a range of outputs.
+    """
     cdef:
         const Matrix* X = task.X
         Py_ssize_t n_at_once = task.n_at_once, width = task.width
@@ -435,17 +445,19 @@ cdef double sum_together(
         Py_ssize_t lanes = task.products.lanes
         Py_ssize_t n_vectors = (X.depth if X.indptr == NULL else width) // lanes
         Py_ssize_t end = X.depth if X.indptr == NULL else width
-        Py_ssize_t n_parts = min(n_threads, n_vectors)
-        Py_ssize_t per_part = totals.shape[1] // n_threads + 1
+        Py_ssize_t n_sections = min(n_threads, n_vectors)
+        Py_ssize_t per_section = totals.shape[1] // n_threads + 1
         double loss = 0.0
-        Py_ssize_t group, b, n_blocks, begin, part, thread, part_begin, part_end
+        Py_ssize_t group, b, k, n_blocks, begin, section, thread, section_begin, section_end
         Matrix block
 
-    for part in prange(n_threads, nogil=True, num_threads=n_threads, use_threads_if=n_threads > 1):
-        begin = min(part * per_part, totals.shape[1])
+    for section in prange(
+        n_threads, nogil=True, num_threads=n_threads, use_threads_if=n_threads > 1,
+    ):
+        begin = min(section * per_section, totals.shape[1])
         memset(
             &totals[0, 0] + begin, 0,
-            min(per_part, totals.shape[1] - begin) * sizeof(double))
+            min(per_section, totals.shape[1] - begin) * sizeof(double))
     for group in range((X.n_rows + n_together - 1) // n_together):
         n_blocks = (min(n_together, X.n_rows - group * n_together) + n_at_once - 1) // n_at_once
         for b in prange(
@@ -462,22 +474,24 @@ cdef double sum_together(
                 &intercept_totals[b + 1, 0], &scratches[thread, 0], &rooms[thread, 0])
         for b in range(n_blocks):
             loss += intercept_totals[b + 1, width]
-            for part in range(width):
-                intercept_totals[0, part] += intercept_totals[b + 1, part]
-        for part in prange(
-            n_parts, nogil=True, schedule="static", num_threads=n_threads,
+            for k in range(width):
+                intercept_totals[0, k] += intercept_totals[b + 1, k]
+        for section in prange(
+            n_sections, nogil=True, schedule="static", num_threads=n_threads,
             use_threads_if=n_threads > 1,
         ):
             thread = threadid()
-            part_begin = part * n_vectors // n_parts * lanes
-            part_end = end if part == n_parts - 1 else (part + 1) * n_vectors // n_parts * lanes
+            section_begin = section * n_vectors // n_sections * lanes
+            section_end = (section + 1) * n_vectors // n_sections * lanes
+            if section == n_sections - 1:
+                section_end = end
             for b in range(n_blocks):
                 begin = group * n_together + b * n_at_once
                 block = block_of(
                     X, begin, min(n_at_once, X.n_rows - begin), begin + n_at_once,
                     &rooms[thread, 0])
                 block_gradient[floating](
-                    task, &block, 0, &residuals[b * n_at_once, 0], part_begin, part_end,
+                    task, &block, 0, &residuals[b * n_at_once, 0], section_begin, section_end,
                     &totals[0, 0], &rooms[thread, 0])
     return loss
 
@@ -491,7 +505,7 @@ cdef inline void add_to(Py_ssize_t n, const double* values, double* totals) noex
 cdef transposed_sums(
     const Pass* task, const double[:, ::1] totals, double[:, ::1] result, int n_threads,
 ):
-    """The totals of all ranges together, as [n_features, n_outputs]."""
+    """Fill ``result``, [n_features, n_outputs], with the sum of the totals of all ranges."""
     cdef:
         bint dense = task.X.indptr == NULL
         Py_ssize_t n_features = task.X.n_features, n_outputs = task.n_outputs
@@ -517,11 +531,12 @@ cdef sum_rows(
     const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches, char[:, ::1] rooms,
     dict memory, coef_result,
 ):
-    """(loss, coef result, intercept result): float64, [n_features, n_outputs] and [n_outputs].
+    """Return (loss, coef result, intercept result) in float64.
 
-    The first of them is written to ``coef_result``, or to a new array where that is None. If the
-    task is ``by_output`` it is [n_outputs, n_features]: dense X only, and where the next evaluation
-    will write over it.
+    The results have shapes [n_features, n_outputs] and [n_outputs]. The former is written to
+    ``coef_result``, or to a new array if that is None. If the task is ``by_output``, which needs a
+    dense X, it has shape [n_outputs, n_features] and is a view of memory that the next evaluation
+    overwrites.
     """
     cdef:
         const Matrix* X = task.X
@@ -534,7 +549,7 @@ cdef sum_rows(
         Py_ssize_t most_slots = SLOT_BYTES // (8 * per_total)
         Py_ssize_t blocks_together = max(
             1, SHARED_BYTES // (task.n_at_once * task.width * <Py_ssize_t> sizeof(floating)))
-        # CSR of few outputs has nothing to share out
+        # CSR with outputs that fit a single vector cannot be divided into sections
         bint together = n_slots > most_slots and (dense or task.width > task.products.lanes)
         Py_ssize_t slot
         double loss
@@ -556,7 +571,7 @@ cdef sum_rows(
         loss = sum_ranges[floating](task, buffers, scratches, rooms, totals, intercept_totals)
 
     if task.by_output:
-        # in place: for a batch one more copy takes as long as its logits
+        # in place, since one more copy would take as long as computing the logits of a batch
         for slot in range(1, n_slots):
             add_to(per_total, &totals[slot, 0], &totals[0, 0])
         coef_result = memory["totals"][0].reshape(n_outputs, -1)[:, :X.n_features]
@@ -572,32 +587,33 @@ cdef sum_rows(
 # ---- From Python ---------------------------------------------------------------------------------
 
 def computing_dtype(X):
-    """What sums over X are computed in: float64 for float64, else float32."""
+    """Return the dtype in which sums over X are computed: float64 for float64, else float32."""
     return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
 
 
 cdef class DesignMatrix:
-    """X as the pass reads it.
+    """X as the fused pass reads it.
 
-    Evaluations of one DesignMatrix share their working memory: one at a time.
+    Evaluations of one DesignMatrix share a workspace, so only one may run at a time.
 
     Parameters
     ----------
     X : ndarray or CSR of shape (n_samples, n_features)
-        float32, float64, or narrower: uint8, int8, float16. Used where it lies: dense of any
-        strides that are multiples of the item size, CSR with 32- or 64-bit indices. Finite; for
-        scores it may be anything.
+        Of dtype float64, float32, float16, uint8 or int8. Dense X whose strides are multiples of
+        the item size, and CSR with 32- or 64-bit indices, are used without a copy. Values must be
+        finite, except for scores.
     dtype : dtype or None, default=None
-        What is computed in, float32 or float64; None: float64 for float64, else float32.
+        In which sums are computed, float32 or float64; None means float64 for float64 X, otherwise
+        float32.
 
     Attributes
     ----------
     n_rows, n_features : int
     dtype : dtype
-        What is computed in.
+        In which sums are computed.
     finite_logits : bool
-        Whether all logits of the last ``scores`` or ``likeliest`` were finite. One number of X that
-        is not (except float16) makes those of its row nan or inf.
+        Whether all logits of the last ``scores`` or ``likeliest`` were finite. An entry of X that
+        is nan or inf makes the logits of its row nan or inf (except in float16).
     """
 
     cdef Matrix matrix
@@ -606,7 +622,7 @@ cdef class DesignMatrix:
     cdef readonly object dtype
     cdef readonly bint finite_logits
     cdef tuple _arrays      # keeps alive what `matrix` points to
-    cdef dict _memory       # arrays of earlier evaluations, by name: pages that need no zeroing
+    cdef dict _memory       # workspace by name, kept since mapped pages need no zeroing
 
     def __init__(self, X, dtype=None):
         self.n_rows, self.n_features = X.shape
@@ -628,7 +644,8 @@ cdef class DesignMatrix:
             self.matrix.indptr = <const int64_t*> address(arrays[2])
             self.matrix.n_entries = arrays[0].size
         else:
-            if not has_whole_strides(X):
+            # the strides of a contiguous array need no closer look
+            if not (X.flags.aligned and X.flags.forc) and not has_whole_strides(X):
                 X = kernel_array(X)
             arrays = (X,)
             self.matrix.row, self.matrix.column = [s // X.itemsize for s in X.strides]
@@ -638,17 +655,17 @@ cdef class DesignMatrix:
         self.finite_logits = True
 
     def loss_gradient(self, EncodedTarget target, coef, intercept, int n_threads, out=None):
-        """Sum of the weighted losses of all rows, and its gradient.
+        """Compute the sum of the weighted losses of all rows, and its gradient.
 
         Parameters
         ----------
         target : EncodedTarget
-            Of the same rows, in the dtype of X.
+            Of the same rows, in the dtype of this matrix.
         coef : ndarray of shape (n_features, n_outputs), float64
         intercept : ndarray of shape (n_outputs,), float64
         n_threads : int
         out : ndarray of shape (n_features, n_outputs), float64, C order, default=None
-            For the coef gradient.
+            Array to write the gradient of the coefficients to; None means a new one.
 
         Returns
         -------
@@ -662,14 +679,14 @@ cdef class DesignMatrix:
         self, EncodedTarget target, const Py_ssize_t[::1] order, Py_ssize_t begin, Py_ssize_t end,
         coef, intercept, int n_threads,
     ):
-        """As ``loss_gradient``, of the rows [begin, end) in the given order.
+        """Compute ``loss_gradient`` of the rows [begin, end) in the given order.
 
         Parameters
         ----------
         target : EncodedTarget
-            Of the rows in that order.
+            Of all rows in that order.
         order : ndarray of shape (n_rows,), intp, or None
-            Which row of X comes when; None: as they are.
+            Indices of the rows of X; None means that they are read as they are stored.
         begin, end : int
         coef : ndarray of shape (n_outputs, n_features), for CSR (n_features, n_outputs), float64
         intercept : ndarray of shape (n_outputs,), float64
@@ -679,7 +696,7 @@ cdef class DesignMatrix:
         -------
         loss : float
         coef_gradient : ndarray of the shape of ``coef``, float64
-            Of dense X where the next evaluation will write over it.
+            If X is dense, the next evaluation overwrites it.
         intercept_gradient : ndarray of shape (n_outputs,), float64
         """
         assert target.n_rows == self.n_rows and target.dtype == self.dtype
@@ -700,7 +717,7 @@ cdef class DesignMatrix:
             X.data = <const char*> X.data + begin * X.row * X.itemsize
         else:
             X.indptr += begin
-        # as many ranges as pay for adding up their totals, and blocks of equal size in each
+        # as many ranges as are worth adding up their sums, and blocks of equal size in each
         task.most_slots = 1
         while task.most_slots < N_SLOTS and n_rows >= SHARED_ROWS * task.most_slots**2:
             task.most_slots *= 2
@@ -713,9 +730,9 @@ cdef class DesignMatrix:
         self, EncodedTarget target, coef, intercept, coef_direction, intercept_direction,
         int n_threads, out=None,
     ):
-        """Hessian of the sum of losses at ``coef``, ``intercept`` times a direction.
+        """Multiply the Hessian of the sum of losses at ``coef``, ``intercept`` with a direction.
 
-        Shapes as in ``loss_gradient``; returns (coef_product, intercept_product).
+        Shapes are those of ``loss_gradient``. Returns (coef_product, intercept_product).
         """
         return self.evaluate(
             target, HESSIAN_PRODUCT, coef, intercept, coef_direction, intercept_direction,
@@ -738,7 +755,7 @@ cdef class DesignMatrix:
         self, Pass* task, coef, intercept, coef_direction, intercept_direction, int n_threads,
         double least_work, out,
     ):
-        """``sum_rows`` of a task that lacks nothing but its coefficients."""
+        """Add the coefficients to a task that is otherwise complete, and run ``sum_rows``."""
         cdef tuple arrays = (
             self.pack_coef("coef", task, coef, n_threads),
             self.pad_intercept("intercept", task, intercept),
@@ -747,21 +764,22 @@ cdef class DesignMatrix:
         )
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
         task.coef_direction, task.intercept_direction = address(arrays[2]), address(arrays[3])
-        buffers, scratches, rooms = self.desks(task, useful_threads(task, n_threads, least_work))
+        n_useful = useful_threads(task, n_threads, least_work)
+        buffers, scratches, rooms = self.workspace(task, n_useful)
         if self.dtype == np.float32:
             return sum_rows[float](task, buffers, scratches, rooms, self._memory, out)
         return sum_rows[double](task, buffers, scratches, rooms, self._memory, out)
 
     def scores(self, coef, intercept, scores_out, str kind, int n_threads):
-        """Fill (n_samples, n_outputs) scores: ``kind`` says which.
+        """Fill ``scores_out`` of shape (n_samples, n_outputs) with scores of all rows.
 
-        "logits", "softmax", "log_softmax", "sigmoid" or "log_sigmoid". ``scores_out`` has the
-        dtype of X and C order.
+        ``kind`` is "logits", "softmax", "log_softmax", "sigmoid" or "log_sigmoid". ``scores_out``
+        has the dtype of this matrix and C order.
         """
         self.fill(coef, intercept, scores_out, None, kind, n_threads)
 
     def likeliest(self, coef, intercept, int n_threads):
-        """Index of the largest logit of each row, (n_samples,): the first one of equals."""
+        """Return the index of the largest logit of each row, the first one in case of ties."""
         indices = np.empty(self.n_rows, dtype=np.intp)
         self.fill(coef, intercept, None, indices, "logits", n_threads)
         return indices
@@ -785,7 +803,8 @@ cdef class DesignMatrix:
             self.pad_intercept("intercept", &task, intercept),
         )
         task.coef, task.intercept = address(arrays[0]), address(arrays[1])
-        buffers, scratches, rooms = self.desks(&task, useful_threads(&task, n_threads, LEAST_WORK))
+        n_useful = useful_threads(&task, n_threads, LEAST_WORK)
+        buffers, scratches, rooms = self.workspace(&task, n_useful)
         if self.dtype == np.float32:
             self.finite_logits = score_rows[float](
                 &task, buffers, scratches, rooms, scores, indices, kind == "logits")
@@ -794,7 +813,7 @@ cdef class DesignMatrix:
                 &task, buffers, scratches, rooms, scores, indices, kind == "logits")
 
     cdef void prepare(self, Pass* task, Matrix* X, Py_ssize_t n_outputs):
-        """What depends on the number of outputs, and on the CPU target in use."""
+        """Set what depends on the number of outputs, and on the CPU target in use."""
         cdef Py_ssize_t lanes, rows
         X[0] = self.matrix
         memset(task, 0, sizeof(task[0]))
@@ -811,15 +830,15 @@ cdef class DesignMatrix:
             rows = min(
                 BLOCK_BYTES // (self.dtype.itemsize * X.depth),
                 LOGIT_BYTES // (self.dtype.itemsize * task.width))
-            # whole groups of 8 rows, and a few even where a row is long
+            # a multiple of 8 rows, and at least 8 however long a row is
             task.n_at_once = max(8, min(task.n_at_once, rows // 8 * 8))
         if X.itemsize != self.dtype.itemsize or (
             X.indptr == NULL and (X.column != 1 or X.depth != X.n_features)
         ):
-            X.gather = xent_gather_for(X.stored, self.dtype == np.float64, _target)
+            X.gather = xent_gather_for(X.stored, self.dtype == np.float64, _cpu_target)
 
     cdef pack_coef(self, str name, const Pass* task, coef, int n_threads):
-        """Coefficients as the products read them; None for None."""
+        """Return coefficients as the products read them; None for None."""
         cdef:
             const Matrix* X = task.X
             const double[:, ::1] values
@@ -827,7 +846,7 @@ cdef class DesignMatrix:
             return None
         values = np.ascontiguousarray(coef, dtype=np.float64)
         if X.indptr != NULL:
-            # one row more than there are keeps the address valid when there are no features
+            # an additional row makes the address valid even without any feature
             rows = reused(self._memory, name, (X.n_features + 1, task.width), self.dtype)
             if self.dtype == np.float32:
                 copy_rows[float](values, rows, n_threads)
@@ -844,15 +863,15 @@ cdef class DesignMatrix:
         return tiles
 
     cdef pad_intercept(self, str name, const Pass* task, intercept):
-        """Intercepts with zeros up to the width of a row; None for None."""
+        """Return intercepts, padded with zeros to the width of a row; None for None."""
         if intercept is None:
             return None
         row = reused(self._memory, name, (task.width,), self.dtype)
         row[:task.n_outputs] = intercept
         return row
 
-    cdef desks(self, const Pass* task, Py_ssize_t n_threads):
-        """(buffers, scratches, rooms): what each thread works with, a row each."""
+    cdef workspace(self, const Pass* task, Py_ssize_t n_threads):
+        """Return (buffers, scratches, rooms), each of which has a row for every thread."""
         cdef:
             Py_ssize_t itemsize = self.dtype.itemsize
             Py_ssize_t n_matrices = 3 if task.product == HESSIAN_PRODUCT else 2
@@ -869,7 +888,7 @@ cdef class DesignMatrix:
 
 
 cdef copy_rows(const double[:, :] source, floating[:, ::1] to, int n_threads):
-    """The first numbers of the first rows of ``to`` = ``source``."""
+    """Copy ``source`` to the upper left corner of ``to``."""
     cdef Py_ssize_t i, k
     for i in prange(
         source.shape[0], nogil=True, num_threads=n_threads, schedule="static",
@@ -880,7 +899,7 @@ cdef copy_rows(const double[:, :] source, floating[:, ::1] to, int n_threads):
 
 
 cdef reused(dict memory, str name, tuple shape, dtype):
-    """An array of that shape, aligned, zero when it is new and as it was left when it is not."""
+    """Return an aligned array of the workspace, zero if it is new, otherwise as it was left."""
     if name not in memory or memory[name].shape != shape or memory[name].dtype != dtype:
         n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         raw = np.zeros(n_bytes + ALIGNMENT, dtype=np.uint8)
@@ -890,7 +909,9 @@ cdef reused(dict memory, str name, tuple shape, dtype):
 
 
 cdef const void* address(array) except? NULL:
-    """Where the first number of an array is, NULL for None; of a batch it is asked for four times.
+    """Address of the first number of an array; NULL for None.
+
+    Read from the buffer, since a batch needs four addresses and ``__array_interface__`` is slow.
     """
     cdef Py_buffer view
     if array is None:
@@ -908,10 +929,10 @@ cdef inline Py_ssize_t padded_to(Py_ssize_t unit, Py_ssize_t n) noexcept nogil:
 cdef Py_ssize_t useful_threads(
     const Pass* task, Py_ssize_t n_threads, double least_work,
 ) noexcept:
-    """Threads that are worth starting.
+    """Number of threads that are worth starting.
 
-    A dense pass of few multiply-adds is over before a second thread has started; where the cores
-    are busy otherwise, waiting for it costs many times the pass.
+    A dense pass of few multiply-adds is over before a second thread has started. If other processes
+    keep the cores busy, waiting for that thread takes many times as long as the pass.
     """
     cdef const Matrix* X = task.X
     if X.indptr == NULL and <double> X.n_rows * X.depth * task.width < least_work:
@@ -934,7 +955,7 @@ cdef inline bint all_finite(Py_ssize_t n, const floating* values) noexcept nogil
         floating most = FLT_MAX if floating is float else DBL_MAX
         int others = 0
         Py_ssize_t i
-    for i in range(n):      # without branches, for the compiler to use vectors
+    for i in range(n):      # without branches, so that the compiler can vectorise it
         others |= 1 - ((values[i] <= most) & (values[i] >= -most))
     return others == 0
 
@@ -943,7 +964,7 @@ cdef bint score_rows(
     const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches, char[:, ::1] rooms,
     floating[:, ::1] scores, Py_ssize_t[::1] indices, bint as_logits,
 ):
-    """Scores of all rows, or the indices of their largest logits: whichever is not None.
+    """Fill ``scores``, or ``indices`` of the largest logits of all rows: one of them is None.
 
     Returns whether all logits are finite.
     """

@@ -1,8 +1,8 @@
-"""Hessians from weighted products of rows: all of one, or a block per output, factorised.
+"""Hessians from weighted products of rows: the whole matrix, or one factorised block per output.
 
-The work is that of BLAS and LAPACK, called without Python's lock, a block per thread of OpenMP:
-Python's threads would be in the way of OpenMP's, which wait for the next pass. The bits do not
-depend on the number of threads.
+BLAS and LAPACK are called without Python's lock, with one block per OpenMP thread: threads of
+Python would compete with those of OpenMP, which wait actively for the next pass. Results have the
+same bits for any number of threads.
 """
 
 import numpy as np
@@ -15,17 +15,17 @@ from scipy.linalg.cython_lapack cimport dpotrf, spotrf
 
 
 cdef enum:
-    BLOCK_ROWS = 512        # of X at a time for a product with itself: second-level cache
-    NARROW = 48             # a matrix whose half takes BLAS longer than all of it
-    THREADED = 10000000     # multiply-adds that pay for a second thread
+    BLOCK_ROWS = 512        # of X in a product with itself, which stay in the second-level cache
+    NARROW = 48             # below this width, BLAS computes the full product faster than one half
+    THREADED = 10000000     # multiply-adds that are worth a second thread
 
 
-# ---- BLAS and LAPACK, of matrices in C order: their lower half is the upper one here -------------
+# ---- BLAS and LAPACK: the lower half of their matrices is the upper half in C order --------------
 
 cdef void add_products(
     int n, int n_rows, floating* rows, floating* matrix, int width
 ) noexcept nogil:
-    """matrix (n, n of ``width``) += rows^T rows, the upper half; or all, if that is quicker."""
+    """Add rows^T rows to the upper half of matrix (n, n of ``width``), or to all if faster."""
     cdef:
         char* lower = b"L"
         char* plain = b"N"
@@ -46,7 +46,7 @@ cdef void add_products(
 
 
 cdef int factorise(int n, floating* matrix) noexcept nogil:
-    """Cholesky factor in place of the upper half; not 0 where there is none."""
+    """Replace the upper half by its Cholesky factor; returns 0, or not 0 if there is none."""
     cdef:
         char* lower = b"L"
         int info = 0
@@ -58,7 +58,7 @@ cdef int factorise(int n, floating* matrix) noexcept nogil:
 
 
 cdef void substitute(int n, floating* factor, floating* x) noexcept nogil:
-    """x becomes the solution of factor^T factor x = x."""
+    """Replace x by the solution y of factor^T factor y = x."""
     cdef:
         char* lower = b"L"
         char* plain = b"N"
@@ -72,16 +72,16 @@ cdef void substitute(int n, floating* factor, floating* x) noexcept nogil:
         strsv(lower, transposed, plain, &n, factor, &n, x, &one)
 
 
-# ---- All of the Hessian --------------------------------------------------------------------------
+# ---- The whole Hessian ---------------------------------------------------------------------------
 
 cdef double add_weighted_products(
     Py_ssize_t n, Py_ssize_t n_rows, const floating* Z, const floating* one, const floating* other,
     double least, floating* buffer, floating* matrix, Py_ssize_t width,
 ) noexcept nogil:
-    """matrix (n, n of ``width``) += Z^T diag(c) Z, the upper half, with c = one other.
+    """Add Z^T diag(c) Z, where c = one other, to the upper half of matrix (n, n of ``width``).
 
-    ``other`` may be NULL, for c = one. Rows are left out where c is at most ``least``; the sum of
-    theirs is returned.
+    ``other`` may be NULL, for c = one. Rows whose c is at most ``least`` are left out; the sum of
+    their c is returned.
     """
     cdef:
         Py_ssize_t i, j, n_buffered = 0
@@ -108,7 +108,7 @@ cdef void add_upper(
     Py_ssize_t n, floating factor, const floating* matrix, Py_ssize_t width, floating* to,
     Py_ssize_t width_to,
 ) noexcept nogil:
-    """to (n, n of ``width_to``) += factor matrix, the upper half."""
+    """Add factor matrix to the upper half of ``to`` (n, n of ``width_to``)."""
     cdef Py_ssize_t i, j
     for i in range(n):
         for j in range(i, n):
@@ -116,7 +116,7 @@ cdef void add_upper(
 
 
 def least_couplings(coupling, neglected):
-    """Below which w p_k p_l is neglected, for each two outputs, in the sense of ``hessian_sum``."""
+    """Return thresholds by pair of outputs, below which ``hessian_sum`` neglects w p_k p_l."""
     n_outputs, n_samples = coupling.shape
     sums = np.matmul(coupling, np.transpose(coupling)).astype(np.float64)
     np.fill_diagonal(sums, 0)
@@ -128,33 +128,34 @@ def hessian_sum(
     const floating[:, ::1] Z, const floating[:, ::1] curvature, const floating[:, ::1] coupling,
     const double[::1] typical, double neglected, int n_threads,
 ):
-    """The Hessian of a sum of losses, output by output: its upper half.
+    """Compute the upper half of the Hessian of a sum of losses, block by block of outputs.
 
-    A softmax pulls each two of its outputs together: block (k, l) is -B_kl, with B_kl =
-    Z^T diag(w p_k p_l) Z, and block (k, k) the sum over l of B_kl. Where rows are predicted well a
-    few of them are most of B_kl, as each hesitates between its own two or three classes, and some
-    B_kl are next to nothing. The rest may be neglected: block (k, k) gets as much of what is
-    typical instead. So the matrix stays positive definite whatever the rounding.
+    A softmax couples all pairs of its outputs: block (k, l) is -B_kl, where B_kl =
+    Z^T diag(w p_k p_l) Z, and block (k, k) is the sum of B_kl over l. If rows are predicted well,
+    most of B_kl comes from a few rows, since each row has non-negligible probabilities on two or
+    three classes only, and some B_kl are close to 0. The remaining rows may be neglected: in block
+    (k, k) they are replaced by typical rows of the same total weight, so that the matrix stays
+    positive definite in spite of rounding errors.
 
     Parameters
     ----------
     Z : ndarray of shape (n_samples, n_rows)
-        The centred X with a column of ones (if there is an intercept); in float64, or in float32
-        where a few digits are enough: half the time.
+        The centred X, with a column of ones if there is an intercept; in float64, or in float32,
+        which takes half the time, if a few digits are enough.
     curvature : ndarray of shape (n_outputs, n_samples) or None
-        Second derivatives in the logits of losses that do not couple outputs.
+        Second derivatives with respect to the logits, of losses that do not couple outputs.
     coupling : ndarray of shape (n_outputs, n_samples) or None
         sqrt(w) p of a softmax.
     typical : ndarray of shape (n_samples,)
-        Weights of the rows, for what is typical.
+        Weights of the rows in the average that replaces neglected rows.
     neglected : float
-        At most this share of the curvature w p_k (1 - p_k) of all rows in an output.
+        Largest share of the curvature w p_k (1 - p_k) of all rows of an output to neglect.
     n_threads : int
 
     Returns
     -------
     ndarray of shape (n_outputs n_rows, n_outputs n_rows)
-        Below the diagonal are numbers that mean nothing.
+        Numbers below the diagonal have no meaning.
     """
     cdef:
         bint coupled = coupling is not None
@@ -213,13 +214,13 @@ def hessian_sum(
     return np.asarray(matrix)
 
 
-# ---- A block per output --------------------------------------------------------------------------
+# ---- One block per output ------------------------------------------------------------------------
 
 cdef void add_rows(
     Py_ssize_t n, const floating* X, const floating* mean, const Py_ssize_t* rows,
     const double* weight, Py_ssize_t n_rows, floating* buffer, floating* matrix,
 ) noexcept nogil:
-    """matrix (n, n) += sum of weight (x - mean) (x - mean)^T over rows of X, the upper half."""
+    """Add the sum of weight (x - mean) (x - mean)^T over rows of X to the upper half of matrix."""
     cdef:
         Py_ssize_t begin = 0, i, j, n_abreast
         const floating* x
@@ -238,13 +239,13 @@ cdef void add_rows(
 cdef int scaled_factor(
     Py_ssize_t n, floating* matrix, floating* scale, double least, double slack
 ) noexcept nogil:
-    """Cholesky factor of scale matrix scale + slack I, whose diagonal is 1 without the slack."""
+    """Factorise scale matrix scale + slack I, where the scaled matrix has a diagonal of 1."""
     cdef Py_ssize_t i, j
     for i in range(n):
-        # a feature that is constant where there is curvature: leave its scale alone
+        # the scale stays 1 for a feature that is constant in all rows with curvature
         scale[i] = <floating> (1 / sqrt(matrix[i * n + i])) if matrix[i * n + i] > least else 1
     for i in range(n):
-        for j in range(i, n):  # one after the other: their product might overflow
+        for j in range(i, n):  # scale[i] * scale[j] might overflow
             matrix[i * n + j] = (matrix[i * n + j] * scale[i]) * scale[j]
         matrix[i * n + i] += <floating> slack
     return factorise(<int> n, matrix)
@@ -255,30 +256,30 @@ def weighted_factors(
     const double[::1] weight, const Py_ssize_t[::1] bounds, const floating[:, ::1] common,
     const double[::1] share, const double[::1] penalty, double least, double slack, int n_threads,
 ):
-    """Cholesky factors of ``share common + sum_i weight_i (x_i - mean) (x_i - mean)^T + penalty``.
+    """Factorise ``share common + sum_i weight_i (x_i - mean) (x_i - mean)^T + penalty`` by output.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
     mean : ndarray of shape (n_features,)
     rows : ndarray of shape (n_drawn,), intp
-        Of X: those of output k are in ``bounds[k]:bounds[k + 1]``.
+        Indices of rows of X; those of output k are ``rows[bounds[k]:bounds[k + 1]]``.
     weight : ndarray of shape (n_drawn,)
-        Of these, >= 0.
+        Weights >= 0 of these rows.
     bounds : ndarray of shape (n_outputs + 1,), intp
     common : ndarray of shape (n_features, n_features)
     share : ndarray of shape (n_outputs,)
     penalty : ndarray of shape (n_features,)
     least : float
-        A diagonal element of at most this is not scaled.
+        Diagonal elements of at most this value are not scaled.
     slack : float
-        Added to the diagonal of the scaled matrices, against their rounding.
+        Added to the diagonals of the scaled matrices, to allow for rounding errors.
     n_threads : int
 
     Returns
     -------
     factors : ndarray of shape (n_outputs, n_features, n_features)
-        U with U^T U = scale matrix scale; what is below its diagonal means nothing.
+        U with U^T U = scale matrix scale; numbers below its diagonal have no meaning.
     scale : ndarray of shape (n_outputs, n_features)
 
     Raises
@@ -320,12 +321,12 @@ def solve_factors(
     floating[:, :, ::1] factors, const floating[:, ::1] scale, const double[:, :] right,
     double[:, :] result, int n_threads,
 ):
-    """``scale (U^T U)^-1 scale right`` for each output.
+    """Compute ``scale (U^T U)^-1 scale right`` for each output.
 
     Parameters
     ----------
     factors, scale : ndarray
-        As ``weighted_factors`` gives them.
+        As ``weighted_factors`` returns them.
     right, result : ndarray of shape (n_features, n_outputs)
     n_threads : int
     """

@@ -41,6 +41,7 @@ def encode_like(known, y, n_samples, sample_weight=None):
     ValueError
         If y is of another kind, or has a label that is not among the classes of ``known``.
     """
+    known.loss._check_parameters()  # they may have changed between calls of partial_fit
     y, weight = _checked(y, n_samples, sample_weight)
     if known.weight_exponent and weight is None:
         weight = np.ones(n_samples)

@@ -222,7 +222,7 @@ class EncodedY:
             sums = np.stack([np.append(0.0, before) + np.append(after, 0.0), ones], axis=1)
         else:
             sums = np.stack(self.entry_mass(), axis=1)
-        return self.loss._fitted_mass(sums, self.n_outputs)
+        return self.loss._fitted_weight_sums(sums, self.n_outputs)
 
     def class_mass(self):
         """Sums of the weights of the rows by class, before smoothing."""
@@ -283,8 +283,7 @@ class EncodedY:
 
     def convex_start(self):
         """The same targets with the convex loss that a fit begins with, or None."""
-        start = self.loss._convex_start()
-        return None if start is None else replace(self, loss=start)
+        return None if self.loss.convex else replace(self, loss=self.loss._convex_start())
 
     def kernel_target(self, dtype, outputs):
         """Targets of the chosen outputs, ready for the kernels.
@@ -317,7 +316,7 @@ class EncodedY:
             entry_weight = np.ascontiguousarray(self.entry_weight[:, outputs], dtype=dtype)
         elif (self.weight != 1).any():
             weight = self.weight
-        return self.loss.kernel_target(
+        return self.loss._kernel_target(
             (len(self.weight), len(outputs)),
             dtype,
             outputs=outputs,

@@ -1,13 +1,13 @@
-"""Judging a fitted classifier by a loss setting, in grid searches and cross-validation."""
+"""Scorers that evaluate fitted classifiers by a loss, for grid searches and cross-validation."""
 
 import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.frozen import FrozenEstimator
 
-# A scorer of scikit-learn's own kind: routed weights (``set_score_request``), and those of searches
-# and of several metrics at once, reach no other callable, whatever it takes. The public way to make
-# one, ``make_scorer``, gives its function neither the estimator nor X, of which a loss needs
-# ``classes_``, ``loss_`` and both logits of two classes. The same from scikit-learn 1.6 to 1.9.
+# A private name of scikit-learn, unchanged from version 1.6 to 1.9. Sample weights that are routed
+# (``set_score_request``), and those of searches and of several metrics at once, reach only scorers
+# of this class. The public ``make_scorer`` does not pass the estimator and X to its function, which
+# needs ``classes_``, ``loss_`` and both logits of two classes.
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline
@@ -24,49 +24,50 @@ from .classifier import SoftmaxClassifier
 
 
 def make_loss_scorer(loss="auto"):
-    """Scorer that is minus the mean loss of a classifier's logits: higher is better.
+    """Make a scorer that returns minus the mean loss of a classifier's logits; higher is better.
 
-    For ``scoring=`` of ``GridSearchCV`` and its kin. ``sklearn.metrics.make_scorer`` would call a
-    loss with original labels, which may be strings, and with the wrong columns where a class is
-    missing; here labels are looked up in the classifier's ``classes_``.
+    It can be used as ``scoring`` of ``GridSearchCV``, ``cross_val_score`` and similar functions. A
+    scorer from ``sklearn.metrics.make_scorer`` would call a loss with original labels, which may be
+    strings, and with the wrong columns if a class is missing. This one looks up labels in the
+    ``classes_`` of the classifier.
 
     Parameters
     ----------
     loss : str or loss setting, default="auto"
-        As ``SoftmaxClassifier(loss=...)`` takes it. "auto" is the loss that the classifier was
-        fitted with (``loss_``), for other classifiers binary cross-entropy of one logit and sparse
-        categorical cross-entropy of several; ``OneVsRestClassifier`` needs one by name.
-        ``logit_adjustment`` is left out: it is for training.
+        As in ``SoftmaxClassifier(loss=...)``. "auto" is the loss that the classifier was fitted
+        with (``loss_``); for other classifiers, binary cross-entropy of one logit or sparse
+        categorical cross-entropy of several. ``OneVsRestClassifier`` needs the name of a loss.
+        ``logit_adjustment``, which concerns training, is not applied.
 
     Returns
     -------
     scorer : callable
-        ``scorer(estimator, X, y, sample_weight=None)``, a float. The estimator is a
+        ``scorer(estimator, X, y, sample_weight=None)`` returns a float. The estimator is a
         ``SoftmaxClassifier``, or another classifier with ``classes_`` and ``decision_function``,
-        whose values are taken as logits; or a pipeline, a search (``GridSearchCV``), a feature
-        selection (``RFE``) or another estimator that leaves its predictions to one such classifier,
-        in any nesting. y is as in ``fit``; rows of ``ignore_class`` and labels of nan do not count.
-        Weights are routed as for scikit-learn's scorers (``set_score_request``).
+        whose values are used as logits; or a pipeline, a search (``GridSearchCV``), a feature
+        selection (``RFE``) or another estimator that delegates its predictions to one such
+        classifier, in any nesting. y is as in ``fit``; rows of ``ignore_class`` and labels of nan
+        are left out. Weights are routed as for scikit-learn's scorers (``set_score_request``).
 
     Raises
     ------
     ValueError
-        If ``loss`` is unknown; in the scorer, if y does not fit it or has a label that the
-        classifier has not seen, and if no single classifier makes the predictions (calibration,
-        voting, stacking, bagging, boosting by ``AdaBoostClassifier``).
+        If ``loss`` is unknown. The scorer raises it if y does not fit the loss or has a label that
+        the classifier has not seen, and if predictions do not come from a single classifier
+        (calibration, voting, stacking, bagging, ``AdaBoostClassifier``).
 
     Warns
     -----
     RuntimeWarning
-        In the scorer, if no row counts: the mean is then nan.
+        The scorer warns if no row counts; the mean is then nan.
 
     Notes
     -----
-    A target whose predicted probability is 0 costs inf: a label that is constant in training is
-    predicted with certainty.
+    The loss of a row is inf if the predicted probability of its target is 0. This can happen for a
+    label that is constant in the training data, which is predicted with certainty.
 
-    With missing labels (nan) pass ``cv=KFold()`` to a search: scikit-learn refuses nan in y where
-    it would choose the folds by it.
+    If labels are missing (nan), pass ``cv=KFold()`` to a search, since scikit-learn does not accept
+    nan in y if it stratifies the folds.
 
     Examples
     --------
@@ -86,67 +87,67 @@ def make_loss_scorer(loss="auto"):
 
 
 def predicting(estimator, X):
-    """The classifier that makes the predictions of an estimator, and X as it gets it.
+    """Return the classifier that makes the predictions of an estimator, and X as passed to it.
 
     Parameters
     ----------
     estimator : fitted estimator
-        A classifier, or something around it that leaves the predictions to it.
+        A classifier, or an estimator that delegates its predictions to one.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
     Returns
     -------
     classifier : estimator
     X : {array-like, sparse matrix}
-        Transformed by all that comes before the classifier.
+        Transformed by all steps before the classifier.
 
     Raises
     ------
     ValueError
-        If there is no single classifier.
+        If predictions do not come from a single classifier.
     """
     if isinstance(estimator, FrozenEstimator):
         return predicting(estimator.estimator, X)
     if isinstance(estimator, Pipeline):
         for _, step in estimator.steps[:-1]:
-            if hasattr(step, "transform"):  # else "passthrough", or a sampler: for fits alone
+            if hasattr(step, "transform"):  # else "passthrough", or a sampler for fit
                 X = step.transform(X)
         return predicting(estimator.steps[-1][1], X)
     params = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
     if not {"estimator", "base_estimator", "estimators"}.intersection(params) or isinstance(
         estimator, OneVsRestClassifier
-    ):  # one-vs-rest scores are logits, one classifier's in each column
+    ):  # whose scores are logits, one column per classifier
         return estimator, X
     inner = getattr(estimator, "best_estimator_", getattr(estimator, "estimator_", None))
     if inner is None and params.get("refit") is False:
         raise ValueError(
-            f"'refit' of {type(estimator).__name__} must not be False where a scorer judges it, "
-            "since no classifier is fitted to all rows then; leave it at its default."
+            f"'refit' of {type(estimator).__name__} must not be False if a scorer evaluates it, "
+            "since no classifier is then fitted to all rows; leave it at its default."
         )
     check_is_fitted(estimator)
     if inner is None or hasattr(estimator, "estimators_"):
         raise ValueError(
-            "A loss judges the logits of a single classifier, but the predictions of "
-            f"{type(estimator).__name__} are combined from several or calibrated. Judge what is "
-            "inside it, or take scoring='neg_log_loss', which judges 'predict_proba'."
+            "A loss evaluates the logits of a single classifier, but the predictions of "
+            f"{type(estimator).__name__} are combined from several or calibrated. Evaluate its "
+            "inner classifiers, or use scoring='neg_log_loss', which evaluates 'predict_proba'."
         )
     if not hasattr(estimator, "decision_function"):
-        return estimator, X  # SelectFromModel, or RFE of a tree: nothing to judge
-    if isinstance(estimator, TransformerMixin):  # RFE, which chooses columns
+        return estimator, X  # SelectFromModel, or RFE of a tree, has no logits
+    if isinstance(estimator, TransformerMixin):  # RFE, which selects columns
         X = estimator.transform(X)
     return predicting(inner, X)
 
 
 def _no_function_of_predictions(y_true, y_pred, sample_weight=None):
-    """What the base class asks for; its signature tells that weights are taken."""
+    """Raise a TypeError: the base class wants a function, whose signature shows sample weights."""
     raise TypeError(
-        "make_loss_scorer makes a scorer of fitted classifiers, whose logits it judges: it does "
-        "not depend on a decision threshold. Choose thresholds by another 'scoring'."
+        "make_loss_scorer makes a scorer of fitted classifiers, which evaluates their logits and "
+        "does not depend on a decision threshold. Choose thresholds by another 'scoring'."
     )
 
 
 class LossScorer(_BaseScorer):
-    """What ``make_loss_scorer`` makes.
+    """A scorer from ``make_loss_scorer``.
 
     Parameters
     ----------
@@ -154,8 +155,8 @@ class LossScorer(_BaseScorer):
     """
 
     def __init__(self, loss):
-        # Only whether responses are shared between scorers depends on the methods named here; all
-        # classifiers have one of them, so that none is refused before ``_score`` can say why.
+        # These methods only decide whether scorers share responses. Each classifier has one of
+        # them, so that unsuitable ones get their error from ``_score``.
         methods = ("decision_function", "predict_proba", "predict")
         super().__init__(_no_function_of_predictions, 1, {}, methods)
         self.loss = loss
@@ -164,32 +165,32 @@ class LossScorer(_BaseScorer):
         return f"make_loss_scorer({self.loss!r})"
 
     def __call__(self, estimator, X, y, sample_weight=None, **kwargs):
-        """Minus the mean loss.
+        """Return minus the mean loss.
 
         Parameters
         ----------
         estimator : estimator
-            As ``make_loss_scorer`` says.
+            As described for ``make_loss_scorer``.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,) or None, default=None
         **kwargs : dict
-            Nothing else is known: the base class says so.
+            Passed to the base class, which raises an error.
 
         Returns
         -------
         float
-            nan, with a RuntimeWarning, where no row counts.
+            nan, with a RuntimeWarning, if no row counts.
         """
         if sample_weight is not None:
             kwargs["sample_weight"] = sample_weight
         return super().__call__(estimator, X, y, **kwargs)
 
     def _score(self, method_caller, estimator, X, y_true, sample_weight=None):
-        """Minus the mean loss.
+        """Return minus the mean loss.
 
-        ``method_caller`` remembers responses of the estimator for the scorers beside this one, but
-        none of them are the logits, of which ``decision_function`` gives the difference.
+        ``method_caller`` caches responses of the estimator for several scorers. It is not used:
+        ``decision_function`` of two classes returns the difference of the logits.
         """
         classifier, X = predicting(estimator, X)
         logits = _logits(classifier, X)
@@ -197,60 +198,60 @@ class LossScorer(_BaseScorer):
         kind = getattr(classifier, "_kind", None)
         if kind == "two_logits" and setting.proba_kind == "sigmoid":
             logits = logits[:, 1] - logits[:, 0]
-        y, judged = _targets(y_true, kind, logits, setting.ignore_class)
-        setting, sample_weight = setting._for_judging(), as_numpy(sample_weight, "sample_weight")
+        y, counts = _targets(y_true, kind, logits, setting.ignore_class)
+        setting, sample_weight = setting._for_evaluation(), as_numpy(sample_weight, "sample_weight")
         if y.ndim == 2:
             return -setting(y, logits, sample_weight)
         weight = check_weights(sample_weight, "sample_weight", y.shape)
-        weight = (np.ones(len(y)) if weight is None else weight)[judged]
-        logits, indices = logits[judged], _indices(y[judged], classifier, logits)
+        weight = (np.ones(len(y)) if weight is None else weight)[counts]
+        logits, indices = logits[counts], _indices(y[counts], classifier, logits)
         if setting.proba_kind == "sigmoid" and logits.ndim == 2:
             return -_one_vs_rest(setting, indices, logits, weight)
         if setting.proba_kind == "softmax" and logits.ndim == 1:
             if not setting.shift_invariant:
                 raise ValueError(
                     f"{setting!r} needs both logits of two classes, but "
-                    f"{type(classifier).__name__} gives their difference; judge by a categorical "
-                    "part of it."
+                    f"{type(classifier).__name__} gives their difference; use a categorical part "
+                    "of the loss."
                 )
-            # their difference; a softmax takes -inf, of a class that is never predicted, not inf
+            # logits with this difference; a softmax accepts -inf, but not inf
             certain = logits == np.inf
             both = np.where(certain, -np.inf, 0.0), np.where(certain, 0.0, logits)
             logits = np.stack(both, axis=1).astype(logits.dtype)
         return -setting(indices, logits, weight)
 
     def _setting(self, classifier, logits):
-        """The loss to judge by."""
+        """Return the loss setting to evaluate with."""
         setting = resolve_loss(self.loss)
         if setting is not None:
             return setting
         if isinstance(classifier, OneVsRestClassifier):
             raise ValueError(
                 "'loss' must be named for OneVsRestClassifier, whose columns are fitted one by "
-                "one; got 'auto'. For example make_loss_scorer('binary_crossentropy')."
+                "one; got 'auto'. Use for example make_loss_scorer('binary_crossentropy')."
             )
         default = BinaryCrossentropy() if logits.ndim == 1 else SparseCategoricalCrossentropy()
         return getattr(classifier, "loss_", default)
 
 
 def _logits(classifier, X):
-    """Logits of shape (n_samples, n_outputs), or (n_samples,): the difference of two."""
+    """Return logits of shape (n_samples, n_outputs), or (n_samples,): differences of two."""
     if isinstance(classifier, SoftmaxClassifier):
         logits = np.asarray(classifier._logits(X))
         return logits[:, 0] if classifier._kind == "binary" else logits
     if not hasattr(classifier, "decision_function"):
         name = classifier if isinstance(classifier, str) else type(classifier).__name__
         raise ValueError(
-            f"A loss judges logits, which 'decision_function' gives, but {name} has none; "
-            "scoring='neg_log_loss' judges 'predict_proba'."
+            f"A loss evaluates logits, which 'decision_function' returns, but {name} has none; use "
+            "scoring='neg_log_loss', which evaluates 'predict_proba'."
         )
     return np.asarray(as_numpy(classifier.decision_function(X), "decision_function(X)"))
 
 
 def _targets(y, kind, logits, ignore_class):
-    """(y as labels or as rows of numbers, which rows are judged)."""
+    """Return (y as labels or as rows of numbers, which of its rows count)."""
     kind = "multilabel" if kind == "multilabel" else None
-    y, judged = encode_for_score(y, kind, logits.shape[-1], ignore_class)
+    y, counts = encode_for_score(y, kind, logits.shape[-1], ignore_class)
     if len(y) != len(logits):
         raise ValueError(
             f"'X' and 'y' must have the same number of rows, got {len(logits)} and {len(y)}."
@@ -261,11 +262,11 @@ def _targets(y, kind, logits, ignore_class):
         )
     if y.ndim == 2 and y.shape != logits.shape:
         raise ValueError(f"'y' must have {logits.shape[1]} columns, got {y.shape[1]}.")
-    return y, judged
+    return y, counts
 
 
 def _indices(y, classifier, logits):
-    """Index of each label into the classes, which are the columns of the logits."""
+    """Return the index of each label in the classes, which are the columns of the logits."""
     classes = np.asarray(classifier.classes_)
     if logits.ndim == 2 and logits.shape[1] != len(classes):
         raise ValueError(
@@ -282,9 +283,10 @@ def _indices(y, classifier, logits):
 
 
 def _one_vs_rest(setting, indices, logits, weight):
-    """Mean loss of K binary logits per row, without K targets per row."""
+    """Return the mean loss of K binary logits per row, without expanding labels to K targets."""
+    setting._check_parameters()
     logits = logits.astype(np.float32 if logits.dtype == np.float32 else np.float64, copy=False)
-    target = setting.kernel_target(logits.shape, logits.dtype, labels=indices.astype(np.int32))
+    target = setting._kernel_target(logits.shape, logits.dtype, labels=indices.astype(np.int32))
     loss = np.empty(len(logits), dtype=logits.dtype)
     target.loss_gradient(logits, loss, None, effective_n_threads())
     return weighted_mean(loss, weight)

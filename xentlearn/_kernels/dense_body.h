@@ -1,24 +1,24 @@
-/* Products with rows of X, each in one piece, on one target, in one dtype.
+/* Products with contiguous rows of a dense X, for one CPU target and one dtype.
  *
  * Vectors run along the features, so classes need no padding. A tile of n classes and m vectors of
- * X does n m multiply-adds for n + m loads, all sums in registers:
+ * X does n m multiply-adds for n + m loads, with all sums in registers:
  *
  *   logits      a tile is n classes x m rows; a step multiplies a vector of each row by a vector of
- *               each class. The lanes are added up at the end, for all classes together.
+ *               each class. The lanes are summed at the end, for all classes together.
  *   gradient    a tile is n classes x m vectors of features; a step is a row: each of its vectors
- *               times each of its residuals, spread over the lanes.
+ *               is multiplied by each of its residuals, broadcast to all lanes.
  *
- * MNIST, ten classes, one thread, AVX-512: 7 ms and 8 ms, as fast as the processor multiplies. With
- * vectors along the classes, as one writes it first, it was 19 ms and 26 ms: every multiply-add
- * needs a load of its own there, of a number of X spread over the lanes, and six of sixteen lanes
- * are empty. With 500 classes the two are 4 and 30 % apart.
+ * On MNIST with ten classes, one thread and AVX-512 this takes 7 ms and 8 ms, which is the peak
+ * rate of the processor's multiply-adds. With vectors along the classes, the more obvious layout,
+ * it took 19 ms and 26 ms: each multiply-add then needs a load of its own, which broadcasts a
+ * number of X, and six of sixteen lanes are empty. With 500 classes the difference is 4 % and 30 %.
  *
- * Rows are found through a table of pointers, so that those of a batch, which lie anywhere, need not
- * be copied; the table goes on with the rows that come next, which are asked for early.
+ * Rows are found through a table of pointers, so that the rows of a batch, which may be anywhere,
+ * need not be copied. The table continues with the rows that come next, which are prefetched.
  *
- * Coefficients are packed in the order in which they are read: tile by tile, then vector by vector
- * of the features, then class by class. Features that do not fill the last vector are read with
- * the ones before them, whose coefficients are 0 there.
+ * Coefficients are packed in the order in which they are read: by tile, within a tile by vector of
+ * features, and within a vector by class. If the last features do not fill a vector, it is read
+ * together with features before them, whose packed coefficients are 0.
  */
 #if VECTOR_BYTES == 64
 #define REGISTERS 32
@@ -28,12 +28,13 @@
 #define MOST_IN_TILE 5
 #endif
 #define LINE (64 / (int)sizeof(double))
-#define TILE_BYTES 32768 /* of coefficients that are used again and again: first-level cache */
+#define TILE_BYTES 32768 /* of coefficients that all rows use: they stay in the first-level cache */
 
-/* Rows or vectors beside n classes: n m sums, m of X and one of the other matrix. */
+/* Rows or vectors m of a tile of n classes: n m registers hold sums, m hold vectors of X and one
+ * holds a vector of the other matrix. */
 #define BESIDE(n) ((REGISTERS - 3) / ((n) + 1) < 8 ? (REGISTERS - 3) / ((n) + 1) : 8)
 
-/* Keep GCC from loading x anew for every use. */
+/* Prevent GCC from loading x again for each use. */
 #if XENT_X86 && VECTOR_BYTES == 64
 #define KEEP(x) __asm__("" : "+v"(x))
 #elif XENT_X86
@@ -42,9 +43,9 @@
 #define KEEP(x) (void)(x)
 #endif
 
-/* Lane i: the sum of the lanes of x[i]; lanes from n on are 0. Each round adds two halves of all
- * vectors and leaves half as many; all sums are added up in the same order. Shuffles pick numbers
- * (f32, f64) or pieces of 16 bytes, by one instruction each. */
+/* A vector whose lane i is the sum of the lanes of x[i] for i < n, and 0 for the others. Each round
+ * adds halves of pairs of vectors, which halves the number of vectors; all sums are formed in the
+ * same order. Each shuffle, of numbers (f32, f64) or of pieces of 16 bytes, is one instruction. */
 XENT_INLINE V NAME(lane_sums)(const int n, const V *x)
 {
 #if VECTOR_BYTES
@@ -88,7 +89,7 @@ XENT_INLINE V NAME(lane_sums)(const int n, const V *x)
 }
 #define LANE_SUMS NAME(lane_sums)
 
-/* Classes of the tiles: as equal as possible, the last one may have fewer. */
+/* Classes per tile, such that tiles are as equal as possible; the last one may have fewer. */
 XENT_INLINE int NAME(tile_size)(ptrdiff_t n_classes)
 {
     ptrdiff_t n_tiles = (n_classes + MOST_IN_TILE - 1) / MOST_IN_TILE;
@@ -117,7 +118,7 @@ static void NAME(pack)(ptrdiff_t n_classes, ptrdiff_t n_features, ptrdiff_t dept
         }
 }
 
-/* sums[i][k] += a vector of row i, the one at l, times one of class k. */
+/* sums[i][k] += the vector of row i that begins at feature l, times that of class k. */
 XENT_INLINE void NAME(step)(const int n_rows, const int n_classes, const REAL *const *rows,
                             ptrdiff_t l, const REAL *w, V sums[][MOST_IN_TILE])
 {
@@ -144,7 +145,7 @@ XENT_INLINE void NAME(logits_sums)(const int n_rows, const int n_classes, ptrdif
                                    ptrdiff_t width)
 {
     V sums[8][MOST_IN_TILE];
-    const REAL *rows[16]; /* these and the next ones: in registers */
+    const REAL *rows[16]; /* these rows and the next ones: a copy of the table in registers */
     ptrdiff_t l = begin;
     XENT_UNROLL
     for (int i = 0; i < 2 * n_rows; i++)
@@ -162,15 +163,16 @@ XENT_INLINE void NAME(logits_sums)(const int n_rows, const int n_classes, ptrdif
     for (int i = 0; i < n_rows; i++)
         XENT_UNROLL
         for (int k = 0; k < n_classes; k += LANES) {
-            /* the lanes without a class add 0 to what lies behind */
+            /* the lanes without a class add 0 to the numbers behind */
             REAL *to = c + i * width + k;
             const int n = n_classes - k < LANES ? n_classes - k : LANES;
             STORE(to, LOAD(to) + LANE_SUMS(n, &sums[i][k]));
         }
 }
 
-/* One tile of classes, all rows. Coefficients of many classes come from beyond the second-level
- * cache: those of the next tile, which lie behind, are asked for a few lines at a time. */
+/* The logits of one tile of classes, for all rows. Coefficients of many classes do not stay in the
+ * second-level cache: those of the next tile, which follow in memory, are prefetched a few cache
+ * lines at a time. */
 XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth,
                                    const REAL *const *rows, const REAL *w, REAL *c, ptrdiff_t width)
 {
@@ -192,9 +194,9 @@ XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t d
     }
 }
 
-/* total[:n_classes, n_vectors] += r^T rows, for the features from l on; only the last `count` lanes
- * of it. While this is worked on, the row that is `ahead` places further on is asked for: what comes
- * from memory next. */
+/* total[:n_classes, n_vectors] += r^T rows, for the features from l on; of a single vector only the
+ * last `count` lanes. Meanwhile the row that is `ahead` places further in the table is prefetched,
+ * which will be read from memory next. */
 XENT_INLINE void NAME(gradient_sums)(const int n_vectors, const int n_classes, ptrdiff_t m,
                                      const REAL *const *rows, ptrdiff_t l, ptrdiff_t ahead,
                                      const REAL *r, ptrdiff_t width, double *total,
@@ -242,7 +244,7 @@ XENT_INLINE void NAME(gradient_sums)(const int n_vectors, const int n_classes, p
         }
 }
 
-/* One tile of classes, all features. */
+/* The gradient of one tile of classes, for all features. */
 XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth,
                                      const REAL *const *rows, ptrdiff_t begin, ptrdiff_t ahead,
                                      const REAL *r, ptrdiff_t width, double *total,
@@ -251,7 +253,7 @@ XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t
     const int at_once = BESIDE(n_classes) * LANES;
     ptrdiff_t l = 0;
     REAL packed[XENT_MOST_DEEP * MOST_IN_TILE];
-    if (width > LANES) { /* rows a power of two apart would share few places in the cache */
+    if (width > LANES) { /* rows a power of two apart would compete for few sets of the cache */
         for (ptrdiff_t i = 0; i < m; i++)
             for (int k = 0; k < n_classes; k++)
                 packed[i * n_classes + k] = r[i * width + k];
@@ -269,7 +271,7 @@ XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t
                             total + depth - LANES, total_row, depth - l);
 }
 
-/* The tiles are compiled for every number of classes that there is. */
+/* The tiles are compiled for each number of classes that a tile may have. */
 #define EACH_TILE(name, n_classes, ...) \
     switch (n_classes) {                \
         EACH_CASE(name, 1, __VA_ARGS__) \

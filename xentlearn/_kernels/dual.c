@@ -1,4 +1,4 @@
-/* Dual coordinate ascent, compiled for every target. */
+/* Dual coordinate ascent, compiled for each CPU target. */
 #include "dual.h"
 
 #define XENT_BODY "dual_body.h"

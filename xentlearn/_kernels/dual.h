@@ -1,16 +1,16 @@
-/* Dual coordinate ascent for binary outputs over sparse X: a sweep over the rows, and what it is
- * worth. A function of each per target. */
+/* Dual coordinate ascent for binary outputs over sparse X: a sweep over the rows, and an evaluation
+ * of the result; one function of each per CPU target. */
 #ifndef XENT_DUAL_H
 #define XENT_DUAL_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Side by side, in two cache lines: a row waits for the p of the one before, and while one vector of
- * outputs waits for its exponential, another has work. */
+/* Outputs that are updated together, in two cache lines. A row has to wait for the p of the row
+ * before it, and while one vector of outputs waits for its exponential, another one can proceed. */
 #define XENT_DUAL_OUTPUTS 16
 
-/* CSR rows x, in thought less the mean of all rows. */
+/* CSR rows x, from which the mean of all rows is subtracted implicitly. */
 typedef struct {
     ptrdiff_t n_rows;
     const double *data;
@@ -28,28 +28,28 @@ typedef struct {
  * and the logits of a row are W (x - mean) + intercept. */
 typedef struct {
     double scale;
-    const double *weight; /* (n_rows, XENT_DUAL_OUTPUTS), or by row alone */
+    const double *weight; /* (n_rows, XENT_DUAL_OUTPUTS); by_row: (n_rows,) */
     int by_row;
     double *p;     /* (n_rows, XENT_DUAL_OUTPUTS) */
     double *coef;  /* (n_features, XENT_DUAL_OUTPUTS) */
-    double *shift; /* these and all below: (XENT_DUAL_OUTPUTS,) */
+    double *shift; /* this and all that follow: (XENT_DUAL_OUTPUTS,) */
     double *along; /* coef . mean */
     const double *intercept;
-    double *gain;      /* of a sweep: about what the dual's value has risen by */
+    double *gain;      /* result of a sweep: estimate of the increase of the dual objective */
     double *curvature; /* sum of weight p (1 - p) */
-    const double *share, *constant; /* of a look: q = (1 - share) p + share constant */
+    const double *share, *constant; /* for look: q = (1 - share) p + share constant */
     double *entropy;                /* sum of weight H(q), H(q) = -q log q - (1 - q) log(1 - q) */
     double *distance;               /* sum of weight (log(1 + exp(z)) - p z - H(q)), z the logit */
 } xent_dual_outputs;
 
 typedef struct {
-    /* For each row in turn the p that is best while all others stay. */
+    /* Maximise the dual objective over the p of each row in turn, the others being fixed. */
     void (*sweep)(const xent_dual_rows *, const xent_dual_outputs *);
-    /* Entropies, and distances of predictions from those of the coefficients. */
+    /* Compute entropies of p, and distances of p from the predictions of the coefficients. */
     void (*look)(const xent_dual_rows *, const xent_dual_outputs *);
 } xent_dual;
 
-/* For a target of targets.h; NULL: not built. */
+/* The functions for a CPU target of targets.h, or NULL if this build does not have it. */
 const xent_dual *xent_dual_for(int target);
 
 #endif

@@ -1,19 +1,20 @@
-/* Dual coordinate ascent on one target, in float64: LINE outputs side by side, VECTORS vectors.
+/* Dual coordinate ascent for one CPU target, in float64: LINE outputs, VECTORS vectors at a time.
  *
  * Shalev-Shwartz and Zhang, JMLR 14 (2013); Yu, Huang and Lin, Machine Learning 85 (2011). With all
  * other rows fixed, the best p of a row with logit z and old p0 solves
  *
  *     logit(p) = z - k (p - p0),      k = scale weight ||x - mean||^2,
  *
- * one equation per output. It is solved in l = logit(p): f(l) = l - z + k (sigmoid(l) - p0) rises
- * with slope 1 to 1 + k / 4, and its zero lies between z - k (1 - p0) and z + k p0. Where k is small,
- * one step of Newton's method from l = z leaves some percent of the way, which the next sweep takes
- * anyway. Where it is large, sigmoid(l) is about p0 + z / k: STEPS from there, or from z
- * where that is nearer, kept between what is known to be below and above.
+ * one equation per output. It is solved in l = logit(p): f(l) = l - z + k (sigmoid(l) - p0)
+ * increases with a slope from 1 to 1 + k / 4, and its zero lies between z - k (1 - p0) and z + k
+ * p0. If k is small, one step of Newton's method from l = z is accurate to some percent, and the
+ * next sweep corrects the rest. If k is large, sigmoid(l) is about p0 + z / k: STEPS steps of
+ * Newton's method are taken from there, or from z if |f| is smaller there, and bisection replaces
+ * those that leave the interval in which the zero is known to be.
  *
- * The change of a row's p goes into the coefficients at once, while the lines that made its logit
- * are still in the first-level cache: a sweep reads and writes each line once where a gradient does
- * so twice.
+ * The coefficients are updated as soon as the p of a row has changed, while the cache lines from
+ * which its logit was computed are still in the first-level cache: a sweep reads and writes each
+ * line once, where computing a gradient does so twice.
  */
 #if !IS_FLOAT
 #include "exp_log.h"
@@ -22,8 +23,8 @@
 #define VECTORS (LINE / LANES)
 #define STEPS 3
 #define EASY 2.0     /* k up to which one step is enough */
-#define LEAST_SLOPE 1e-100 /* of p, below which no change is worth a digit */
-#define AHEAD 8      /* rows whose entries are asked for; the next row's lines are, too */
+#define LEAST_SLOPE 1e-100 /* of sigmoid: avoids a division by 0 where p is 0 or 1 */
+#define AHEAD 8      /* distance, in rows, at which entries are prefetched; coefficients: one row */
 
 XENT_INLINE V NAME(sigmoid_of)(V z)
 {
@@ -76,7 +77,7 @@ XENT_INLINE V NAME(best_p)(V z, V p, V k)
         return NAME(sigmoid_of)(l);
     }
     V low = z - k * (NUMBER(1.0) - p), high = z + k * p;
-    const V edge = NUMBER(1.0) / (k + NUMBER(2.0)); /* 1/2 where k is 0, and z / k nothing */
+    const V edge = NUMBER(1.0) / (k + NUMBER(2.0)); /* for k = 0 it is 1/2, whatever z / k is */
     const V share = -MAX(-MAX(p + z / k, edge), edge - NUMBER(1.0));
     const V guess = LOG(share) - LOG(NUMBER(1.0) - share), r = NAME(sigmoid_of)(guess);
     const V off = k * (q - p), off_guess = guess - z + k * (r - p);
@@ -123,7 +124,7 @@ static void NAME(dual_sweep)(const xent_dual_rows *X, const xent_dual_outputs *o
             STORE(of->p + i * LINE + v * LANES, q);
             change[v] = -of->scale * weight * moved;
             curvature[v] += weight * slope;
-            /* of a parabola between the two, with the smaller of the curvatures at its ends */
+            /* increase along a parabola from p to q, with the smaller curvature of its two ends */
             const V most = MAX(MAX(slope, p * (NUMBER(1.0) - p)), SPLAT(LEAST_SLOPE));
             gain[v] += NUMBER(0.5) * weight * moved * (moved / most + k * moved);
             shift[v] += change[v];
@@ -166,7 +167,7 @@ static void NAME(dual_look)(const xent_dual_rows *X, const xent_dual_outputs *of
             const V weight = NAME(dual_weight)(of, i, v), p = LOAD(of->p + i * LINE + v * LANES);
             const V mixed = p + LOAD(of->share + v * LANES) * (LOAD(of->constant + v * LANES) - p);
             const V of_p = -NAME(times_log)(mixed) - NAME(times_log)(NUMBER(1.0) - mixed);
-            /* log(1 + exp(z)) - p z: both terms of the same sign where p is on the side of z */
+            /* log(1 + exp(z)) - p z as a sum of two terms >= 0 */
             const M negative = LESS(z, SPLAT(0));
             const V size = SELECT(negative, -z, z);
             const V wrong = SELECT(negative, p, NUMBER(1.0) - p);

@@ -1,4 +1,4 @@
-/* Include the body XENT_BODY for float and for double, on the target at hand. */
+/* Include the body XENT_BODY for float and for double, for the current CPU target. */
 #define DTYPE f32
 #define REAL float
 #define INT int32_t

@@ -1,8 +1,8 @@
 /* Include the body XENT_BODY once per CPU target and dtype.
  *
- * These are all the specialised bodies there are: two dtypes (float and double; every other dtype
- * is converted block by block) times the targets of targets.h. A body names what it defines
- * NAME(something), which becomes something_f32_avx2 and so on.
+ * Bodies are compiled for two dtypes, float and double (X of other dtypes is converted block by
+ * block), and for each CPU target of targets.h. Whatever a body defines is called NAME(something),
+ * which becomes something_f32_avx2 and so on.
  */
 #include "targets.h"
 
@@ -60,7 +60,7 @@
 
 #endif
 
-/* The tables name_scalar, name_baseline, ... in the order of enum xent_target; NULL: not built. */
+/* The tables name_scalar, name_baseline, ... in the order of enum xent_target, or NULL. */
 #if XENT_X86
 #define XENT_TABLES(name) {&name##_scalar, &name##_baseline, &name##_avx2, &name##_avx512}
 #elif XENT_VECTORS

@@ -1,8 +1,8 @@
 /* exp, log and powers of vectors.
  *
- * All reduce the argument and evaluate one polynomial. The polynomials are weighted minimax fits
- * (Remez, computed with 60 digits); `doc/accuracy.md` states the errors and tests/test_kernels.py
- * holds every target to them:
+ * Each reduces the argument and evaluates one polynomial. The polynomials are weighted minimax
+ * approximations (Remez, computed with 60 digits). `doc/accuracy.md` states the errors, which
+ * tests/kernels/test_kernels.py checks for each CPU target:
  *
  *   exp    at most 1.1 ulp (2 spacings among subnormals), any argument: half an ulp for the last
  *          sum, and below 1, where r is as large as ln2/2, a quarter each for r and r + r^2 P(r)
@@ -17,9 +17,9 @@
 #define LOG2_E 0x1.715476p+0f
 #define LN2_HIGH 0x1.62e4p-1f   /* 15 bits: its product with an exponent is exact */
 #define LN2_LOW 0x1.7f7d1cp-20f
-#define EXP_LOWEST -130.0f      /* exp is 0 below -103.98; this is 0 even times 2^31 classes */
+#define EXP_LOWEST -130.0f      /* exp is 0 below -103.98; here even 2^31 of them sum to 0 */
 #define EXP_HIGHEST 89.0f       /* and inf above 88.73 */
-#define EXP_SHIFT 64            /* below 1, exponents of exp reach -188: no less than -124 shifted */
+#define EXP_SHIFT 64            /* results < 1 have exponents >= -188, shifted >= -124 */
 #define UNSHIFT 0x1p-64f
 #define SQRT_HALF_BITS 0x3f3504f3
 #define LARGEST 0x1.fffffep+127f
@@ -34,7 +34,7 @@
 #define LOG2_E 0x1.71547652b82fep+0
 #define LN2_HIGH 0x1.62e42fefa3p-1 /* 41 bits */
 #define LN2_LOW 0x1.3de6af278ece6p-42
-#define EXP_LOWEST -800.0       /* exp is 0 below -745.13; this is 0 even times 2^31 classes */
+#define EXP_LOWEST -800.0       /* exp is 0 below -745.13; here even 2^31 of them sum to 0 */
 #define EXP_HIGHEST 710.0       /* and inf above 709.78 */
 #define EXP_SHIFT 960           /* below 1, exponents of exp reach -1155: no less than -195 */
 #define UNSHIFT 0x1p-960
@@ -87,7 +87,7 @@ XENT_INLINE V NAME(power_of_two)(VI biased)
  * the overflow to inf come out right. */
 XENT_INLINE V NAME(exp)(V x)
 {
-    /* MAX and its mirror image let a nan in x pass */
+    /* in this order of arguments MAX, and the minimum as -MAX, propagate a nan in x */
     x = MAX(SPLAT(EXP_LOWEST), -MAX(SPLAT(-EXP_HIGHEST), -x));
     V shifted = x * LOG2_E + ROUND_MAGIC;
     VI n = AS_INT(shifted) - AS_INT(SPLAT(ROUND_MAGIC));
@@ -99,7 +99,7 @@ XENT_INLINE V NAME(exp)(V x)
 }
 #define EXP NAME(exp)
 
-/* a - b, and what its rounding has lost (Knuth's two-sum): a - b = d + lost where all are finite. */
+/* d = a - b and its rounding error (Knuth's two-sum): a - b = d + lost if all are finite. */
 XENT_INLINE V NAME(difference)(V a, V b, V *lost)
 {
     const V d = a - b, back = d - a;
@@ -109,11 +109,11 @@ XENT_INLINE V NAME(difference)(V a, V b, V *lost)
 #define DIFFERENCE NAME(difference)
 
 /* exp(a - b) * 2^EXP_SHIFT for a <= b: exactly 2^EXP_SHIFT where a = b. The rounding error of the
- * difference (Knuth's two-sum) goes into r: without it, the relative error would grow with b - a.
+ * difference (Knuth's two-sum) is added to r: without it, the relative error would grow with b - a.
  * The factor keeps results normal where exp itself would be subnormal, so that a sum of many of
- * them is rounded to the spacing of the subnormals once, not term by term. On AVX-512 this runs at
- * four fifths of what the processor's two units can issue; several vectors side by side gained
- * nothing. */
+ * them is rounded to the spacing of the subnormals once, not term by term. On AVX-512 this reaches
+ * four fifths of the rate at which the processor's two units can issue; interleaving several
+ * vectors was not faster. */
 XENT_INLINE V NAME(exp_difference)(V a, V b)
 {
     V low;
@@ -122,7 +122,7 @@ XENT_INLINE V NAME(exp_difference)(V a, V b)
     V n_real = shifted - BIASED_MAGIC;
     V p = NAME(exp_polynomial)(((d - n_real * LN2_HIGH) - n_real * LN2_LOW) + low);
     V e = p * NAME(power_of_two)(AS_INT(shifted));
-    /* below, also at -inf, the above is garbage; a nan is not below */
+    /* below the least argument, -inf included, e is meaningless; a nan is not below */
     return SELECT(LESS(d, SPLAT(EXP_LOWEST)), SPLAT(0), e);
 }
 #define EXP_DIFFERENCE NAME(exp_difference)
@@ -171,8 +171,8 @@ XENT_INLINE V NAME(as_number)(VI k)
     return AS_REAL(k + AS_INT(SPLAT(ROUND_MAGIC))) - ROUND_MAGIC;
 }
 
-/* log(1 + u) for u >= 0. w = 1 + u rounds; what is lost is put back, so that a tiny u comes
- * through unharmed. w = 2^k f with f in [sqrt(1/2), sqrt(2)); x = f - 1 plus the lost part;
+/* log(1 + u) for u >= 0. The rounding error of w = 1 + u is added back, so that a tiny u keeps its
+ * digits. w = 2^k f with f in [sqrt(1/2), sqrt(2)); x = f - 1 plus that error, over 2^k;
  * log = k ln2 + log1p(x). For k = 0, x is u itself. */
 XENT_INLINE V NAME(log1p)(V u)
 {
@@ -182,13 +182,13 @@ XENT_INLINE V NAME(log1p)(V u)
     VI bits = AS_INT(w);
     VI k = (bits - SQRT_HALF_BITS) >> MANTISSA_BITS;
     V f = AS_REAL(bits - SHIFT_LEFT(k, MANTISSA_BITS));
-    /* where u is huge nothing was lost, and 2^-k would not be a normal number */
+    /* a huge u has no such error, and 2^-k would not be a normal number */
     lost = SELECT(LESS(u, SPLAT(NUMBER(0x1p60))), lost * NAME(power_of_two)(EXPONENT_BIAS - k),
                   SPLAT(0));
     V x = (f - NUMBER(1.0)) + lost;
     V n = NAME(as_number)(k);
     V r = NAME(log_polynomial)(x, n * LN2_LOW) + n * LN2_HIGH;
-    /* inf and nan come out as they went in */
+    /* inf and nan are returned as they are */
     return SELECT(AT_MOST(u, SPLAT(LARGEST)), r, u);
 }
 #define LOG1P NAME(log1p)
@@ -218,7 +218,7 @@ XENT_INLINE V NAME(log)(V x)
  * upper half of another number, is exact. */
 typedef struct {
     REAL all, high, low;
-    int whole; /* the factor, if it is a whole number up to MOST_MULTIPLIED; else -1 */
+    int whole; /* the factor if it is an integer up to MOST_MULTIPLIED, otherwise -1 */
 } NAME(split);
 #define SPLIT NAME(split)
 
@@ -241,9 +241,9 @@ XENT_INLINE SPLIT NAME(split_of)(double x)
     return split;
 }
 
-/* x^y, 0 <= x <= 1, 0 <= y <= 100: 2^(n y) exp(y log(1 + fraction)), where the whole part of n y
- * goes into the exponent and nothing of its fraction is lost. Small whole y, which most people
- * choose, are products: a focal loss then costs half as much. */
+/* x^y, 0 <= x <= 1, 0 <= y <= 100: 2^(n y) exp(y log(1 + fraction)). The integer part of n y is
+ * added to the exponent, and its fractional part is exact. Small integers y, which are the usual
+ * choice, are evaluated by repeated multiplication: a focal loss then takes half the time. */
 XENT_INLINE V NAME(power)(V x, SPLIT y)
 {
     if (y.whole >= 0) {
@@ -261,19 +261,19 @@ XENT_INLINE V NAME(power)(V x, SPLIT y)
     const V e = EXP(rest * (LN2_HIGH + LN2_LOW) + y.all * NAME(log_polynomial)(f, SPLAT(0)));
     const V r = e * NAME(power_of_two)(half + EXPONENT_BIAS) *
                 NAME(power_of_two)(whole - half + EXPONENT_BIAS);
-    return SELECT(EQUAL(x, SPLAT(0)), SPLAT(y.all == 0), r + (x - x)); /* a nan stays one */
+    return SELECT(EQUAL(x, SPLAT(0)), SPLAT(y.all == 0), r + (x - x)); /* x - x: nan for a nan */
 }
 #define POWER NAME(power)
 
-/* exp(-(y (d + d_low + more))) for y in (0, 1] and terms >= 0 but for the rounding error d_low of
- * d: the product with d is kept whole, else its rounding would grow with d. */
+/* exp(-(y (d + d_low + more))) for y in (0, 1], d >= 0 with a rounding error d_low, and more >= 0.
+ * The product with d is computed exactly, since its rounding error would otherwise grow with d. */
 XENT_INLINE V NAME(exp_product)(SPLIT y, V d, V d_low, V more)
 {
     const V d_high = AS_REAL(AS_INT(d) & UPPER_HALF);
     const V d_rest = d - d_high;
     const V rest = (y.high * d_rest + y.low * d_high) + (y.low * d_rest + y.all * d_low);
     const V e = EXP_DIFFERENCE(-(y.high * d_high), rest + y.all * more) * UNSHIFT;
-    /* a nan in `more` (a row without a softmax) stays one */
+    /* more - more propagates a nan in `more`, of a row that has no softmax */
     return SELECT(EQUAL(d, SPLAT(INFINITY)), more - more, e);
 }
 #define EXP_PRODUCT NAME(exp_product)

@@ -1,15 +1,16 @@
-/* The forms a cross-entropy takes: which function of the probability an entry costs.
+/* The forms of cross-entropy: the contribution of one class to the loss, as a function of its
+ * probability.
  *
- * With l = -log p the cost of a probability, and t the target of its class,
+ * With l = -log p of the probability p, and t the target of the class, it is
  *
  * XENT_CROSS_ENTROPY  t l
- * XENT_POLY           t (log_weight l + miss_weight (1 - p)): Poly-1, and symmetric cross-entropy of labels
+ * XENT_POLY           t (log_weight l + miss_weight (1 - p)): Poly-1, symmetric for labels
  * XENT_GENERALIZED    t (1 - p^q) / q
  * XENT_FOCAL          t (1 - p)^gamma l
- * XENT_SYMMETRIC      log_weight t l - miss_weight p max(log t, floor): of soft rows
- * XENT_ASYMMETRIC     binary alone: gamma of the 1s, gamma_of_0 and clip of the 0s
+ * XENT_SYMMETRIC      log_weight t l - miss_weight p max(log t, floor), for soft rows
+ * XENT_ASYMMETRIC     binary only: with gamma for the 1s, gamma_of_0 and clip for the 0s
  *
- * Binary forms have two such entries, the positive outcome's and the negative one's. */
+ * A binary loss is the sum of two such terms, of the positive and of the negative outcome. */
 #ifndef XENT_FORMS_H
 #define XENT_FORMS_H
 

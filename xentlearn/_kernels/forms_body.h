@@ -1,26 +1,27 @@
-/* What one entry costs in each form of forms.h, and the slope of its cost.
+/* The cost of one entry in each form of forms.h, and the slope of that cost.
  *
- * Softmax. For a row with costs l_k = -log p_k, every form is a sum over classes of one term each,
- * phi(p_k, t_k). With the slopes g_k = -p_k dphi/dp_k the chain rule through the softmax gives
+ * Softmax. With l_k = -log p_k, each form is a sum over the classes of terms phi(p_k, t_k). With
+ * the slopes g_k = -p_k dphi/dp_k, the chain rule through the softmax gives
  *
  *     gradient_k = p_k sum_j g_j - g_k
  *
- * which for plain cross-entropy is p_k T - t_k. A constant may be added to all dphi/dp, since the
- * p_k sum to 1: chosen so that no g is negative, (sum_j g_j)(diag(p) - p p^T) is positive
- * semi-definite. It is what remains of the Hessian where the curvature of phi as a function of l is
- * left out: the generalised Gauss-Newton matrix (Schraudolph, Neural Computation 14, 2002).
+ * which for plain cross-entropy is p_k T - t_k. Since the p_k sum to 1, a constant may be added to
+ * all dphi/dp. It is chosen such that no g is negative; then (sum_j g_j)(diag(p) - p p^T) is
+ * positive semi-definite. This is the Hessian without the curvature of phi as a function of l: the
+ * generalised Gauss-Newton matrix (Schraudolph, Neural Computation 14, 2002).
  *
- * Binary. The entry's gradient is `up` - `down`, both >= 0: the pull of the negative and of the
- * positive outcome; the same substitute of its second derivative is up (1 - p) + down p, which for
- * plain cross-entropy is the second derivative itself.
+ * Binary. The gradient of an entry is `up` - `down`, both >= 0: the contributions of the negative
+ * and of the positive outcome. The Gauss-Newton approximation of its second derivative is
+ * up (1 - p) + down p, which for plain cross-entropy is the second derivative itself.
  *
- * Everything is written in p, 1 - p and l, each with all its digits, so that nothing cancels but
- * what cancels in the formula. At the ends: p l is 0 where p is, l / (1 - p) is 1 where 1 - p is 0.
+ * Everything is expressed in p, 1 - p and l, each computed to full relative precision, so that
+ * there is no cancellation beyond that of the formula itself. In the limits, p l is 0 for p = 0,
+ * and l / (1 - p) is 1 for 1 - p = 0.
  */
 #include "exp_log.h"
 
 #define ZERO SPLAT(0)
-#define HARDLY_ANY NUMBER(1e-30) /* x: log1p(x) / x is 1 there */
+#define HARDLY_ANY NUMBER(1e-30) /* below it, log1p(x) / x is 1 */
 
 typedef struct {
     int name;
@@ -64,7 +65,8 @@ XENT_INLINE void NAME(class_entry)(const FORM *form, V t, V distance, V distance
     switch (form->name) {
     case XENT_POLY:
         *cost = TIMES(t, TIMES(SPLAT(form->log_weight), l) + form->miss_weight * rest);
-        /* 1 + epsilon p, for a negative epsilon as (1 + epsilon) - epsilon (1 - p) */
+        /* 1 + epsilon p; for epsilon < 0 as (1 + epsilon) - epsilon (1 - p), without
+         * cancellation */
         *slope = t * (form->miss_weight < 0 ? form->both_weights - form->miss_weight * rest
                                             : form->log_weight + form->miss_weight * p);
         break;
@@ -95,8 +97,9 @@ XENT_INLINE void NAME(class_entry)(const FORM *form, V t, V distance, V distance
 /* log(1 + exp(z)), the cost of a 0; that of a 1 is the same of -z. */
 #define SOFTPLUS(z, log1p_e) (SELECT(LESS(ZERO, z), z, ZERO) + (log1p_e))
 
-/* The cost of one binary entry with targets t of 1 and c of 0, its pull down the logit towards 0
- * (`up`: it adds to the gradient) and towards 1 (`down`). log1p_e = log1p(exp(-|z|)). */
+/* The cost of one binary entry with targets t of 1 and c of 0, and the two terms of its gradient:
+ * `up`, which pulls the logit down towards 0, and `down`, which pulls it up towards 1.
+ * log1p_e = log1p(exp(-|z|)). */
 XENT_INLINE void NAME(binary_entry)(const FORM *form, V z, V t, V c, V p, V rest, V log1p_e,
                                     V *cost, V *up, V *down)
 {
@@ -117,7 +120,7 @@ XENT_INLINE void NAME(binary_entry)(const FORM *form, V z, V t, V c, V p, V rest
     }
     default: { /* XENT_ASYMMETRIC: t (1 - p)^gamma l_1 + c p_m^gamma_of_0 (-log(1 - p_m)) */
         const M clipped = LESS(ZERO, SPLAT(form->clip));
-        const V shifted = MAX(ZERO, p - form->clip); /* p_m; in this order a nan stays one */
+        const V shifted = MAX(ZERO, p - form->clip); /* p_m; propagates a nan */
         const V others = rest + form->clip;          /* 1 - p_m where p_m > 0 */
         const V log_others = SELECT(clipped, LOG1P(shifted / others), cost_of_0);
         const V kept = SELECT(clipped, rest / others, SPLAT(1));

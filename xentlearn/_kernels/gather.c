@@ -1,5 +1,5 @@
-/* Numbers of X side by side, compiled for every target. The loops are plain C: compilers vectorise
- * them for the target at hand, and there is no sum whose order could differ. */
+/* Copies of X with contiguous rows, compiled for each CPU target. The loops are plain C, which
+ * compilers vectorise for the CPU target; they contain no sums whose order could differ. */
 #include "gather.h"
 
 #include <stdint.h>

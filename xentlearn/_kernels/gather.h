@@ -1,11 +1,13 @@
-/* Numbers of X side by side, in the dtype that is computed in: a function per dtype and target. */
+/* Copies of X with contiguous rows, in the dtype of the computation: one function per dtype and CPU
+ * target. */
 #ifndef XENT_GATHER_H
 #define XENT_GATHER_H
 
 #include <stddef.h>
 
-/* float64 is computed in float64; all others in float32, where every number of theirs is exact, or in
- * float64 where sums of their products need more digits. */
+/* Dtypes of X. Computations with float64 are in float64. Those with the others are in float32,
+ * which represents all their numbers exactly, or in float64 if sums of products need more
+ * digits. */
 enum xent_stored {
     XENT_FLOAT64,
     XENT_FLOAT32,
@@ -19,7 +21,7 @@ enum xent_stored {
 typedef void (*xent_gather)(ptrdiff_t n_rows, ptrdiff_t n_columns, const void *from, ptrdiff_t row,
                             ptrdiff_t column, void *to, ptrdiff_t to_row);
 
-/* The function from a dtype to float or double, on a target of targets.h. */
+/* The function that converts a dtype to float or double, for a CPU target of targets.h. */
 xent_gather xent_gather_for(enum xent_stored dtype, int as_double, int target);
 
 #endif

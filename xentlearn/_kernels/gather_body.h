@@ -1,9 +1,9 @@
-/* Numbers of X side by side, on one target.
+/* Copies of X with contiguous rows, for one CPU target.
  *
- * Neighbouring numbers get a loop that compilers turn into vectors: `restrict` tells them that bytes,
- * which may be anything, are not the results. Other strides (columns that lie in one piece, every
- * second column) go in strips of columns as wide as a cache line has numbers: each line is then used
- * up while it is in the first-level cache.
+ * Contiguous numbers are converted in a loop that compilers vectorise; `restrict` is needed for
+ * that, since a pointer to bytes might otherwise alias the results. With other strides (contiguous
+ * columns, every second column), the copy proceeds in strips of as many columns as a cache line has
+ * numbers, so that each line is used completely while it is in the first-level cache.
  */
 #define STRIP 16
 
@@ -26,9 +26,9 @@
             }                                                                                   \
     }
 
-/* IEEE half precision: exponent and mantissa move into place, and one exact product puts the
- * exponent's bias right, for subnormal numbers as well. inf and nan would come out finite: X is
- * checked for them before. */
+/* IEEE half precision: exponent and mantissa are shifted into place, and an exact product corrects
+ * the bias of the exponent, also of subnormal numbers. inf and nan would become finite, but X has
+ * been checked for them before. */
 XENT_INLINE float NAME(half_to_float)(uint16_t bits)
 {
     const uint32_t shifted = (uint32_t)(bits & 0x7fff) << 13, sign = (uint32_t)(bits & 0x8000) << 16;

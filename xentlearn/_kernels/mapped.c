@@ -1,35 +1,37 @@
 /* Mapped files that may shrink while they are read.
  *
- * X on disk is read where the page cache has it, through a mapping: a copy by read() would cost as
- * much as the pass itself. The price is that a file which is truncated (or whose disk fails) while it
- * is mapped takes its pages with it, and the next touch of one raises SIGBUS. By default that kills
- * the process: no error, no model, and all else in the notebook gone.
+ * X on disk is read from the page cache through a mapping, since a copy by read() would take as
+ * long as the pass itself. But if a file is truncated (or its disk fails) while it is mapped, its
+ * pages disappear from the mapping, and the next access to one of them raises SIGBUS. By default
+ * that kills the process, without an error message and with everything else in the user's session.
  *
- * So a block of rows is guarded while it is used. `xent_guard` notes its range of addresses and sees
- * to it that our handler of SIGBUS is there. Touching a page that is gone leads into the handler; if
- * the address lies in a guarded range, the handler maps zeros over the rest of that range and
- * returns, and the instruction that failed succeeds. The pass ends as if nothing had happened, with
- * sums that are worthless; `xent_unguard` tells, and the caller raises an error in place of using
- * them. Nothing has to be undone: no jump out of other people's frames, no lock is left held, OpenMP's
- * threads reach their barrier.
+ * Therefore a block of rows is guarded while it is used. `xent_guard` records its range of
+ * addresses and makes sure that our handler of SIGBUS is installed. An access to a missing page
+ * then calls the handler. If the address is in a guarded range, the handler maps zeros over the
+ * rest of that range and returns, and the instruction that failed succeeds when it is repeated. The
+ * pass continues, but its sums are meaningless; `xent_unguard` reports that, and the caller raises
+ * an error instead of using them. Nothing has to be undone: there is no jump out of other stack
+ * frames, no lock remains held, and the threads of OpenMP reach their barrier.
  *
- * What the handler may do. It runs in whichever thread touched the page, in several at once, at any
- * instruction. It takes no lock, allocates nothing, and calls mmap alone: not on POSIX's list of what
- * handlers may call, but a bare system call on every system this compiles for. What it reads is an
- * array of fixed size with atomic fields. Two threads that find holes in the same range map zeros
- * twice, which does no harm. Every guarded range that the zeros overlap is marked, and before they
- * are there: another fit on the same file then reads zeros without a signal of its own. A range that
- * is guarded after that is not marked. Its reader finds that the file has another size.
+ * Restrictions on the handler. It runs in the thread that accessed the page, possibly in several
+ * threads at once, between any two instructions. It takes no lock, allocates nothing, and calls
+ * only mmap, which is not on POSIX's list of async-signal-safe functions, but is a bare system call
+ * on every system for which this is compiled. It reads an array of fixed size with atomic fields.
+ * If two threads find missing pages in the same range, zeros are mapped twice, which does no harm.
+ * All guarded ranges that overlap the zeros are marked before these are mapped, since another fit
+ * on the same file then reads zeros without a signal of its own. A range that is guarded later is
+ * not marked; its reader finds that the file has another size.
  *
- * The handler is installed with the first range and removed with the last; whatever was there before
- * gets the signals that are not ours. If someone else has installed a handler on top meanwhile, it is
- * left alone, and so is ours below it, which it may call.
+ * The handler is installed with the first range and removed with the last. Signals that do not
+ * concern a guarded range are passed on to the handler that was installed before. If another
+ * handler has been installed on top in the meantime, both are left in place, since that one may
+ * call ours.
  *
- * The last page of a file that ends within it has no hole: beyond the end it reads as zeros, without
- * a signal. That, too, is for the caller to find by the file's size.
+ * If a file ends within a page, the rest of that page reads as zeros without a signal. The caller
+ * has to detect that by the size of the file, too.
  *
- * Windows does not let a mapped file be truncated; there is nothing to guard there, and files are
- * mapped by NumPy. */
+ * Windows does not allow a mapped file to be truncated; there is nothing to guard, and NumPy maps
+ * files. */
 #include "mapped.h"
 
 #ifdef _WIN32
@@ -58,7 +60,7 @@ int xent_guard(const void *begin, size_t n_bytes, int writable)
 #define MAP_ANONYMOUS MAP_ANON
 #endif
 
-enum { MOST_RANGES = 1024 }; /* two for each fit that runs at the same time */
+enum { MOST_RANGES = 1024 }; /* each fit that runs at the same time needs two */
 
 struct range {
     uintptr_t begin, end; /* whole pages */
@@ -69,7 +71,7 @@ struct range {
 static struct range ranges[MOST_RANGES];
 static uintptr_t page_size;
 
-/* Of those who guard and unguard, never of the handler. */
+/* Held while a range is guarded or unguarded; the handler never takes it. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int n_used, installed;
 static struct sigaction previous;
@@ -100,7 +102,7 @@ static int zeros_from(uintptr_t address)
     return mmap((void *)begin, end - begin, protection, flags, -1, 0) != MAP_FAILED;
 }
 
-/* What would have happened without us. */
+/* Do what would have happened without our handler. */
 static void pass_on(int number, siginfo_t *info, void *context)
 {
     if (previous.sa_flags & SA_SIGINFO) {
@@ -108,7 +110,7 @@ static void pass_on(int number, siginfo_t *info, void *context)
     } else if (previous.sa_handler == SIG_IGN && info->si_code <= 0) {
         return;
     } else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN) {
-        /* a fault comes again when the handler returns; a signal that was sent must be sent again */
+        /* a fault recurs when the handler returns, but a signal that was sent must be sent again */
         signal(number, SIG_DFL);
         if (info->si_code <= 0)
             raise(number);
@@ -120,7 +122,7 @@ static void pass_on(int number, siginfo_t *info, void *context)
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     int error = errno;
-    int is_fault = info->si_code > 0; /* else it was sent, and has no address */
+    int is_fault = info->si_code > 0; /* otherwise it was sent, and has no address */
     if (!(is_fault && zeros_from((uintptr_t)info->si_addr)))
         pass_on(number, info, context);
     errno = error;
@@ -190,7 +192,7 @@ void xent_read_ahead(const void *begin, size_t n_bytes)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t first = (uintptr_t)begin & ~(page - 1);
-    /* advice: where it is not taken, pages are read when they are touched */
+    /* advice only: otherwise pages are read when they are accessed */
     (void)madvise((void *)first, (uintptr_t)begin + n_bytes - first, MADV_WILLNEED);
 }
 

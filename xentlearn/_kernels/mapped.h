@@ -1,20 +1,22 @@
-/* Files that are mapped into memory, and what happens when one shrinks meanwhile: see mapped.c. */
+/* Files that are mapped into memory, and may shrink while they are; see mapped.c. */
 #ifndef XENT_MAPPED_H
 #define XENT_MAPPED_H
 
 #include <stddef.h>
 
-/* The first bytes of an open file, to be read alone; NULL with errno set. */
+/* Map the first bytes of an open file for reading; NULL on failure, with errno set. */
 void *xent_map(int fd, size_t n_bytes);
 void xent_unmap(void *begin, size_t n_bytes);
 
-/* Ask the system to read a part of a mapped file ahead of its use. */
+/* Ask the operating system to read a section of a mapped file before it is used. */
 void xent_read_ahead(const void *begin, size_t n_bytes);
 
-/* Guard a part of a mapped file: a number for `xent_unguard`, or -1 where too many are guarded. */
+/* Guard a section of a mapped file. Returns a number for `xent_unguard`, or -1 if too many sections
+ * are guarded already. */
 int xent_guard(const void *begin, size_t n_bytes, int writable);
 
-/* End it; whether some of the part was gone when it was read, and zeros were read in its place. */
+/* Stop guarding. Returns whether pages of the section were missing when they were read, so that
+ * zeros were read in their place. */
 int xent_unguard(int number);
 
 #endif

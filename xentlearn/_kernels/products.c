@@ -1,4 +1,4 @@
-/* The products, compiled for every target, and the tables that hold them. */
+/* The products, compiled for each CPU target, and the tables of their functions. */
 #include "products.h"
 
 #define XENT_BODY "products_body.h"

@@ -1,38 +1,39 @@
-/* The products of the fused pass, seen from outside: a table per dtype and CPU target. */
+/* Interface of the products of the fused pass: one table of functions per dtype and CPU target. */
 #ifndef XENT_PRODUCTS_H
 #define XENT_PRODUCTS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define XENT_MOST_DEEP 256 /* rows that are summed in the dtype itself before float64 takes over */
-#define XENT_ROWS_KNOWN 8  /* rows behind the last whose place is looked up */
+#define XENT_MOST_DEEP 256 /* most rows that are summed in the dtype itself before float64 */
+#define XENT_ROWS_KNOWN 8  /* rows beyond the last one whose addresses are known */
 
-/* "number" is float or double, by the table. Everything is counted in numbers; totals are float64.
- * Matrices [m, n] are C-contiguous; with a distance of their own between rows, they say so. */
+/* A "number" is a float or a double, depending on the table. All sizes and distances are counted in
+ * numbers; totals are float64. Matrices [m, n] are C-contiguous unless a distance between rows is
+ * given. */
 typedef struct {
     int lanes; /* numbers in a vector */
 
-    /* Dense X, at least `lanes` neighbouring features: row i begins at rows[i]. The table of
-     * pointers goes on, by XENT_ROWS_KNOWN at least, with rows that may be looked at.
-     * packed = coefficients of n_features features, those from there to `depth` are 0;
-     * n_classes * (depth rounded up to lanes) numbers, in the order in which they are read.
-     * Steps lead from one feature to the next, and from one class. */
+    /* Dense X with at least `lanes` contiguous features; row i begins at rows[i]. The table of
+     * pointers continues with at least XENT_ROWS_KNOWN rows that may be prefetched.
+     * packed = coefficients of n_features features, followed by zeros up to `depth`: n_classes *
+     * (depth rounded up to lanes) numbers, in the order in which they are read. feature_step and
+     * class_step are the distances in coef between features and between classes. */
     void (*pack)(ptrdiff_t n_classes, ptrdiff_t n_features, ptrdiff_t depth, const double *coef,
                  ptrdiff_t feature_step, ptrdiff_t class_step, void *packed);
-    /* logits[m, :n_classes] += X coefficients; rows are `width` apart and a vector may reach past
-     * the last one: what it finds there stays the same */
+    /* logits[m, :n_classes] += X coefficients. Rows are `width` apart. Vectors may extend beyond
+     * the last one, and leave the numbers there unchanged. */
     void (*product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *const *rows,
                     const void *packed, void *logits, ptrdiff_t width);
-    /* total[n_classes, :depth] += residual^T X[:, begin:begin + depth], at most XENT_MOST_DEEP rows;
-     * rows[i + ahead] is what will be read after row i (0: nothing) */
+    /* total[n_classes, :depth] += residual^T X[:, begin:begin + depth], for at most XENT_MOST_DEEP
+     * rows. rows[i + ahead] is prefetched with row i; ahead = 0 means no prefetch. */
     void (*product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth,
                              const void *const *rows, ptrdiff_t begin, ptrdiff_t ahead,
                              const void *residual, ptrdiff_t width, double *total,
                              ptrdiff_t total_row);
 
-    /* One sparse row; width is a multiple of lanes, rows of coefficients and totals are `row`
-     * apart. Of the indices n_known may be looked at: those of what comes next, too.
+    /* One sparse row. width is a multiple of lanes; rows of coefficients and of totals are `row`
+     * apart. n_known >= n_entries indices may be read, to prefetch what comes next.
      * logits[:width] += sum_j data[j] coef[indices[j], :width] */
     void (*sparse_product)(ptrdiff_t width, ptrdiff_t n_entries, ptrdiff_t n_known,
                            const void *data, const int32_t *indices, const void *coef,
@@ -43,7 +44,7 @@ typedef struct {
                                     const void *residual, double *total, ptrdiff_t row);
 } xent_products;
 
-/* Tables for a target of targets.h, or NULL where this build has none of it. */
+/* Tables for a CPU target of targets.h, or NULL if this build does not have it. */
 const xent_products *xent_products_f32(int target);
 const xent_products *xent_products_f64(int target);
 

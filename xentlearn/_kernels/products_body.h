@@ -1,4 +1,4 @@
-/* All products on one target, in one dtype: the table of products.h. */
+/* All products for one CPU target and one dtype: the table of products.h. */
 #include "dense_body.h"
 #include "sparse_body.h"
 

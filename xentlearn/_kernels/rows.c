@@ -1,4 +1,4 @@
-/* The row primitives, compiled for every target, and the tables that hold them. */
+/* The row primitives, compiled for each CPU target, and the tables of their functions. */
 #include "rows.h"
 
 #define XENT_BODY "rows_body.h"

@@ -1,5 +1,5 @@
-/* What the row primitives of rows_body.h look like from outside: a block of rows, and one table
- * of functions per dtype and CPU target. */
+/* Interface of the row primitives of rows_body.h: a block of rows, and one table of functions per
+ * dtype and CPU target. */
 #ifndef XENT_ROWS_H
 #define XENT_ROWS_H
 
@@ -10,30 +10,30 @@
 
 /* Layout of n_rows x n_classes numbers.
  *
- * across = 0: a row is contiguous, vectors run along its classes; row i begins at i * stride.
- * across = 1: a class is contiguous, vectors run across the rows; class k begins at k * stride.
- *             This is for at most XENT_FEW_CLASSES classes. Buffers have room for n_rows rounded up to whole vectors.
+ * across = 0: rows are contiguous, vectors run along the classes; row i begins at i * stride.
+ * across = 1: classes are contiguous, vectors run across the rows; class k begins at k * stride.
+ *             Used for at most XENT_FEW_CLASSES classes. Buffers have room for n_rows rounded up to
+ *             whole vectors.
  *
- * next_in, next_out: numbers that will be read and written soon; softmax, which computes long
- * enough, asks the memory for as many of each as it works on. An address that does not exist does
- * no harm.
+ * next_in, next_out: numbers that will be read and written soon. softmax, whose computation takes
+ * long enough, prefetches as many of each as it processes. Invalid addresses do no harm.
  *
- * Every n_rows x n_classes argument of a call has this layout; every per-row argument has n_rows
- * numbers (and room for whole vectors). */
+ * All n_rows x n_classes arguments of a call have this layout; arguments by row have n_rows numbers
+ * and room for whole vectors. */
 typedef struct {
     ptrdiff_t n_rows, n_classes, stride;
     int across;
     const void *next_in, *next_out;
 } xent_block;
 
-/* Most lanes a vector has on any target: what "room for whole vectors" means. */
+/* Largest number of lanes on any CPU target, which is what "room for whole vectors" refers to. */
 #define XENT_MAX_LANES 16
 
-/* Rows of so few classes are worked on across: along them, much of each vector would be empty and
- * each reduction over lanes would cost as much as the row. */
+/* Up to this number of classes, vectors run across the rows: along a row, much of each vector would
+ * be empty, and a reduction over lanes would take as long as the rest of the row. */
 #define XENT_FEW_CLASSES 32
 
-/* "number" below is float or double, by the table: one type of table serves both. */
+/* Numbers are float or double, depending on the table: both use the same type of table. */
 typedef struct {
     int lanes;
     /* e = exp(z - max), s = (sum of e) - 1 without cancellation; e may be NULL */
@@ -42,14 +42,14 @@ typedef struct {
        (values NULL: t = shift); 0 * inf counts as 0 */
     void (*cross)(xent_block, const void *z, const void *max, const void *values, double scale,
                   double shift, void *cross, void *total);
-    /* another form's cost and slope of each class with target t: cost and slope are their sums over
-       the row, slopes the slopes themselves; slopes may be targets */
+    /* costs and slopes of the classes in forms other than cross-entropy: cost and slope are their
+       sums over the row, slopes the slopes of the classes; slopes may be targets */
     void (*class_terms)(xent_block, const xent_form *form, const void *z, const void *max,
                         const void *e, const void *s, const void *targets, void *slopes,
                         void *cost, void *slope);
-    /* out = e * factor - (scale * values + shift) * weight; values may be NULL (shift alone is
-       the target), weight too (1), out may be e. Unless labels is NULL, out = at_labels there (at
-       any class for a negative label; labels have room for whole vectors) */
+    /* out = e * factor - (scale * values + shift) * weight; values may be NULL (the target is then
+       shift), weight may be NULL (1), out may be e. Unless labels is NULL, out = at_labels at the
+       labels (at an arbitrary class if a label is negative); labels have room for whole vectors */
     void (*residual)(xent_block, const void *e, const void *factor, const void *values,
                      double scale, double shift, const void *weight, const int32_t *labels,
                      const void *at_labels, void *out);
@@ -65,29 +65,30 @@ typedef struct {
     /* out = sum_k values, which are at least 0 */
     void (*row_sums)(xent_block, const void *values, void *out);
 
-    /* Rows, contiguous and `stride` apart <-> the layout across. On the side of the rows there is room for n_rows rounded up to whole vectors, each followed by
-       16 bytes that may be read, and written before the next row is */
+    /* Transpose contiguous rows that are `stride` apart to the layout across, and back. The array
+       of rows has room for n_rows rounded up to whole vectors; each row is followed by 16 bytes
+       that may be read, and that may be written before the next row is */
     void (*turn)(xent_block, const void *rows, ptrdiff_t stride, void *across);
     void (*turn_back)(xent_block, const void *across, void *rows, ptrdiff_t stride);
-    /* distance = max - z, what its rounding lost (NULL: not wanted) and e_out = e (NULL) at the
-       labels; a negative label, of which nothing will be used, stands for any class. Labels have
-       room for whole vectors */
+    /* distance = max - z at the labels, its rounding error `lost` (may be NULL) and e_out = e (may
+       be NULL). A negative label stands for an arbitrary class, since its row is ignored. Labels
+       have room for whole vectors */
     void (*at_labels)(xent_block, const int32_t *labels, const void *z, const void *max,
                       const void *e, void *distance, void *lost, void *e_out);
 
-    /* The next ones take `count` contiguous numbers. */
-    /* What rows owe: factor = weight total / (1 + s) and, unless loss is NULL,
+    /* The following functions take `count` contiguous numbers. */
+    /* factor = weight total / (1 + s) and, unless loss is NULL,
        loss = weight (scale distance + cross + total log1p(s)). weight and total may be NULL (1),
-       distance and cross too (0); a weight or a scale of 0 leaves nothing of what it multiplies */
+       distance and cross too (0); a weight or scale of 0 gives 0 even if the other factor is inf */
     void (*row_terms)(ptrdiff_t count, const void *s, const void *weight, const void *total,
                       const void *distance, const void *cross, double scale, void *loss,
                       void *factor);
-    /* The gradient at the labels, from e there: rest weight - (s + (1 - e)) factor, with rest the
-       sum of the other targets (all >= 0); where they are no less than the label's own target,
-       e factor - target weight. weight may be NULL (1) */
+    /* The gradient at the labels, from e at the labels: rest weight - (s + (1 - e)) factor, where
+       rest is the sum of the other targets, all >= 0. If rest is not less than the target of the
+       label: e factor - target weight. weight may be NULL (1) */
     void (*label_gradient)(ptrdiff_t count, const void *s, const void *e, const void *factor,
                            const void *weight, double target, double rest, void *out);
-    /* another form's weighted cost (NULL: not wanted) and slope of the labels */
+    /* weighted cost (may be NULL) and slope of the labels in forms other than cross-entropy */
     void (*label_terms)(ptrdiff_t count, const xent_form *form, const void *s,
                         const void *distance, const void *lost, const void *e, const void *weight,
                         void *cost, void *slope);
@@ -98,7 +99,8 @@ typedef struct {
     void (*binary)(ptrdiff_t count, const xent_form *form, const void *z, const void *y,
                    double scale, double shift, const void *positive, const void *weight,
                    void *loss, void *gradient);
-    /* its second derivative in z, or what stands for it, times direction (NULL: 1) */
+    /* its second derivative in z, or the Gauss-Newton approximation of that, times direction (NULL:
+       1) */
     void (*binary_curvature)(ptrdiff_t count, const xent_form *form, const void *z, const void *y,
                              double scale, double shift, const void *positive, const void *weight,
                              const void *direction, void *out);
@@ -106,7 +108,7 @@ typedef struct {
     void (*sigmoid)(ptrdiff_t count, const void *z, int logarithm, void *out);
 } xent_rows;
 
-/* Tables for a target of targets.h, or NULL where this build has none of it. */
+/* Tables for a CPU target of targets.h, or NULL if this build does not have it. */
 const xent_rows *xent_rows_f32(int target);
 const xent_rows *xent_rows_f64(int target);
 

@@ -1,12 +1,13 @@
-/* Row primitives on one target, in one dtype: the body behind the tables of rows.h.
+/* Row primitives for one CPU target and one dtype: the functions in the tables of rows.h.
  *
- * Two layouts, one loop: a "group" is LANES rows side by side (across) or one row (along), and a
- * group is walked in steps of one vector. What a row owns (its maximum, its sum) is a vector that
- * holds either one number per row or the same number in every lane. `across` is a constant in each
- * of the two copies that the compiler makes of a body, so it costs nothing.
+ * One loop serves both layouts: a "group" is LANES rows (across) or a single row (along), and is
+ * processed in steps of one vector. A value per row (its maximum, its sum) is a vector that holds
+ * either one number per row or the same number in every lane. `across` is a constant in each of the
+ * two copies that the compiler makes of a body, so testing it takes no time.
  *
- * Sums add at most SUM_STEPS vectors in the dtype itself, then go into a pair of numbers that loses
- * nothing (Knuth's two-sum), so the error does not grow with the number of classes.
+ * Sums add at most SUM_STEPS vectors in the dtype itself, and are then added to a pair of numbers
+ * without a rounding error (Knuth's two-sum), so that errors do not grow with the number of
+ * classes.
  */
 #include "forms_body.h"
 
@@ -31,17 +32,17 @@ XENT_INLINE void NAME(sum_flush)(SUM *sum)
 XENT_INLINE V NAME(sum_total)(const int across, SUM *sum)
 {
     SUM_FLUSH(sum);
-    /* where the sum is inf, what was lost on the way is nan */
+    /* if the sum is inf, its rounding error is nan */
     V low = SELECT(AT_MOST(sum->high, SPLAT(LARGEST)), sum->low, SPLAT(0));
     return across ? sum->high + low : LANE_SUM(sum->high, low);
 }
 #define SUM_TOTAL NAME(sum_total)
 
-/* The walk over a group: full steps, then (along a row only) the REST of the row. Rows that are
- * walked along have at least LANES classes, so the rest is read as the row's last full vector, of
- * which only the `fresh` lanes are new; the others have been seen and are masked out. Where the
- * output may lie over the input, that vector is read before the full steps are written: a load from
- * stores on their way to the cache would wait for them. */
+/* The loop over a group: full steps, then (only along a row) the REST of the row. Rows in this
+ * layout have at least LANES classes, so the rest is read as the last full vector of the row, of
+ * which only the `fresh` lanes are new; the others have been processed and are masked out. If the
+ * output may overlap the input, that vector is read before the full steps are written, since a load
+ * that overlaps pending stores would have to wait for them. */
 #define GROUPS(block, g) \
     for (ptrdiff_t g = 0; g < (block).n_rows; g += across ? LANES : 1)
 #define GROUP_BEGIN(block, g) ((g) * (across ? 1 : (block).stride))
@@ -71,7 +72,8 @@ XENT_INLINE V NAME(sum_total)(const int across, SUM *sum)
 
 /* ---- softmax: maximum, exponentials, their sum -------------------------------------------- */
 
-/* The maxima come first, for all rows: their reductions over lanes then overlap. */
+/* The maxima are computed first, for all rows, so that their reductions over lanes overlap in
+ * time. */
 XENT_INLINE void NAME(max_body)(const int across, xent_block block, const REAL *z, REAL *max_out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block);
@@ -93,9 +95,9 @@ XENT_INLINE void NAME(max_body)(const int across, xent_block block, const REAL *
     }
 }
 
-/* The largest entry has e = 1 exactly; s sums all e but one such entry, so 1 + s is the sum of
- * the softmax, and s itself keeps its digits where it is tiny: log1p(s) and s / (1 + s) are then
- * right where log(1 + s) and 1 - 1 / (1 + s) would have cancelled. */
+/* The largest entry has e = 1 exactly. s is the sum of all e except one such entry, so that 1 + s
+ * is the denominator of the softmax, and s keeps its digits if it is tiny: log1p(s) and s / (1 + s)
+ * are then accurate, where log(1 + s) and 1 - 1 / (1 + s) would suffer from cancellation. */
 XENT_INLINE V NAME(softmax_step)(V z, V max, SUM *sum, V *n_others)
 {
     const V e = EXP_DIFFERENCE(z, max);
@@ -142,7 +144,7 @@ XENT_INLINE void NAME(softmax_body)(const int across, xent_block block, const RE
         if (!across)
             n_largest = LANE_SUM(n_largest, SPLAT(0));
         V s = SUM_TOTAL(across, &sum) * UNSHIFT + (n_largest - ONE);
-        /* a row whose largest logit is infinite (or nan) has no softmax: max - max is nan there */
+        /* a row whose largest logit is inf or nan has no softmax: max - max makes s nan */
         ROW_STORE(s_out, g, s + (max - max));
     }
 }
@@ -204,9 +206,9 @@ static void NAME(cross)(xent_block block, const void *z, const void *max, const 
                  NAME(cross_body)(0, block, z, max, values, scale, shift, cross, total));
 }
 
-/* ---- other forms: costs and slopes of all classes ---------------------------------------------- */
+/* ---- other forms: costs and slopes of all classes ------------------------------------------- */
 
-/* slopes may be targets */
+/* slopes and targets may be the same array */
 XENT_INLINE void NAME(class_terms_body)(const int across, xent_block block, const FORM *form,
                                         const REAL *z, const REAL *max, const REAL *e,
                                         const REAL *s, const REAL *targets, REAL *slopes,
@@ -267,7 +269,7 @@ static void NAME(class_terms)(xent_block block, const xent_form *form_in, const 
 
 /* ---- p - t ---------------------------------------------------------------------------------- */
 
-/* LANES labels as numbers of type REAL: few classes, so they are exact. */
+/* LANES labels as numbers of type REAL, which is exact for few classes. */
 XENT_INLINE V NAME(load_labels)(const int32_t *from)
 {
 #if VECTOR_BYTES
@@ -371,8 +373,8 @@ static void NAME(hessian_product)(xent_block block, const void *e, const void *i
                  NAME(hessian_product_body)(0, block, e, inverse, direction, weight, out));
 }
 
-/* 1 - p of one class is (the sum of all the others) / (the sum): s + (1 - e), which cannot cancel:
- * where e is near 1 but not 1, s has it as a term. */
+/* 1 - p of a class is the sum of e over the other classes, over the sum of all. The former is
+ * s + (1 - e), without cancellation: if e is near 1 but not 1, it is a term of s. */
 XENT_INLINE void NAME(hessian_diagonal_body)(const int across, xent_block block, const REAL *e,
                                              const REAL *s, const REAL *inverse,
                                              const REAL *weight, REAL *out)
@@ -428,7 +430,7 @@ static void NAME(log_proba)(xent_block block, const void *z, const void *max, co
                  NAME(log_proba_body)(0, block, z, max, log_sum, out));
 }
 
-/* ---- sum_k of anything -------------------------------------------------------------------------- */
+/* ---- sums of rows --------------------------------------------------------------------------- */
 
 XENT_INLINE void NAME(row_sums_body)(const int across, xent_block block, const REAL *values,
                                      REAL *out)
@@ -459,10 +461,10 @@ static void NAME(row_sums)(xent_block block, const void *values, void *out)
 
 /* ---- Turning a block ------------------------------------------------------------------------ */
 
-/* LANES rows are read as vectors whose 16-byte pieces come from rows PIECE apart; transposing the
- * PIECE x PIECE squares that lie one below the other in PIECE such vectors puts every class into one
- * vector, rows in order. Each stage of the transposition is a perfect shuffle: it moves one bit of
- * the lane number into the number of the register. */
+/* LANES rows are read as vectors whose pieces of 16 bytes come from rows PIECE apart. Transposing
+ * the PIECE x PIECE squares in PIECE such vectors collects each class in one vector, with the rows
+ * in order. Each stage of the transposition is a perfect shuffle, which moves one bit of the lane
+ * index to the index of the register. */
 XENT_INLINE void NAME(transpose_pieces)(V square[PIECE])
 {
 #if VECTOR_BYTES
@@ -503,8 +505,8 @@ static void NAME(turn)(xent_block block, const void *rows_in, ptrdiff_t stride, 
         }
 }
 
-/* The last piece of a row may spill into the first of the next: so the last pieces are stored
- * first, and rows in order. */
+/* The last piece of a row may extend into the first piece of the next row. Therefore the last
+ * pieces of all rows are stored first, with the rows in order. */
 static void NAME(turn_back)(xent_block block, const void *across_in, void *rows_in,
                             ptrdiff_t stride)
 {
@@ -526,7 +528,7 @@ static void NAME(turn_back)(xent_block block, const void *across_in, void *rows_
         }
 }
 
-/* ---- What labels point at ------------------------------------------------------------------- */
+/* ---- Numbers at the labels ------------------------------------------------------------------ */
 
 static void NAME(at_labels)(xent_block block, const int32_t *labels, const void *z_in,
                             const void *max_in, const void *e_in, void *distance_out,
@@ -567,8 +569,8 @@ static void NAME(at_labels)(xent_block block, const int32_t *labels, const void 
 
 /* ---- `count` contiguous numbers -------------------------------------------------------------- */
 
-/* Full vectors first, then the numbers that are left: `part` is how many lanes count. A body reads
- * with READ and writes with WRITE, which see to both. */
+/* Full vectors first, then the remaining numbers, with `part` the number of lanes in use. READ and
+ * WRITE handle both cases. */
 #define ELEMENTWISE(count, ...)                                     \
     do {                                                            \
         ptrdiff_t at = 0;                                           \
@@ -612,9 +614,9 @@ static void NAME(row_terms)(ptrdiff_t count, const void *s_in, const void *weigh
     });
 }
 
-/* Of two products only one can be fused with their difference, and compilers may choose another one
- * in the loop over whole vectors than for the numbers that are left: the bits of a row would depend
- * on where it is. A choice between them leaves one product. */
+/* In a difference of two products, only one of them can be fused into the subtraction, and
+ * compilers may choose a different one for whole vectors than for the remaining numbers. The bits
+ * of a row would then depend on its position. SELECT leaves only one product to fuse. */
 static void NAME(label_gradient)(ptrdiff_t count, const void *s_in, const void *e_in,
                                  const void *factor, const void *weight, double target_in,
                                  double rest_in, void *out)
@@ -630,7 +632,7 @@ static void NAME(label_gradient)(ptrdiff_t count, const void *s_in, const void *
     });
 }
 
-/* The form's cost and slope of a label, for whole rows: p of it is e / (1 + s). */
+/* Cost and slope of the form at the labels, whose p is e / (1 + s). */
 static void NAME(label_terms)(ptrdiff_t count, const xent_form *form_in, const void *s_in,
                               const void *distance, const void *lost, const void *e_in,
                               const void *weight, void *cost_out, void *slope_out)
@@ -659,7 +661,8 @@ static void NAME(exp_all)(ptrdiff_t count, const void *x, void *out)
     ELEMENTWISE(count, WRITE(out, EXP(READ(x))));
 }
 
-/* sigma(z), sigma(-z), each with all its digits (1 - sigma(z) would cancel), and exp(-|z|). */
+/* sigma(z) and sigma(-z), each to full relative precision (1 - sigma(z) would suffer from
+ * cancellation), and exp(-|z|). */
 XENT_INLINE void NAME(sigmoids)(V z, V *sigmoid, V *reverse, V *e)
 {
     const M negative = LESS(z, SPLAT(0));
@@ -669,7 +672,8 @@ XENT_INLINE void NAME(sigmoids)(V z, V *sigmoid, V *reverse, V *e)
     *reverse = SELECT(negative, large, small);
 }
 
-/* An entry that is missing or has no weight counts for nothing: 0 * inf and 0 * nan as well. */
+/* Which entries count: one that is missing or has a weight of 0 contributes 0, even of inf or
+ * nan. */
 XENT_INLINE M NAME(counting)(V y, const void *weight, V w)
 {
     const M present = EQUAL(y, y);
@@ -677,9 +681,9 @@ XENT_INLINE M NAME(counting)(V y, const void *weight, V w)
 }
 
 /* Plain: with a = positive * t and c = 1 - t, loss = a softplus(-z) + c softplus(z), where
- * softplus(z) = max(z, 0) + log1p(exp(-|z|)): terms >= 0 only. Its gradient is c sigma(z) -
- * a sigma(-z). A term with a = 0 or c = 0 is 0, also at an infinite logit. 1 - t is
- * scale * (1 - y) + shift, which keeps its digits where y is 1. Other forms: see binary_entry. */
+ * softplus(z) = max(z, 0) + log1p(exp(-|z|)), a sum of terms >= 0. Its gradient is c sigma(z) -
+ * a sigma(-z). A term with a = 0 or c = 0 is 0, also for an infinite logit. 1 - t is computed as
+ * scale * (1 - y) + shift, which keeps its digits if y is 1. For other forms see binary_entry. */
 XENT_INLINE void NAME(binary_body)(const int want_loss, const int want_gradient, const int plain,
                                    ptrdiff_t count, const FORM *form, const REAL *z_in,
                                    const REAL *y_in, REAL scale, REAL shift, const REAL *positive,

@@ -2,8 +2,9 @@
 #ifndef XENT_SHUFFLE_H
 #define XENT_SHUFFLE_H
 
-/* XENT_SHUFFLE(mask, a, b, indices...): lane i of the result is lane indices[i] of a followed by b;
- * `mask` is the integer vector of the same shape (GCC before version 12 wants the indices in it). */
+/* XENT_SHUFFLE(mask, a, b, indices...): lane i of the result is lane indices[i] of a followed by
+ * b; `mask` is the integer vector of the same shape (GCC before version 12 takes the indices in
+ * it). */
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
 #define XENT_SHUFFLE(mask, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -13,7 +14,7 @@
 #define XENT_SHUFFLE(mask, a, b, ...) __builtin_shuffle(a, b, (mask){__VA_ARGS__})
 #endif
 
-/* Lane i and lane i ^ distance change places. */
+/* Swap lanes i and i ^ distance. */
 #define XENT_SWAP_2_1 1, 0
 #define XENT_SWAP_4_1 1, 0, 3, 2
 #define XENT_SWAP_4_2 2, 3, 0, 1
@@ -45,7 +46,7 @@
 #define XENT_EVEN_PIECES_8 0, 1, 4, 5, 8, 9, 12, 13
 #define XENT_ODD_PIECES_8 2, 3, 6, 7, 10, 11, 14, 15
 
-/* All lanes get the combination of all lanes: halves onto halves, a fixed order. */
+/* Combine all lanes into every lane, halves with halves, in a fixed order. */
 #define XENT_ALL_LANES_2(mask, x, combine) \
     x = combine(x, XENT_SHUFFLE(mask, x, x, XENT_SWAP_2_1))
 #define XENT_ALL_LANES_4(mask, x, combine)                   \

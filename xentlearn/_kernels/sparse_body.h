@@ -1,11 +1,11 @@
-/* Products with one sparse row of X, on one target, in one dtype.
+/* Products with one sparse row of X, for one CPU target and one dtype.
  *
- * Vectors run along the classes: an entry meets one row of coefficients, or of the gradient. These
- * lie anywhere in megabytes, so the rows of entries to come are asked for early. A chunk of the
- * width stays in registers for all entries of the row.
+ * Vectors run along the classes: each entry is multiplied with one row of coefficients, or added to
+ * one row of the gradient. These rows are scattered over megabytes, so those of later entries are
+ * prefetched. A chunk of the width stays in registers for all entries of the row.
  */
 #define CHUNK 4  /* vectors */
-#define EARLY 8  /* entries */
+#define EARLY 8  /* entries between a prefetch and its use */
 #define LINE (64 / (int)sizeof(double))
 
 static void NAME(sparse_product)(ptrdiff_t width, ptrdiff_t n_entries, ptrdiff_t n_known,

@@ -1,4 +1,4 @@
-/* Steps of stochastic descent, compiled for every target. */
+/* Steps of stochastic descent, compiled for each CPU target. */
 #include "steps.h"
 
 #include <math.h>

@@ -1,12 +1,13 @@
-/* Steps of stochastic descent on one target, in one dtype.
+/* Steps of stochastic descent for one CPU target and one dtype.
  *
- * Adam: Kingma and Ba, ICLR 2015 (arXiv:1412.6980), algorithm 1. sgd: momentum as scikit-learn's
- * MLPClassifier has it, velocity = momentum velocity - rate gradient; Nesterov's looks ahead by one
- * more momentum (Sutskever et al., ICML 2013). The average is moved towards each point.
+ * Adam: Kingma and Ba, ICLR 2015 (arXiv:1412.6980), algorithm 1. sgd: momentum as in scikit-learn's
+ * MLPClassifier, velocity = momentum velocity - rate gradient; Nesterov momentum applies the
+ * momentum once more to look ahead (Sutskever et al., ICML 2013). The average moves towards each
+ * new point.
  *
- * Plain loops, which compilers turn into vectors: gradients, coefficients and averages are float64,
- * what a rule remembers has the dtype of X. One sweep does it all: for ten classes a second one would
- * take as long as the logits of a batch.
+ * The loops are plain C, which compilers vectorise. Gradients, coefficients and averages are
+ * float64, moments and velocities have the dtype of X. Everything is done in one loop: for ten
+ * classes a second one would take as long as computing the logits of a batch.
  */
 #define LINE_OF(rule)                                                                               \
     static void NAME(rule##_line)(ptrdiff_t n, int of_output, const xent_step *step,                \
@@ -22,7 +23,8 @@
                        average);                                                                    \
     }
 
-/* The gradient in number i, whose feature and output are a line or a number. */
+/* The gradient with respect to coefficient i, for a row of features of one output or the
+ * reverse. */
 #define GRADIENT_AT(i)                                                                       \
     (REAL)(((total[i] - mean[(i) * of_feature] * intercept[(i) * of_output]) *               \
                 step.inverse_weight +                                                        \

@@ -1,13 +1,14 @@
-/* CPU targets: which ones this compiler can build, and which one this machine runs.
+/* CPU targets: the sets of instructions for which the kernels are compiled.
  *
- * "scalar"   plain C, one number at a time: the reference, always built, and all that MSVC gets
- * "baseline" 16-byte vectors: SSE2 on x86-64, NEON on Arm, whatever the compiler makes of them elsewhere
+ * "scalar"   plain C, one number at a time: the reference, always built, and the only one for MSVC
+ * "baseline" 16-byte vectors: SSE2 on x86-64, NEON on Arm, elsewhere what the compiler makes of
+ * them
  * "avx2"     32-byte vectors with FMA
  * "avx512"   64-byte vectors
  *
- * Wider targets are switched on by function attributes (see each_target.h), so no file needs a
- * flag of its own and one binary serves every machine. Vectors are those of GCC and Clang
- * (vector_size), which need no intrinsics: one body of code serves every target.
+ * Function attributes enable the instructions of wider CPU targets (see each_target.h), so that no
+ * file needs compiler flags of its own and one binary serves all machines. The vectors are those of
+ * GCC and Clang (vector_size), which need no intrinsics: one body of code serves all CPU targets.
  */
 #ifndef XENT_TARGETS_H
 #define XENT_TARGETS_H
@@ -36,7 +37,7 @@
 #define XENT_MAYBE_UNUSED
 #endif
 
-/* Unroll a loop of constant length completely: its body indexes registers. */
+/* Unroll a loop of constant length completely, so that arrays it indexes can stay in registers. */
 #if defined(__clang__)
 #define XENT_UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__)
@@ -45,8 +46,8 @@
 #define XENT_UNROLL
 #endif
 
-/* Ask for a cache line early, in all caches or from the second level on; an address that does not
- * exist does no harm. */
+/* Prefetch a cache line to all caches, or to the second level and beyond; an invalid address does
+ * no harm. */
 #if defined(__GNUC__) || defined(__clang__)
 #define XENT_PREFETCH(address) __builtin_prefetch(address)
 #define XENT_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
@@ -60,7 +61,8 @@ enum xent_target { XENT_SCALAR, XENT_BASELINE, XENT_AVX2, XENT_AVX512, XENT_N_TA
 static const char *const xent_target_names[XENT_N_TARGETS] XENT_MAYBE_UNUSED = {
     "scalar", "baseline", "avx2", "avx512"};
 
-/* The widest target that both the build and the machine (processor and operating system) have. */
+/* The widest CPU target that both the build and the machine (processor and operating system)
+ * support. */
 static inline int xent_best_target(void)
 {
 #if XENT_X86

@@ -1,13 +1,13 @@
-/* Vectors of LANES numbers of type REAL on one target: the words the bodies are written in.
+/* Vectors of LANES numbers of type REAL for one CPU target: the operations that the bodies use.
  *
  * V    vector of REAL            VI   vector of integers of the same width (exponents)
- * M    one yes or no per lane    (D    vector of as many doubles as fit, inside this file)
+ * M    mask with one bit or lane of bits per lane of V
  *
- * On the scalar target LANES is 1 and V is REAL itself, so the same body compiles with any C
- * compiler. Arithmetic is written with + - * /; what differs between a number and a vector
- * (comparisons, bit casts, conversions) is here and nowhere else. Intrinsics serve where compilers
- * do not find the one instruction by themselves: masks of AVX-512, and max. No contraction can
- * break the two-sum of exp_log.h: it has no products.
+ * On the scalar CPU target, LANES is 1 and V is REAL itself, so that the same body compiles with
+ * any C compiler. Arithmetic is written with + - * /; operations that differ between a number and a
+ * vector (comparisons, bit casts, conversions) are defined here and nowhere else. Intrinsics are
+ * used where compilers do not find the right instruction by themselves: masks of AVX-512, and max.
+ * Contraction to FMA cannot break the two-sum of exp_log.h, which has no products.
  */
 #include <math.h>
 #include <stddef.h>
@@ -76,7 +76,7 @@ XENT_INLINE void NAME(store)(REAL *to, V x)
 }
 #define STORE NAME(store)
 
-/* `count` numbers that do not fill a vector: the first lanes, the others `fill`. */
+/* `count` numbers, fewer than LANES, in the first lanes; `fill` in the others. */
 XENT_INLINE V NAME(load_part)(const REAL *from, ptrdiff_t count, REAL fill)
 {
     REAL lanes[LANES];
@@ -97,7 +97,7 @@ XENT_INLINE void NAME(store_part)(REAL *to, V x, ptrdiff_t count)
 }
 #define STORE_PART NAME(store_part)
 
-/* One number in every lane (x - 0 is x, also for -0, so the compiler drops the subtraction). */
+/* The same number in every lane (x - 0 is x, also for -0, so compilers omit the subtraction). */
 XENT_INLINE V NAME(splat)(REAL x)
 {
 #if VECTOR_BYTES
@@ -124,7 +124,7 @@ XENT_INLINE V NAME(as_real)(VI bits)
 }
 #define AS_REAL NAME(as_real)
 
-/* bits * 2^count; bits that leave at the top are lost, the sign may change. */
+/* bits * 2^count, modulo 2 to the number of bits; the sign may change. */
 XENT_INLINE VI NAME(shift_left)(VI bits, int count)
 {
     return (VI)((NAME(vu))bits << count);
@@ -139,9 +139,9 @@ XENT_INLINE VI NAME(shift_left)(VI bits, int count)
 #define X86(operation) XENT_PASTE2(operation, _pd)
 #endif
 
-/* SELECT: yes where the mask is set, no elsewhere; the other operand never leaks, nan included.
- * ADD_WHERE: x + y where the mask is set, x elsewhere. STORE_WHERE: to = x where it is set.
- * Masks also take & | ~. */
+/* SELECT: yes where the mask is set, no elsewhere; the operand that is not selected has no effect,
+ * even if it is nan. ADD_WHERE: x + y where the mask is set, x elsewhere. STORE_WHERE: to = x where
+ * it is set. Masks can be combined with & | ~. */
 #if XENT_X86 && VECTOR_BYTES == 64
 #if IS_FLOAT
 typedef __mmask16 M;
@@ -176,7 +176,7 @@ XENT_INLINE V NAME(select)(M mask, V yes, V no)
 #define STORE_WHERE(mask, to, x) STORE(to, SELECT(mask, x, LOAD(to)))
 #endif
 
-/* a where a > b, else b: also where one of them is nan. */
+/* a where a > b, otherwise b, also if one of them is nan. */
 #if XENT_X86 && VECTOR_BYTES == 64
 #define MAX(a, b) X86(_mm512_max)(a, b)
 #elif XENT_X86 && VECTOR_BYTES == 32
@@ -191,7 +191,7 @@ XENT_INLINE V NAME(max)(V a, V b)
 #define MAX NAME(max)
 #endif
 
-/* The last `count` lanes. */
+/* Mask of the last `count` lanes. */
 XENT_INLINE M NAME(last_lanes)(ptrdiff_t count)
 {
     REAL lanes[LANES];
@@ -201,9 +201,10 @@ XENT_INLINE M NAME(last_lanes)(ptrdiff_t count)
 }
 #define LAST_LANES NAME(last_lanes)
 
-/* ---- All lanes -------------------------------------------------------------------------------- */
+/* ---- All lanes
+ * -------------------------------------------------------------------------------- */
 
-/* Largest of the lanes, in every lane; lanes must not be nan. */
+/* The largest of the lanes, in every lane; no lane may be nan. */
 XENT_INLINE V NAME(lane_max)(V x)
 {
 #if VECTOR_BYTES
@@ -242,7 +243,7 @@ XENT_INLINE double NAME(lane_sum_double)(NAME(d) sum)
 }
 #endif
 
-/* Sum of the lanes of high and low, in every lane and rounded to REAL once. */
+/* The sum of the lanes of high and low, rounded to REAL once, in every lane. */
 XENT_INLINE V NAME(lane_sum)(V high, V low)
 {
 #if VECTOR_BYTES && IS_FLOAT
@@ -276,7 +277,8 @@ XENT_INLINE void NAME(add_to_total)(double *total, V x)
 }
 #define ADD_TO_TOTAL NAME(add_to_total)
 
-/* ---- Pieces ----------------------------------------------------------------------------------- */
+/* ---- Pieces
+ * ----------------------------------------------------------------------------------- */
 
 /* A vector is PIECES pieces of 16 bytes, which hold PIECE numbers each. */
 #if VECTOR_BYTES
@@ -287,7 +289,7 @@ XENT_INLINE void NAME(add_to_total)(double *total, V x)
 #define PIECES 1
 #endif
 
-/* Piece i from `from` + i * stride. */
+/* A vector whose piece i is loaded from `from` + i * stride. */
 XENT_INLINE V NAME(load_pieces)(const REAL *from, ptrdiff_t stride)
 {
 #if XENT_X86 && VECTOR_BYTES > 16
@@ -311,7 +313,7 @@ XENT_INLINE V NAME(load_pieces)(const REAL *from, ptrdiff_t stride)
 }
 #define LOAD_PIECES NAME(load_pieces)
 
-/* Piece i (a constant) to `to`. */
+/* Store piece i, which must be a constant. */
 XENT_INLINE void NAME(store_piece)(REAL *to, V x, const int i)
 {
     memcpy(to, (const char *)&x + i * PIECE * sizeof *to, PIECE * sizeof *to);

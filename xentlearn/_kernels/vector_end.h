@@ -1,4 +1,5 @@
-/* Forget the words of vector.h, so that the next target and dtype can define them anew. */
+/* Undefine the macros of the bodies, so that the next CPU target and dtype can define them
+ * again. */
 #undef V
 #undef VI
 #undef M

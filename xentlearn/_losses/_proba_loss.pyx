@@ -1,9 +1,9 @@
-"""Cross-entropy of rows of probabilities: the losses, and the check that they are probabilities.
+"""Cross-entropy of rows of probabilities, and the check that they are probabilities.
 
-Probabilities are taken as they are, neither clipped nor rescaled: loss = -sum_k t_k log p_k, where
-a target of 0 costs nothing and a probability of 0 under a target costs inf. The focal forms
-multiply it by (1 - p)^gamma (arXiv 1708.02002). Logarithms and sums are in float64, also for
-float32 input. A row that is no distribution is reported, not priced.
+Probabilities are neither clipped nor rescaled: loss = -sum_k t_k log p_k, where a target of 0
+contributes 0, and a target above 0 contributes inf if its probability is 0. Focal losses multiply
+the terms by (1 - p)^gamma (arXiv 1708.02002). Logarithms and sums are in float64, also for float32
+input. Rows must have been checked to be distributions.
 """
 
 from cython cimport floating
@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t
 
 
 cdef enum:
-    CHUNK = 1024    # rows or entries a thread takes at a time
+    CHUNK = 1024    # rows that a thread takes at a time
 
 
 cdef inline double cost(double target, double proba) noexcept nogil:
@@ -64,9 +64,9 @@ cdef inline double sparse_categorical_row(
 def first_bad_row(
     const floating[:, :] proba, const int32_t[:] labels, double tolerance, int n_threads,
 ):
-    """Index of the first row that is no distribution, or -1; rows labelled -1 are not looked at.
+    """Return the index of the first row that is not a probability distribution, or -1.
 
-    ``labels`` may be None.
+    Rows with a label of -1 are not checked; ``labels`` may be None.
     """
     cdef:
         Py_ssize_t i, c, n_rows = proba.shape[0]
@@ -111,7 +111,7 @@ def categorical(
     const floating[:, :] proba, const floating[:, :] values, double smoothing, double gamma,
     const double[:] alpha, floating[:] loss_out, int n_threads,
 ):
-    """Fill the loss of each row for soft targets ``values``, weighed by class by ``alpha``."""
+    """Fill ``loss_out`` with the loss of each row for soft targets times ``alpha`` by class."""
     cdef Py_ssize_t i
     for i in prange(
         proba.shape[0], nogil=True, schedule="static", num_threads=n_threads,
@@ -125,10 +125,10 @@ def binary(
     double smoothing, double gamma, double alpha, double alpha_of_0, floating[:, :] loss_out,
     int n_threads,
 ):
-    """Fill the loss of each entry; 0 where the target is nan.
+    """Fill ``loss_out`` with the loss of each entry, 0 where the target is nan.
 
-    ``positive`` weighs the positives of each column, ``alpha`` and ``alpha_of_0`` both outcomes of
-    a focal loss. 1 - t is taken from 1 - y, so that it keeps its digits.
+    ``positive`` are the weights of the positives by column, ``alpha`` and ``alpha_of_0`` those of
+    the two outcomes in a focal loss. 1 - t is computed from 1 - y, so that it keeps its digits.
     """
     cdef Py_ssize_t i, k
     cdef double y, t, c, p

@@ -1,10 +1,10 @@
-"""What all loss settings share: products on logits, with outputs made or filled."""
+"""What all loss settings share: their declared capabilities, and the products on logits."""
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 
-from .._loss import EncodedTarget, proba
+from .._loss import proba
 from .._utils.arrays import kernel_array
 from .._utils.messages import warn
 from .._utils.threads import effective_n_threads
@@ -16,17 +16,30 @@ from .validation import check_label_smoothing, check_logits
 class LossSetting(BaseEstimator):
     """A training objective on rows of logits.
 
-    A setting checks its targets (``_check_targets``) and names its kernel (``_kind``, ``_form``,
-    ``_output_weight``) and its probabilities (``proba_kind``); the products are then the same for
-    all.
+    A subclass declares its capabilities in the class attributes below (as properties where they
+    depend on parameters), checks its targets (``_check_targets``) and encodes them for the kernels
+    (``_kernel_target``). The methods on logits follow from these.
     """
 
-    name = None  # by which ``SoftmaxClassifier(loss=...)`` knows it
+    name = None  # the string by which ``SoftmaxClassifier(loss=...)`` knows it
     function = False  # whether ``xentlearn.losses`` has a function of that name
-    proba_kind = "softmax"
-    takes_rows = True  # soft rows, or an indicator
-    label_smoothing = 0.0  # where it is no parameter
+
+    # ---- Capabilities --------------------------------------------------------------------------
+
+    proba_kind = "softmax"  # or "sigmoid": which probabilities belong to the logits
+    couples = True  # whether the loss of a row is more than a sum over its logits
+    shift_invariant = True  # whether adding a constant to all logits of a row leaves its loss as is
+    takes_rows = True  # whether targets may be soft rows or an indicator, and not labels alone
+    plain = True  # whether it is plain cross-entropy, whose exact Hessian the kernels compute
+    certifiable = True  # whether its dual bounds how far a fit is from the optimum
+    convex = True  # if not, a fit starts at the solution of ``_convex_start()``
+
+    # ---- Neutral values of parameters that some settings do not have ---------------------------
+
+    label_smoothing = 0.0
+    logit_adjustment = 0.0
     ignore_class = None
+    gamma = 0.0
 
     def __eq__(self, other):
         """Whether the other is a setting of the same kind with equal parameters."""
@@ -39,20 +52,21 @@ class LossSetting(BaseEstimator):
         return hash(type(self))  # parameters may change
 
     def _refuse(self, unknown):
-        """Parameters are named one by one in __init__; anything else comes here."""
+        """Raise the TypeError for keyword arguments of ``__init__`` that are not parameters."""
         if "from_logits" in unknown:
             known = self.name if self.function else "categorical_crossentropy"
             raise TypeError(
                 f"{type(self).__name__} always acts on logits and has no 'from_logits'; for "
                 f"probabilities use the function xentlearn.losses.{known}(..., from_logits=False)."
             )
-        if unknown:
-            raise TypeError(
-                f"{type(self).__name__} has no parameter {next(iter(unknown))!r}; it has "
-                f"{sorted(self.get_params())}."
-            )
+        raise TypeError(
+            f"{type(self).__name__} has no parameter {next(iter(unknown))!r}; it has "
+            f"{sorted(self.get_params())}."
+        )
 
-    def kernel_target(
+    # ---- What a fit asks for -------------------------------------------------------------------
+
+    def _kernel_target(
         self,
         shape,
         dtype,
@@ -65,7 +79,9 @@ class LossSetting(BaseEstimator):
         n_outputs=None,
         once=False,
     ):
-        """Checked targets, handed to the kernels with the parameters of the loss.
+        """Encode checked targets for the kernels, with the parameters of the loss.
+
+        The parameters must have been checked as well (``_check_parameters``).
 
         Parameters
         ----------
@@ -75,108 +91,73 @@ class LossSetting(BaseEstimator):
             Dtype of the logits, float32 or float64.
         labels : ndarray of shape (n_samples,), int32, or None, default=None
             Class indices, -1 where ignored.
-        values : ndarray of shape (n_samples, n_outputs) or None, default=None
+        values : ndarray or CSR of shape (n_samples, n_outputs) or None, default=None
             Soft rows or binary entries, in ``dtype``.
         weight : ndarray of shape (n_samples,), float64, or None, default=None
             Weights of rows.
         entry_weight : ndarray of shape (n_samples, n_outputs) or None, default=None
             Weights of binary entries, in ``dtype``.
         outputs : ndarray of int or None, default=None
-            Which of the ``n_outputs`` outputs the logits are, for parameters by output; None: all.
+            The outputs that the logits belong to, as indices into parameters that have a value per
+            output; None means all of them.
         n_outputs : int or None, default=None
-            Outputs that the parameters are for; None: as many as there are logits.
+            Number of values of such parameters; None means as many as there are logits in a row.
         once : bool, default=False
-            Whether it is for one pass alone.
+            Whether the targets serve a single pass, for which it does not pay to prepare what
+            several passes would share.
 
         Returns
         -------
         EncodedTarget
         """
-        given = {
-            "labels": labels,
-            "values": values,
-            "weight": weight,
-            "entry_weight": entry_weight,
-            "once": once,
-        }
-        return self._kernel_target(shape, dtype, outputs, n_outputs or shape[1], given)
+        raise NotImplementedError
 
-    def _kernel_target(self, shape, dtype, outputs, n_outputs, given):
-        by_output = self._output_weight(n_outputs, dtype)
-        if by_output is not None and outputs is not None:
-            by_output = kernel_array(by_output[outputs])
-        return EncodedTarget(
-            self._kind(given["labels"]),
-            *shape,
-            dtype,
-            positive=by_output,
-            label_smoothing=check_label_smoothing(self.label_smoothing),
-            **given,
-            **self._form(given["labels"] is not None),
-        )
-
-    def logit_offset(self, mass):
-        """What is added to training logits alone; see ``logit_adjustment`` of those that have it.
+    def logit_offset(self, sums):
+        """Return what ``logit_adjustment`` adds to the logits in training.
 
         Parameters
         ----------
-        mass : ndarray of shape (n_outputs,)
+        sums : ndarray of shape (n_outputs,)
             Sum of the weights of each class in the training data.
 
         Returns
         -------
         ndarray of shape (n_outputs,) or None
-            None where there is no adjustment.
+            None if there is no adjustment.
         """
         return None
 
     def _check_parameters(self):
-        """Raise the ValueError of a parameter that is out of range."""
+        """Raise a ValueError if a parameter is out of range."""
         check_label_smoothing(self.label_smoothing)
-        self._form(labelled=True)
 
-    def _for_judging(self):
-        """A copy for predictions, without what is for training alone."""
+    def _for_evaluation(self):
+        """Return a copy without the parameters that concern training alone."""
         setting = clone(self)
-        for name, neutral in (("logit_adjustment", 0.0), ("ignore_class", None)):
-            if name in setting.get_params():
-                setattr(setting, name, neutral)
+        setting.logit_adjustment, setting.ignore_class = 0.0, None
         return setting
 
-    def _form(self, labelled):
-        """Form and parameters of it (``_kernels/forms.h``); empty for plain cross-entropy."""
-        return {}
-
     def _output_weight(self, n_outputs, dtype):
-        """Weights of the targets by output, or None."""
+        """Return the weights of the targets by output, or None if all are 1."""
         return None
+
+    def _encoded_output_weight(self, dtype, outputs, n_outputs):
+        """Return ``_output_weight`` of the chosen outputs, as the kernels read it."""
+        weight = self._output_weight(n_outputs, dtype)
+        return weight if weight is None or outputs is None else kernel_array(weight[outputs])
 
     def _convex_start(self):
-        """The convex setting whose solution a fit begins with; None where this one is convex."""
-        return None
+        """Return the convex setting at whose solution a fit starts, of one that is not convex."""
+        raise NotImplementedError
 
-    @property
-    def plain(self):
-        """Whether it is plain cross-entropy, so that its Hessian is the Hessian."""
-        return not self._form(labelled=True)
-
-    @property
-    def certifiable(self):
-        """Whether the gap of a fit has a certified bound."""
-        return self.plain
-
-    @property
-    def couples(self):
-        """Whether the logits of a row see each other: any part is a softmax."""
-        return self.proba_kind == "softmax"
-
-    @property
-    def shift_invariant(self):
-        """Whether the same change of all logits of a row changes nothing."""
-        return self.proba_kind == "softmax"
+    # ---- On logits -----------------------------------------------------------------------------
 
     def _checked(self, y_true, logits, sample_weight, *outs):
-        """(logits, logits as a matrix, checked targets, weights), none of them under an output."""
+        """Return (logits, logits as a matrix, checked targets, weights).
+
+        What shares memory with an output is copied.
+        """
+        self._check_parameters()
         logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), *outs)
         matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
         y_true = apart(y_true if sparse.issparse(y_true) else np.asarray(y_true), *outs)
@@ -185,47 +166,47 @@ class LossSetting(BaseEstimator):
         return logits, matrix, given, apart(weight, *outs)
 
     def _adjusted(self, matrix, given, weight):
-        """The logits with what a training adds to them."""
+        """Return the logits plus what training adds to them."""
         offset = self._offset(given, weight, matrix.shape[1])
         return matrix if offset is None else matrix + offset.astype(matrix.dtype)
 
     def _encoded(self, matrix, given, weight):
-        """Checked targets and weights for the kernels."""
+        """Return checked targets and weights, encoded for the kernels."""
         if weight is not None and weight.ndim == 2:
             given = {**given, "entry_weight": weight.astype(matrix.dtype)}
         else:
             given = {**given, "weight": weight}
-        return self.kernel_target(matrix.shape, matrix.dtype, once=True, **given)
+        return self._kernel_target(matrix.shape, matrix.dtype, once=True, **given)
 
     def _prepare(self, y_true, logits, sample_weight, *outs):
-        """(logits, logits as a matrix, encoded targets), none of them under an output."""
+        """Return (logits, logits as a matrix, encoded targets); see ``_checked``."""
         logits, matrix, given, weight = self._checked(y_true, logits, sample_weight, *outs)
         matrix = self._adjusted(matrix, given, weight)
         return logits, matrix, self._encoded(matrix, given, weight)
 
     def _weight_shapes(self, shape):
-        """Shapes that sample weights may have."""
+        """Return the shapes that sample weights may have."""
         return [shape[:1]]
 
     def _offset(self, given, weight, n_outputs):
-        """What is added to the logits of every row, or None."""
+        """Return what is added to the logits of every row, or None."""
         return None
 
     def loss(self, y_true, logits, *, sample_weight=None, loss_out=None, n_threads=1):
-        """Weighted loss of each row.
+        """Compute the weighted loss of each row.
 
         Parameters
         ----------
         y_true : array-like
-            Encoded targets, as the class docstring says.
+            Targets, in the form that the notes of the class describe.
         logits : array-like of shape (n_samples, n_outputs)
-            float32 and float64 are taken as they are, with any strides.
+            float32 and float64 are used without a copy, whatever the strides.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights >= 0.
+            Weights of the rows, at least 0.
         loss_out : ndarray of shape (n_samples,) or None, default=None
-            Filled and returned if given; of the dtype of the logits.
+            Output array, of the dtype of the logits; a new one if None.
         n_threads : int or None, default=1
-            OpenMP threads; None takes as many as OpenMP allows.
+            Number of OpenMP threads; None means as many as OpenMP allows.
 
         Returns
         -------
@@ -237,20 +218,20 @@ class LossSetting(BaseEstimator):
         return loss_out
 
     def gradient(self, y_true, logits, *, sample_weight=None, gradient_out=None, n_threads=1):
-        """Gradient of each row's weighted loss with respect to its logits.
+        """Compute the gradient of each row's weighted loss with respect to its logits.
 
         Parameters
         ----------
         y_true : array-like
-            Encoded targets, as the class docstring says.
+            Targets, in the form that the notes of the class describe.
         logits : array-like of shape (n_samples, n_outputs)
-            float32 and float64 are taken as they are, with any strides.
+            float32 and float64 are used without a copy, whatever the strides.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights >= 0.
+            Weights of the rows, at least 0.
         gradient_out : ndarray of the shape of the logits or None, default=None
-            Filled and returned if given; of the dtype of the logits.
+            Output array, of the dtype of the logits; a new one if None.
         n_threads : int or None, default=1
-            OpenMP threads; None takes as many as OpenMP allows.
+            Number of OpenMP threads; None means as many as OpenMP allows.
 
         Returns
         -------
@@ -266,22 +247,22 @@ class LossSetting(BaseEstimator):
     def loss_gradient(
         self, y_true, logits, *, sample_weight=None, loss_out=None, gradient_out=None, n_threads=1
     ):
-        """Both in one pass: the same numbers as ``loss`` and ``gradient``.
+        """Compute ``loss`` and ``gradient`` in one pass, with the same results.
 
         Parameters
         ----------
         y_true : array-like
-            Encoded targets, as the class docstring says.
+            Targets, in the form that the notes of the class describe.
         logits : array-like of shape (n_samples, n_outputs)
-            float32 and float64 are taken as they are, with any strides.
+            float32 and float64 are used without a copy, whatever the strides.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights >= 0.
+            Weights of the rows, at least 0.
         loss_out : ndarray of shape (n_samples,) or None, default=None
-            Filled and returned if given; of the dtype of the logits.
+            Output array, of the dtype of the logits; a new one if None.
         gradient_out : ndarray of the shape of the logits or None, default=None
-            Filled and returned if given; of the dtype of the logits.
+            Output array, of the dtype of the logits; a new one if None.
         n_threads : int or None, default=1
-            OpenMP threads; None takes as many as OpenMP allows.
+            Number of OpenMP threads; None means as many as OpenMP allows.
 
         Returns
         -------
@@ -302,22 +283,22 @@ class LossSetting(BaseEstimator):
     def hessian_product(
         self, y_true, logits, direction, *, sample_weight=None, product_out=None, n_threads=1
     ):
-        """Hessian of each row's weighted loss times that row of ``direction``.
+        """Multiply the Hessian of each row's weighted loss with that row of ``direction``.
 
         Parameters
         ----------
         y_true : array-like
-            Encoded targets, as the class docstring says.
+            Targets, in the form that the notes of the class describe.
         logits : array-like of shape (n_samples, n_outputs)
-            float32 and float64 are taken as they are, with any strides.
+            float32 and float64 are used without a copy, whatever the strides.
         direction : array-like of the shape of the logits
-            What each Hessian is multiplied by.
+            The vectors that the Hessians are multiplied with.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights >= 0.
+            Weights of the rows, at least 0.
         product_out : ndarray of the shape of the logits or None, default=None
-            Filled and returned if given; of the dtype of the logits.
+            Output array, of the dtype of the logits; a new one if None.
         n_threads : int or None, default=1
-            OpenMP threads; None takes as many as OpenMP allows.
+            Number of OpenMP threads; None means as many as OpenMP allows.
 
         Returns
         -------
@@ -341,20 +322,20 @@ class LossSetting(BaseEstimator):
     def hessian_diagonal(
         self, y_true, logits, *, sample_weight=None, diagonal_out=None, n_threads=1
     ):
-        """Diagonal of the Hessian of each row's weighted loss.
+        """Compute the diagonal of the Hessian of each row's weighted loss.
 
         Parameters
         ----------
         y_true : array-like
-            Encoded targets, as the class docstring says.
+            Targets, in the form that the notes of the class describe.
         logits : array-like of shape (n_samples, n_outputs)
-            float32 and float64 are taken as they are, with any strides.
+            float32 and float64 are used without a copy, whatever the strides.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights >= 0.
+            Weights of the rows, at least 0.
         diagonal_out : ndarray of the shape of the logits or None, default=None
-            Filled and returned if given; of the dtype of the logits.
+            Output array, of the dtype of the logits; a new one if None.
         n_threads : int or None, default=1
-            OpenMP threads; None takes as many as OpenMP allows.
+            Number of OpenMP threads; None means as many as OpenMP allows.
 
         Returns
         -------
@@ -368,16 +349,16 @@ class LossSetting(BaseEstimator):
         return diagonal_out
 
     def predict_proba(self, logits, *, proba_out=None, n_threads=1):
-        """Probabilities that belong to logits: softmax of the rows, or sigmoid of the entries.
+        """Compute the probabilities: the softmax of rows of logits, or the sigmoid of entries.
 
         Parameters
         ----------
         logits : array-like of shape (n_samples, n_outputs)
-            float32 and float64 are taken as they are, with any strides.
+            float32 and float64 are used without a copy, whatever the strides.
         proba_out : ndarray of the shape of the logits or None, default=None
-            Filled and returned if given; of the dtype of the logits.
+            Output array, of the dtype of the logits; a new one if None.
         n_threads : int or None, default=1
-            OpenMP threads; None takes as many as OpenMP allows.
+            Number of OpenMP threads; None means as many as OpenMP allows.
 
         Returns
         -------
@@ -386,16 +367,16 @@ class LossSetting(BaseEstimator):
         return self._proba(logits, proba_out, "proba_out", False, n_threads)
 
     def predict_log_proba(self, logits, *, log_proba_out=None, n_threads=1):
-        """Logarithms of the probabilities, exact also where a probability underflows.
+        """Compute the logarithms of the probabilities, accurately even where these underflow.
 
         Parameters
         ----------
         logits : array-like of shape (n_samples, n_outputs)
-            float32 and float64 are taken as they are, with any strides.
+            float32 and float64 are used without a copy, whatever the strides.
         log_proba_out : ndarray of the shape of the logits or None, default=None
-            Filled and returned if given; of the dtype of the logits.
+            Output array, of the dtype of the logits; a new one if None.
         n_threads : int or None, default=1
-            OpenMP threads; None takes as many as OpenMP allows.
+            Number of OpenMP threads; None means as many as OpenMP allows.
 
         Returns
         -------
@@ -413,28 +394,28 @@ class LossSetting(BaseEstimator):
         return out
 
     def __call__(self, y_true, logits, sample_weight=None):
-        """Sum of the weighted losses of the rows over the sum of their weights.
+        """Divide the sum of the weighted losses of all rows by the sum of their weights.
 
-        Multiplying all weights by the same number changes nothing, also where they are out of
-        the range of the logits' dtype.
+        Multiplying all weights by the same number does not change the result, even where they are
+        outside the range of the logits' dtype.
 
         Parameters
         ----------
         y_true : array-like
-            Encoded targets, as the class docstring says.
+            Targets, in the form that the notes of the class describe.
         logits : array-like of shape (n_samples, n_outputs)
-            float32 and float64 are taken as they are, with any strides.
+            float32 and float64 are used without a copy, whatever the strides.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights >= 0.
+            Weights of the rows, at least 0.
 
         Returns
         -------
         float
-            nan, with a RuntimeWarning, where no row counts.
+            nan, with a RuntimeWarning, if no row counts.
         """
         _, matrix, given, weight = self._checked(y_true, logits, sample_weight)
         labels = given.get("labels")
-        if labels is not None and (labels < 0).any():  # what is ignored sets no unit
+        if labels is not None and (labels < 0).any():  # ignored rows do not affect the unit
             weight = np.where(labels < 0, 0.0, 1.0 if weight is None else weight)
         of_rows, of_entries = weight, None
         if weight is None:
@@ -451,18 +432,20 @@ class LossSetting(BaseEstimator):
 
 
 def weighted_mean(loss, weight):
-    """Mean of the losses of rows by weights, in float64; a weight of 0 leaves nothing, also of inf.
+    """Return the weighted mean of the losses of rows, in float64.
+
+    A row of weight 0 contributes nothing, even if its loss is inf.
 
     Parameters
     ----------
     loss : ndarray of shape (n_samples,)
     weight : ndarray of shape (n_samples,), float64
-        Weights >= 0 of any size.
+        Weights of the rows, at least 0, of any size.
 
     Returns
     -------
     float
-        nan, with a RuntimeWarning, where no row counts.
+        nan, with a RuntimeWarning, if no row counts.
     """
     weight, _ = in_unit(weight)
     counts = weight > 0
@@ -470,8 +453,8 @@ def weighted_mean(loss, weight):
 
 
 def mean_of(loss, divisor):
-    """Sum of losses over the sum of weights; nan, with a warning, where no row counts."""
+    """Divide the sum of losses by the sum of weights; nan, with a warning, if no row counts."""
     if divisor == 0:
-        warn("The mean of no rows (none counts, or all weights are 0) is nan.", RuntimeWarning)
+        warn("The mean of no rows is nan: all rows are ignored or have weight 0.", RuntimeWarning)
         return np.nan
     return float(loss.sum(dtype=np.float64) / divisor)

@@ -1,4 +1,4 @@
-"""All loss settings, by class and by name: the one list that others go by."""
+"""All loss settings by class and by name: the list to which a new loss is added."""
 
 from .hybrid import HybridLoss
 from .sigmoid import (
@@ -30,5 +30,5 @@ SETTINGS = (
 
 
 def known_names():
-    """Settings by name: what ``SoftmaxClassifier(loss=...)`` takes as a string."""
+    """Return the settings by the strings that ``SoftmaxClassifier(loss=...)`` accepts."""
     return {setting.name: setting for setting in SETTINGS if setting.name}

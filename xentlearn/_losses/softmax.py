@@ -1,8 +1,9 @@
-"""Softmax losses: integer labels, one-hot or soft rows; plain, focal and robust forms."""
+"""Softmax losses of integer labels and of one-hot or soft rows: plain, focal and robust ones."""
 
 import numpy as np
 from sklearn.base import clone
 
+from .._loss import EncodedTarget
 from .._utils.units import in_unit
 from .._utils.validation import check_number
 from .base import LossSetting
@@ -15,17 +16,17 @@ from .validation import (
 )
 
 
-def class_mass(labels, values, weight, n_classes):
-    """Sums of weights times targets by class, before smoothing.
+def class_weight_sums(labels, values, weight, n_classes):
+    """Return the sums of weights times targets by class, before smoothing.
 
     Parameters
     ----------
     labels : ndarray of shape (n_samples,) or None
         Class indices, -1 where ignored.
     values : ndarray or CSR of shape (n_samples, n_classes) or None
-        Soft rows, where there are no labels.
+        Soft rows, if there are no labels.
     weight : ndarray of shape (n_samples,) or None
-        Weights of rows; None: 1.
+        Weights of rows; None means that all are 1.
     n_classes : int
 
     Returns
@@ -42,51 +43,66 @@ def class_mass(labels, values, weight, n_classes):
 class CategoricalSetting(LossSetting):
     """What the categorical settings share: their targets, and logits adjusted by class shares."""
 
-    def _kind(self, labels):
-        return "categorical" if labels is None else "sparse_categorical"
+    def _kernel_target(
+        self, shape, dtype, *, labels=None, values=None, outputs=None, n_outputs=None, **others
+    ):
+        """Encode checked targets for the kernels, as ``LossSetting._kernel_target`` describes."""
+        form = {}
+        if not self.plain:
+            form = self._form(labels is not None)
+            form["positive"] = self._encoded_output_weight(dtype, outputs, n_outputs or shape[1])
+        return EncodedTarget(
+            "categorical" if labels is None else "sparse_categorical",
+            *shape,
+            dtype,
+            labels=labels,
+            values=values,
+            label_smoothing=self.label_smoothing,
+            **form,
+            **others,
+        )
 
     def _check_targets(self, y_true, shape, dtype):
-        """{"labels": class indices} or {"values": soft rows}."""
+        """Return {"labels": class indices} or {"values": soft rows}."""
         if y_true.ndim == 1:
             return {"labels": check_labels(y_true, shape[:1], shape[1])}
         return {"values": check_soft_rows(y_true, "y_true", shape, dtype)}
 
-    def logit_offset(self, mass):
-        """What ``logit_adjustment`` adds to training logits: tau times the log of the class shares.
+    def logit_offset(self, sums):
+        """Return ``logit_adjustment`` times the logarithms of the class shares.
 
         Parameters
         ----------
-        mass : ndarray of shape (n_outputs,)
+        sums : ndarray of shape (n_outputs,)
             Sum of the weights of each class in the training data.
 
         Returns
         -------
         ndarray of shape (n_outputs,) or None
-            -inf for a class without mass; None where there is no adjustment.
+            -inf for a class without weight; None if there is no adjustment.
         """
-        tau = check_logit_adjustment(self.logit_adjustment)
-        if tau == 0 or not np.any(mass):
+        if self.logit_adjustment == 0 or not np.any(sums):
             return None
         with np.errstate(divide="ignore"):
-            return tau * np.log(mass / np.sum(mass))
+            return float(self.logit_adjustment) * np.log(sums / np.sum(sums))
 
     def _offset(self, given, weight, n_outputs):
-        if check_logit_adjustment(self.logit_adjustment) == 0:
-            return None  # counting takes as long as the losses of a few classes
-        weight, _ = in_unit(weight)  # for their shares
+        if self.logit_adjustment == 0:
+            return None  # counting classes takes as long as the losses of a few classes
+        weight, _ = in_unit(weight)  # shares do not depend on the unit, but their sums may overflow
         return self.logit_offset(
-            class_mass(given.get("labels"), given.get("values"), weight, n_outputs)
+            class_weight_sums(given.get("labels"), given.get("values"), weight, n_outputs)
         )
 
-    def _fitted_mass(self, mass, n_outputs):
-        """Masses of the classes as the loss sees them: smoothed.
+    def _fitted_weight_sums(self, sums, n_outputs):
+        """Return the class weight sums of the targets that the loss fits, which are smoothed.
 
-        Not weighed by ``alpha``: rows of a class that it weighs by 0 may still have a smoothed
-        target of another.
+        They are not multiplied by ``alpha``: rows of a class that has an ``alpha`` of 0 may still
+        have a smoothed target of another class.
 
         Parameters
         ----------
-        mass : ndarray of shape (n_outputs,)
+        sums : ndarray of shape (n_outputs,)
             Sum of the weights of each class in the training data.
         n_outputs : int
 
@@ -94,7 +110,7 @@ class CategoricalSetting(LossSetting):
         -------
         ndarray of shape (n_outputs,)
         """
-        return (1 - self.label_smoothing) * mass + self.label_smoothing * mass.sum() / n_outputs
+        return (1 - self.label_smoothing) * sums + self.label_smoothing * sums.sum() / n_outputs
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -111,19 +127,22 @@ class SparseCategoricalCrossentropy(CategoricalSetting):
     Parameters
     ----------
     label_smoothing : float, default=0.0
-        In [0, 1]: the share of the target that is spread evenly.
+        In [0, 1]: the share of each target that is spread evenly over all classes.
     ignore_class : label or None, default=None
-        Rows with this label have no loss and no weight. In ``SoftmaxClassifier`` an original
-        label, which then gets no logit; here a class index, which may be out of range.
+        Rows with this label have no loss and no weight. In ``SoftmaxClassifier`` it is a label of
+        y, which then gets no logit; in the methods here it is a class index, which may be out of
+        range.
     logit_adjustment : float, default=0.0
-        For long tails, >= 0: that many times the log of the class's weighted share of the training
-        data is added to its training logit, and to none of a prediction (arXiv 2007.07314). 1 makes
-        predictions as if all classes were equally frequent.
+        At least 0; for data with many rare classes (arXiv 2007.07314). The logit of each class is
+        increased by ``logit_adjustment`` times the logarithm of the class's weighted share of the
+        training data. Predictions leave this term out, so that a value of 1 makes them as if all
+        classes were equally frequent.
 
     Raises
     ------
     TypeError
-        For a parameter it does not have; ``from_logits`` is told what to use instead.
+        If it is given a parameter that it does not have; for ``from_logits`` the message says what
+        to use instead.
 
     Notes
     -----
@@ -148,7 +167,8 @@ class SparseCategoricalCrossentropy(CategoricalSetting):
         self.label_smoothing = label_smoothing
         self.ignore_class = ignore_class
         self.logit_adjustment = logit_adjustment
-        self._refuse(unknown)
+        if unknown:
+            self._refuse(unknown)
 
     def _check_targets(self, y_true, shape, dtype):
         return {"labels": check_labels(y_true, shape[:1], shape[1], self.ignore_class)}
@@ -163,14 +183,16 @@ class CategoricalCrossentropy(CategoricalSetting):
     Parameters
     ----------
     label_smoothing : float, default=0.0
-        In [0, 1]: the share of the target that is spread evenly.
+        In [0, 1]: the share of each target that is spread evenly over all classes.
     logit_adjustment : float, default=0.0
-        As in ``SparseCategoricalCrossentropy``; the share of a class is its share of all rows.
+        As in ``SparseCategoricalCrossentropy``; the share of a class is that of its targets in all
+        rows.
 
     Raises
     ------
     TypeError
-        For a parameter it does not have; ``from_logits`` is told what to use instead.
+        If it is given a parameter that it does not have; for ``from_logits`` the message says what
+        to use instead.
 
     Notes
     -----
@@ -190,11 +212,12 @@ class CategoricalCrossentropy(CategoricalSetting):
     def __init__(self, label_smoothing=0.0, logit_adjustment=0.0, **unknown):
         self.label_smoothing = label_smoothing
         self.logit_adjustment = logit_adjustment
-        self._refuse(unknown)
+        if unknown:
+            self._refuse(unknown)
 
 
 class CategoricalFocalCrossentropy(CategoricalSetting):
-    """Training objective on logits: focal loss, which looks at what is still predicted wrong.
+    """Training objective on logits: focal loss, which puts more weight on badly predicted rows.
 
     For the softmax p of the logits and a target row t, ``loss = sum_k a_k t_k (1 - p_k)^gamma
     (-log p_k)`` with a the ``alpha`` (or 1) and t smoothed to ``(1 - label_smoothing) t_k +
@@ -203,24 +226,25 @@ class CategoricalFocalCrossentropy(CategoricalSetting):
     Parameters
     ----------
     gamma : float, default=2.0
-        In [0, 100]: how much less a well predicted class counts; 0 is plain cross-entropy.
+        In [0, 100]: the larger, the less well predicted classes count; 0 is plain cross-entropy.
     alpha : float, sequence of n_outputs floats or None, default=None
-        Weights of the classes, 0 or from 1e-15 to 1e15; they do not change what a mean is divided
-        by.
+        Weights of the classes, each 0 or from 1e-15 to 1e15; None means 1. The divisor of a mean
+        does not depend on them.
     label_smoothing : float, default=0.0
-        In [0, 1]: the share of the target that is spread evenly.
+        In [0, 1]: the share of each target that is spread evenly over all classes.
     logit_adjustment : float, default=0.0
         As in ``SparseCategoricalCrossentropy``.
 
     Raises
     ------
     TypeError
-        For a parameter it does not have; ``from_logits`` is told what to use instead.
+        If it is given a parameter that it does not have; for ``from_logits`` the message says what
+        to use instead.
 
     Notes
     -----
     ``y_true`` of the methods: class indices of shape (n_samples,), or rows of shape (n_samples,
-    n_outputs) that sum to 1. Not convex: a fit begins at the solution for ``gamma=0``.
+    n_outputs) that sum to 1. Not convex: a fit starts at the solution for ``gamma=0``.
     ``hessian_product`` and ``hessian_diagonal`` give the generalised Gauss-Newton matrix, which is
     positive semi-definite, in place of the Hessian.
 
@@ -239,27 +263,41 @@ class CategoricalFocalCrossentropy(CategoricalSetting):
         self.alpha = alpha
         self.label_smoothing = label_smoothing
         self.logit_adjustment = logit_adjustment
-        self._refuse(unknown)
+        if unknown:
+            self._refuse(unknown)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_focusing(self.gamma)
+
+    @property
+    def convex(self):
+        """Whether it is convex."""
+        return self.gamma == 0
+
+    @property
+    def plain(self):
+        """Whether it is plain cross-entropy."""
+        return self.gamma == 0 and self.alpha is None
+
+    certifiable = plain
 
     def _form(self, labelled):
-        gamma = check_focusing(self.gamma)
-        if gamma == 0 and self.alpha is None:
-            return {}
-        return {"form": "focal", "gamma": gamma}
+        return {"form": "focal", "gamma": self.gamma}
 
     def _output_weight(self, n_outputs, dtype):
         return check_output_weight(self.alpha, "alpha", n_outputs, dtype)
 
     def _convex_start(self):
-        return None if self.gamma == 0 else clone(self).set_params(gamma=0.0)
+        return clone(self).set_params(gamma=0.0)
 
 
 class GeneralizedCrossentropy(CategoricalSetting):
     """Training objective on logits: generalised cross-entropy, robust to wrong labels.
 
     For the softmax p of the logits and a target row t, ``loss = sum_k t_k (1 - p_k^q) / q``:
-    between cross-entropy (q near 0) and the mean absolute error (q = 1), which a wrong label costs
-    at most 1 / q; arXiv 1805.07836, equation 6.
+    between cross-entropy (q near 0) and the mean absolute error (q = 1). A wrong label costs at
+    most 1 / q; arXiv 1805.07836, equation 6.
 
     Parameters
     ----------
@@ -271,12 +309,13 @@ class GeneralizedCrossentropy(CategoricalSetting):
     Raises
     ------
     TypeError
-        For a parameter it does not have; ``from_logits`` is told what to use instead.
+        If it is given a parameter that it does not have; for ``from_logits`` the message says what
+        to use instead.
 
     Notes
     -----
     ``y_true`` of the methods: class indices of shape (n_samples,), or rows of shape (n_samples,
-    n_outputs) that sum to 1. Not convex: a fit begins at the solution of plain cross-entropy.
+    n_outputs) that sum to 1. Not convex: a fit starts at the solution of plain cross-entropy.
     ``hessian_product`` and ``hessian_diagonal`` give the generalised Gauss-Newton matrix, which is
     positive semi-definite, in place of the Hessian.
 
@@ -288,52 +327,59 @@ class GeneralizedCrossentropy(CategoricalSetting):
     """
 
     name = "generalized_crossentropy"
+    plain = certifiable = convex = False
 
     def __init__(self, q=0.7, logit_adjustment=0.0, **unknown):
         self.q = q
         self.logit_adjustment = logit_adjustment
-        self._refuse(unknown)
+        if unknown:
+            self._refuse(unknown)
 
-    def _form(self, labelled):
-        q = check_number(
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_number(
             self.q,
             "q",
             lambda value: 0 < value <= 1,
             "a number in (0, 1] (its limit at 0 is CategoricalCrossentropy)",
         )
-        return {"form": "generalized", "q": q}
+
+    def _form(self, labelled):
+        return {"form": "generalized", "q": self.q}
 
     def _convex_start(self):
         return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)
 
 
 class SymmetricCrossentropy(CategoricalSetting):
-    """Training objective on logits: cross-entropy plus its mirror image, robust to wrong labels.
+    """Training objective on logits: cross-entropy plus reverse cross-entropy, for wrong labels.
 
     For the softmax p of the logits and a target row t, ``loss = alpha sum_k t_k (-log p_k) + beta
-    sum_k p_k (-log t_k)``, where the log of a target below exp(``log_zero``) is ``log_zero``; for a
-    label y the second term is ``-beta log_zero (1 - p_y)``; arXiv 1908.06112, equation 7.
+    sum_k p_k (-log t_k)``, where the logarithm of a target below exp(``log_zero``) is taken to be
+    ``log_zero``. For a label y the second term is ``-beta log_zero (1 - p_y)``; arXiv 1908.06112,
+    equation 7.
 
     Parameters
     ----------
     alpha : float, default=1.0
         Weight >= 0 of the cross-entropy.
     beta : float, default=1.0
-        Weight >= 0 of its mirror image.
+        Weight >= 0 of the reverse cross-entropy.
     log_zero : float, default=-4.0
-        At most 0: what stands for log(0).
+        At most 0: the value that stands for log(0).
     logit_adjustment : float, default=0.0
         As in ``SparseCategoricalCrossentropy``.
 
     Raises
     ------
     TypeError
-        For a parameter it does not have; ``from_logits`` is told what to use instead.
+        If it is given a parameter that it does not have; for ``from_logits`` the message says what
+        to use instead.
 
     Notes
     -----
     ``y_true`` of the methods: class indices of shape (n_samples,), or rows of shape (n_samples,
-    n_outputs) that sum to 1. Not convex: a fit begins at the solution of plain cross-entropy.
+    n_outputs) that sum to 1. Not convex: a fit starts at the solution of plain cross-entropy.
     ``hessian_product`` and ``hessian_diagonal`` give the generalised Gauss-Newton matrix, which is
     positive semi-definite, in place of the Hessian.
 
@@ -345,30 +391,39 @@ class SymmetricCrossentropy(CategoricalSetting):
     """
 
     name = "symmetric_crossentropy"
+    plain = certifiable = convex = False
 
     def __init__(self, alpha=1.0, beta=1.0, log_zero=-4.0, logit_adjustment=0.0, **unknown):
         self.alpha = alpha
         self.beta = beta
         self.log_zero = log_zero
         self.logit_adjustment = logit_adjustment
-        self._refuse(unknown)
+        if unknown:
+            self._refuse(unknown)
 
-    def _form(self, labelled):
-        alpha, beta = (
-            check_number(value, name, lambda x: 0 <= x < np.inf, "a finite number >= 0")
-            for name, value in (("alpha", self.alpha), ("beta", self.beta))
-        )
-        floor = check_number(
-            self.log_zero, "log_zero", lambda x: -np.inf < x <= 0, "a finite number <= 0"
-        )
-        if alpha == 0 and beta * floor == 0:
+    def _check_parameters(self):
+        super()._check_parameters()
+        for name in ("alpha", "beta"):
+            check_number(
+                getattr(self, name), name, lambda x: 0 <= x < np.inf, "a finite number >= 0"
+            )
+        check_number(self.log_zero, "log_zero", lambda x: -np.inf < x <= 0, "a finite number <= 0")
+        if self.alpha == 0 and self.beta * self.log_zero == 0:
             raise ValueError(
                 "'alpha', or both 'beta' and -'log_zero', must be > 0; got "
                 f"{self.alpha!r}, {self.beta!r} and {self.log_zero!r}, which is no loss."
             )
+
+    def _form(self, labelled):
         if labelled:
-            return {"form": "poly", "log_weight": alpha, "miss_weight": -beta * floor}
-        return {"form": "symmetric", "log_weight": alpha, "miss_weight": beta, "floor": floor}
+            miss_weight = -float(self.beta) * float(self.log_zero)
+            return {"form": "poly", "log_weight": self.alpha, "miss_weight": miss_weight}
+        return {
+            "form": "symmetric",
+            "log_weight": self.alpha,
+            "miss_weight": self.beta,
+            "floor": self.log_zero,
+        }
 
     def _convex_start(self):
         return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)
@@ -390,14 +445,15 @@ class PolyCrossentropy(CategoricalSetting):
     Raises
     ------
     TypeError
-        For a parameter it does not have; ``from_logits`` is told what to use instead.
+        If it is given a parameter that it does not have; for ``from_logits`` the message says what
+        to use instead.
 
     Notes
     -----
     ``y_true`` of the methods: class indices of shape (n_samples,), or rows of shape (n_samples,
-    n_outputs) that sum to 1. Convex for epsilon <= 1; else a fit begins at the solution of plain
-    cross-entropy. ``hessian_product`` and ``hessian_diagonal`` give the generalised Gauss-Newton
-    matrix, which is positive semi-definite, in place of the Hessian.
+    n_outputs) that sum to 1. Convex for epsilon <= 1; otherwise a fit starts at the solution of
+    plain cross-entropy. ``hessian_product`` and ``hessian_diagonal`` give the generalised
+    Gauss-Newton matrix, which is positive semi-definite, in place of the Hessian.
 
     Examples
     --------
@@ -411,15 +467,27 @@ class PolyCrossentropy(CategoricalSetting):
     def __init__(self, epsilon=1.0, logit_adjustment=0.0, **unknown):
         self.epsilon = epsilon
         self.logit_adjustment = logit_adjustment
-        self._refuse(unknown)
+        if unknown:
+            self._refuse(unknown)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_number(self.epsilon, "epsilon", lambda x: -1 <= x < np.inf, "a finite number >= -1")
+
+    @property
+    def convex(self):
+        """Whether it is convex."""
+        return self.epsilon <= 1
+
+    @property
+    def plain(self):
+        """Whether it is plain cross-entropy."""
+        return self.epsilon == 0
+
+    certifiable = plain
 
     def _form(self, labelled):
-        epsilon = check_number(
-            self.epsilon, "epsilon", lambda x: -1 <= x < np.inf, "a finite number >= -1"
-        )
-        return {} if epsilon == 0 else {"form": "poly", "miss_weight": epsilon}
+        return {"form": "poly", "miss_weight": self.epsilon}
 
     def _convex_start(self):
-        if self.epsilon <= 1:
-            return None
         return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)

@@ -1,7 +1,7 @@
-"""Sweeps of dual coordinate ascent, for binary outputs over sparse X (``_kernels/dual_body.h``).
+"""Sweeps of dual coordinate ascent for binary outputs over sparse X (``_kernels/dual_body.h``).
 
-Outputs are worked on OUTPUTS at a time, each lot by one thread: the same bits for any number of
-threads.
+Outputs are processed in lots of OUTPUTS, each by one thread, so that results have the same bits for
+any number of threads.
 """
 
 from cython.parallel cimport prange
@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils.extmath import row_norms
 
 from .._utils.arrays import kernel_array
-from .._loss import target_number
+from .._loss import cpu_target_number
 
 
 cdef extern from "_kernels/targets.h" nogil:
@@ -57,27 +57,27 @@ cdef extern from "_kernels/dual.h" nogil:
 
 OUTPUTS = XENT_DUAL_OUTPUTS
 
-cdef int _target = xent_best_target()
+cdef int _cpu_target = xent_best_target()
 
 
-def use_target(str name):
-    """Use the sweeps of one CPU target (``_loss.available_targets()``) from now on."""
-    global _target
-    _target = target_number(name)
+def use_cpu_target(str name):
+    """Use the sweeps for this CPU target, one of ``_loss.available_cpu_targets()``."""
+    global _cpu_target
+    _cpu_target = cpu_target_number(name)
 
 
 cdef class DualRows:
-    """CSR rows, in thought less their mean.
+    """CSR rows from which a vector, usually their mean, is subtracted implicitly.
 
     Parameters
     ----------
     X : CSR of shape (n_rows, n_features)
     mean : ndarray of shape (n_features,)
-        Any vector: 0 where there is no intercept.
+        Any vector; zeros if there is no intercept.
     """
 
     cdef xent_dual_rows rows
-    cdef object kept        # the arrays that are pointed to
+    cdef object kept        # keeps alive what `rows` points to
 
     def __init__(self, X, mean):
         cdef:
@@ -86,7 +86,7 @@ cdef class DualRows:
             const int64_t[::1] indptr = kernel_array(X.indptr, np.int64)
             const double[::1] along = np.ascontiguousarray(X @ mean, dtype=np.float64)
             double mean_square = mean @ mean
-            # at least 0, but for rounding
+            # rounding errors may make it negative
             const double[::1] square = np.maximum(
                 row_norms(X, squared=True) - 2.0 * np.asarray(along) + mean_square, 0.0)
         self.kept = data, indices, indptr, along, square
@@ -105,7 +105,7 @@ def run(
     const double[:, ::1] share, const double[:, ::1] constant, double[:, ::1] entropy,
     double[:, ::1] distance, int n_threads,
 ):
-    """Sweep over the rows, or look at them, for the chosen lots of OUTPUTS outputs.
+    """Run a sweep over the rows, or evaluate them ("look"), for the chosen lots of outputs.
 
     Parameters
     ----------
@@ -113,20 +113,20 @@ def run(
     X : DualRows
     lots : ndarray of int64
     scale : float
-        Of the coefficients: W = -scale sum alpha (x - mean).
-    weight : ndarray of shape (n_lots, n_rows, OUTPUTS), or (1, n_rows, 1) by row alone
+        Factor of the coefficients: W = -scale sum alpha (x - mean).
+    weight : ndarray of shape (n_lots, n_rows, OUTPUTS), or (1, n_rows, 1) if only by row
     p : ndarray of shape (n_lots, n_rows, OUTPUTS)
-        A sweep changes it, and coef, shift and along with it.
+        Changed by a sweep, together with coef, shift and along.
     coef : ndarray of shape (n_lots, n_features, OUTPUTS)
     shift, along, intercept : ndarray of shape (n_lots, OUTPUTS)
     share, constant : ndarray of shape (n_lots, OUTPUTS)
-        What a look mixes with p.
+        For "look": how p is mixed with a constant.
     gain, curvature, entropy, distance : ndarray of shape (n_lots, OUTPUTS)
-        Results: the first two of a sweep, the others of a look (``_kernels/dual.h``).
+        Results: the first two of "sweep", the others of "look" (``_kernels/dual.h``).
     n_threads : int
     """
     cdef:
-        const xent_dual* of_target = xent_dual_for(_target)
+        const xent_dual* of_target = xent_dual_for(_cpu_target)
         bint sweeps = what == "sweep", by_row = weight.shape[2] == 1
         Py_ssize_t n = lots.shape[0] if X.rows.n_rows and coef.shape[1] else 0
         Py_ssize_t i
@@ -151,7 +151,7 @@ def weights(
     const double[:, ::1] other, double factor, double[:, ::1] out, double[:, ::1] sums,
     int n_threads,
 ):
-    """Coefficients w = coef - shift mean of all outputs, and sums of their squares.
+    """Compute the coefficients w = coef - shift mean of all outputs, and sums of their squares.
 
     Parameters
     ----------
@@ -159,12 +159,12 @@ def weights(
     shift : ndarray of shape (n_lots, OUTPUTS)
     mean : ndarray of shape (n_features,)
     other : ndarray of shape (n_features, n_outputs)
-        Times ``factor`` other coefficients.
+        Other coefficients, when multiplied by ``factor``.
     factor : float
     out : ndarray of shape (n_features, n_outputs)
-        Filled by w.
+        Filled with w.
     sums : ndarray of shape (3, n_outputs)
-        Filled by w . w, w . change and change . change, with change = factor other - w.
+        Filled with w . w, w . change and change . change, where change = factor other - w.
     n_threads : int
     """
     cdef:

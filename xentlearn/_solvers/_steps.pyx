@@ -1,15 +1,15 @@
-"""Steps of stochastic descent: from the gradient of a batch to the next coefficients, in one sweep.
+"""Steps of stochastic descent, from the gradient of a batch to the next coefficients in one loop.
 
-Steps are taken in units in which every feature has mean 0 and spread 1, so that a learning rate
-means the same whatever the scales and offsets of the features: on X as it comes they are those that
-Adam, or momentum, takes on X from a StandardScaler. The penalty is that of the original
-coefficients.
+Steps are taken in units in which each feature has mean 0 and standard deviation 1, so that the
+effect of a learning rate does not depend on the scales and offsets of the features: they are the
+steps that Adam, or momentum, would take on X from a StandardScaler. The penalty is that of the
+original coefficients.
 """
 
 from cython cimport floating
 from cython.parallel cimport prange
 
-from .._loss import target_number
+from .._loss import cpu_target_number
 
 
 cdef extern from "_kernels/targets.h" nogil:
@@ -39,17 +39,17 @@ cdef extern from "_kernels/steps.h" nogil:
     xent_step_line xent_step_line_for(xent_rule rule, int float32, int target)
 
 
-cdef int _target = xent_best_target()
+cdef int _cpu_target = xent_best_target()
 
 
-def use_target(str name):
-    """Use the steps of one CPU target (``_loss.available_targets()``) from now on."""
-    global _target
-    _target = target_number(name)
+def use_cpu_target(str name):
+    """Use the steps for this CPU target, one of ``_loss.available_cpu_targets()``."""
+    global _cpu_target
+    _cpu_target = cpu_target_number(name)
 
 
 cdef enum:
-    THREADED = 4000     # coefficients that pay for a second thread, where it is awake
+    THREADED = 4000     # coefficients that are worth a second thread, if that is still awake
 
 
 def step(
@@ -67,24 +67,24 @@ def step(
     by_output : bool
         Whether a row of ``coef`` is an output, not a feature.
     parameters : dict
-        By the names of ``xent_step`` (``_kernels/steps.h``).
+        The fields of ``xent_step`` by name (``_kernels/steps.h``).
     total : ndarray of the shape of ``coef``
-        Sum of the gradients of the rows of the batch in the coefficients.
+        Sum over the rows of the batch of the gradients with respect to the coefficients.
     intercept_total : ndarray of shape (n_outputs,)
-        In the logits.
+        The same with respect to the logits.
     mean, inverse_spread : ndarray of shape (n_features,)
     first, second, coef, average : ndarray, changed
-        What the rule remembers, the coefficients, and their average.
+        The moments or the velocity of the rule, the coefficients, and their average.
     intercept_first, intercept_second, intercept, intercept_average : ndarray, changed
-        The same of the logits at the mean, shape (n_outputs,).
+        The same for the logits at the mean of X, of shape (n_outputs,).
     fit_intercept : bool
-        Whether these take a step, too.
+        Whether to take a step on these as well.
     n_threads : int
     """
     cdef:
         xent_step parts = parameters
         xent_step_line line = xent_step_line_for(
-            XENT_ADAM if rule == "adam" else XENT_SGD, floating is float, _target)
+            XENT_ADAM if rule == "adam" else XENT_SGD, floating is float, _cpu_target)
         Py_ssize_t n = coef.shape[1]
         Py_ssize_t i
         const double* of_intercept = &intercept_total[0]
@@ -101,7 +101,7 @@ def step(
             line(
                 n, False, &parts, &total[i, 0], &mean[i], &inverse_spread[i], of_intercept,
                 &first[i, 0], &second[i, 0], &coef[i, 0], &average[i, 0])
-    if fit_intercept:  # as the coefficients of a feature that is 1 everywhere, without a penalty
+    if fit_intercept:  # like coefficients of a feature that is always 1, without a penalty
         parts.l2_reg = 0.0
         line(
             intercept.shape[0], False, &parts, of_intercept, &no_mean, &no_spread, of_intercept,

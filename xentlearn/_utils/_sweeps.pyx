@@ -1,8 +1,8 @@
-"""Sweeps over matrices of coefficients: in one what NumPy does in several.
+"""Operations on matrices of coefficients in one sweep, where NumPy needs several.
 
-With 45,000 features and 58 classes such a matrix is 21 MB, and reading and writing it takes as long
-as a pass over sparse text. Sums are added up by parts of a fixed size: they have the same bits for
-any number of threads.
+With 45,000 features and 58 classes, such a matrix has 21 MB, and reading and writing it takes as
+long as a pass over sparse text. Sums are formed in blocks of a fixed size, so that they have the
+same bits for any number of threads.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ from cython.parallel cimport prange
 
 
 cdef enum:
-    PART_NUMBERS = 8192     # of a sum that one thread adds up
-    THREADED = 100000       # numbers that pay for a second thread
+    BLOCK_NUMBERS = 8192    # that one thread adds at a time
+    THREADED = 100000       # numbers that are worth a second thread
 
 
 cdef double centre_row(
@@ -33,49 +33,49 @@ def centre(
     const double[:, ::1] sums, double total, const double[::1] intercept, const double[::1] mean,
     const double[::1] strength, const double[:, ::1] coef, double[:, ::1] gradient, int n_threads,
 ):
-    """The gradient of a penalised mean loss, from that of the sum of the losses; the penalty.
+    """Compute the gradient of a penalised mean loss from that of a sum of losses.
 
-    ``gradient = sums / total - mean x intercept + strength coef``, in coordinates where the last
-    row of a vector is the logits at the mean of X (``_objective.py``).
+    ``gradient = sums / total - mean x intercept + strength coef``, in coordinates in which the last
+    row of a vector holds the logits at the mean of X (``_objective/linear.py``).
 
     Parameters
     ----------
     sums : ndarray of shape (n_features, n_outputs)
         May be ``gradient`` itself.
     total : float
-        Weight of the rows.
+        Sum of the weights of the rows.
     intercept : ndarray of shape (n_outputs,)
-        Gradient of the mean loss in the intercept.
+        Gradient of the mean loss with respect to the intercept.
     mean : ndarray of shape (n_features,)
-        Of the features; 0 without an intercept.
+        Means of the features; zeros without an intercept.
     strength : ndarray of shape (n_features,)
-        Of the penalty: ``strength / 2 coef^2``.
+        Strengths of the penalty ``strength / 2 coef^2``.
     coef, gradient : ndarray of shape (n_features, n_outputs)
-        The second one is written.
+        ``gradient`` is overwritten.
     n_threads : int
 
     Returns
     -------
-    float
+    penalty : float
     """
     cdef:
-        Py_ssize_t n_features = coef.shape[0], n_outputs = coef.shape[1], part, j
-        Py_ssize_t width = max(1, PART_NUMBERS // max(1, n_outputs))
-        Py_ssize_t n_parts = (n_features + width - 1) // width
+        Py_ssize_t n_features = coef.shape[0], n_outputs = coef.shape[1], block, j
+        Py_ssize_t width = max(1, BLOCK_NUMBERS // max(1, n_outputs))
+        Py_ssize_t n_blocks = (n_features + width - 1) // width
         double inverse_total = 1 / total, penalty = 0
-        double[::1] penalties = np.zeros(n_parts)
+        double[::1] penalties = np.zeros(n_blocks)
     if n_outputs == 0:
         return 0.0
-    for part in prange(
-        n_parts, nogil=True, schedule="static", num_threads=n_threads,
+    for block in prange(
+        n_blocks, nogil=True, schedule="static", num_threads=n_threads,
         use_threads_if=n_threads > 1 and n_features * n_outputs > THREADED,
     ):
-        for j in range(part * width, min((part + 1) * width, n_features)):
-            penalties[part] += centre_row(
+        for j in range(block * width, min((block + 1) * width, n_features)):
+            penalties[block] += centre_row(
                 n_outputs, &sums[j, 0], inverse_total, &intercept[0], mean[j], strength[j],
                 &coef[j, 0], &gradient[j, 0])
-    for part in range(n_parts):
-        penalty += penalties[part]
+    for block in range(n_blocks):
+        penalty += penalties[block]
     return penalty
 
 
@@ -113,14 +113,14 @@ def divide(
     const double[:, ::1] values, const double[:, ::1] inverse, const double[::1] for_mean,
     bint balanced, double[:, ::1] out, int n_threads,
 ):
-    """``out = values inverse``, or if ``balanced`` as ``_preconditioner.on_balanced`` does it.
+    """Compute ``out = values inverse``; ``balanced``: see ``preconditioners.on_balanced``.
 
     Parameters
     ----------
     values, inverse, out : ndarray of shape (n_rows, n_outputs)
-        The third may be the first.
+        ``out`` may be ``values`` itself.
     for_mean : ndarray of shape (n_rows,)
-        What the means over the outputs are multiplied by, if ``balanced``.
+        Factor of the means over the outputs, if ``balanced``.
     balanced : bool
     n_threads : int
     """
@@ -142,7 +142,7 @@ def divide(
 def difference(
     const double[::1] minuend, const double[::1] subtrahend, floating[::1] out, int n_threads
 ):
-    """``out = minuend - subtrahend``, rounded to the dtype of ``out``."""
+    """Compute ``out = minuend - subtrahend``, rounded to the dtype of ``out``."""
     cdef Py_ssize_t i
     for i in prange(
         out.shape[0], nogil=True, schedule="static", num_threads=n_threads,
