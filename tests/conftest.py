@@ -1,6 +1,5 @@
 """Fixtures shared by all tests, and how many threads tests take."""
 
-# ruff: noqa: E402
 import os
 
 # Workers of pytest-xdist share the cores. Threads that spin while they wait for a core cost half of
