@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, sparse
 
+from reference import training_objective
 from xentlearn.losses import (
     AsymmetricBinaryCrossentropy,
     BinaryCrossentropy,
@@ -247,7 +248,7 @@ def objective(setting, how, X, y, classes, sample_weight=None, class_weight=None
     def value(vector):
         W = vector.reshape(shape)
         rows = losses(setting, X @ W[:-1] + W[-1], y, *options)
-        return (weight @ rows) / total + (W[:-1] ** 2).sum() / (2 * C * total)
+        return training_objective(rows, W[:-1], C, weight, total)
 
     return value, shape[1]
 

@@ -408,6 +408,32 @@ RELATIVE_BOUND = 1e-14  # of the minimum: where Newton's method stops, unless ro
 ORACLE_ITERATIONS = 200
 
 
+def penalty(coef, l2_reg):
+    """``(l2_reg / 2) ||W||^2``, also of complex coefficients, for complex steps."""
+    coef = np.asarray(coef)
+    coef = coef.astype(np.result_type(coef, np.float64))
+    return 0.5 * l2_reg * (coef * coef).sum()
+
+
+def training_objective(row_losses, coef, C=1.0, weight=None, total=None):
+    """``(1/S) sum_i s_i loss_i + ||W||^2 / (2 C S)``: what a fit minimises.
+
+    Parameters
+    ----------
+    row_losses : array of shape (n,)
+    coef : array
+    C : float, default=1.0
+    weight : array of shape (n,) or None, default=None
+        The weights s; None: all 1.
+    total : float or None, default=None
+        S, where that is not the sum of s: with weights of entries, which losses of rows have in
+        them already, it is the sum of their means by row.
+    """
+    weight = np.ones(len(row_losses)) if weight is None else np.asarray(weight, dtype=np.float64)
+    total = weight.sum() if total is None else total
+    return weight @ row_losses / total + penalty(coef, 1.0 / (C * total))
+
+
 class TrainingObjective:
     """``sum_i s_i loss(t_i, W x_i + b) / S + ||W||^2 / (2 C S)``, S the sum of the weights s.
 
@@ -439,7 +465,7 @@ class TrainingObjective:
         """Value at coefficients as a classifier stores them, shapes (K, d) and (K,)."""
         coef = np.asarray(coef, dtype=np.float64)
         matrix = np.concatenate([coef.T, [np.asarray(intercept) + coef @ self.mean]])
-        return self._rows(self.Z, matrix)[0] + 0.5 * self.l2_reg * np.vdot(coef, coef)
+        return self._rows(self.Z, matrix)[0] + penalty(coef, self.l2_reg)
 
     def _rows(self, features, matrix):
         """Mean loss; residuals and probabilities p, 1 - p of every row, none by cancellation."""
@@ -522,7 +548,7 @@ def minimum(objective, start=None):
 
     def evaluate(matrix):
         loss, residual, p, one_minus_p = objective._rows(features, matrix)
-        value = loss + 0.5 * l2_reg * np.vdot(matrix[:-1], matrix[:-1])
+        value = loss + penalty(matrix[:-1], l2_reg)
         gradient = with_ones.T @ (share * residual)
         gradient[:-1] += l2_reg * matrix[:-1]
         return value, gradient, p, one_minus_p

@@ -19,6 +19,7 @@ pytest.importorskip("mlxtend")
 pytest.importorskip("matplotlib.font_manager")
 from matplotlib.image import imread
 
+pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PACKAGE_PARENT = Path(xentlearn.__file__).resolve().parents[1]
 TIMEOUT = 900  # seconds; each script takes far less
@@ -131,14 +132,6 @@ def test_example(name, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]  # no other traces
 
 
-def test_mnist_tells_how_it_compares(tmp_path):
-    data = write_mnist(tmp_path / "data", compressed=True)
-    result = run_example("mnist.py", "--data", data, "--output", tmp_path, cwd=tmp_path)
-    assert_success(result)
-    for word in ["accuracy", "objective", "memory", "logisticregression"]:
-        assert word in result.stdout.lower()
-
-
 @COMPRESSED
 def test_mnist_from_files(compressed, tmp_path):
     data = write_mnist(tmp_path / "data", compressed)
@@ -146,6 +139,8 @@ def test_mnist_from_files(compressed, tmp_path):
     result = run_example("mnist.py", "--data", data, "--output", output, cwd=tmp_path)
     assert_success(result)
     assert_has_picture(output)
+    for word in ["accuracy", "objective", "memory", "logisticregression"]:
+        assert word in result.stdout.lower()
 
 
 def test_mnist_from_a_mixture_of_files(tmp_path):

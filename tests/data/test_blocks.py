@@ -478,6 +478,7 @@ def test_an_error_of_read_names_the_block_and_keeps_the_point(problem):
         (sparse.csr_array, "auto", np.nan),
     ],
 )
+@pytest.mark.slow
 def test_numbers_that_are_lost_later_name_their_block(problem, convert, solver, bad):
     """Blocks that hold nan or inf in any later pass, in place of what was there at first."""
     X, y = problem
@@ -786,6 +787,7 @@ MANY_TIMES = """
 
 @posix
 @pytest.mark.parametrize("kind", ["npy", "memmap"])
+@pytest.mark.slow
 def test_truncated_in_the_middle_of_passes_many_times(kind, tmp_path):
     failed, kept = map(int, run(MANY_TIMES, tmp_path / "X.npy", kind).split())
     assert failed >= 35
@@ -835,6 +837,7 @@ HOLE = """
 
 @posix
 @pytest.mark.parametrize("kind", ["plain", "faulthandler", "restored"])
+@pytest.mark.slow
 def test_pages_that_are_gone_read_as_zeros(kind, tmp_path):
     first, again, seen = run(HOLE, tmp_path / "X.npy", kind).strip().splitlines()
     assert "Block 1 of 'X' (rows 10000 to 19999)" in first
@@ -1004,6 +1007,7 @@ LIMITED = """
 
 
 @linux
+@pytest.mark.slow
 def test_much_more_on_disk_than_in_memory(rng, tmp_path):
     n_rows, n_features = 1_500_000, 100  # 600 MB
     X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.float32, (n_rows, n_features))

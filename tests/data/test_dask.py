@@ -36,6 +36,7 @@ from xentlearn.losses import (
     make_loss_scorer,
 )
 
+pytestmark = pytest.mark.slow
 N, N_FEATURES, N_CLASSES = 1200, 6, 4
 stopped_early = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning"  # what is compared needs no minimum

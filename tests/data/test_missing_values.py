@@ -164,7 +164,8 @@ def test_columns_in_every_container(pd, X, rng):
         np.testing.assert_array_equal(clf.coef_, stream.coef_, err_msg=name)
         clf = SoftmaxClassifier(early_stopping=True).fit(X, Y, X_val=X, y_val=y)
         np.testing.assert_array_equal(
-            encode_like(clf._known_y, y, N).entry_mass(), encode_y(Y, N, "auto").entry_mass()
+            encode_like(clf._known_y, y, N).entry_weight_sums(),
+            encode_y(Y, N, "auto").entry_weight_sums(),
         )
         assert clf.score(X, y) == clf.score(X, Y)
 

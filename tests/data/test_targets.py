@@ -78,7 +78,9 @@ def test_pieces_are_encoded_as_the_whole(name, weighted, rng):
         assert (got is None) == (want is None)
         if got is not None:
             np.testing.assert_array_equal(dense(got), dense(want))
-    np.testing.assert_allclose(sum(part.mass() for part in encoded), whole.mass())
+    np.testing.assert_allclose(
+        sum(part.fitted_weight_sums() for part in encoded), whole.fitted_weight_sums()
+    )
 
 
 def test_entry_weights_of_pieces(rng):

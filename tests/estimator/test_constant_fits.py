@@ -337,13 +337,13 @@ def test_constant_labels_of_sparse_y_by_any_weights(rng):
     Y = 1.0 * (rng.random((200, 3)) < 0.5)
     Y[:, 0], Y[:, 1] = 1, np.nan
     for weight in (rng.uniform(size=200) ** 9, rng.uniform(size=(200, 3)) ** 9):
-        dense = encode_y(Y, 200, "auto", None, weight).mass()
-        held = encode_y(sparse.csr_array(Y), 200, "auto", None, weight).mass()
+        dense = encode_y(Y, 200, "auto", None, weight).fitted_weight_sums()
+        held = encode_y(sparse.csr_array(Y), 200, "auto", None, weight).fitted_weight_sums()
         np.testing.assert_array_equal(held[:2] == 0, [[True, False], [True, True]])
         np.testing.assert_allclose(held, dense, rtol=1e-9)
     weight = np.full(200, 1e-20)
     weight[0], Y[0, 2], Y[1:, 2] = 1.0, 1, 0
-    held = encode_y(sparse.csr_array(Y), 200, "auto", None, weight).mass()
+    held = encode_y(sparse.csr_array(Y), 200, "auto", None, weight).fitted_weight_sums()
     assert (held[2] > 0).all()
 
 
@@ -351,7 +351,7 @@ def test_a_class_of_next_to_no_weight_is_not_without(X):
     """One minus the share of the other class would be 0."""
     y = np.arange(N) % 3
     weight = np.array([1.0, 1e-25, 1e-22])[y]
-    mass = encode_y(y, N, "binary_crossentropy", None, weight).mass()
+    mass = encode_y(y, N, "binary_crossentropy", None, weight).fitted_weight_sums()
     n = N / 3
     np.testing.assert_allclose(mass[:, 0], [n * 1e-22, n, n], rtol=1e-2)
     with warnings.catch_warnings():

@@ -54,6 +54,7 @@ def basis(X):
     [(make, kind) for make in (dummies, sums, copies, constants) for kind in (np.asarray, csr)]
     + [(dummies, np.float32)],  # which is exact in float32
 )
+@pytest.mark.slow
 def test_the_minimum_without_a_penalty(make, container, n_classes, solver):
     for seed in range(3):
         rng = np.random.default_rng(seed)

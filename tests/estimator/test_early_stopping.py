@@ -8,6 +8,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from reference import training_objective
 from xentlearn import SoftmaxClassifier
 from xentlearn._data.targets import encode_y
 from xentlearn._estimator.early_stopping import split_rows
@@ -53,9 +54,8 @@ def test_the_best_point_is_kept(solver, container, data):
     assert len(judged) - 1 - best >= 1  # it went on, and came back
     assert mean_loss(clf, X[N:], y[N:]) == pytest.approx(judged[best], rel=1e-9)
     # objective and gap are those of the best point
-    total = -clf.predict_log_proba(X[:N])[np.arange(N), y[:N]].mean()
-    penalty = (clf.coef_**2).sum() / (2 * 1e4 * N)
-    assert clf.objective_ == pytest.approx(total + penalty, rel=1e-9)
+    rows = -clf.predict_log_proba(X[:N])[np.arange(N), y[:N]]
+    assert clf.objective_ == pytest.approx(training_objective(rows, clf.coef_, 1e4), rel=1e-9)
 
 
 def test_what_is_certified_is_the_best_point(data, monkeypatch):
@@ -70,8 +70,8 @@ def test_what_is_certified_is_the_best_point(data, monkeypatch):
     assert np.argmin(clf.history_["validation_loss"]) < clf.n_iter_[0]
     least = SoftmaxClassifier(**options).fit(X[:N], y[:N])
     assert least.optimality_gap_ <= 1e-3
-    total = -clf.predict_log_proba(X[:N])[np.arange(N), y[:N]].mean()
-    objective = total + (clf.coef_**2).sum() / (2 * 10.0 * N)
+    rows = -clf.predict_log_proba(X[:N])[np.arange(N), y[:N]]
+    objective = training_objective(rows, clf.coef_, 10.0)
     assert clf.objective_ == pytest.approx(objective, rel=1e-12)
     assert clf.optimality_gap_ >= objective / least.objective_ - 1 > 2e-3
 

@@ -29,6 +29,7 @@ def fit(X, y, sample_weight=None, **params):
 
 
 @pytest.mark.parametrize("number", range(0, 400, 4))
+@pytest.mark.slow
 def test_soak(number):
     """A few of the fits of ``soak.py``, which is run as a whole before a release."""
     for outcome in map(soak.soak, range(number, number + 4)):
@@ -235,6 +236,7 @@ def test_epsilon_at_the_ends_of_its_range(dtype, epsilon):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.slow
 def test_a_hard_problem_that_is_not_small(solver):
     """Its preconditioner changes on the way, from that of all outputs to one of a point."""
     rng = np.random.default_rng(0)

@@ -307,6 +307,7 @@ def test_every_tile_of_classes(n_outputs, dtype, each_target, rng):
     ("container", "n", "n_features", "n_outputs"),
     [("dense", 133, 8200, 70), ("csr", 4200, 9000, 64)],
 )
+@pytest.mark.slow
 def test_large_gradients_that_threads_share(container, n, n_features, n_outputs, kind, dtype, rng):
     assert 16 * 8 * n_features * n_outputs > 64 * 1024**2  # too much for a total per range of rows
     problem = make_problem(kind, n, n_features, n_outputs, dtype, rng)
@@ -651,6 +652,7 @@ def test_csr_without_entries(kind, dtype, target, rng):
         ("csr", 10_003, 10, 3),
     ],
 )
+@pytest.mark.slow
 def test_threads_change_no_bit(container, n, n_features, n_outputs, kind, dtype, each_target, rng):
     assert container == "csr" or n * n_features * n_outputs >= 1e7
     problem = make_problem(kind, n, n_features, n_outputs, dtype, rng)

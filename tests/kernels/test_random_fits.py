@@ -79,6 +79,7 @@ def targets(rng, n_samples, kind):
 
 
 @pytest.mark.parametrize("number", range(N_FITS))
+@pytest.mark.slow
 def test_random_fit(number, seed):
     rng = np.random.default_rng([seed, number])
     n_samples, n_features = int(rng.choice([60, 333, 2100])), int(rng.choice([1, 5, 16, 33, 130]))

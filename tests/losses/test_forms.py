@@ -7,6 +7,7 @@ raised to it, so that focal losses of gamma > 2 are allowed gamma / 2 times as m
 
 import itertools
 import pickle
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -273,17 +274,19 @@ def test_the_oracles_gradient_of_soft_rows_is_a_derivative(rng):
 # --- Accuracy -------------------------------------------------------------------------------------
 
 
-def compared(setting, n_outputs, dtype, rng=None):
-    """(results, exact values, what errors are relative to) of losses, gradients and diagonals.
+@lru_cache(maxsize=2)
+def problems(setting, n_outputs, dtype, seed=11):
+    """Return tuples (kinds of y with the same result, logits, exact values, scales of errors).
 
-    For labels, their one-hot rows, soft and nearly one-hot rows of a softmax loss; for hard and for
-    soft entries of a binary one.
+    The values are losses, gradients and diagonals. A softmax loss has labels, their one-hot rows,
+    soft and nearly one-hot rows; a binary one has hard and soft entries. CPU targets share them.
     """
-    rng = np.random.default_rng(11) if rng is None else rng
+    rng = np.random.default_rng(seed)
     if setting.proba_kind == "softmax":
         logits, rows = softmax_data(n_outputs, dtype, 11)
         labels = labels_of(logits, rng)
         one_hot = np.eye(n_outputs, dtype=dtype)[labels]
+        found = []
         for y_true, same in (
             (labels, [one_hot, sparse.csr_array(one_hot)]),
             (soft_targets_of(logits, rng), []),
@@ -292,9 +295,8 @@ def compared(setting, n_outputs, dtype, rng=None):
             want = [form_row(setting, row, y) for row, y in zip(rows, y_true, strict=True)]
             columns = list(zip(*want, strict=True))
             scales = [at_least(scale, setting, dtype) for scale in columns[1::2]]
-            for y in (y_true, *same):
-                yield results_of(setting, y, logits), columns[::2], scales
-        return
+            found.append(([y_true, *same], logits, columns[::2], scales))
+        return found
     logits, units = binary_data(n_outputs, dtype, 5)
     hard = rng.integers(2, size=logits.shape).astype(dtype)
     soft = rng.random(logits.shape).astype(dtype)
@@ -302,6 +304,7 @@ def compared(setting, n_outputs, dtype, rng=None):
     # among the subnormal p the spacing is fixed, and the cost of the rest magnifies it
     magnified = 2 + max(getattr(setting, "gamma", 0), 1) * np.abs(logits.astype(object))
     least = magnified * ref.exact(np.finfo(dtype).tiny)
+    found = []
     for y_true in (hard, soft):
         rows = [
             [binary_form(setting, unit, y) for unit, y in zip(*pair, strict=True)]
@@ -310,7 +313,15 @@ def compared(setting, n_outputs, dtype, rng=None):
         want = np.moveaxis(np.array(rows, dtype=object), 2, 0)
         exact = [want[0].sum(axis=1), want[2], want[4]]
         scales = [want[1].sum(axis=1), *(np.maximum(want[i], least) for i in (3, 5))]
-        yield results_of(setting, y_true, logits), exact, scales
+        found.append(([y_true], logits, exact, scales))
+    return found
+
+
+def compared(setting, n_outputs, dtype, seed=11):
+    """Yield (results, exact values, what errors are relative to) for each y of `problems`."""
+    for kinds, logits, exact, scales in problems(setting, n_outputs, dtype, seed):
+        for y in kinds:
+            yield results_of(setting, y, logits), exact, scales
 
 
 def results_of(setting, y_true, logits):
@@ -318,14 +329,18 @@ def results_of(setting, y_true, logits):
     return *setting.loss_gradient(y_true, logits), setting.hessian_diagonal(y_true, logits)
 
 
+# A softmax of one class is constant, and the long rows of a binary loss would be slow.
+HARD_ROWS = [(setting, n) for setting in SOFTMAX_FORMS for n in (2, 3, 5, 7, 16, 17, 33, 100)]
+HARD_ROWS += [(setting, n) for setting in BINARY_FORMS for n in (1, 2, 3, 5, 7, 16, 17, 33)]
+
+
 @each_target
 @each_dtype
-@pytest.mark.parametrize("n_outputs", [1, 2, 3, 5, 7, 16, 17, 33, 100])
-@pytest.mark.parametrize("setting", [*SOFTMAX_FORMS, *BINARY_FORMS], ids=repr)
-def test_accuracy(setting, n_outputs, dtype, target, on_target, rng):
-    if n_outputs == (1 if setting.proba_kind == "softmax" else 100):
-        pytest.skip("a softmax of one class is constant; the long rows of a binary loss are slow")
-    for results in compared(setting, n_outputs, dtype, rng):
+@pytest.mark.parametrize(
+    ("setting", "n_outputs"), HARD_ROWS, ids=[f"{setting!r}-{n}" for setting, n in HARD_ROWS]
+)
+def test_accuracy(setting, n_outputs, dtype, target, on_target, seed):
+    for results in compared(setting, n_outputs, dtype, seed):
         for got, exact, scale in zip(*results, strict=True):
             ref.assert_accurate(got, exact, dtype, scale, limit(setting))
 

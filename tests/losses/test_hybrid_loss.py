@@ -6,6 +6,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from reference import training_objective
 from xentlearn import SoftmaxClassifier
 from xentlearn.losses import (
     BinaryCrossentropy,
@@ -31,7 +32,7 @@ def softmax_and_binary():
 def formula(clf, X, y):
     """The objective at the coefficients, by the setting itself."""
     z = X @ clf.coef_.T + clf.intercept_
-    return clf.loss_(y, z) + 0.5 / len(y) * (clf.coef_**2).sum()
+    return training_objective(clf.loss_.loss(y, z), clf.coef_)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +76,8 @@ def test_a_class_of_no_positive_weight_in_a_binary_first_part(data):
     )
     clf = SoftmaxClassifier(loss).fit(X, y)
     z = X @ clf.coef_.T + clf.intercept_
-    parts = loss.losses[0][1](np.eye(3)[y], z) + loss.losses[1][1](y, z)
-    penalty = 0.5 / len(y) * (clf.coef_**2).sum()
-    assert clf.objective_ == pytest.approx(parts + penalty, rel=1e-12)
+    rows = loss.losses[0][1].loss(np.eye(3)[y], z) + loss.losses[1][1].loss(y, z)
+    assert clf.objective_ == pytest.approx(training_objective(rows, clf.coef_), rel=1e-12)
 
 
 @pytest.mark.parametrize("gamma", [0, 2])

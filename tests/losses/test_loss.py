@@ -133,6 +133,7 @@ def test_softmax_accuracy_of_class_indices(n_classes, dtype, seed, rng):
 
 @each_dtype
 @each_class_count
+@pytest.mark.slow
 def test_softmax_accuracy_of_soft_targets(n_classes, dtype, seed, rng):
     logits, rows = softmax_data(n_classes, dtype, seed)
     hard = nearly_one_hot(labels_of(logits, rng), n_classes, rng).astype(dtype)

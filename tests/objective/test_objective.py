@@ -8,6 +8,7 @@ import pytest
 from scipy import optimize, sparse
 from scipy.special import softmax
 
+from reference import training_objective
 from xentlearn import losses
 from xentlearn._data.dataset import MemoryData
 from xentlearn._data.statistics import covariance, moments_of
@@ -78,7 +79,8 @@ class Case:
             largest = logits.max(axis=1, keepdims=True)
             log_sum = largest + np.log(np.exp(logits - largest).sum(axis=1, keepdims=True))
             rows = t * (log_sum - logits)
-        return np.nansum(weight * rows) / total + (coef**2).sum() / (2 * C * total)
+        rows = np.nansum(weight * rows, axis=1)
+        return training_objective(rows, coef, C, total=total)
 
 
 def make_case(name, rng, dtype=np.float64):

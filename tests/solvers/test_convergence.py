@@ -128,6 +128,7 @@ each_strength = pytest.mark.parametrize("C", STRENGTHS)
 
 @each_set
 @each_strength
+@pytest.mark.slow
 def test_default_fit(name, C):
     task = task_of(name, C)
     Ending.of(task, task.fit(task.data.X)).check()

@@ -25,8 +25,13 @@ each_solver = pytest.mark.parametrize("solver", NAMES)
 # what depends on how many iterations are taken, and on what is asked for when
 only_lbfgs = pytest.mark.parametrize("solver", ["lbfgs"])
 
-# The true gap is at most this times the estimate, by condition number (preconditioned): directions
-# that neither the preconditioner nor the memory has seen are not in the estimate.
+# The true gap is at most this times the estimate, by condition number kappa of the preconditioned
+# Hessian A (eigenvalues from 1 to kappa). The estimate is g'Hg / 2, the truth g'A^-1 g / 2. In
+# directions that the history has not seen, H is gamma I with gamma = s'y / y'y >= 1 / kappa, and
+# A^-1 <= 1, so that the ratio is at most kappa: no more can be proved. Where A is the identity or
+# the preconditioner is exact, H = A^-1, and 1 % is for the objective that both are divided by. The
+# other limits, below kappa, are regression limits for the seeds used here: over 20 seeds and two
+# sizes, nine of ten ratios were below 0.12, 0.35 and 27, and the largest were 0.3, 20 and 1400.
 FACTOR = {1.0: 1.01, 1e2: 2, 1e4: 10, 1e6: 300}
 
 

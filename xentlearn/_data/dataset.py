@@ -64,7 +64,7 @@ class MemoryRows:
         self.n_rows, self.n_features = X.shape
         self.dtype = self.design.dtype
         self.target = y.kernel_target(self.dtype, outputs) if target is None else target
-        self.weight, self._moments = y.row_weight, moments
+        self.weight, self._moments = y.weight, moments
         self._centred_Xs = {}
 
     @property
@@ -251,7 +251,7 @@ class Batches:
         # equal weights, the most common ones, take no sums
         self._each = float(y.weight[:1].sum()) if rows.y.has_equal_weights else None
         if self._each is None:
-            self._cumulated = np.concatenate([[0.0], np.cumsum(y.row_weight)])
+            self._cumulated = np.concatenate([[0.0], np.cumsum(y.weight)])
         self.size, self._n_rows = size, rows.n_rows
 
     def __len__(self):
@@ -364,7 +364,7 @@ class MemoryData:
         known = self._moments_y
         if known is None or not (known.weight is y.weight and known.entry_weight is y.entry_weight):
             self._moments_y, self._design = y, None
-            self._moments = moments_of(self.X, y.row_weight, n_threads)
+            self._moments = moments_of(self.X, y.weight, n_threads)
         return self._moments
 
     def rows(self, y, outputs, n_threads=1):
@@ -410,6 +410,6 @@ def fit_dtype(X, moments):
 
 def spaced(X, y, spacing, before=0.0):
     """(X, EncodedY) of rows that stand for all, each for a weight of ``spacing`` or a multiple."""
-    weight = y.row_weight
+    weight = y.weight
     chosen, counts = rows_by_weight(weight, spacing, before)
     return X[chosen], y.taken(chosen, counts * spacing / weight[chosen])

@@ -57,7 +57,7 @@ def survey(X, y, before, spacing, origin=0, n_threads=1):
     -------
     Survey
     """
-    weight = y.row_weight
+    weight = y.weight
     moments = moments_of(X, weight, n_threads)
     sample = spaced(X, y, spacing, before) if spacing > 0 else (X, y)
     return Survey(moments, [(origin, *sample)])

@@ -107,11 +107,6 @@ class EncodedY:
         """S of the objective: the sum of ``weight``."""
         return self.weight.sum() if self.sums is None else self.sums.weight
 
-    @property
-    def row_weight(self):
-        """The weights of the rows."""
-        return self.weight
-
     @functools.cached_property
     def has_equal_weights(self):
         """Whether all rows have the same weight."""
@@ -204,7 +199,7 @@ class EncodedY:
         kept = weight > 0
         return (slice(None), self) if kept.all() else (kept, self.taken(kept))
 
-    def mass(self):
+    def fitted_weight_sums(self):
         """Sums of weights times targets, as the loss sees them: smoothed and weighted.
 
         Returns
@@ -213,18 +208,18 @@ class EncodedY:
         0s and of the 1s of each output.
         """
         if self.loss.proba_kind == "softmax":
-            sums = self.class_mass()
+            sums = self.class_weight_sums()
         elif self.kind == "one_vs_rest":
-            ones = self.class_mass()
+            ones = self.class_weight_sums()
             # Sums of the other classes, added up from both sides: a difference from the total
             # might be 0 although there are such rows.
             before, after = np.cumsum(ones[:-1]), np.cumsum(ones[:0:-1])[::-1]
             sums = np.stack([np.append(0.0, before) + np.append(after, 0.0), ones], axis=1)
         else:
-            sums = np.stack(self.entry_mass(), axis=1)
+            sums = np.stack(self.entry_weight_sums(), axis=1)
         return self.loss._fitted_weight_sums(sums, self.n_outputs)
 
-    def class_mass(self):
+    def class_weight_sums(self):
         """Sums of the weights of the rows by class, before smoothing."""
         if self.sums is not None:
             return self.sums.targets
@@ -232,7 +227,7 @@ class EncodedY:
             return self.weight @ self.values
         return np.bincount(self.labels + 1, self.weight, minlength=self.n_outputs + 1)[1:]
 
-    def entry_mass(self):
+    def entry_weight_sums(self):
         """(weights of the 0s, of the 1s) of each output, without the missing ones."""
         if self.sums is not None:
             return tuple(self.sums.targets)
@@ -258,7 +253,7 @@ class EncodedY:
     def target_sums(self):
         """``TargetSums`` of the rows, which represent them on other machines."""
         binary = self.kind in ("binary", "multilabel")
-        targets = np.stack(self.entry_mass()) if binary else self.class_mass()
+        targets = np.stack(self.entry_weight_sums()) if binary else self.class_weight_sums()
         return TargetSums(len(self.weight), float(self.total_weight), targets)
 
     def logit_offset(self, outputs):
@@ -271,7 +266,7 @@ class EncodedY:
         """
         if self.loss.proba_kind == "sigmoid":
             return None
-        offset = self.loss.logit_offset(self.class_mass()[outputs])
+        offset = self.loss.logit_offset(self.class_weight_sums()[outputs])
         if offset is not None and not np.isfinite(offset).all():
             without = self.classes[outputs][~np.isfinite(offset)]
             raise ValueError(

@@ -311,11 +311,11 @@ class SoftmaxClassifier(
         if self.early_stopping:
             data, y, judges = self._split(data, y, X_val, y_val, random_state)
             stopping = EarlyStopping(*judges, self.n_iter_no_change, self.tol)
-        mass = y.mass()
-        if mass.size > 1 and (mass > 0).all():  # every output has something to fit
+        sums = y.fitted_weight_sums()
+        if sums.size > 1 and (sums > 0).all():  # every output has something to fit
             outputs, constant = np.arange(y.n_outputs), np.zeros(y.n_outputs)
         else:
-            outputs, constant = constant_outputs(y, mass)
+            outputs, constant = constant_outputs(y, sums)
         start = None
         if self.warm_start and hasattr(self, "coef_"):
             start = warm_start(self, y, data.shape[1])

@@ -6,14 +6,14 @@ from .._utils.messages import listed, shown, warn
 from .._utils.numerics import CERTAIN
 
 
-def constant_outputs(y, mass):
+def constant_outputs(y, sums):
     """Which outputs are fitted, and the intercepts of those that are constant instead.
 
     Parameters
     ----------
     y : EncodedY
-    mass : ndarray of shape (n_outputs,) or (n_outputs, 2)
-        ``y.mass()``: class weight sums, or those of the 0s and of the 1s of each output.
+    sums : ndarray of shape (n_outputs,) or (n_outputs, 2)
+        ``y.fitted_weight_sums()``: class weight sums, or those of the 0s and of the 1s of each output.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def constant_outputs(y, mass):
     UserWarning
         For outputs that are not fitted.
     """
-    seen = mass > 0
+    seen = sums > 0
     # one-vs-rest: if every class has probability 0, their sum cannot be divided by
     all_zero = y.kind == "one_vs_rest" and (seen[:, 0] & ~seen[:, 1]).all()
     if all_zero or not (seen.any() or y.kind == "multilabel"):
@@ -42,7 +42,7 @@ def constant_outputs(y, mass):
         )
     constant = np.full(y.n_outputs, -np.inf)
     names = "Labels" if y.kind == "multilabel" else "Classes"
-    if mass.ndim == 1:
+    if sums.ndim == 1:
         alone = np.flatnonzero(seen) if np.count_nonzero(seen) == 1 else None
         varies = seen if alone is None else np.zeros_like(seen)
         reasons = {"have no weight in the training data and get probability 0": ~seen}
@@ -55,7 +55,7 @@ def constant_outputs(y, mass):
         unanswered = ~seen.any(axis=1)
         constant[seen[:, 1]] = np.inf
         constant[unanswered] = 0.0
-        alone = _class_alone(y, mass)
+        alone = _class_alone(y, sums)
         reasons = {
             "do not vary in the training data and are predicted as the constant they are": (
                 ~varies & ~unanswered
@@ -76,14 +76,14 @@ def constant_outputs(y, mass):
     return np.flatnonzero(varies), constant
 
 
-def _class_alone(y, mass):
+def _class_alone(y, sums):
     """Index (of shape (1,)) of the class that alone has weight, or None if there are several.
 
-    ``mass`` is that of a binary loss: the weights of the 0s and of the 1s of each output.
+    ``sums`` is that of a binary loss: the weights of the 0s and of the 1s of each output.
     """
     if y.kind == "multilabel":
         return None
-    weights = mass[0] if y.kind == "binary" else mass[:, 1]
+    weights = sums[0] if y.kind == "binary" else sums[:, 1]
     alone = np.flatnonzero(weights)
-    without_others = y.kind == "binary" or mass[alone, 0].sum() == 0
+    without_others = y.kind == "binary" or sums[alone, 0].sum() == 0
     return alone if len(alone) == 1 and without_others else None

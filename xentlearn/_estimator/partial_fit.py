@@ -52,7 +52,7 @@ class Stream:
         self.known, self.random_state, self.dtype = known, random_state, np.dtype(np.float32)
         self.history = {"objective": [], "gap": [], "seconds": []}
         self._start, self._descent = (coef, intercept), None
-        self._moments, self._class_mass, self._seconds = moments, 1.0, 0.0
+        self._moments, self._class_weight_sums, self._seconds = moments, 1.0, 0.0
 
     def update(self, X, y, setting, C, fit_intercept, n_threads):
         """Take the steps of one epoch on more rows.
@@ -87,13 +87,13 @@ class Stream:
             self._descent = StochasticDescent(setting, by_output, *self.found(), dtype, 0.02)
         elif self._descent.by_output == sparse.issparse(X):  # dense if the first rows were
             X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
-        moments = moments_of(X, y.row_weight, n_threads)
+        moments = moments_of(X, y.weight, n_threads)
         self._moments = moments if self._moments is None else self._moments + moments
         offset = np.zeros(y.n_outputs)
         if y.loss.proba_kind == "softmax":
             # each class counts once more, so that classes yet to come have a share
-            self._class_mass = self._class_mass + y.class_mass()
-            adjustment = y.loss.logit_offset(self._class_mass)
+            self._class_weight_sums = self._class_weight_sums + y.class_weight_sums()
+            adjustment = y.loss.logit_offset(self._class_weight_sums)
             offset = offset if adjustment is None else adjustment
         value, before, went_well = np.nan, self._descent, True
         # a copy, as steps change arrays in place, which are read-only in a stream mapped by joblib

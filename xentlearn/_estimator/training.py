@@ -248,7 +248,7 @@ class Fit:
         self.group = self.objective = self.vector = None  # at work
         if plan.groups:
             self.data = problem.data.presolved(
-                plan.presolve, y.row_weight, problem.fit_intercept, self.l2_reg
+                plan.presolve, y.weight, problem.fit_intercept, self.l2_reg
             )
 
     def solve(self, group):

@@ -108,7 +108,7 @@ class LinearObjective:
         self.shape = (self.n_features + fit_intercept, self.n_outputs)
         self.size = self.shape[0] * self.shape[1]
         self.total_weight = y.total_weight
-        self.sums = y.mass()[outputs] / self.total_weight
+        self.sums = y.fitted_weight_sums()[outputs] / self.total_weight
         self.is_binary = self.sums.ndim == 2
         self.exact_hessian, self.shift_invariant = y.loss.plain, y.loss.shift_invariant
         self.certifiable = y.loss.certifiable and l2_reg > 0

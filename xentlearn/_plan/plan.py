@@ -172,7 +172,7 @@ def make_plan(problem):
         n_features = min(n_features, n_rows)
     is_sparse = data.is_sparse and not presolve.centre
     alone = data.in_memory and is_sparse and not (y.loss.couples or problem.early_stopping)
-    sums = y.mass()
+    sums = y.fitted_weight_sums()
     groups = output_groups((n_rows, n_features), problem.outputs, alone, sums)
     size = _Size(n_rows, data.n_sampled, n_features, problem.fit_intercept, is_sparse)
     strength = problem.penalty.strength(y.total_weight, y.weight_exponent, presolve.unit)
