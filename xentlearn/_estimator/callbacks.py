@@ -53,6 +53,8 @@ class FitCallbacks:
     attributes_of : callable
         ``attributes_of(coef, intercept)``, the attributes of an estimator fitted to these; to be
         set before the fit begins.
+    plan : PlanReport or None
+        To be printed before the first iteration, if ``verbose`` is set.
 
     Raises
     ------
@@ -65,7 +67,7 @@ class FitCallbacks:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"X": X, "y": y, "metadata": metadata}
         self.context = self.iteration = self.resume = self._resumed_path = None
-        self.attributes_of = None
+        self.attributes_of = self.plan = None
         callbacks = getattr(estimator, "_skl_callbacks", ())
         self.checkpoints = [c for c in callbacks if isinstance(c, Checkpoint)]
         if callbacks:
@@ -115,6 +117,9 @@ class FitCallbacks:
         bool
             Whether a callback asks the fit to stop.
         """
+        if self.verbose and self.plan is not None:
+            print(self.plan.timed(fit.objective.pass_seconds, len(fit.group.outputs)), flush=True)
+            self.plan = None
         if self.verbose:
             estimate = f"   estimated gap {result.gap:.1e}" if result.gap < float("inf") else ""
             print(

@@ -178,6 +178,8 @@ class Training:
         Of the features; None where nothing was fitted.
     stopped_by : BaseException or None
         What interrupted the fit; what was found until then is there.
+    pass_seconds : float
+        Time of a pass over X.
     """
 
     coef: np.ndarray
@@ -193,6 +195,7 @@ class Training:
     lost: float = 0.0
     moments: Moments | None = None
     stopped_by: BaseException | None = None
+    pass_seconds: float = 0.0
 
 
 def train(problem, plan, state, monitor=None):
@@ -246,6 +249,7 @@ class Fit:
         self.convex_y = None if self.stochastic else y.convex_start()
         self.data, self.stopped_by, self.moments = problem.data, None, None
         self.group = self.objective = self.vector = None  # at work
+        self.pass_seconds = 0.0
         if plan.groups:
             self.data = problem.data.presolved(
                 plan.presolve, y.weight, problem.fit_intercept, self.l2_reg
@@ -253,7 +257,7 @@ class Fit:
 
     def solve(self, group):
         """Fit a group, from where there is reason to begin, and keep what is found."""
-        objective, state = self._objective(self.problem.y, group), self.state
+        objective, state = self.objective_of(self.problem.y, group), self.state
         self.in_unit = self.data.undo_moments(objective.moments, but_for=(ScaledX,))
         self.in_unit.require_comparable(objective.rows.dtype)
         if self.stopped_by is not None:  # as good a guess as there is
@@ -268,7 +272,7 @@ class Fit:
             known = np.nan_to_num(intercept[group.outputs], posinf=0.0, neginf=0.0)
             first = objective.pack(*self.data.apply(coef[group.outputs], known))
         elif self.convex_y is not None:
-            relative = self._objective(self.convex_y, group)
+            relative = self.objective_of(self.convex_y, group)
             convex = SOLVERS[group.solver](relative, relative.start(), **self._options(group))
             first = convex.vector
         result = convex
@@ -289,7 +293,7 @@ class Fit:
         self._keep(result)
         self.objective = None
 
-    def _objective(self, y, group):
+    def objective_of(self, y, group):
         rows = self.data.rows(y, group.outputs, self.n_threads)
         return LinearObjective(
             rows, self.l2_reg, self.problem.fit_intercept, self.n_threads, group.preconditioning
@@ -381,6 +385,7 @@ class Fit:
         self.state.solved.append(solved)
         self.moments = self.data.undo_moments(objective.moments)
         self.stopped_by = result.stopped_by
+        self.pass_seconds += objective.pass_seconds
 
     def _stored(self, coef, intercept, reached, bound):
         """How good coefficients are as they are stored, and as predictions use them.
@@ -476,6 +481,7 @@ class Fit:
             return found
         _put_together(found, solved)
         found.moments, found.stopped_by = self.moments, self.stopped_by
+        found.pass_seconds = self.pass_seconds
         if state.stopping is not None:
             found.history["validation_loss"] = np.array(state.stopping.losses)
         return found

@@ -6,6 +6,7 @@ with s_i the weights of the rows and S their sum; the intercept b is not penalis
 """
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +89,8 @@ class LinearObjective:
         minimum.
     exact_hessian : bool
         Whether the Hessian of the loss is the Hessian, and not what stands for it.
+    pass_seconds : float
+        The least time that a sum over all rows has taken, for reports; inf before the first.
     """
 
     OFFERS = (
@@ -135,7 +138,7 @@ class LinearObjective:
         self.penalty_curvature = np.full(self.n_features, l2_reg)  # by feature
         self.preconditioners = Preconditioners(preconditioning)
         self.certificate, self.continuation = Certificate(), None
-        self._is_evaluated = False
+        self._is_evaluated, self.pass_seconds = False, np.inf
         self.few = None  # some rows that stand for all, once they are asked for
 
     # ---- One vector and its parts ------------------------------------------------------------
@@ -184,10 +187,11 @@ class LinearObjective:
     def value_gradient(self, vector):
         """Value and gradient at a vector."""
         coef, intercept = self.at(vector)
-        gradient = np.empty(self.shape)
+        gradient, began = np.empty(self.shape), time.perf_counter()
         loss, coef_sum, intercept_sum = self.rows.loss_gradient(
             coef, intercept, self.n_threads, gradient[: self.n_features]
         )
+        self.pass_seconds = min(self.pass_seconds, time.perf_counter() - began)
         penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
         if not self._is_evaluated:  # mostly the start, whose gradient certificates will ask for
             self._is_evaluated = True
