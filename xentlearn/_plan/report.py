@@ -12,9 +12,11 @@ HESSIANS = {
     "sample": "the Hessian of a sample of the rows",
     "blocks": "diagonal blocks of the Hessian, one per output",
 }
-UNITS = {"bytes": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes"))}
-UNITS["seconds"] = ((60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "us"))
-UNITS["number"] = ((1e12, " trillion"), (1e9, " billion"), (1e6, " million"), (1, ""))
+UNITS = {
+    "bytes": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")),
+    "seconds": ((60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "us")),
+    "number": ((1e12, " trillion"), (1e9, " billion"), (1e6, " million"), (1, "")),
+}
 
 
 @dataclass(frozen=True)
@@ -235,9 +237,7 @@ def _hessian_work(outline, group):
 
 def _shown(value, kind):
     """A number in a unit of its kind, with two digits."""
-    for size, unit in UNITS[kind]:
-        if value >= size:
-            break
+    size, unit = next((pair for pair in UNITS[kind] if value >= pair[0]), UNITS[kind][-1])
     scaled = value / size
     digits = 1 if scaled < 10 and (size > 1 or kind == "seconds") else 0
     space = "" if kind == "number" else " "
