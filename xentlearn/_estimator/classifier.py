@@ -393,7 +393,8 @@ class SoftmaxClassifier(
             X = validated(self, X, reset=True)
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
         kept, y = y.with_weight()
-        return MemoryData(X[kept]), y
+        # SciPy copies a matrix of which all rows are taken
+        return MemoryData(X if type(kept) is slice else X[kept]), y
 
     def _read_blocks(self, source, y, sample_weight):
         check_features(self, source, reset=True)

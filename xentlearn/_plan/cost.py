@@ -329,7 +329,7 @@ def _passes_of(outline, group):
     elif outline.polish:
         low, high = 20, 150
     else:
-        low, high = 12 * digits, 80 * digits
+        low, high = 10 * digits, 80 * digits
     if not outline.convex:
         low, high = 2 * low, 3 * high
     return min(low, outline.max_iter + 1), min(high, 4 * outline.max_iter + 4)

@@ -13,7 +13,7 @@ HESSIANS = {
     "blocks": "diagonal blocks of the Hessian, one per output",
 }
 UNITS = {
-    "bytes": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")),
+    "bytes": ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")),
     "seconds": ((60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "us")),
     "number": ((1e12, " trillion"), (1e9, " billion"), (1e6, " million"), (1, "")),
 }
@@ -125,7 +125,8 @@ def _presolve_steps(outline):
     """What is done to X first."""
     if outline.n_copied:
         size = _shown(outline.n_copied, "bytes")
-        why = "to train on some of its rows" if outline.early_stopping else "to be read as it is"
+        why = "since it is converted, or some of its rows have no weight"
+        why = "to hold out some of its rows" if outline.early_stopping else why
         yield f"Copies X ({size})", why
     if not outline.in_memory:
         yield (
@@ -182,7 +183,9 @@ def _solver_steps(outline):
             reason = f"since {hessian} would take {_shown(work, 'number')} multiply-adds"
         else:
             reason = "since the loss is not plain cross-entropy"
-        yield f"Solver: {solver}", reason
+        n_groups = sum(group.solver == solver for group in outline.groups)
+        of_all = "" if n_groups == len(outline.groups) else f" for {n_groups} of the groups"
+        yield f"Solver: {solver}{of_all}", reason
 
 
 def _preconditioner_steps(outline):
