@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from .._plan.settings import DualAscent
 from ._dual import OUTPUTS, DualRows, run, weights
 from .certificate import constant_shares
 
-MOST_STEP = 2.0  # of an intercept per sweep: where p is all but 0 or 1 its curvature says nothing
+MOST_STEP = DualAscent().most_step
 
 
 class Dual:

@@ -232,6 +232,8 @@ class DualAscent:
         Of convergence that is believed.
     aimed_at : float
         Share of the gap wanted.
+    most_step : float
+        Of an intercept per sweep: where p is all but 0 or 1 its curvature says nothing.
     """
 
     sweeps: int = 12
@@ -240,6 +242,7 @@ class DualAscent:
     least_rate: float = 0.02
     most_rate: float = 0.98
     aimed_at: float = 0.3
+    most_step: float = 2.0
 
 
 @dataclass(frozen=True)
