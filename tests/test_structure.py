@@ -1,7 +1,7 @@
 """The layout of the source: what imports what, sizes of files, and where tuning constants live.
 
-Imports point one way, between folders as between files. What does not hold yet is on a list of known
-violations or expected to fail. Both are exact: a violation that is gone must be taken off its list.
+Imports point one way, between folders as between files. What does not hold yet is on a list of
+known violations or expected to fail. Both are exact: a violation that is gone must be taken off.
 """
 
 import ast
