@@ -13,7 +13,8 @@ def constant_outputs(y, sums):
     ----------
     y : EncodedY
     sums : ndarray of shape (n_outputs,) or (n_outputs, 2)
-        ``y.fitted_weight_sums()``: class weight sums, or those of the 0s and of the 1s of each output.
+        ``y.fitted_weight_sums()``: class weight sums, or those of the 0s and of the 1s of each
+        output.
 
     Returns
     -------

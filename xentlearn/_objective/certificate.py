@@ -4,6 +4,8 @@ The minimum of a penalised cross-entropy is at least the value of its dual probl
 that (Shalev-Shwartz and Zhang, JMLR 14, 2013), and the predictions at a vector give such a point.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .._plan import settings as defaults
@@ -12,29 +14,27 @@ from .._utils.threads import VECTOR_BLOCK, ParallelLoop
 from .preconditioners import cholesky_factor, solve
 
 
+@dataclass
 class Certificate:
     """Bounds of an objective's minimum, the best of them remembered.
 
     Objectives are given to each call rather than kept: a cycle of references would keep X until the
     collector runs.
 
-    Parameters
-    ----------
-    settings : Certificate, default=Certificate()
-
     Attributes
     ----------
+    settings : Certificate
     least : float
         The largest lower bound of the minimum so far.
     start_gradient : ndarray of shape (n_features + 1, n_outputs) or None
         At ``objective.start()``, once it has been evaluated.
     """
 
-    def __init__(self, settings=defaults.Certificate()):
-        self.settings = settings
-        self.least = -np.inf
-        self.start_gradient = self._constant = None
-        self._looseness = 2.0  # of the last bound, in units of that without an intercept
+    settings: defaults.Certificate = defaults.Certificate()
+    least: float = -np.inf
+    start_gradient: np.ndarray | None = None
+    _constant: tuple | None = None
+    _looseness: float = 2.0  # of the last bound, in units of that without an intercept
 
     def dump(self):
         """What has changed since it was made, as a tree."""
@@ -149,9 +149,13 @@ class Certificate:
 
         epsilon, r = 0.0, None
         if objective.fit_intercept:
-            epsilon, r = _constant_share(objective.sums, g_b[0])
-            if r is None:
+            # one epsilon for all outputs: the largest that one of them needs
+            epsilons, r = constant_shares(objective.sums, g_b[0])
+            epsilon = float(epsilons.max())
+            if not epsilon < 1:  # nan too
                 return np.inf
+            if len(r) > 1:
+                r = constant_shares(objective.sums, g_b[0], epsilon)[1]
         of_constant = self.constant_gradient(objective, r) if epsilon > 0 else None
 
         def squares(rows):
@@ -191,20 +195,17 @@ class Certificate:
         It is linear in r; about the mean of X and with equal weights it does not depend on r at
         all, but weights that differ between outputs have means of their own.
         """
-        shares, at_shares, slope = self._constant_gradients(objective)
+        if self._constant is None:
+            self._constant = self._find_constant_gradients(objective)
+        shares, at_shares, slope = self._constant
         return at_shares if slope is None else at_shares + slope * (r[:, 1] - shares)
 
-    def _constant_gradients(self, objective):
+    def _find_constant_gradients(self, objective):
         """(shares of the 1s, gradient in W there, its slope in the shares) of a binary loss.
 
         (None, gradient in W at the shares of the classes, None) for the softmax, and where all
         entries of a row have one weight.
         """
-        if self._constant is None:
-            self._constant = self._find_constant_gradients(objective)
-        return self._constant
-
-    def _find_constant_gradients(self, objective):
         shape = objective.shape
         matrix = objective.start().reshape(shape)
         if self.start_gradient is None:
@@ -228,22 +229,18 @@ def _natural_gap(objective, gradient):
     return np.vdot(of_coef, of_coef) / (2 * objective.l2_reg)
 
 
-def _constant_share(sums, g_b):
+def constant_shares(sums, g_b, least=0.0):
     """(epsilon, r) with (1 - epsilon) mean(p) + epsilon r = mean(t), epsilon the smallest.
 
-    ``g_b`` is the gradient in the intercept, mean(p) - mean(t). r has one row per
-    distribution: one for the softmax, one per output (0 or 1) if binary. (None, None) where
-    there is no such r.
+    ``g_b`` is the gradient in the intercept, mean(p) - mean(t). Of each distribution by itself: one
+    for the softmax, one per output (0 or 1) if binary; no epsilon is below ``least``.
+
+    Returns
+    -------
+    epsilon : ndarray of shape (n_distributions,)
+        1 or more, or nan, where there is no such r.
+    r : ndarray of shape (n_distributions, n_outcomes)
     """
-    epsilons, rs = constant_shares(sums, g_b)
-    epsilon = float(epsilons.max())
-    if not epsilon < 1:  # nan too
-        return None, None
-    return epsilon, rs if len(rs) == 1 else constant_shares(sums, g_b, epsilon)[1]
-
-
-def constant_shares(sums, g_b, least=0.0):
-    """``_constant_share`` of each distribution by itself: (n,) shares, none below ``least``."""
     if sums.ndim == 2:
         total = sums.sum(axis=1, keepdims=True)
         wanted = sums / total

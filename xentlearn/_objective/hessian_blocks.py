@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import blas
 
 from .._data._design_matrix import computing_dtype
 from .._data._factors import solve_factors, weighted_factors
@@ -158,7 +159,9 @@ def leverages(X, mean, preconditioner, sketch, n_threads=1):
     """
     n_features, dtype = X.shape[1], computing_dtype(X)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_features, sketch))
-    projections = preconditioner.whiten(signs, transposed=True)
+    signs = np.asfortranarray(signs)
+    factor = preconditioner.inverse_factor
+    projections = blas.dtrmm(1.0, factor, signs, lower=True, trans_a=True)
     projections *= preconditioner.scale[:, np.newaxis]
     projections, mean = projections.astype(dtype, order="C"), mean.astype(dtype)
     result = np.empty(len(X))

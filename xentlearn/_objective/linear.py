@@ -150,21 +150,16 @@ class LinearObjective:
 
     def unpack(self, vector):
         """(coef (n_outputs, n_features), intercept (n_outputs,)) of a vector, copied."""
-        coef, intercept = self._split(vector)
+        coef, intercept = self.split(vector)
         return coef.T.copy(), intercept
-
-    def view(self, vector):
-        """As ``unpack``, but coef is a view of the vector."""
-        coef, intercept = self._split(vector)
-        return coef.T, intercept
 
     def at(self, vector):
         """(W^T, what is added to the logits) at a vector."""
-        coef, intercept = self._split(vector)
+        coef, intercept = self.split(vector)
         return coef, intercept + self.offset
 
-    def _split(self, vector):
-        """(W^T (n_features, n_outputs), b) of a vector."""
+    def split(self, vector):
+        """(W^T (n_features, n_outputs), a view of the vector; b)."""
         matrix = vector.reshape(self.shape)
         if not self.fit_intercept:
             return matrix, np.zeros(self.n_outputs)
@@ -197,7 +192,7 @@ class LinearObjective:
 
     def hessian_product(self, vector, direction):
         """Hessian at ``vector`` times ``direction``."""
-        coef_direction, intercept_direction = self._split(direction)
+        coef_direction, intercept_direction = self.split(direction)
         product = np.empty(self.shape)
         coef_sum, intercept_sum = self.rows.hessian_product(
             *self.at(vector),

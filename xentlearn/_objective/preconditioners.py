@@ -110,7 +110,17 @@ class FeaturePreconditioner:
         penalty_share = l2_reg * self.scale**2
         if settings.covariance:
             self.covariance = covariance(X, weight, mean, settings, n_threads)
-            factor = self._factor(curvature, l2_reg, computing_dtype(X))
+            dtype, factor = computing_dtype(X), None
+            # The covariance of sparse X is a difference of sums over all rows: where features are
+            # constant, more may be left of it than the rounding of a matrix.
+            for more in (1, 1e3, 1e6):
+                matrix = curvature * self.covariance
+                matrix.flat[:: len(matrix) + 1] += l2_reg
+                with contextlib.suppress(np.linalg.LinAlgError):
+                    factor = cholesky_factor(matrix, self.scale, more * len(matrix), dtype)
+                    break
+            if factor is None:  # that of the diagonal alone
+                factor = np.asfortranarray(np.eye(len(self.scale)))
             # two products with L^-1 are positive definite whatever the rounding
             self.inverse_factor = lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
             squares = np.tril(self.inverse_factor) ** 2
@@ -121,19 +131,6 @@ class FeaturePreconditioner:
         self.inverse = np.empty((len(diagonal), len(curvatures)))  # of sparse text 21 MB: reused
         self.follow(curvatures)
 
-    def _factor(self, curvature, l2_reg, dtype):
-        """L of curvature * covariance + l2_reg I.
-
-        The covariance of sparse X is a difference of sums over all rows: where features are
-        constant, more may be left of it than the rounding of a matrix.
-        """
-        for more in (1, 1e3, 1e6):
-            matrix = curvature * self.covariance
-            matrix.flat[:: len(matrix) + 1] += l2_reg
-            with contextlib.suppress(np.linalg.LinAlgError):
-                return cholesky_factor(matrix, self.scale, more * len(matrix), dtype)
-        return np.asfortranarray(np.eye(len(self.scale)))  # of the diagonal alone
-
     def follow(self, curvatures):
         """Take other curvatures of the outputs, shape (n_outputs,)."""
         self.curvatures = curvatures
@@ -142,11 +139,6 @@ class FeaturePreconditioner:
         self.inverse += 1.0
         np.divide(self.for_mean[:, np.newaxis], self.inverse, out=self.inverse)
         self.intercept_inverse = 1.0 / (self.curvature * relative[np.newaxis])
-
-    def whiten(self, right, transposed=False):
-        """L^-1 right, or its transpose times that; by one thread, as OpenMP's may be waiting."""
-        right = np.asfortranarray(right)
-        return blas.dtrmm(1.0, self.inverse_factor, right, lower=True, trans_a=transposed)
 
     def apply(self, gradient, has_intercept, n_threads=1):
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
@@ -157,9 +149,13 @@ class FeaturePreconditioner:
         if self.inverse_factor is None:
             divide(gradient[:n_features], self.inverse, self.for_mean, common, of_coef, n_threads)
         else:
-            half = np.ascontiguousarray(self.whiten(gradient[:n_features] * scale))
+            # L^-1 times that, and its transpose; by one thread, as OpenMP's may be waiting
+            factor, right = self.inverse_factor, np.asfortranarray(gradient[:n_features] * scale)
+            half = np.ascontiguousarray(blas.dtrmm(1.0, factor, right, lower=True))
             divide(half, self.inverse, self.for_mean, common, half, n_threads)
-            np.multiply(self.whiten(half, transposed=True), scale, out=of_coef)
+            right = np.asfortranarray(half)
+            right = blas.dtrmm(1.0, factor, right, lower=True, trans_a=True, overwrite_b=True)
+            np.multiply(right, scale, out=of_coef)
         if has_intercept:
             for_mean, last = np.array([1.0 / self.curvature]), slice(n_features, None)
             divide(
@@ -234,22 +230,27 @@ class LocalHessian:
         return np.ascontiguousarray(solved.reshape(gradient.shape[::-1]).T)
 
 
+@dataclass
 class Preconditioners:
     """The preconditioner that is in force.
 
     Of the last point that one was made at, else of the features alone. Objectives are given to each
     call rather than kept: a cycle of references would keep X until the collector runs.
 
-    Parameters
+    Attributes
     ----------
     settings : Preconditioning
+    local : LocalHessian, HessianBlocks or None
+        Of a point.
+    slack : float
+        Of Hessians in float64; see ``cholesky_factor``.
     """
 
-    def __init__(self, settings):
-        self.settings = settings
-        self.local = None
-        self.slack = 1.0  # of Hessians in float64
-        self._of_features = self._leverage = None
+    settings: Preconditioning
+    local: object = None
+    slack: float = 1.0
+    _of_features: FeaturePreconditioner | None = None
+    _leverage: np.ndarray | None = None
 
     def of_features(self, objective):
         """Made when it is asked for: newton-cholesky never does."""

@@ -72,11 +72,17 @@ class Descent:
 
     def run(self, tol, max_iter, callback):
         """Iterate, from the start or from where a dump was made: after the callback."""
-        seconds = self.result.history["seconds"]
+        seconds = self.result.seconds
         began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
         is_judged = self.x is not None
-        if not is_judged and not self._begin():
-            return
+        if not is_judged:
+            self.x = self.result.vector
+            self.value, self.gradient = self.objective.value_gradient(self.x)
+            if not (np.isfinite(self.value) and np.isfinite(self.gradient).all()):
+                self.result.objective = self.value
+                self.result.stop(StopReason.DIVERGED, False)
+                return
+            self.take_direction()
         while True:
             if not is_judged:
                 self._judge(time.perf_counter() - began)
@@ -86,17 +92,6 @@ class Descent:
             is_judged = False
             if self.stopping.reason(self, tol, max_iter) or not self._move(tol):
                 return
-
-    def _begin(self):
-        """Whether there is a point to begin at."""
-        self.x = self.result.vector
-        self.value, self.gradient = self.objective.value_gradient(self.x)
-        if not (np.isfinite(self.value) and np.isfinite(self.gradient).all()):
-            self.result.objective = self.value
-            self.result.stop(StopReason.DIVERGED, False)
-            return False
-        self.take_direction()
-        return True
 
     def take_direction(self):
         """The next direction, and the slope along it."""
@@ -120,10 +115,6 @@ class Descent:
             result.objective, result.gap = self.value - extra, self.gap + extra / self.scale
         result.gradient_norm = max(gradient.max(initial=0.0), -gradient.min(initial=0.0))
         result.record(seconds)
-
-    def set_gap(self, gap):
-        """Put a better estimate of the gap in the place of the last one."""
-        self.gap = self.result.gap = self.result.history["gap"][-1] = gap
 
     def _move(self, tol):
         """Whether there was a step to take."""
@@ -224,7 +215,7 @@ class _Schedule:
             return False
         if not (self.polish or self.continued):  # it may be over without
             near = gap <= REFRESH.nearly * tol
-            if near or _n_left(descent.result.history["gap"], tol) <= REFRESH.soon:
+            if near or _n_left(descent.result.gaps, tol) <= REFRESH.soon:
                 return False
         self.penalty_changed = False
         if self.strengths is None and n_iter >= self.rule.settings.first_refresh:
@@ -374,7 +365,7 @@ def carry_out(solver, state, tol, max_iter, callback):
         solver.run(tol, max_iter, callback)
     except (KeyboardInterrupt, Exception) as error:
         result = solver.result
-        if isinstance(error, Exception) and not result.history["objective"]:
+        if isinstance(error, Exception) and not result.objectives:
             raise  # there is no point to keep
         result.stop(StopReason.INTERRUPTED, False, f"broken off by {type(error).__name__}")
         result.stopped_by = error

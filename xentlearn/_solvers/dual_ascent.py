@@ -85,7 +85,7 @@ class _Ascent:
 
     def run(self, tol, max_iter, callback):
         """Iterate, from the start or from where a dump was made: after the callback."""
-        result, seconds = self.result, self.result.history["seconds"]
+        result, seconds = self.result, self.result.seconds
         self.began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
         is_told = self.point is not None
         if self.point is None and self.descent is None and not self._begin():

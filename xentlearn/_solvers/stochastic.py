@@ -240,7 +240,7 @@ class _Epochs:
     def run(self, tol, max_iter, callback):
         """Go over the rows, from the start or from where a dump was made: after the callback."""
         result = self.result
-        seconds = result.history["seconds"]
+        seconds = result.seconds
         began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
         while not self._ended() and result.n_iter < max_iter:
             value = self._epoch()

@@ -36,8 +36,8 @@ class Result:
     stopped_by : BaseException or None
         What interrupted it: a KeyboardInterrupt, or an error of the objective or the callback once
         there was a point to keep; ``vector`` is then the best point so far.
-    history : dict
-        Lists "objective", "gap" and "seconds", one entry per iteration, the start included.
+    objectives, gaps, seconds : list of float
+        One entry per iteration, the start included.
     """
 
     vector: np.ndarray
@@ -50,7 +50,14 @@ class Result:
     reason: StopReason | None = None
     message: str = ""
     stopped_by: BaseException | None = None
-    history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
+    objectives: list = field(default_factory=list)
+    gaps: list = field(default_factory=list)
+    seconds: list = field(default_factory=list)
+
+    @property
+    def history(self):
+        """The lists by name."""
+        return {"objective": self.objectives, "gap": self.gaps, "seconds": self.seconds}
 
     def stop(self, reason, converged, message=None):
         """Say why it stopped, in the words of MESSAGES unless there is another ``message``."""
@@ -59,21 +66,21 @@ class Result:
 
     def record(self, seconds):
         """One more entry of the history."""
-        self.history["objective"].append(self.objective)
-        self.history["gap"].append(self.gap)
-        self.history["seconds"].append(seconds)
+        self.objectives.append(self.objective)
+        self.gaps.append(self.gap)
+        self.seconds.append(seconds)
 
     def dump(self):
         """All but how it ended, as a tree."""
         names = ("vector", "objective", "gradient_norm", "gap", "bound", "n_iter")
-        history = {name: np.array(values) for name, values in self.history.items()}
-        return {"history": history, **{name: getattr(self, name) for name in names}}
+        lists = {name: np.array(getattr(self, name)) for name in ("objectives", "gaps", "seconds")}
+        return {**lists, **{name: getattr(self, name) for name in names}}
 
     @classmethod
     def load(cls, tree):
         """The result of a ``dump``."""
-        history = {name: values.tolist() for name, values in tree["history"].items()}
-        return cls(**{**tree, "history": history})
+        lists = {name: tree[name].tolist() for name in ("objectives", "gaps", "seconds")}
+        return cls(**{**tree, **lists})
 
 
 class Stopping:
@@ -126,10 +133,6 @@ class Stopping:
 
     # ---- Estimates -----------------------------------------------------------------------------
 
-    def polishes(self, n_iter):
-        """Whether the descent goes on beyond its tolerance."""
-        return self.polish and n_iter < self.settings.polish_iterations
-
     def estimate(self, value, slope, n_iter):
         """Relative gap of a new point, (value - minimum) over the larger of value and its scale."""
         settings, values = self.settings, self.values
@@ -146,7 +149,8 @@ class Stopping:
             if not self.estimates_alone and len(values) <= 2 * settings.window:
                 gap = np.inf  # the start, a minimum of something else, looks flatter than it is
             gap = gap if slope < 0 else 0.0
-            if n_iter >= settings.slow and not self.polishes(n_iter):
+            polishing = self.polish and n_iter < settings.polish_iterations
+            if n_iter >= settings.slow and not polishing:
                 # one lucky window must not end it
                 window = len(values) // settings.share_of_slow
                 long_run = gap_by_progress(values, settings, window, least_rate=0.0)
@@ -172,7 +176,8 @@ class Stopping:
         """Whether the gap is within the tolerance, by a certificate or by the estimate."""
         result, settings, n_iter = descent.result, self.settings, descent.result.n_iter
         scale, gap = descent.scale, descent.gap
-        wanted = min(tol, settings.polished) if self.polishes(n_iter) else tol
+        polishing = self.polish and n_iter < settings.polish_iterations
+        wanted = min(tol, settings.polished) if polishing else tol
         # progress is a cautious witness; at a start that is another's minimum there is none yet
         doubtful = gap > wanted >= -0.5 * descent.slope / scale
         bound = np.inf
@@ -181,7 +186,7 @@ class Stopping:
                 descent.x, descent.value, descent.gradient, tol * scale
             )
             gap = min(gap, bound / scale) if doubtful else max(gap, bound / scale)
-            descent.set_gap(gap)
+            descent.gap = result.gap = result.gaps[-1] = gap
         if not (gap <= wanted and descent.schedule.settled(n_iter)):
             return None
         if n_iter >= self.doubtful_from and not self._confirmed(descent, tol):
@@ -210,7 +215,7 @@ class Stopping:
         self.doubtful_from = n_iter + (1 if agreed else self.settings.recheck)
         if not confirmed:
             descent.result.gap = max(descent.gap, decrement / scale)
-            descent.result.history["gap"][-1] = descent.result.gap
+            descent.result.gaps[-1] = descent.result.gap
             descent.take_direction()
         return confirmed
 
@@ -238,8 +243,8 @@ class Stopping:
         result, rounding = descent.result, self.objective.rounding
         if self.best[1] - descent.value <= rounding * descent.scale:
             result.vector, result.objective, result.gap, result.gradient_norm = self.best
-            result.history["objective"][-1] = result.objective
-            result.history["gap"][-1] = result.gap
+            result.objectives[-1] = result.objective
+            result.gaps[-1] = result.gap
         # tol=0 asks for as much as there is
         least = max(tol, self.settings.rounding * rounding)
         result.stop(StopReason.ROUNDING, tol == 0 or result.gap <= least)
