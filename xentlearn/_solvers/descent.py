@@ -187,6 +187,7 @@ class _Schedule:
         self.strengths = None  # of penalties still to come; None: not asked for yet
         self.continued = self.penalty_changed = self.ended = False
         self.began = 0  # iteration at which the present penalty came
+        self.settled_from = 0  # from which the problem is the one that was asked for
         self.due = REFRESH.polished if polish else rule.settings.first_refresh
         self.patience = rule.settings.patience
 
@@ -199,11 +200,6 @@ class _Schedule:
         """Put a ``dump`` back."""
         for name, value in tree.items():
             setattr(self, name, value)
-
-    def settled(self, n_iter):
-        """Whether the problem is the one that was asked for, for some iterations."""
-        lately = self.began > 0 and n_iter < self.began + STOPPING.settled
-        return not (self.continued or lately)
 
     def next_stage(self, descent, tol):
         """Whether the objective's preconditioner has changed."""
@@ -228,6 +224,7 @@ class _Schedule:
             self.objective.continue_at(extra)
             self.continued, self.penalty_changed = extra > 0, True
             self.began, self.ended = n_iter, False
+            self.settled_from = np.inf if self.continued else n_iter + STOPPING.settled
         thorough = self.polish or n_iter >= STOPPING.slow
         whole = self.objective.precondition_at(descent.x, thorough)
         self.n_made += 1

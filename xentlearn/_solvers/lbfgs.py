@@ -160,6 +160,8 @@ class History:
 
     def _times(self, rows, vector):
         """rows @ vector, in float64."""
+        if len(self.loop.blocks) <= 1:
+            return rows @ vector
 
         def times(part):
             return rows[:, part] @ vector[part].astype(rows.dtype, copy=False)
@@ -169,6 +171,10 @@ class History:
     def _minus(self, vector, factor, weights, rows, out=None):
         """factor * vector - weights @ rows, in float64."""
         result = np.empty_like(vector) if out is None else out
+        if len(self.loop.blocks) <= 1:
+            np.multiply(vector, factor, out=result)
+            result -= weights @ rows
+            return result
         weights = weights.astype(rows.dtype)
 
         def minus(part):

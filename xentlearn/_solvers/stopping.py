@@ -187,7 +187,7 @@ class Stopping:
             )
             gap = min(gap, bound / scale) if doubtful else max(gap, bound / scale)
             descent.gap = result.gap = result.gaps[-1] = gap
-        if not (gap <= wanted and descent.schedule.settled(n_iter)):
+        if not (gap <= wanted and n_iter >= descent.schedule.settled_from):
             return None
         if n_iter >= self.doubtful_from and not self._confirmed(descent, tol):
             return None
