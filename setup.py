@@ -51,7 +51,7 @@ def extension(name, *c_sources):
 EXTENSIONS = [
     extension("_loss", "rows.c"),
     extension("_losses._proba_loss"),
-    extension("_data._csr"),
+    extension("_utils._csr"),
     extension("_data._mapped", "mapped.c"),
     extension("_data._design_matrix", "products.c", "gather.c"),
     extension("_data._factors"),

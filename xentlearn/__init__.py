@@ -7,7 +7,7 @@ __version__ = "0.1.0.dev0"
 _EXTENSIONS = (
     "_loss",
     "_losses._proba_loss",
-    "_data._csr",
+    "_utils._csr",
     "_data._mapped",
     "_data._design_matrix",
     "_data._factors",
@@ -28,7 +28,7 @@ def _import_extensions():
             missing[name] = error
     if missing:
         raise ImportError(
-            f"Compiled modules of xentlearn could not be imported: {', '.join(missing)} "
+            f"The compiled core of xentlearn could not be imported: {', '.join(missing)} "
             f"({next(iter(missing.values()))}). In a source checkout, build them with: "
             "pip install -e . (this needs a C compiler and the Python headers)."
         ) from next(iter(missing.values()))
@@ -36,9 +36,9 @@ def _import_extensions():
 
 _import_extensions()
 
-from . import blocks, losses  # noqa: E402
+from . import blocks, losses, solvers  # noqa: E402
 from ._cpu_target import use_cpu_target  # noqa: E402
 from ._estimator.classifier import SoftmaxClassifier  # noqa: E402
 from ._show_versions import show_versions  # noqa: E402
 
-__all__ = ["SoftmaxClassifier", "blocks", "losses", "show_versions", "use_cpu_target"]
+__all__ = ["SoftmaxClassifier", "blocks", "losses", "show_versions", "solvers", "use_cpu_target"]

@@ -1,5 +1,7 @@
 """Softmax classifier on dask arrays and dataframes, trained where their partitions are."""
 
+import inspect
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,9 +17,17 @@ except ImportError as error:
     ) from error
 
 from ._estimator import classifier as _classifier
+from ._estimator.inputs import validated
 from ._losses.base import mean_of
 
 __all__ = ["SoftmaxClassifier"]
+
+
+def _with_client(init):
+    """The signature of a constructor with one more keyword, ``client=None``."""
+    signature = inspect.signature(init)
+    client = inspect.Parameter("client", inspect.Parameter.KEYWORD_ONLY, default=None)
+    return signature.replace(parameters=[*signature.parameters.values(), client])
 
 
 class SoftmaxClassifier(_classifier.SoftmaxClassifier):
@@ -32,59 +42,19 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     by the same solvers. Partitions stay on the workers that have them; in each round coefficients
     are broadcast and sums over rows are reduced.
 
+    All parameters of ``xentlearn.SoftmaxClassifier`` are parameters here, with the same defaults.
+    Listed below are ``client`` and those that mean something else on a cluster.
+
     Parameters
     ----------
-    loss : str or loss setting, default="auto"
-        As in ``xentlearn.SoftmaxClassifier``, like all parameters but ``client``.
-    C : float, default=1.0
-        Inverse of the strength of the penalty, > 0; ``inf`` means no penalty.
-    l1_ratio : float, default=0.0
-        Share of the L1 penalty, in [0, 1]. Only 0 is implemented.
-    fit_intercept : bool, default=True
-        Whether to fit the intercept b.
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes by label. "balanced" gives every class the same total weight.
-    solver : {"auto", "lbfgs", "newton-cg", "newton-cholesky"}, default="auto"
-        "newton-cholesky" sends the Hessian of each partition, of up to 288 MB, over the network;
-        "auto" takes it for some hundred coefficients only.
-    max_iter : int, default=3000
-        Most iterations of the solver, >= 1.
-    tol : float, default=1e-4
-        Stop at this relative optimality gap, by the solver's estimate. >= 0.
-    warm_start : bool, default=False
-        Whether ``fit`` starts from the coefficients of the previous fit.
-    batch_size : int or "auto", default="auto"
-        Of ``partial_fit``, which takes data in memory; so are the next ten.
-    shuffle : bool, default=True
-        See ``batch_size``.
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        See ``batch_size``.
-    learning_rate_init : float, default=0.01
-        See ``batch_size``.
-    power_t : float, default=0.5
-        See ``batch_size``.
-    momentum : float, default=0.9
-        See ``batch_size``.
-    nesterovs_momentum : bool, default=True
-        See ``batch_size``.
-    beta_1 : float, default=0.9
-        See ``batch_size``.
-    beta_2 : float, default=0.999
-        See ``batch_size``.
-    epsilon : float, default=1e-8
-        See ``batch_size``.
-    average : bool, default=True
-        See ``batch_size``.
+    solver : str or solver setting, default="auto"
+        Not "adam" or "sgd", or a setting of one of them: in ``fit`` these need rows in memory
+        (``partial_fit``, which takes data in memory, uses them). "newton-cholesky" sends the
+        Hessian of each partition, of up to 288 MB, over the network; "auto" takes it for some
+        hundred coefficients only.
     early_stopping : bool, default=False
-        Whether ``fit`` stops when the loss of ``X_val``, which is in memory, gets no better.
-    validation_fraction : float, default=0.1
-        Nothing is held out on a cluster.
-    n_iter_no_change : int, default=10
-        Of ``early_stopping``.
-    random_state : int, RandomState instance or None, default=None
-        Of the order of rows in ``partial_fit``.
-    verbose : int, default=0
-        If > 0, print a line per iteration.
+        Whether ``fit`` stops when the loss of ``X_val`` stops falling. No rows are held out on a
+        cluster, so ``X_val`` and ``y_val`` are needed, in memory.
     client : distributed.Client or None, default=None
         The cluster to train on; None takes the current client. It can be set at any time. Clones
         share it, copies and pickles have None.
@@ -94,11 +64,11 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     classes_ : ndarray of shape (n_classes,)
         Class labels; 0..L-1 for multi-label and soft y.
     coef_ : ndarray of shape (1, n_features) or (n_outputs, n_features)
-        W: one row for two classes, else one per class or label. float64 for float64 X, else
-        float32.
+        W: one row for two classes, otherwise one per class or label. float64 for float64 X,
+        otherwise float32.
     intercept_ : ndarray of shape (1,) or (n_outputs,)
-        b; softmax intercepts sum to 0; infinite and 0 as in the local estimator for what is
-        constant.
+        b; softmax intercepts sum to 0. Infinite or 0 for constant labels and classes, as in the
+        local estimator.
     n_iter_ : ndarray of shape (1,)
         Iterations of the solver.
     n_features_in_ : int
@@ -112,20 +82,20 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     objective_ : float
         The objective above, at the stored coefficients.
     optimality_gap_ : float
-        A certified upper bound of (objective_ - minimum) / minimum; inf where none can be given.
+        A certified upper bound of (objective_ - minimum) / minimum; inf where none is known.
     history_ : dict
         Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
-        the start included.
+        including the start.
 
     Raises
     ------
     ValueError
-        In ``fit``: no client, parameters out of range, a y that does not fit the loss, partitions
-        of X, y and weights that do not correspond, bad values in them.
+        In ``fit``: if there is no client, for parameters out of range, a y that does not fit the
+        loss, partitions of X, y and weights that do not correspond, and bad values in them.
     TypeError
-        In ``fit``: data in memory in place of a dask array or dataframe.
+        In ``fit``: for data in memory instead of a dask array or dataframe.
     distributed.KilledWorker
-        In ``fit``: the same partition was too much for several workers, each of which died.
+        In ``fit``: if several workers died while they worked on the same partition.
 
     Warns
     -----
@@ -138,12 +108,13 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
 
     Notes
     -----
-    A fit survives the death of workers: others read their partitions again and repeat what is lost
-    of a round. The result has the same bits then, and for any number of workers; in its last digits
-    it depends on how rows are divided into partitions.
+    A fit survives the loss of workers: others read their partitions again and repeat their share of
+    the round. The result has the same bits then, and for any number of workers; its last digits
+    depend on how the rows are divided into partitions.
 
-    X is not centred, nor rotated if it has more features than rows, as small X in memory is: from a
-    feature whose mean is 1e6 times its spread or more, subtract the mean beforehand.
+    Unlike small X in memory, X is neither centred nor, if it has more features than rows, rotated
+    into the space of its rows: subtract the mean of a feature beforehand if it is 1e6 times the
+    spread or more.
 
     Examples
     --------
@@ -159,64 +130,12 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     SoftmaxClassifier()
     """
 
-    def __init__(
-        self,
-        loss="auto",
-        *,
-        C=1.0,
-        l1_ratio=0.0,
-        fit_intercept=True,
-        class_weight=None,
-        solver="auto",
-        max_iter=3000,
-        tol=1e-4,
-        warm_start=False,
-        batch_size="auto",
-        shuffle=True,
-        learning_rate="constant",
-        learning_rate_init=0.01,
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        average=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        random_state=None,
-        verbose=0,
-        client=None,
-    ):
-        super().__init__(
-            loss,
-            C=C,
-            l1_ratio=l1_ratio,
-            fit_intercept=fit_intercept,
-            class_weight=class_weight,
-            solver=solver,
-            max_iter=max_iter,
-            tol=tol,
-            warm_start=warm_start,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            average=average,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            random_state=random_state,
-            verbose=verbose,
-        )
+    def __init__(self, loss="auto", *, client=None, **parameters):
+        super().__init__(loss, **parameters)
         self.client = client
+
+    # scikit-learn reads the parameters of an estimator from the signature of its constructor
+    __init__.__signature__ = _with_client(_classifier.SoftmaxClassifier.__init__)
 
     def __sklearn_clone__(self):
         # scikit-learn copies parameters, and a client cannot be copied
@@ -234,7 +153,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     # ---- Fitting -------------------------------------------------------------------------------
 
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
-        """Fit the model.
+        """Fit the model to all of the data.
 
         Parameters
         ----------
@@ -247,7 +166,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         sample_weight : dask array, series or dataframe like y, number or None, default=None
             Weights >= 0 of the rows; for multi-label y also of single labels.
         X_val : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
-            Rows in memory for ``early_stopping`` to judge by.
+            Rows in memory for ``early_stopping``.
         y_val : {array-like, sparse matrix} of shape (n_rows,) or (n_rows, n_outputs), default=None
             Their targets, like y.
 
@@ -276,8 +195,8 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         except ValueError:
             raise ValueError(
                 "'client' must be a Dask client, or None for the current one, and there is none. "
-                "Start one before: client = dask.distributed.Client(), which makes a cluster of "
-                "this machine, or Client(address of a scheduler)."
+                "Start one first: client = dask.distributed.Client() for a cluster on this "
+                "machine, or Client(address of a scheduler)."
             ) from None
 
     def to_local(self):
@@ -289,8 +208,9 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
             With the same parameters, fitted if this one is.
         """
         local = _classifier.SoftmaxClassifier()
-        vars(local).update(vars(self))
-        del local.client
+        state = self.__getstate__()
+        del state["client"]
+        local.__setstate__(state)
         return local
 
     # ---- Predicting ----------------------------------------------------------------------------
@@ -298,7 +218,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     def decision_function(self, X):
         """Logits; for two classes their difference, positive where the second class is likelier.
 
-        They are finite, as those of the local estimator.
+        All are finite, as those of the local estimator.
 
         Parameters
         ----------
@@ -328,7 +248,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         return self._lazily("predict", X)
 
     def predict_proba(self, X):
-        """Probabilities of the classes; for multi-label y of each label being 1.
+        """Probabilities of the classes; for multi-label y the probability that each label is 1.
 
         Parameters
         ----------
@@ -361,7 +281,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         return self._lazily("_logits", X)
 
     def _lazily(self, method, X):
-        """What a method of the local estimator gives, chunk by chunk."""
+        """The result of a method of the local estimator, chunk by chunk."""
         check_is_fitted(self)
         local = self.to_local()
         if not dask.is_dask_collection(X):
@@ -385,7 +305,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         )
 
     def score(self, X, y, sample_weight=None):
-        """Accuracy: the share of rows that are predicted right, computed at once.
+        """Accuracy: the share of rows that are predicted correctly, computed at once.
 
         Parameters
         ----------
@@ -407,22 +327,23 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         model, client = dask.delayed(local), self._client()
         parts = [dask.delayed(right)(model, *block) for block in as_blocks(X, y, sample_weight)]
         of_right, total, exponent = np.transpose(client.gather(client.compute(parts)))
-        exponent = (exponent - exponent.max()).astype(int)  # from now on that of all partitions
+        # weights of a partition are divided by a power of 2 of its own: now the same for all
+        exponent = (exponent - exponent.max()).astype(int)
         return mean_of(np.ldexp(of_right, exponent), np.ldexp(total, exponent).sum())
 
 
 def _validated(X):
     """(X as the local estimator keeps it, the dtype it had, its feature names or None)."""
     local = _classifier.SoftmaxClassifier()
-    X = local._validate_X(X, reset=True)
+    X = validated(local, X, reset=True)
     return X, local._X_dtype, getattr(local, "feature_names_in_", None)
 
 
 def predicted(X, local, method, empty):
-    """What a method of a local estimator gives for a chunk; ``empty`` where that has no rows."""
+    """The result of a method of a local estimator for a chunk; ``empty`` if that has no rows."""
     return getattr(local, method)(X) if X.shape[0] else empty
 
 
 def right(local, X, y, sample_weight):
-    """(weight of the rows that are predicted right, of all that count, exponent) of a partition."""
+    """(weight of the correct rows, weight of all that count, exponent) of a partition."""
     return local._weight_of_right(X, y, sample_weight) if X.shape[0] else (0.0, 0.0, 0)

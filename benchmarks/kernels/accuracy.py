@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-import reference as ref
+sys.path.insert(1, str(Path(__file__).parents[2] / "tests" / "losses"))
 import test_forms as forms
+
+import reference as ref
 import xentlearn
 from xentlearn import _loss
 from xentlearn.losses import (

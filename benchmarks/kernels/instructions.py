@@ -23,7 +23,7 @@ def work(n_rows, n_classes, dtype):
     """What callgrind watches."""
     import numpy as np
 
-    from xentlearn._utils.validation import check_labels
+    from xentlearn._losses.validation import check_labels
     from xentlearn.losses import SparseCategoricalCrossentropy
 
     rng = np.random.default_rng(0)

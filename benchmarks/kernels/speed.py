@@ -21,7 +21,7 @@ from sklearn._loss import loss as sklearn_loss
 
 import xentlearn
 from xentlearn import _loss
-from xentlearn._utils.validation import check_labels
+from xentlearn._losses.validation import check_labels
 from xentlearn.losses import (
     AsymmetricBinaryCrossentropy,
     BinaryCrossentropy,

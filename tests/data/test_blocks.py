@@ -16,8 +16,9 @@ import xentlearn
 from xentlearn import SoftmaxClassifier, losses
 from xentlearn._data.dataset import MemoryData
 from xentlearn._data.out_of_core import BlockData
+from xentlearn._data.readers import MemmapBlocks, blocks_of, each_block
 from xentlearn._data.targets import encode_y
-from xentlearn.blocks import BlockError, NpyBlocks, ParquetBlocks, RowBlocks, blocks_of
+from xentlearn.blocks import BlockError, NpyBlocks, ParquetBlocks, RowBlocks
 
 N_ROWS, N_FEATURES, N_CLASSES = 3000, 40, 4  # above what is polished, and copied, in memory
 ROW_BYTES = 4 * N_FEATURES
@@ -290,7 +291,7 @@ def test_the_same_bits_on_every_run_and_for_any_number_of_threads(problem, tmp_p
     "part", [np.s_[:], np.s_[100:2900], np.s_[::2], np.s_[::-1], np.s_[:, 3:30]]
 )
 def test_memmap(problem, mode, part, tmp_path, monkeypatch):
-    monkeypatch.setattr(xentlearn.blocks.MemmapBlocks.__init__, "__defaults__", (100_000,))
+    monkeypatch.setattr(MemmapBlocks.__init__, "__defaults__", (100_000,))
     X, y = problem
     mapped = np.load(save(tmp_path / "X.npy", X), mmap_mode=mode)[part]
     source = blocks_of(mapped)
@@ -343,7 +344,7 @@ def test_reading_goes_ahead_in_another_thread(problem):
 
     blocks.read = read
     started.clear()
-    xentlearn.blocks.each_block(blocks, use)
+    each_block(blocks, use)
     assert order[0] == "read 0"
     assert order.index("read 2") < order.index("used 2")
     assert order.index("used 0") < order.index("read 2")  # and not further than one block
@@ -360,7 +361,7 @@ def test_every_read_is_released_when_a_pass_is_broken_off(problem):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        xentlearn.blocks.each_block(blocks, interrupt)
+        each_block(blocks, interrupt)
     for what in ("read", "release"):
         assert sorted(i for name, i, _ in blocks.calls if name == what) == [0, 1]
 
@@ -622,9 +623,9 @@ def replace(path):
         (lambda path: os.truncate(path, 300_000), "had 480,128 bytes and has 300,000 now"),
         (lambda path: os.truncate(path, 0), "has 0 now"),
         (lambda path: os.truncate(path, 480_127), "has 480,127 now"),
-        (touch, "is not what it was"),
-        (replace, "is not what it was"),
-        (os.unlink, "is gone"),
+        (touch, "was written to, or replaced"),
+        (replace, "was written to, or replaced"),
+        (os.unlink, "no longer exists"),
     ],
     ids=["half", "empty", "one byte", "written to", "replaced", "removed"],
 )
@@ -668,7 +669,7 @@ def test_a_truncated_memmap_stays_an_error(problem, offset, tmp_path, monkeypatc
     path = tmp_path / "X.bin"
     path.write_bytes(bytes(offset) + X.tobytes())
     mapped = np.memmap(path, np.float32, "r", offset, X.shape)
-    monkeypatch.setattr(xentlearn.blocks.MemmapBlocks.__init__, "__defaults__", (100_000,))
+    monkeypatch.setattr(MemmapBlocks.__init__, "__defaults__", (100_000,))
     clf = SoftmaxClassifier().fit(mapped, y)
     os.truncate(path, offset + X.nbytes - 20_000)  # within the last block
     for _ in range(2):
@@ -691,7 +692,7 @@ def test_a_memmap_that_lost_pages_stays_an_error(problem, tmp_path):
 
     for action in (use, lambda i, rows, X: None):
         with pytest.raises(BlockError, match="shorter for a moment"):
-            xentlearn.blocks.each_block(blocks_of(mapped), action)
+            each_block(blocks_of(mapped), action)
 
 
 @posix
@@ -748,11 +749,12 @@ def run(code, *arguments, timeout=300):
 MANY_TIMES = """
     import os, random, sys, threading, time
     import numpy as np
-    from xentlearn import SoftmaxClassifier, blocks
+    from xentlearn import SoftmaxClassifier
+    from xentlearn._data.readers import MemmapBlocks
     from xentlearn.blocks import BlockError, NpyBlocks
 
     path, kind = sys.argv[1:]
-    blocks.MemmapBlocks.__init__.__defaults__ = (2_000_000,)
+    MemmapBlocks.__init__.__defaults__ = (2_000_000,)
     rng = np.random.default_rng(0)
     X = rng.standard_normal((20_000, 100)).astype(np.float32)
     y = (X[:, :3] + rng.gumbel(size=(20_000, 3))).argmax(axis=1)
@@ -795,7 +797,8 @@ HOLE = """
     import faulthandler, os, signal, sys
     import numpy as np
     from xentlearn import SoftmaxClassifier
-    from xentlearn.blocks import BlockError, NpyBlocks, each_block
+    from xentlearn._data.readers import each_block
+    from xentlearn.blocks import BlockError, NpyBlocks
 
     if sys.argv[2] == "faulthandler":
         faulthandler.enable()

@@ -601,7 +601,9 @@ def test_docstrings():
     docstring = docstrings.read(SoftmaxClassifier)
     parameters = docstrings.parameters_of(SoftmaxClassifier.__init__)
     assert sorted(parameters) == SoftmaxClassifier._get_param_names()
-    docstrings.assert_documents(docstring.entries("Parameters"), parameters)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'batch_size'"):
+        SoftmaxClassifier(batch_size=10)
+    docstrings.test_classes(SoftmaxClassifier)
     of_local = docstrings.read(xentlearn.SoftmaxClassifier).entries("Attributes")
     attributes = docstring.entries("Attributes")
     assert [entry.name for entry in attributes] == [entry.name for entry in of_local]

@@ -5,7 +5,8 @@ import pytest
 from scipy import sparse
 
 from xentlearn import losses
-from xentlearn._data.targets import concatenated, digest, encode_like, encode_y
+from xentlearn._data.target_batches import digest, encode_like
+from xentlearn._data.targets import concatenated, encode_y
 
 N = 60
 
@@ -91,8 +92,8 @@ def test_entry_weights_of_pieces(rng):
     ("name", "y", "message"),
     [
         ("strings", ["a", "z"], r"only the classes \['a', 'b', 'c', 'd'\].*got 'z'"),
-        ("strings", np.eye(4)[:2], "must have shape \\(n_samples,\\) like what came before"),
-        ("multi-label", [0, 1], "must have shape \\(n_samples, 3\\) like what came before"),
+        ("strings", np.eye(4)[:2], "must have shape \\(n_samples,\\) like earlier rows"),
+        ("multi-label", [0, 1], "must have shape \\(n_samples, 3\\) like earlier rows"),
         ("multi-label", np.full((2, 3), 0.4), "0, 1 and"),
         ("soft", np.ones((2, 3)), "probabilities"),
         ("soft", np.ones((2, 4)) / 4, "must have shape"),

@@ -1,5 +1,7 @@
 """scikit-learn's callbacks (1.9 and newer) see a fit and each of its iterations."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -9,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from xentlearn import SoftmaxClassifier
+from xentlearn.callbacks import Checkpoint
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn is older than 1.9")
 
@@ -55,6 +58,18 @@ def test_a_callback_changes_nothing():
     plain = SoftmaxClassifier().fit(X, y)
     watched = SoftmaxClassifier().set_callbacks(Recorder()).fit(X, y)
     np.testing.assert_array_equal(plain.coef_, watched.coef_)
+
+
+def test_checkpoints_are_callbacks_like_others(tmp_path):
+    """In any order with others; clones and pickles of the estimator keep them."""
+    recorder, checkpoint = Recorder(), Checkpoint(tmp_path / "file", seconds=0)
+    clf = SoftmaxClassifier().set_callbacks(recorder, checkpoint).fit(X, y)
+    n_events = len(recorder.events)
+    for copy in (clone(clf), pickle.loads(pickle.dumps(clf))):
+        (tmp_path / "file").unlink()
+        np.testing.assert_array_equal(copy.fit(X, y).coef_, clf.coef_)
+        assert (tmp_path / "file").exists()
+    assert len(recorder.events) > n_events
 
 
 def test_a_callback_stops_the_fit(recwarn):

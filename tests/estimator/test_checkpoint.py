@@ -1,7 +1,9 @@
 """Checkpoints: a fit that was stopped goes on with the same bits; files are whole or refused."""
 
+import errno
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +16,15 @@ from scipy import sparse
 from xentlearn import SoftmaxClassifier
 from xentlearn._data import dataset as rows
 from xentlearn._estimator import training
+from xentlearn._estimator.callbacks import FitCallbacks
+from xentlearn._utils import archive
 from xentlearn.callbacks import Checkpoint
 from xentlearn.losses import GeneralizedCrossentropy
+from xentlearn.solvers import SGD, Adam
 
 pytest.importorskip("sklearn.callback", reason="scikit-learn is older than 1.9")
 
+ANOTHER_FIT = "The checkpoint .*is of another fit: "
 ATTRIBUTES = ("coef_", "intercept_", "objective_", "optimality_gap_", "n_iter_")
 
 
@@ -58,12 +64,10 @@ PROBLEMS = {
     "newton-cg": {"solver": "newton-cg"},
     "newton-cholesky": {"solver": "newton-cholesky"},
     "separable": {"C": np.inf, "solver": "lbfgs"},
-    "adam": {"solver": "adam", "max_iter": 30, "tol": 0, "batch_size": 50, "random_state": 0},
+    "adam": {"solver": Adam(batch_size=50), "max_iter": 30, "tol": 0, "random_state": 0},
     "sgd": {
-        "solver": "sgd",
-        "learning_rate": "adaptive",
+        "solver": SGD(schedule="adaptive", batch_size=50),
         "n_iter_no_change": 2,
-        "batch_size": 50,
         "random_state": 0,
     },
     "early stopping": {"early_stopping": True, "C": 100.0, "random_state": 3},
@@ -98,8 +102,9 @@ def test_resumes_with_the_same_bits(name, polish, rng, tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_more_iterations(solver, rng, tmp_path):
     X, y = make_data(rng)
-    whole = SoftmaxClassifier(solver=solver, max_iter=6, tol=0, shuffle=False).fit(X, y)
-    clf = SoftmaxClassifier(solver=solver, max_iter=3, tol=0, shuffle=False)
+    setting = Adam(shuffle=False) if solver == "adam" else solver
+    whole = SoftmaxClassifier(solver=setting, max_iter=6, tol=0).fit(X, y)
+    clf = SoftmaxClassifier(solver=setting, max_iter=3, tol=0)
     clf.set_callbacks(Checkpoint(tmp_path / "file", seconds=0)).fit(X, y)
     assert clf.n_iter_[0] == 3
     clf.set_params(max_iter=6).fit(X, y)
@@ -182,11 +187,11 @@ def test_another_fit_is_refused(change, rng, tmp_path):
     X, y = make_data(rng)
     clf = SoftmaxClassifier(solver="lbfgs").set_callbacks(Checkpoint(tmp_path / "file", 0))
     clf.fit(X, y)
-    with pytest.raises(ValueError, match="checkpoint is of another fit"):
+    with pytest.raises(ValueError, match=ANOTHER_FIT):
         clf.fit(**change(X, y))
     for parameter in ({"C": 2.0}, {"solver": "newton-cg"}, {"loss": GeneralizedCrossentropy()}):
         other = SoftmaxClassifier(**{"solver": "lbfgs", **parameter})
-        with pytest.raises(ValueError, match="checkpoint is of another fit"):
+        with pytest.raises(ValueError, match=ANOTHER_FIT):
             other.set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
 
 
@@ -204,7 +209,7 @@ def test_other_rows_to_stop_by_are_another_fit(rng, tmp_path):
         {**judges, "X_val": X[:50] + 1},
         {"early_stopping": False},
     ):
-        with pytest.raises(ValueError, match="checkpoint is of another fit"):
+        with pytest.raises(ValueError, match=ANOTHER_FIT):
             fit(**other)
 
 
@@ -231,12 +236,92 @@ def test_a_shuffled_y_is_another_fit(rng, tmp_path):
     """Its masses are the same."""
     X, y = make_data(rng)
     clf = SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path / "file", 0)).fit(X, y)
-    with pytest.raises(ValueError, match="checkpoint is of another fit"):
+    with pytest.raises(ValueError, match=ANOTHER_FIT):
         clf.fit(X, rng.permutation(y))
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not a pickle", pickle.dumps({"a": 1}), pickle.dumps({"xentlearn": 0})]
+    "parameter", [{"tol": 1e-6}, {"tol": 0.1}, {"max_iter": 200}, {"verbose": 1}]
+)
+def test_parameters_that_may_change(parameter, rng, tmp_path):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier(solver="lbfgs", tol=1e-3).set_callbacks(StopAt(tmp_path / "file", 4))
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y)
+    clf.set_params(**parameter).set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
+    assert clf.n_iter_[0] >= 4
+
+
+def callbacks_of(path, random_state):
+    X, y = np.eye(2), [0, 1]
+    clf = SoftmaxClassifier().set_callbacks(Checkpoint(path))
+    return FitCallbacks(clf, X, y, None, False, random_state)
+
+
+def test_the_error_of_another_fit_names_the_file(rng, tmp_path):
+    X, y = make_data(rng)
+    path = tmp_path / "file"
+    SoftmaxClassifier().set_callbacks(Checkpoint(path, 0)).fit(X, y)
+    callbacks = callbacks_of(path, np.random.RandomState(0))
+    with pytest.raises(ValueError, match=ANOTHER_FIT) as caught, callbacks.resuming():
+        raise archive.AnotherFit("its 'C' is 2.0, and that of this fit is 1.0")
+    message = (
+        f"{str(path)!r} is of another fit: its 'C' is 2.0, and that of this fit is 1.0; delete it"
+    )
+    assert message in str(caught.value)
+
+
+def test_random_states_of_other_kinds(rng, tmp_path):
+    """A checkpoint goes on with numbers of the same bit generator, and with no other."""
+    X, y = make_data(rng)
+    path = tmp_path / "file"
+    parameters = {"solver": "adam", "max_iter": 5, "tol": 1e-300}
+
+    def fit(callback, bit_generator):
+        clf = SoftmaxClassifier(**parameters, random_state=np.random.RandomState(bit_generator))
+        with pytest.warns(Warning, match="max_iter"):
+            return clf.set_callbacks(callback).fit(X, y)
+
+    whole = fit(Checkpoint(tmp_path / "other"), np.random.PCG64(3))
+    with pytest.raises(KeyboardInterrupt):
+        SoftmaxClassifier(
+            **parameters, random_state=np.random.RandomState(np.random.PCG64(3))
+        ).set_callbacks(StopAt(path, 2)).fit(X, y)
+    assert_same(whole, fit(Checkpoint(path), np.random.PCG64(4)))
+    with pytest.raises(ValueError, match=ANOTHER_FIT) as caught:
+        SoftmaxClassifier(**parameters).set_callbacks(Checkpoint(path)).fit(X, y)
+    assert repr(str(path)) in str(caught.value)
+
+
+def test_the_global_random_numbers_are_left_alone(rng, tmp_path):
+    """A fit that goes on puts back its own random state, not the one that the program shares."""
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier(early_stopping=True).set_callbacks(Checkpoint(tmp_path / "file", 0))
+    clf.fit(X, y)
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    clf.fit(X, y)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+# --- Damaged files --------------------------------------------------------------------------------
+
+
+def assert_refused(path, match="must be a checkpoint of a fit, and .*delete it to start anew"):
+    """By an error that names the file."""
+    with pytest.raises(ValueError, match=match) as caught:
+        Checkpoint(path).read()
+    assert repr(str(path)) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a checkpoint",
+        pickle.dumps({"a": 1}),
+        pickle.dumps({"xentlearn": 1, "snapshot": b""}),
+        archive.pack({"a": 1})[:-1],
+    ],
 )
 def test_a_bad_file_is_refused(content, rng, tmp_path):
     X, y = make_data(rng)
@@ -244,21 +329,192 @@ def test_a_bad_file_is_refused(content, rng, tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="must be a checkpoint.*delete it to start anew"):
         SoftmaxClassifier().set_callbacks(Checkpoint(path)).fit(X, y)
+    assert_refused(path)
     assert path.read_bytes() == content
 
 
-def test_a_write_that_fails_keeps_the_old_file(rng, tmp_path, monkeypatch):
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky", "adam"])
+def test_damaged_files_are_refused(solver, rng, tmp_path):
+    """Changed bits, bytes, disk sectors and sizes, of the header and of the rest."""
+    X, y = make_data(rng)
+    path = tmp_path / "file"
+    with pytest.raises(KeyboardInterrupt):
+        SoftmaxClassifier(solver=solver).set_callbacks(StopAt(path, 2)).fit(X, y)
+    content = path.read_bytes()
+    size = len(content)
+    for i in range(120):
+        position = i if i < 60 else rng.integers(size)
+        changed = bytearray(content)
+        changed[position] ^= 1 << rng.integers(8)
+        path.write_bytes(changed)
+        assert_refused(path)
+        path.write_bytes(content[:position])
+        assert_refused(path)
+        path.write_bytes(content[:position] + rng.bytes(512) + content[position + 512 :])
+        assert_refused(path)
+    path.write_bytes(content + b"\0")
+    assert_refused(path)
+    path.write_bytes(content)
+    assert Checkpoint(path).read() is not None
+
+
+def test_another_version_is_refused(rng, tmp_path, monkeypatch):
+    X, y = make_data(rng)
+    path = tmp_path / "file"
+    clf = SoftmaxClassifier().set_callbacks(Checkpoint(path, 0)).fit(X, y)
+    version = archive.VERSION
+    monkeypatch.setattr(archive, "VERSION", version + 1)
+    message = f"has version {version}, and this xentlearn reads {version + 1} alone; delete it"
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, y)
+    assert_refused(path, message)
+
+
+def test_an_archive_of_something_else(rng, tmp_path):
+    X, y = make_data(rng)
+    (tmp_path / "file").write_bytes(archive.pack({"a": 1}))
+    with pytest.raises(ValueError, match=ANOTHER_FIT):
+        SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
+
+
+class Exploit:
+    def __reduce__(self):
+        return pytest.fail, ("code was run",)
+
+
+def test_no_code_is_run(tmp_path):
+    (tmp_path / "file").write_bytes(pickle.dumps({"xentlearn": 1, "snapshot": Exploit()}))
+    assert_refused(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need a privilege on Windows")
+def test_a_file_that_cannot_be_read(rng, tmp_path):
+    X, y = make_data(rng)
+    path = tmp_path / "file"
+    path.symlink_to(path)  # unlike missing permissions, this stops an administrator as well
+    with pytest.raises(OSError, match="checkpoint cannot be read.*use another path") as caught:
+        SoftmaxClassifier().set_callbacks(Checkpoint(path)).fit(X, y)
+    assert repr(str(path)) in str(caught.value)
+
+
+# --- Writes that fail -----------------------------------------------------------------------------
+
+
+def full_on_fsync(monkeypatch, tmp_path):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+
+
+def full_on_replace(monkeypatch, tmp_path):
+    def full(source, target):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "replace", full)
+
+
+def full_device(monkeypatch, tmp_path):
+    """Each write to the temporary file fails, as Linux has a device for that."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+
+    def make(suffix, prefix, directory):
+        name = os.path.join(directory, prefix + "x" + suffix)
+        open(name, "wb").close()
+        return os.open("/dev/full", os.O_WRONLY), name
+
+    monkeypatch.setattr("tempfile.mkstemp", make)
+
+
+def no_permission(monkeypatch, tmp_path):
+    def refuse(suffix, prefix, directory):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+
+
+@pytest.mark.parametrize("fail", [full_on_fsync, full_on_replace, full_device, no_permission])
+def test_a_write_that_fails_warns_and_the_fit_goes_on(fail, rng, tmp_path, monkeypatch):
+    X, y = make_data(rng)
+    path = tmp_path / "file"
+    whole = SoftmaxClassifier().fit(X, y)
+    with pytest.raises(KeyboardInterrupt):
+        SoftmaxClassifier().set_callbacks(StopAt(path, 2)).fit(X, y)
+    before = path.read_bytes()
+
+    with monkeypatch.context() as patch:
+        fail(patch, tmp_path)
+        clf = SoftmaxClassifier().set_callbacks(Checkpoint(path, seconds=0))
+        with pytest.warns(RuntimeWarning, match="could not be written.*The fit goes on") as caught:
+            clf.fit(X, y)
+    assert len(caught) == 1
+    assert repr(str(path)) in str(caught[0].message)
+    assert caught[0].filename == __file__
+    assert_same(whole, clf)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["file"]
+    clf.fit(X, y)  # once more, with space: without a warning, and the file is a new one
+    assert_same(whole, clf)
+    assert path.read_bytes() != before
+
+
+def test_writes_are_tried_again(rng, tmp_path, monkeypatch):
+    X, y = make_data(rng)
+    path, n_syncs, sync = tmp_path / "file", 0, os.fsync
+
+    def full_at_first(descriptor):
+        nonlocal n_syncs
+        n_syncs += 1
+        if n_syncs <= 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_at_first)
+    clf = SoftmaxClassifier(solver="lbfgs").set_callbacks(Checkpoint(path, seconds=0))
+    with pytest.warns(RuntimeWarning, match="No space left") as caught:
+        clf.fit(X, y)
+    assert len(caught) == 1
+    assert n_syncs == clf.n_iter_[0] > 3
+    assert Checkpoint(path).read() is not None
+    path.unlink()
+    n_syncs = 0  # another fit with the same callback warns again
+    with pytest.warns(RuntimeWarning, match="No space left") as caught:
+        clf.fit(X, y)
+    assert len(caught) == 1
+
+
+def test_a_directory_that_is_removed(rng, tmp_path):
+    X, y = make_data(rng)
+
+    class Remove(Checkpoint):
+        def on_fit_task_end(self, estimator, context):
+            if self.path.parent.exists() and self.path.exists():
+                shutil.rmtree(self.path.parent)
+            super().on_fit_task_end(estimator, context)
+
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    clf = SoftmaxClassifier(solver="lbfgs").set_callbacks(Remove(directory / "file", 0))
+    with pytest.warns(RuntimeWarning, match="could not be written") as caught:
+        clf.fit(X, y)
+    assert len(caught) == 1
+    np.testing.assert_array_equal(SoftmaxClassifier(solver="lbfgs").fit(X, y).coef_, clf.coef_)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interrupted_write_keeps_the_old_file(error, rng, tmp_path, monkeypatch):
     X, y = make_data(rng)
     path = tmp_path / "file"
     with pytest.raises(KeyboardInterrupt):
         SoftmaxClassifier().set_callbacks(StopAt(path, 2)).fit(X, y)
     before = path.read_bytes()
 
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
+    def interrupt(descriptor):
+        raise error
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(error):
         SoftmaxClassifier().set_callbacks(Checkpoint(path, seconds=0)).fit(X, y)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["file"]
@@ -269,7 +525,7 @@ def test_time_between_writes(rng, tmp_path, monkeypatch):
     times = iter(range(10_000))
     monkeypatch.setattr("time.monotonic", lambda: 10.0 * next(times))
     writes = []
-    monkeypatch.setattr(Checkpoint, "_write", lambda self, data: writes.append(data))
+    monkeypatch.setattr(Checkpoint, "write", lambda self, tree: writes.append(tree))
     clf = SoftmaxClassifier(solver="lbfgs").set_callbacks(Checkpoint(tmp_path / "file", 35))
     clf.fit(X, y)
     assert clf.n_iter_[0] / 5 <= len(writes) <= clf.n_iter_[0] / 2

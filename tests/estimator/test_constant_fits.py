@@ -13,7 +13,8 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.preprocessing import StandardScaler
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._data.targets import CERTAIN, encode_y
+from xentlearn._data.targets import encode_y
+from xentlearn._utils.numerics import CERTAIN
 from xentlearn.blocks import RowBlocks
 from xentlearn.losses import (
     AsymmetricBinaryCrossentropy,

@@ -13,6 +13,7 @@ from xentlearn._data.targets import encode_y
 from xentlearn._estimator.early_stopping import split_rows
 from xentlearn.blocks import RowBlocks
 from xentlearn.losses import SparseCategoricalCrossentropy
+from xentlearn.solvers import SGD, Adam
 
 N, N_FEATURES = 300, 40
 
@@ -34,7 +35,9 @@ def mean_loss(clf, X, y):
 def test_the_best_point_is_kept(solver, container, data):
     X, y = data
     X = container(X)
-    rate = {"learning_rate_init": 0.1} if solver in ("adam", "sgd") else {}
+    settings = {"adam": Adam, "sgd": SGD}
+    if solver in settings:
+        solver = settings[solver](learning_rate=0.1, batch_size=50)
     clf = SoftmaxClassifier(
         C=1e4,
         solver=solver,
@@ -42,8 +45,6 @@ def test_the_best_point_is_kept(solver, container, data):
         n_iter_no_change=3,
         tol=1e-12,
         random_state=0,
-        batch_size=50,
-        **rate,
     )
     clf.fit(X[:N], y[:N], X_val=X[N:], y_val=y[N:])
     judged = clf.history_["validation_loss"]

@@ -10,6 +10,7 @@ import soak
 from xentlearn import SoftmaxClassifier
 from xentlearn.blocks import RowBlocks
 from xentlearn.losses import BinaryCrossentropy, CategoricalFocalCrossentropy
+from xentlearn.solvers import Adam
 
 SOLVERS = ["auto", "lbfgs", "newton-cg", "newton-cholesky"]
 
@@ -221,7 +222,7 @@ def test_no_iteration_returns_the_last_fit_where_it_is_the_start(solver):
 def test_epsilon_out_of_range(epsilon):
     X, y, _ = data()
     with pytest.raises(ValueError, match="'epsilon' must be a number from 1e-30 to 1e"):
-        SoftmaxClassifier(solver="adam", epsilon=epsilon).fit(X, y)
+        SoftmaxClassifier(solver=Adam(epsilon=epsilon)).fit(X, y)
 
 
 @pytest.mark.parametrize("epsilon", [1e-30, 1e30])
@@ -229,7 +230,7 @@ def test_epsilon_out_of_range(epsilon):
 def test_epsilon_at_the_ends_of_its_range(dtype, epsilon):
     X, y, _ = data()
     X[:, 0] = 0.0  # whose gradient is 0 in every batch
-    clf = fit(X.astype(dtype), y, solver="adam", epsilon=epsilon, max_iter=3, beta_2=1 - 1e-16)
+    clf = fit(X.astype(dtype), y, solver=Adam(epsilon=epsilon, beta_2=1 - 1e-16), max_iter=3)
     assert np.isfinite(clf.coef_).all()
 
 

@@ -7,15 +7,20 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from test_stochastic import N_CLASSES, N_FEATURES, N, make_data
 
 import cells
-from test_stochastic import N_CLASSES, N_FEATURES, N, make_data
+from rows import N_CLASSES, N_FEATURES, N, three_classes
 from xentlearn import SoftmaxClassifier, losses
 from xentlearn.blocks import RowBlocks
+from xentlearn.solvers import SGD, Adam
+
+SETTINGS = {"adam": Adam, "sgd": SGD}
 
 
 def stream(X, y, pieces, weight=None, clf=None, **parameters):
-    clf = SoftmaxClassifier(shuffle=False, **parameters) if clf is None else clf
+    if clf is None:
+        clf = SoftmaxClassifier(**{"solver": Adam(shuffle=False), **parameters})
     for rows in pieces:
         clf.partial_fit(
             X[rows],
@@ -32,7 +37,7 @@ PIECES = [slice(0, 50), slice(50, 51), slice(51, N)]
 @pytest.mark.parametrize("rule", ["adam", "sgd"])
 def test_steps(rule, rng):
     """The reference, with the moments and the penalty of what has been seen."""
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     weight = rng.choice([0.0, 1.0, 2.5], size=N)
     weight[50] = 0.0  # a batch without any
     V = np.zeros((N_FEATURES, N_CLASSES)), np.zeros(N_CLASSES)
@@ -68,7 +73,8 @@ def test_steps(rule, rng):
             W, b = W + dW, b + change[-1] - mean @ dW
             share = max(2 / (t + 1), 0.02)
             average = tuple(a + share * (x - a) for a, x in zip(average, (W, b), strict=True))
-    clf = stream(X, y, PIECES, weight, solver=rule, batch_size=16, C=0.5)
+    setting = SETTINGS[rule](batch_size=16, shuffle=False)
+    clf = stream(X, y, PIECES, weight, solver=setting, C=0.5)
     np.testing.assert_allclose(clf.coef_.T * scale, average[0] * scale, rtol=1e-6, atol=1e-9)
     # softmax intercepts sum to 0
     np.testing.assert_allclose(clf.intercept_, average[1] - average[1].mean(), rtol=1e-6)
@@ -90,7 +96,7 @@ def test_every_loss_and_target(loss, target, rng):
     want = SoftmaxClassifier(setting).fit(X, **arguments)
     # 60 epochs weigh as much as 60 times the rows
     clf = SoftmaxClassifier(
-        setting, batch_size=16, C=1 / 60, learning_rate_init=0.05, random_state=0
+        setting, solver=Adam(batch_size=16, learning_rate=0.05), C=1 / 60, random_state=0
     )
     y, weight = arguments["y"], arguments.get("sample_weight")
     for _ in range(60):
@@ -110,7 +116,7 @@ def test_every_loss_and_target(loss, target, rng):
 
 
 def test_pickled_between_batches(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     whole = stream(X, y, PIECES)
     half = stream(X, y, PIECES[:1])
     resumed = stream(X, y, PIECES[1:], clf=pickle.loads(pickle.dumps(half)))
@@ -119,7 +125,7 @@ def test_pickled_between_batches(rng):
 
 
 def test_dense_after_sparse(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     one = stream(sparse.csr_array(X), y, PIECES[:1])
     two = stream(X, y, PIECES[:1])
     for clf in (one, two):
@@ -129,8 +135,8 @@ def test_dense_after_sparse(rng):
 
 
 def test_goes_on_after_fit(rng):
-    X, y = make_data(rng)
-    clf = SoftmaxClassifier(shuffle=False).fit(X, y)
+    X, y = three_classes(rng)
+    clf = SoftmaxClassifier().fit(X, y)
     before = clf.coef_.copy()
     clf.partial_fit(X[:1], y[:1])
     assert 0 < np.abs((clf.coef_ - before) * X.std(axis=0)).max() < 0.1
@@ -142,7 +148,7 @@ def test_goes_on_after_fit(rng):
 
 
 def test_a_class_that_comes_late(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     early = y < 2
     setting = losses.SparseCategoricalCrossentropy(logit_adjustment=1.0)
     clf = SoftmaxClassifier(setting, random_state=0)
@@ -155,19 +161,19 @@ def test_a_class_that_comes_late(rng):
 
 
 def test_strings_and_class_weight(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     names = np.array(["a", "b", "c"])[y]
     weights = {"a": 3.0, "c": 0.5}
-    one = SoftmaxClassifier(shuffle=False, class_weight=weights)
+    one = SoftmaxClassifier(solver=Adam(shuffle=False), class_weight=weights)
     one.partial_fit(X, names, classes=["c", "b", "a"])
-    two = SoftmaxClassifier(shuffle=False)
+    two = SoftmaxClassifier(solver=Adam(shuffle=False))
     two.partial_fit(X, y, classes=range(3), sample_weight=np.array([3.0, 1.0, 0.5])[y])
     np.testing.assert_array_equal(one.coef_, two.coef_)
     assert one.classes_.tolist() == ["a", "b", "c"]
 
 
 def test_what_is_refused(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier()
     with pytest.raises(ValueError, match="'classes' must be passed on the first call"):
         clf.partial_fit(X, y)
@@ -183,7 +189,7 @@ def test_what_is_refused(rng):
     for bad, message in (
         ({"X": X, "y": y, "classes": [0, 1, 2, 3]}, "'classes' must be those of earlier calls"),
         ({"X": X[:, :2], "y": y}, "features"),
-        ({"X": X, "y": np.eye(3)[y]}, "like what came before"),
+        ({"X": X, "y": np.eye(3)[y]}, "like earlier rows"),
         ({"X": X, "y": y + 1}, "got 3"),
         ({"X": RowBlocks((N, 5), np.float64, [N]), "y": y}, "block after block"),
         ({"X": np.full_like(X, np.nan), "y": y}, "NaN"),
@@ -207,7 +213,7 @@ def test_what_is_refused(rng):
     ids=str,
 )
 def test_a_first_call_that_is_refused_leaves_no_trace(bad, rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier()
     arguments = {"X": X[:, :3], "y": y, "classes": range(3)} | bad
     arguments["y"] = np.full(N, 7) if "y" in bad else y
@@ -220,7 +226,7 @@ def test_a_first_call_that_is_refused_leaves_no_trace(bad, rng):
 
 
 def test_ignored_class_among_the_classes(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     setting = losses.SparseCategoricalCrossentropy(ignore_class=-1)
     with_ignored = np.where(np.arange(N) % 5 == 0, -1, y)
     clf = SoftmaxClassifier(setting, random_state=0)
@@ -230,26 +236,27 @@ def test_ignored_class_among_the_classes(rng):
 
 
 def test_a_rate_that_is_too_large_keeps_what_was_there(rng):
-    X, y = make_data(rng)
-    clf = SoftmaxClassifier(solver="sgd", random_state=0).partial_fit(X, y, classes=range(3))
+    X, y = three_classes(rng)
+    clf = SoftmaxClassifier(solver=SGD(), random_state=0).partial_fit(X, y, classes=range(3))
     other = pickle.loads(pickle.dumps(clf))
-    clf.set_params(learning_rate_init=1e300, average=False)
+    clf.set_params(solver__learning_rate=1e300, solver__average=False)
     for _ in range(2):
-        with pytest.warns(ConvergenceWarning, match="'learning_rate_init' is too large"):
+        with pytest.warns(ConvergenceWarning, match="'learning_rate' is too large"):
             clf.partial_fit(X, y)
-    clf.set_params(learning_rate_init=0.01, average=True)
+    clf.set_params(solver__learning_rate=0.01, solver__average=True)
     assert clf.score(X, y) == other.score(X, y)
     np.testing.assert_allclose(clf.partial_fit(X, y).coef_, other.coef_, atol=0.5)
 
 
 def test_parameters_may_change(rng):
-    X, y = make_data(rng)
-    clf = SoftmaxClassifier(losses.SparseCategoricalCrossentropy(), shuffle=False)
+    X, y = three_classes(rng)
+    clf = SoftmaxClassifier(losses.SparseCategoricalCrossentropy(), solver=Adam(shuffle=False))
     clf.partial_fit(X, y, classes=range(3))
     before = clf.coef_ * X.std(axis=0)
-    clf.set_params(learning_rate_init=1e-9).partial_fit(X, y)
+    clf.set_params(solver__learning_rate=1e-9).partial_fit(X, y)
     np.testing.assert_allclose(clf.coef_ * X.std(axis=0), before, atol=1e-3)
-    clf.set_params(learning_rate_init=0.1, solver="sgd", loss__label_smoothing=0.2)
+    setting = SGD(learning_rate=0.1, shuffle=False)
+    clf.set_params(solver=setting, loss__label_smoothing=0.2)
     clf.partial_fit(X, y)
     assert np.abs(clf.coef_ * X.std(axis=0) - before).max() > 1e-2
     assert (clf.solver_, clf.loss_.label_smoothing) == ("sgd", 0.2)
@@ -260,7 +267,7 @@ def test_parameters_may_change(rng):
 
 
 def test_softmax_intercepts_sum_to_zero(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier()
     for _ in range(20):
         clf.partial_fit(X, y, classes=range(3))
@@ -268,6 +275,6 @@ def test_softmax_intercepts_sum_to_zero(rng):
 
 
 def test_column_y(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     with pytest.warns(DataConversionWarning):
         SoftmaxClassifier().partial_fit(X, y[:, np.newaxis], classes=range(3))

@@ -15,10 +15,9 @@ from sklearn.base import clone
 
 import reference as ref
 from reference import mp
-from test_loss import (
+from rows import (
     assert_same_bits,
     binary_data,
-    each_dtype,
     everything,
     labels_of,
     nearly_one_hot,
@@ -38,6 +37,8 @@ from xentlearn.losses import (
     SparseCategoricalCrossentropy,
     SymmetricCrossentropy,
 )
+
+each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 SOFTMAX_FORMS = [
     CategoricalFocalCrossentropy(),

@@ -10,16 +10,16 @@ from scipy.special import softmax
 
 from xentlearn import losses
 from xentlearn._data.dataset import MemoryData
+from xentlearn._data.statistics import weighted_moments
 from xentlearn._data.targets import encode_y
 from xentlearn._objective.linear import MOST_MOVE, LinearObjective
-from xentlearn._objective.linear.preconditioners import (
+from xentlearn._objective.preconditioners import (
     BLOCK_ROWS,
     LEAST_ROWS,
     MOST_FEATURES,
     BlocksAt,
     Preconditioner,
     covariance,
-    weighted_moments,
 )
 
 N_SAMPLES, N_FEATURES, N_OUTPUTS = 60, 4, 3

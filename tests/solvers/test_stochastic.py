@@ -9,18 +9,14 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 import cells
+from rows import N_CLASSES, N_FEATURES, N, three_classes
 from xentlearn import SoftmaxClassifier, losses
 from xentlearn._data._design_matrix import DesignMatrix
 from xentlearn._data.dataset import Batches
 from xentlearn._data.targets import encode_y
+from xentlearn.solvers import SGD, Adam
 
-N, N_FEATURES, N_CLASSES = 130, 5, 3
-
-
-def make_data(rng, dtype=np.float64):
-    X = rng.normal(size=(N, N_FEATURES)) * [1.0, 30.0, 0.01, 1.0, 2.0] + [0.0, 50.0, 3.0, -1.0, 0.0]
-    z = (X - X.mean(axis=0)) / X.std(axis=0) @ rng.normal(size=(N_FEATURES, N_CLASSES))
-    return X.astype(dtype), (z + rng.gumbel(size=z.shape)).argmax(axis=1)
+SETTINGS = {"adam": Adam, "sgd": SGD}
 
 
 def reference(
@@ -83,8 +79,9 @@ def reference(
     return coef, point[-1] - coef @ mean
 
 
-def fit(X, y, weight=None, max_iter=2, **parameters):
-    """A fit of so many epochs."""
+def fit(X, y, weight=None, max_iter=2, setting=Adam, random_state=None, C=1.0, **parameters):
+    """A fit of so many epochs, by a setting with these parameters."""
+    fit_intercept = parameters.pop("fit_intercept", True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         clf = SoftmaxClassifier(
@@ -92,7 +89,10 @@ def fit(X, y, weight=None, max_iter=2, **parameters):
             max_iter=max_iter,
             tol=0,
             n_iter_no_change=1000,
-            **{"batch_size": 20, "shuffle": False, **parameters},
+            C=C,
+            fit_intercept=fit_intercept,
+            random_state=random_state,
+            solver=setting(**{"batch_size": 20, "shuffle": False, **parameters}),
         )
         return clf.fit(X, y, sample_weight=weight)
 
@@ -104,21 +104,21 @@ def assert_found(clf, coef, intercept, scale, rtol):
 
 
 VARIANTS = {
-    "adam": ({"solver": "adam"}, {}),
-    "adam, last point": ({"solver": "adam", "average": False}, {"average": False}),
-    "adam, no intercept": ({"solver": "adam", "fit_intercept": False}, {"fit_intercept": False}),
-    "adam, strong penalty": ({"solver": "adam", "C": 1e-3}, {"C": 1e-3}),
-    "sgd": ({"solver": "sgd"}, {"rule": "sgd"}),
+    "adam": ({"setting": Adam}, {}),
+    "adam, last point": ({"setting": Adam, "average": False}, {"average": False}),
+    "adam, no intercept": ({"setting": Adam, "fit_intercept": False}, {"fit_intercept": False}),
+    "adam, strong penalty": ({"setting": Adam, "C": 1e-3}, {"C": 1e-3}),
+    "sgd": ({"setting": SGD}, {"rule": "sgd"}),
     "sgd, heavy ball": (
-        {"solver": "sgd", "nesterovs_momentum": False, "momentum": 0.5},
+        {"setting": SGD, "nesterov": False, "momentum": 0.5},
         {"rule": "sgd", "nesterov": False, "momentum": 0.5},
     ),
     "sgd, invscaling": (
-        {"solver": "sgd", "learning_rate": "invscaling", "power_t": 0.25, "average": False},
+        {"setting": SGD, "schedule": "invscaling", "power_t": 0.25, "average": False},
         {"rule": "sgd", "power": 0.25, "average": False},
     ),
     "sgd, rate": (
-        {"solver": "sgd", "learning_rate_init": 0.1, "batch_size": 7},
+        {"setting": SGD, "learning_rate": 0.1, "batch_size": 7},
         {"rule": "sgd", "rate": 0.1, "batch_size": 7},
     ),
 }
@@ -128,7 +128,7 @@ VARIANTS = {
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_steps(name, container, weighted, rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     weight = rng.choice([0.0, 0.5, 3.0], size=N) if weighted else None
     parameters, of_reference = VARIANTS[name]
     clf = fit(container(X), y, weight, **parameters)
@@ -145,8 +145,8 @@ def test_steps(name, container, weighted, rng):
 
 
 def test_shuffled_epochs(rng):
-    X, y = make_data(rng)
-    clf = fit(X, y, solver="adam", shuffle=True, random_state=7)
+    X, y = three_classes(rng)
+    clf = fit(X, y, shuffle=True, random_state=7)
     state = np.random.RandomState(7)
     coef, intercept = reference(X, y, [state.permutation(N) for _ in range(2)])
     assert_found(clf, coef, intercept, X.std(axis=0), rtol=1e-6)
@@ -155,11 +155,11 @@ def test_shuffled_epochs(rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
 @pytest.mark.parametrize("container", [np.asarray, np.asfortranarray, sparse.csr_matrix])
 def test_steps_on_narrow_dtypes(dtype, container, rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     X = np.clip(40 * (X - X.mean(axis=0)) / X.std(axis=0) + 128, 0, 255).astype(dtype)
     if container is sparse.csr_matrix and dtype == np.float16:
         pytest.skip("SciPy has no sparse float16")
-    clf = fit(container(X), y, solver="adam", shuffle=True, random_state=0)
+    clf = fit(container(X), y, shuffle=True, random_state=0)
     state = np.random.RandomState(0)
     X = X.astype(np.float64)
     coef, intercept = reference(X, y, [state.permutation(N) for _ in range(2)])
@@ -232,7 +232,10 @@ def test_every_loss_and_target(loss, target, solver, rng):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         clf = SoftmaxClassifier(
-            **parameters, solver=solver, max_iter=200, batch_size=16, random_state=0
+            **parameters,
+            solver=SETTINGS[solver](batch_size=16),
+            max_iter=200,
+            random_state=0,
         ).fit(X, **arguments)
     assert clf.solver_ == solver
     assert clf.objective_ <= 1.02 * want.objective_
@@ -240,31 +243,31 @@ def test_every_loss_and_target(loss, target, solver, rng):
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_the_same_bits_on_every_run(solver, rng):
-    X, y = make_data(rng)
-    one, two = (fit(X, y, solver=solver, shuffle=True, random_state=3) for _ in range(2))
+    X, y = three_classes(rng)
+    one, two = (fit(X, y, setting=SETTINGS[solver], shuffle=True, random_state=3) for _ in range(2))
     np.testing.assert_array_equal(one.coef_, two.coef_)
-    other = fit(X, y, solver=solver, shuffle=True, random_state=4)
+    other = fit(X, y, setting=SETTINGS[solver], shuffle=True, random_state=4)
     assert (other.coef_ != one.coef_).any()
 
 
 def test_scales_of_features_do_not_matter(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     factor, offset = 10.0 ** np.arange(-2, 3), np.arange(5) * 100.0
-    one = fit(X, y, solver="adam", C=np.inf, max_iter=5)
-    two = fit(X * factor + offset, y, solver="adam", C=np.inf, max_iter=5)
+    one = fit(X, y, C=np.inf, max_iter=5)
+    two = fit(X * factor + offset, y, C=np.inf, max_iter=5)
     np.testing.assert_allclose(two.coef_ * factor, one.coef_, rtol=1e-6)
 
 
 def test_constant_features_are_left_alone(rng):
-    X, y = make_data(rng, np.float32)
+    X, y = three_classes(rng, np.float32)
     X = np.column_stack([X, np.full(N, 1e9, dtype=np.float32)])
-    clf = fit(X, y, solver="adam", max_iter=20)
+    clf = fit(X, y, max_iter=20)
     assert (clf.coef_[:, -1] == 0).all()
     assert clf.score(X, y) > 0.6
 
 
 def test_stops_when_the_objective_does_not_fall(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     clf = SoftmaxClassifier(solver="adam", tol=0.01, n_iter_no_change=3, random_state=0).fit(X, y)
     objective = clf.history_["objective"]
     assert 4 < clf.n_iter_[0] == len(objective) < 3000
@@ -277,11 +280,11 @@ def test_stops_when_the_objective_does_not_fall(rng):
 
 
 def test_adaptive_rate_goes_on_more_slowly(rng):
-    X, y = make_data(rng)
-    parameters = {"solver": "sgd", "learning_rate_init": 0.5, "tol": 1e-3, "n_iter_no_change": 2}
-    parameters |= {"average": False, "random_state": 0, "batch_size": 10}
-    constant = SoftmaxClassifier(**parameters).fit(X, y)
-    adaptive = SoftmaxClassifier(**parameters, learning_rate="adaptive").fit(X, y)
+    X, y = three_classes(rng)
+    parameters = {"tol": 1e-3, "n_iter_no_change": 2, "random_state": 0}
+    setting = SGD(learning_rate=0.5, average=False, batch_size=10)
+    constant = SoftmaxClassifier(solver=setting, **parameters).fit(X, y)
+    adaptive = clone(constant).set_params(solver__schedule="adaptive").fit(X, y)
     assert adaptive.n_iter_[0] > constant.n_iter_[0]
     assert adaptive.objective_ < constant.objective_
     np.testing.assert_array_equal(
@@ -290,23 +293,23 @@ def test_adaptive_rate_goes_on_more_slowly(rng):
 
 
 def test_warns_where_max_iter_ends_it(rng):
-    X, y = make_data(rng)
+    X, y = three_classes(rng)
     with pytest.warns(ConvergenceWarning, match="adam stopped after 2 epochs.*'max_iter'"):
         SoftmaxClassifier(solver="adam", max_iter=2).fit(X, y)
 
 
 def test_a_rate_that_is_too_large(rng):
-    X, y = make_data(rng)
-    with pytest.warns(ConvergenceWarning, match="'learning_rate_init' is too large"):
-        clf = SoftmaxClassifier(
-            solver="sgd", learning_rate_init=1e300, batch_size=10, average=False
-        ).fit(X, y)
+    X, y = three_classes(rng)
+    with pytest.warns(ConvergenceWarning, match="'learning_rate' is too large"):
+        clf = SoftmaxClassifier(solver=SGD(learning_rate=1e300, batch_size=10, average=False)).fit(
+            X, y
+        )
     assert np.isfinite(clf.coef_).all()
 
 
 def test_interrupted(rng, monkeypatch):
-    X, y = make_data(rng)
-    whole = fit(X, y, solver="adam", max_iter=3)
+    X, y = three_classes(rng)
+    whole = fit(X, y, max_iter=3)
     step, n_steps = Batches.loss_gradient, 0
 
     def interrupted(self, i, *arguments):
@@ -318,7 +321,7 @@ def test_interrupted(rng, monkeypatch):
 
     monkeypatch.setattr(Batches, "loss_gradient", interrupted)
     clf = SoftmaxClassifier(
-        losses.SparseCategoricalCrossentropy(), solver="adam", batch_size=20, shuffle=False
+        losses.SparseCategoricalCrossentropy(), solver=Adam(batch_size=20, shuffle=False)
     )
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, y)
@@ -331,8 +334,8 @@ def test_interrupted(rng, monkeypatch):
         ("batch_size", 0, "an integer >= 1 or 'auto'"),
         ("batch_size", "all", "an integer >= 1 or 'auto'"),
         ("shuffle", "yes", "True or False"),
-        ("learning_rate", 0.01, "one of"),
-        ("learning_rate_init", 0.0, "a finite number > 0"),
+        ("schedule", 0.01, "one of"),
+        ("learning_rate", 0.0, "a finite number > 0"),
         ("power_t", -1, "a finite number >= 0"),
         ("momentum", 1.0, "a number in \\[0, 1\\)"),
         ("beta_1", 1.0, "a number in \\[0, 1\\)"),
@@ -345,6 +348,14 @@ def test_interrupted(rng, monkeypatch):
     ],
 )
 def test_parameters(name, value, rule, rng):
-    X, y = make_data(rng)
-    with pytest.raises(ValueError, match=f"'{name}' must be {rule}"):
-        SoftmaxClassifier(solver="adam", **{name: value}).fit(X, y)
+    X, y = three_classes(rng)
+    n_owners = 0
+    for owner in (SoftmaxClassifier, Adam, SGD):
+        if name in owner().get_params():
+            n_owners += 1
+            parameter = owner(**{name: value})
+            clf = parameter if owner is SoftmaxClassifier else SoftmaxClassifier(solver=parameter)
+            for method in (clf.fit, clf.partial_fit):
+                with pytest.raises(ValueError, match=f"'{name}' must be {rule}"):
+                    method(X, y)
+    assert n_owners >= 1

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._utils import validation
+from xentlearn._utils import csr
 from xentlearn.losses import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -44,15 +44,15 @@ def random_csr(rng, n_rows=3000, n_columns=40, index=np.int32, shuffled=False):
 def test_sound_csr_passes_and_tells_repeats(shuffled, index, n_threads, rng):
     matrix = random_csr(rng, index=index, shuffled=shuffled)
     before = matrix.copy()
-    assert validation.require_sound_csr(matrix, "X", n_threads) is False
+    assert csr.require_sound_csr(matrix, "X", n_threads) is False
     for array in ("indptr", "indices", "data"):
         np.testing.assert_array_equal(getattr(matrix, array), getattr(before, array))
     row = int(rng.choice(np.flatnonzero(np.diff(matrix.indptr) >= 2)))
     begin, end = matrix.indptr[row : row + 2]
     matrix.indices[end - 1] = matrix.indices[begin]
-    assert validation.require_sound_csr(matrix, "X", n_threads) is True
+    assert csr.require_sound_csr(matrix, "X", n_threads) is True
     matrix.has_canonical_format = True  # what SciPy remembers may be wrong
-    assert validation.require_sound_csr(matrix, "X", n_threads) is True
+    assert csr.require_sound_csr(matrix, "X", n_threads) is True
 
 
 @each_index_dtype
@@ -60,23 +60,23 @@ def test_the_same_column_in_neighbouring_rows_is_no_repeat(index):
     for n_rows in (1, 2, 5000):
         matrix = sparse.csr_array(np.ones((n_rows, 1)))
         matrix.indptr, matrix.indices = matrix.indptr.astype(index), matrix.indices.astype(index)
-        assert validation.require_sound_csr(matrix, "X") is False
+        assert csr.require_sound_csr(matrix, "X") is False
     matrix = sparse.csr_array((7, 0))
-    assert validation.require_sound_csr(matrix, "X") is False
-    assert validation.require_sound_csr(sparse.csr_array((0, 7)), "X") is False
+    assert csr.require_sound_csr(matrix, "X") is False
+    assert csr.require_sound_csr(sparse.csr_array((0, 7)), "X") is False
 
 
 def test_a_long_row_is_looked_at_to_its_end(rng):
     columns = np.sort(rng.choice(10**6, 50_000, replace=False))
     matrix = sparse.csr_array((np.ones(50_000), columns, [0, 50_000]), shape=(1, 10**6))
-    assert validation.require_sound_csr(matrix, "X") is False
+    assert csr.require_sound_csr(matrix, "X") is False
     for at in (1, 4096, 4097, 49_999):
         broken = matrix.copy()
         broken.indices[at] = broken.indices[at - 1]
-        assert validation.require_sound_csr(broken, "X") is True
+        assert csr.require_sound_csr(broken, "X") is True
         broken.indices[at] = 10**6
         with pytest.raises(ValueError, match="'X' must be a sparse matrix"):
-            validation.require_sound_csr(broken, "X")
+            csr.require_sound_csr(broken, "X")
 
 
 def unsound(matrix, how, rng):
@@ -135,7 +135,7 @@ def test_unsound_csr_is_refused(how, index, rng):
     for matrix in (random_csr(rng, index=index), random_csr(rng, 5, 9, index, shuffled=True)):
         broken, row = unsound(matrix, how, rng)
         with pytest.raises(ValueError, match="'X' must be a sparse matrix") as caught:
-            validation.require_sound_csr(broken, "X", 2)
+            csr.require_sound_csr(broken, "X", 2)
         if row is not None:
             assert f"row {row} " in str(caught.value)
 
@@ -146,13 +146,13 @@ def test_unsound_matrices_are_not_converted(how, format, rng):
     matrix = random_csr(rng, 60, 30)
     kwargs = {"blocksize": (3, 5)} if format == "bsr" else {}
     matrix = getattr(matrix, f"to{format}")(**kwargs)
-    want, repeats = validation.as_sound_csr(matrix, "y")
+    want, repeats = csr.as_sound_csr(matrix, "y")
     assert not repeats
     assert want.format == "csr"
     np.testing.assert_array_equal(want.toarray(), matrix.toarray())
     broken, row = unsound(matrix, how, rng)
     with pytest.raises(ValueError, match="'y' must be a sparse matrix") as caught:
-        validation.as_sound_csr(broken, "y")
+        csr.as_sound_csr(broken, "y")
     if row is not None:
         assert f"{'column' if format == 'csc' else 'block row'} {row} " in str(caught.value)
 
@@ -164,14 +164,14 @@ def test_unsound_coo_is_not_converted(bad, rng):
         broken = matrix.copy()
         getattr(broken, name)[3] = bad
         with pytest.raises(ValueError, match=f"{'row' if name == 'row' else 'column'} {bad}"):
-            validation.as_sound_csr(broken, "y")
+            csr.as_sound_csr(broken, "y")
 
 
 @pytest.mark.parametrize("format", ["coo", "csc", "csr", "bsr", "dia", "dok", "lil"])
 def test_any_sound_format_becomes_csr(format, rng):
     dense = random_csr(rng, 12, 6).toarray()
     for kind in (sparse.csr_array, sparse.csr_matrix):
-        matrix, repeats = validation.as_sound_csr(kind(dense).asformat(format), "X")
+        matrix, repeats = csr.as_sound_csr(kind(dense).asformat(format), "X")
         assert matrix.format == "csr"
         assert not repeats
         np.testing.assert_array_equal(matrix.toarray(), dense)
@@ -405,7 +405,7 @@ def test_sparse_features_at_odd_addresses(rng):
     want = SoftmaxClassifier().fit(matrix, y).coef_
     matrix.data, matrix.indices = misplaced(matrix.data), misplaced(matrix.indices)
     matrix.indptr = misplaced(matrix.indptr)
-    sound, _ = validation.as_sound_csr(matrix, "X")
+    sound, _ = csr.as_sound_csr(matrix, "X")
     for array in (sound.data, sound.indices, sound.indptr):
         assert array.flags.aligned
     np.testing.assert_array_equal(SoftmaxClassifier().fit(matrix, y).coef_, want)

@@ -384,7 +384,7 @@ def test_import_without_the_compiled_core_says_how_to_build_it(tmp_path):
 
 def test_import_names_the_part_that_is_missing(tmp_path):
     copy = copy_of_the_sources(tmp_path, leave_out=(".c",))
-    compiled = [path for path in copy.glob("_proba_loss.*") if path.suffix in (".so", ".pyd")]
+    compiled = [path for path in copy.rglob("_proba_loss.*") if path.suffix in (".so", ".pyd")]
     assert compiled
     for path in compiled:
         path.unlink()

@@ -1,4 +1,4 @@
-"""Mapped files: read ahead of their use, and guarded against shrinking (``_kernels/mapped.c``)."""
+"""Mapped files that are read ahead of use and guarded against shrinking (``_kernels/mapped.c``)."""
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport uintptr_t
@@ -14,16 +14,17 @@ cdef extern from "_kernels/mapped.h" nogil:
 
 
 cdef class Mapping:
-    """The first bytes of a file as a read-only buffer; unlike ``mmap.mmap`` it keeps no file open.
+    """The first bytes of a file as a read-only buffer.
 
-    A directory may have more shards than a process may have open files.
+    Unlike ``mmap.mmap``, it keeps no file open, since a directory may have more shards than a
+    process may have open files.
 
     Parameters
     ----------
     fd : int
-        Of an open file.
+        Descriptor of an open file.
     n_bytes : int
-        At least 1, and no more than the file has.
+        Size of the mapping, from 1 to the size of the file.
     """
 
     cdef void* begin
@@ -44,12 +45,12 @@ cdef class Mapping:
 
 
 cdef class Guard:
-    """Addresses that may be touched although the file below them may shrink, until the release.
+    """Makes a range of a mapping safe to read until its release, even if the file shrinks.
 
     Parameters
     ----------
     begin, end : int
-        Addresses.
+        Addresses of the range.
     writable : bool
         Whether the owner of the mapping may write to it.
     """
@@ -66,18 +67,18 @@ cdef class Guard:
             xent_unguard(self.number)
 
     def release(self):
-        """Whether something was gone when it was touched; zeros were read in its place."""
+        """End the guard; whether a part of the file was missing, so that zeros were read."""
         cdef int number = self.number
         self.number = -1
         return number >= 0 and xent_unguard(number) != 0
 
 
 def read_ahead(uintptr_t begin, Py_ssize_t n_bytes, Py_ssize_t n_pieces=1, Py_ssize_t stride=0):
-    """Have pieces of a mapped file read that are ``stride`` bytes apart."""
+    """Ask the system to read pieces of a mapped file whose begins are ``stride`` bytes apart."""
     cdef Py_ssize_t i
     with nogil:
         for i in range(n_pieces):
             xent_read_ahead(<const void*> (<Py_ssize_t> begin + i * stride), n_bytes)
 
 
-MAPS = os.name != "nt"  # whether Mapping is there; NumPy maps files elsewhere
+MAPS = os.name != "nt"  # whether Mapping is available; on Windows NumPy maps files

@@ -1,48 +1,28 @@
 """Rows of X with their targets: the sums over rows that an objective is made of.
 
-An objective (``_objective.py``) asks for these sums and for a sample of rows to precondition with.
-``MemoryRows`` has its rows in memory; ``ShardedRows`` adds up what several of them give, wherever
-they are.
+An objective (``_objective/linear.py``) asks for these sums, and for a sample of rows to make a
+preconditioner from. ``MemoryRows`` has its rows in memory; ``ShardedRows`` (``shards.py``) adds
+up what several of them give, wherever they are.
 """
 
-import functools
-from dataclasses import dataclass, replace
+import zlib
 
 import numpy as np
 from scipy import sparse
 
 from .._loss import proba
-from .._objective._dual import DualRows
-from .._utils.units import XInUnits, unit_of
+from .._utils.threads import LOGIT_BLOCK, SPARSE_ROWS
 from ._design_matrix import DesignMatrix, computing_dtype
 from ._factors import hessian_sum
-from .presolve import CentredX, is_wide
+from .presolve import presolved
 from .statistics import (
-    Extremes,
-    Moments,
     clear_constants,
-    fit_dtype,
-    mean_extremes,
+    extremes_of,
     moments_of,
     rows_by_weight,
+    unit_of,
+    varying_features,
 )
-from .targets import concatenated
-from .varying import VaryingX, varying_features
-
-# X of a fit of at most so many multiply-adds per pass is copied: to float64, and centred.
-SMALL_WORK = 4_000_000
-# Of the intercept's own Newton step: multiply-adds, or so many passes over X if that is more, and
-# numbers at a time. With 500 classes a sixth of the rows left a fifth of the gradient, and a bound
-# ten times as large.
-STEP_WORK, STEP_PASSES = 2e9, 1
-STEP_NUMBERS = 1_000_000
-# Rows that mean curvatures of outputs are estimated from: an eighth of the weight, within bounds.
-FEW_OF_WEIGHT, LEAST_FEW, MOST_FEW = 8, 300, 1_500
-NEGLECTED = 0.05  # share of the coupling of two outputs, in a Hessian to precondition with
-# Of the rows that stand for all of them where those are in shards: numbers (128 MB in float32) and
-# rows. MNIST, from 30,000 of its 60,000 rows, takes as many iterations as from all of them.
-SAMPLE_NUMBERS = 32_000_000
-SAMPLE_ROWS = 100_000
 
 
 class MemoryRows:
@@ -58,8 +38,8 @@ class MemoryRows:
         X as the fused pass reads it, where it is at hand.
     target : EncodedTarget or None, default=None
         What the kernels need of ``y``, where it is at hand.
-    known : dict or None, default=None
-        What was found of the same X with the same weights; more is put there.
+    moments : Moments or None, default=None
+        Of X with the weights of ``y``, where they are at hand.
     dtype : dtype or None, default=None
         What is computed in, float32 or float64, where there is no ``design``; None: float64 for
         float64, else float32.
@@ -72,23 +52,32 @@ class MemoryRows:
     target : EncodedTarget
     weight : ndarray of shape (n_rows,)
         Weights of the rows, for the moments of X.
-    sample : MemoryRows
-        Rows in memory that stand for all: here all of them.
+    in_memory : bool
+        Whether these are all rows, with whatever an objective may ask of them.
     """
 
-    def __init__(self, X, y, outputs, design=None, target=None, known=None, dtype=None):
+    in_memory = True
+
+    def __init__(self, X, y, outputs, design=None, target=None, moments=None, dtype=None):
         self.X, self.y, self.outputs = X, y, outputs
         self.design = DesignMatrix(X, dtype) if design is None else design
         self.n_rows, self.n_features = X.shape
         self.dtype = self.design.dtype
         self.target = y.kernel_target(self.dtype, outputs) if target is None else target
-        self.weight = y.row_weight
-        self._known = {} if known is None else known
+        self.weight, self._moments = y.row_weight, moments
         self._centred_Xs = {}
 
     @property
+    def n_entries(self):
+        """Numbers of X that are stored."""
+        return self.X.nnz if sparse.issparse(self.X) else self.X.size
+
+    @property
     def sample(self):
-        """As told above; kept in an attribute, rows of a moment would wait for the collector."""
+        """Rows in memory that stand for all: here all of them.
+
+        Kept in an attribute, rows of a moment would wait for the collector.
+        """
         return self
 
     def loss_gradient(self, coef, intercept, n_threads, out=None):
@@ -108,62 +97,43 @@ class MemoryRows:
 
     def moments(self, n_threads):
         """``Moments`` of the features."""
-        if "moments" not in self._known:
-            self._known["moments"] = moments_of(self.X, self.weight, n_threads)
-        return self._known["moments"]
-
-    def dual_rows(self, mean):
-        """CSR rows less ``mean``, of the moments or 0, for sweeps."""
-        name = "centred rows" if mean.any() else "rows"
-        if name not in self._known:
-            self._known[name] = DualRows(self.X, mean)
-        return self._known[name]
+        if self._moments is None:
+            self._moments = moments_of(self.X, self.weight, n_threads)
+        return self._moments
 
     def extremes(self, mean, n_threads):
         """``Extremes`` of the features among the rows with weight, ``mean`` included."""
-        return Extremes(*mean_extremes(self.X, self.weight, mean, n_threads))
+        return extremes_of(self.X, self.weight, mean, n_threads)
 
-    def logits(self, coef, intercept, n_threads):
-        """Logits of all rows."""
-        logits = np.empty((self.n_rows, len(intercept)), dtype=self.dtype)
-        self.design.scores(coef, intercept, logits, "logits", n_threads)
-        return logits
+    def scores(self, kind, coef, intercept, n_threads):
+        """Scores of all rows, (n_rows, n_outputs); see ``DesignMatrix.scores``."""
+        scores = np.empty((self.n_rows, len(intercept)), dtype=self.dtype)
+        self.design.scores(coef, intercept, scores, kind, n_threads)
+        return scores
 
     def curvature(self, coef, intercept, n_threads):
         """w p (1 - p) of all rows: the diagonal of the Hessian in their logits."""
-        logits = self.logits(coef, intercept, n_threads)
+        logits = self.scores("logits", coef, intercept, n_threads)
         curvature = np.empty_like(logits)
         self.target.hessian_diagonal(logits, curvature, n_threads)
         return curvature
 
-    def mean_curvature(self, coef, intercept, n_threads):
-        """(weighted mean of p (1 - p) by output, from how many rows)."""
-        total, n_rows = np.zeros(len(intercept)), 0
-        for rows in self._few:
-            curvature = rows.curvature(coef, intercept, n_threads)
-            total += curvature.sum(axis=0, dtype=np.float64)
-            n_rows += rows.n_rows
-        return total / self.weight.sum(), n_rows
+    def few(self, n_wanted):
+        """About so many rows that stand for all, in pieces with few logits.
 
-    @functools.cached_property
-    def _few(self):
-        """Some rows that stand for all, in pieces with few logits."""
+        Returns
+        -------
+        list of MemoryRows
+        """
         X, y = self.X, self.y
-        total = self.weight.sum()
-        n_few = min(max(total // FEW_OF_WEIGHT, LEAST_FEW), MOST_FEW)
-        if n_few < self.n_rows:
-            X, y = spaced(X, y, total / n_few)
-        width = max(1, STEP_NUMBERS // len(self.outputs))
-        pieces = [slice(at, at + width) for at in range(0, X.shape[0], width)]
-        return [
-            MemoryRows(X[rows], y.taken(rows), self.outputs, dtype=self.dtype) for rows in pieces
-        ]
-
-    def proba(self, coef, intercept, n_threads):
-        """Probabilities of binary outputs: (n_rows, n_outputs)."""
-        p = np.empty((self.n_rows, len(intercept)), dtype=self.dtype)
-        self.design.scores(coef, intercept, p, "sigmoid", n_threads)
-        return p
+        if n_wanted < self.n_rows:
+            X, y = spaced(X, y, self.weight.sum() / n_wanted)
+        width = max(1, LOGIT_BLOCK // len(self.outputs))
+        found = []
+        for at in range(0, X.shape[0], width):
+            rows = slice(at, at + width)
+            found.append(MemoryRows(X[rows], y.taken(rows), self.outputs, dtype=self.dtype))
+        return found
 
     def entry_weight(self, n_threads):
         """Weights of the entries of plain binary outputs, (n_rows, n_outputs).
@@ -177,15 +147,15 @@ class MemoryRows:
         self.target.hessian_diagonal(logits, curvature, n_threads)
         return 4.0 * curvature  # w p (1 - p) with p = 1/2
 
-    def hessian(self, coef, intercept, mean, dtype, n_threads):
+    def hessian(self, coef, intercept, mean, dtype, neglected, n_threads):
         """Hessian of the sum of losses, output by output: (n_outputs n, n_outputs n), upper half.
 
-        In X - mean and a column of ones; without an intercept (``mean`` is None) in X alone. In
-        float32 it is good enough for a preconditioner.
+        In X - mean and a column of ones; without an intercept (``mean`` is None) in X alone.
+        Couplings of two outputs of which ``neglected`` is a larger share may be left out.
         """
         curvature = coupling = None
         if self.target.couples:
-            logits = self.logits(coef, intercept, n_threads)
+            logits = self.scores("logits", coef, intercept, n_threads)
             coupling = self._coupling(logits, n_threads)
             coupling = coupling.T.astype(dtype, order="C", copy=False)
             curvature = self._uncoupled_curvature(logits, n_threads)
@@ -193,14 +163,8 @@ class MemoryRows:
             curvature = self.curvature(coef, intercept, n_threads)
         if curvature is not None:
             curvature = curvature.T.astype(dtype, order="C", copy=False)
-        return hessian_sum(
-            self._centred_X(mean, dtype),
-            curvature,
-            coupling,
-            self.weight,
-            NEGLECTED if dtype == np.float32 else 0.0,
-            n_threads,
-        )
+        X = self._centred_X(mean, dtype)
+        return hessian_sum(X, curvature, coupling, self.weight, neglected, n_threads)
 
     def _coupling(self, logits, n_threads):
         """sqrt(w) p, with w the weight of each row's diag(p) - p p^T."""
@@ -227,28 +191,26 @@ class MemoryRows:
             X = self.X.toarray() if sparse.issparse(self.X) else self.X
             if mean is not None:
                 centred = X - mean
-                known = self._known.get("moments")
-                if known is None or known.is_sparse:
+                if self._moments is None or self._moments.is_sparse:
                     clear_constants(centred, mean)
                 else:
-                    centred[:, known.variance == 0.0] = 0.0
+                    centred[:, self._moments.variance == 0.0] = 0.0
                 X = np.concatenate([centred, np.ones((len(X), 1))], axis=1)
             self._centred_Xs[dtype] = np.ascontiguousarray(X, dtype=dtype)
         return self._centred_Xs[dtype]
 
-    def intercept_hessian(self, coef, intercept, coupled, n_threads):
-        """(Hessian in the intercept alone, weight of the rows it is from), of some rows if many.
+    def intercept_hessian(self, coef, intercept, coupled, most_work, n_threads):
+        """(Hessian in the intercept alone, weight of the rows it is from).
 
-        Shape (n_outputs, n_outputs), or (n_outputs,) where outputs do not see each other.
+        Shape (n_outputs, n_outputs), or (n_outputs,) where outputs do not see each other. Of every
+        k-th row, if all of them take more than ``most_work`` multiply-adds.
         """
         n_outputs = len(intercept)
         hessian, total = np.zeros((n_outputs, n_outputs) if coupled else n_outputs), 0.0
-        entries = self.X.nnz if sparse.issparse(self.X) else self.X.size
-        most = max(STEP_WORK, STEP_PASSES * 2 * entries * n_outputs)
-        stride = max(1, round(self.n_rows * hessian.size / most))
-        n_abreast = max(1, STEP_NUMBERS // n_outputs)
-        for begin in range(0, self.n_rows, stride * n_abreast):
-            rows = slice(begin, begin + stride * n_abreast, stride)
+        stride = max(1, round(self.n_rows * hessian.size / most_work))
+        n_at_once = max(1, LOGIT_BLOCK // n_outputs)
+        for begin in range(0, self.n_rows, stride * n_at_once):
+            rows = slice(begin, begin + stride * n_at_once, stride)
             weight = self.weight[rows]
             p = np.empty((len(weight), n_outputs), dtype=self.dtype)
             design = DesignMatrix(self.X[rows], self.dtype)
@@ -327,81 +289,90 @@ class MemoryData:
 
     Attributes
     ----------
+    shape : (int, int)
+    is_sparse : bool
+    in_memory : bool
+    steps : list
+        What has been done to X, one after the other; see ``presolve.py``.
     unit : float
-        What X has been divided by, and the coefficients multiplied by: 1 but for tiny and huge X.
+        What X is to be divided by: 1 but for tiny and huge X.
     """
 
-    def __init__(self, X):
-        self.X, self._original, self.shape = X, X, X.shape
-        self._design, self._weights, self._known = None, None, {}
-        self._changes = []  # of X, one after the other
-        self.unit = unit_of(X)
-        if self.unit != 1.0:
-            self._change(XInUnits(X, self.unit))
+    in_memory = True
+
+    def __init__(self, X, steps=()):
+        self.X = steps[-1].X if steps else X
+        self.shape, self.is_sparse = self.X.shape, sparse.issparse(self.X)
+        self.n_sampled = self.shape[0]
+        self.steps, self._original = steps, X
+        self._unit = self._design = self._moments = self._moments_y = None
 
     @property
-    def in_groups(self):
-        """Whether outputs that do not see each other share little work; known once prepared."""
-        return sparse.issparse(self.X)
+    def unit(self):
+        """See above; found when it is asked for."""
+        if self._unit is None:
+            self._unit = unit_of(self.X)
+        return self._unit
+
+    def varying_features(self, fit_intercept, most):
+        """As ``statistics.varying_features``."""
+        return varying_features(self.X, fit_intercept, most)
 
     def taken(self, rows):
         """The chosen rows, copied."""
         return MemoryData(self.X[rows])
 
-    def prepare(self, y, fit_intercept, work, l2_reg=np.inf):
-        """Leave constant features out, centre small X, and rotate wide or hardly penalised X.
+    def checksum(self):
+        """By which other X are told from this one."""
+        check, X = 0, self.X
+        for array in (X.data, X.indices, X.indptr) if self.is_sparse else (X,):
+            for begin in range(0, len(array), SPARSE_ROWS):
+                piece = np.ascontiguousarray(array[begin : begin + SPARSE_ROWS])
+                check = zlib.crc32(piece, check)
+        return check, X.dtype.str, self.shape
 
-        ``work`` is the multiply-adds of a pass.
-        """
-        kept = varying_features(self.X, fit_intercept)
-        if kept is not None:
-            self._change(VaryingX(self.X, kept))
-        if work <= SMALL_WORK or is_wide(self.X):
-            self._change(CentredX(self.X, y.row_weight, fit_intercept, l2_reg))
+    def presolved(self, plan, weight, fit_intercept, l2_reg):
+        """The same after the steps of a plan; itself, if there are none."""
+        if plan.unit == 1.0 and plan.kept is None and not plan.centre:
+            return self
+        return MemoryData(self.X, presolved(self.X, plan, weight, fit_intercept, l2_reg))
 
-    @property
-    def is_changed(self):
-        """Whether X is not the original any more."""
-        return self.X is not self._original
-
-    def _change(self, change):
-        self._changes.append(change)
-        self.X, self._design, self._weights = change.X, None, None
-
-    def to_fit(self, coef, intercept):
+    def apply(self, coef, intercept):
         """(coef, intercept) for the rows, from those for the features of the original."""
-        for change in self._changes:
-            coef, intercept = change.to_fit(coef, intercept)
+        for step in self.steps:
+            coef, intercept = step.apply(coef, intercept)
         return coef, intercept
 
-    def from_fit(self, coef, intercept):
+    def undo(self, coef, intercept):
         """(coef, intercept) for the features of the original, from those for the rows."""
-        for change in reversed(self._changes):
-            coef, intercept = change.from_fit(coef, intercept)
+        for step in reversed(self.steps):
+            coef, intercept = step.undo(coef, intercept)
         return coef, intercept
 
-    def moments(self, of_rows, in_units=False):
+    def undo_moments(self, moments, but_for=()):
         """Moments of the features of the original, from those of the rows.
 
-        ``in_units``: of the original over ``unit``, whose squares are finite.
+        ``but_for``: steps, by type, that are not undone.
         """
-        for change in reversed(self._changes):
-            if not (in_units and isinstance(change, XInUnits)):
-                of_rows = change.moments(of_rows)
-        return of_rows
+        for step in reversed(self.steps):
+            if not isinstance(step, but_for):
+                moments = step.undo_moments(moments)
+        return moments
+
+    def moments(self, y, n_threads=1):
+        """``Moments`` of X with the weights of y."""
+        known = self._moments_y
+        if known is None or not (known.weight is y.weight and known.entry_weight is y.entry_weight):
+            self._moments_y, self._design = y, None
+            self._moments = moments_of(self.X, y.row_weight, n_threads)
+        return self._moments
 
     def rows(self, y, outputs, n_threads=1):
         """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
-        weights = y.weight, y.entry_weight
-        if self._weights is None or any(
-            one is not other for one, other in zip(weights, self._weights, strict=True)
-        ):
-            self._weights, self._known = weights, {}
-        if "moments" not in self._known:
-            self._known["moments"] = moments_of(self.X, y.row_weight, n_threads)
+        moments = self.moments(y, n_threads)
         if self._design is None:
-            self._design = DesignMatrix(self.X, fit_dtype(self.X, self._known["moments"]))
-        return MemoryRows(self.X, y, outputs, self._design, known=self._known)
+            self._design = DesignMatrix(self.X, fit_dtype(self.X, moments))
+        return MemoryRows(self.X, y, outputs, self._design, moments=moments)
 
     def predicted_loss(self, y, outputs, coef, intercept, dtype, n_threads):
         """Sum of the weighted losses as predictions of stored coefficients compute them.
@@ -431,58 +402,10 @@ class MemoryData:
         return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
 
 
-# ---- In shards -----------------------------------------------------------------------------------
-
-
-@dataclass
-class Survey:
-    """What one look at the rows of X finds; the sum of two is the survey of both.
-
-    Attributes
-    ----------
-    moments : Moments
-    sample : list
-        Of pieces of the rows that stand for all: (number of the shard, X, EncodedY).
-    """
-
-    moments: Moments
-    sample: list
-
-    def __add__(self, other):
-        return Survey(self.moments + other.moments, self.sample + other.sample)
-
-
-def survey(X, y, before, spacing, origin=0, n_threads=1):
-    """Look at rows of X.
-
-    Parameters
-    ----------
-    X : ndarray or CSR of shape (n_rows, n_features)
-    y : EncodedY
-        Of the same rows.
-    before : float
-        Weight of the rows that come before these.
-    spacing : float
-        Weight that a row of the sample stands for; 0 takes all rows.
-    origin : int, default=0
-        Number of the shard that they are.
-    n_threads : int, default=1
-
-    Returns
-    -------
-    Survey
-    """
-    weight = y.row_weight
-    moments = moments_of(X, weight, n_threads)
-    sample = spaced(X, y, spacing, before) if spacing > 0 else (X, y)
-    return Survey(moments, [(origin, *sample)])
-
-
-def sample_spacing(shape, total_weight):
-    """Weight that each row of a sample stands for; 0 where all rows are few enough."""
-    n_rows, n_features = shape
-    wanted = max(1, min(SAMPLE_ROWS, SAMPLE_NUMBERS // max(1, n_features)))
-    return 0.0 if n_rows <= wanted else total_weight / wanted
+def fit_dtype(X, moments):
+    """What a fit to X computes in: float64 where ``computing_dtype`` would lose its features."""
+    dtype = computing_dtype(X)
+    return np.dtype(np.float64) if dtype == np.float32 and moments.swamps_float32 else dtype
 
 
 def spaced(X, y, spacing, before=0.0):
@@ -490,98 +413,3 @@ def spaced(X, y, spacing, before=0.0):
     weight = y.row_weight
     chosen, counts = rows_by_weight(weight, spacing, before)
     return X[chosen], y.taken(chosen, counts * spacing / weight[chosen])
-
-
-def combined(one, two):
-    """The sum of two results of the same function of rows: numbers, arrays, or tuples of these."""
-    if isinstance(one, tuple):
-        return tuple(a + b for a, b in zip(one, two, strict=True))
-    return one + two
-
-
-class ShardedData:
-    """X in shards, from which objectives get their rows: it stays as it is."""
-
-    in_groups = False  # outputs share the reading, or the rounds
-    is_changed = False
-    unit = 1.0
-
-    def prepare(self, y, fit_intercept, work, l2_reg=np.inf):
-        """Nothing is centred or rotated."""
-
-    def to_fit(self, coef, intercept):
-        """(coef, intercept) for the rows: the same."""
-        return coef, intercept
-
-    def from_fit(self, coef, intercept):
-        """(coef, intercept) for the features of the original: the same."""
-        return coef, intercept
-
-    def moments(self, of_rows, in_units=False):
-        """Moments of the features of the original: the same."""
-        return of_rows
-
-
-class ShardedRows:
-    """Rows in several shards. A subclass says how a method of ``MemoryRows`` is summed over them.
-
-    Parameters
-    ----------
-    n_rows : int
-    survey : Survey
-        Of all rows.
-    sample : MemoryRows
-        The rows of its sample, with their targets.
-    """
-
-    def __init__(self, n_rows, survey, sample):
-        self.n_rows, self.n_features = n_rows, sample.n_features
-        self.dtype, self.target, self.sample = sample.dtype, sample.target, sample
-        self._survey = survey
-
-    def total(self, method, *arguments):
-        """Sum over all shards of what ``method`` of their rows returns."""
-        raise NotImplementedError
-
-    def loss_gradient(self, coef, intercept, n_threads, out=None):
-        """As in ``MemoryRows``."""
-        return self.total("loss_gradient", coef, intercept, n_threads)
-
-    def hessian_product(
-        self, coef, intercept, coef_direction, intercept_direction, n_threads, out=None
-    ):
-        """As in ``MemoryRows``."""
-        return self.total(
-            "hessian_product", coef, intercept, coef_direction, intercept_direction, n_threads
-        )
-
-    def hessian(self, coef, intercept, mean, dtype, n_threads):
-        """As in ``MemoryRows``."""
-        return self.total("hessian", coef, intercept, mean, dtype, n_threads)
-
-    def batches(self, order, size, offset):
-        """Shards have no batches of rows from everywhere: a ValueError."""
-        raise ValueError(
-            "'solver' must be 'auto', 'lbfgs', 'newton-cg' or 'newton-cholesky' for X in blocks or "
-            "partitions; 'adam' and 'sgd' take X in memory, or block after block by partial_fit."
-        )
-
-    def moments(self, n_threads):
-        """As in ``MemoryRows``."""
-        return self._survey.moments
-
-    def extremes(self, mean, n_threads):
-        """As in ``MemoryRows``."""
-        return self.total("extremes", mean, n_threads)
-
-
-def sampled_rows(survey, y, outputs):
-    """The rows of a survey's sample, as ``MemoryRows`` with the loss of ``y``."""
-    pieces = sorted(survey.sample, key=lambda piece: piece[0])
-    X = pieces[0][1]
-    if len(pieces) > 1:
-        stack = sparse.vstack if survey.moments.is_sparse else np.concatenate
-        X = stack([X for _, X, _ in pieces])
-    X = sparse.csr_array(X) if survey.moments.is_sparse else X
-    of_sample = replace(concatenated([piece for _, _, piece in pieces]), loss=y.loss)
-    return MemoryRows(X, of_sample, outputs, dtype=fit_dtype(X, survey.moments))

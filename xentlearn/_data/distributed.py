@@ -1,12 +1,13 @@
 """Rows of X that are spread over the workers of a Dask cluster.
 
-A fit takes four rounds before the solver begins: partitions are read where their data is and tell
-the few rows of y that decide its kind; they encode their own y and tell its sums; they are
-surveyed; and the rows of the survey's sample, from which the preconditioner is made, come to the
-client. After that each evaluation is one round: coefficients go out once, sums over rows come back.
+A fit takes four rounds of communication before the solver begins. Partitions are read where their
+data is, and return the few rows of y that decide its kind; they encode their own y and return its
+sums; they are surveyed; and the rows of the survey's sample, from which the preconditioner is
+computed, are sent to the client. After that, each evaluation is one round: coefficients are
+broadcast, and sums over rows are returned.
 
-Partitions never move. Partial sums are added in a tree whose shape depends on the number of
-partitions alone, so that a fit has the same bits on any number of workers.
+Partitions never move. Partial sums are added in a tree whose shape depends only on the number of
+partitions, so that a fit has the same bits on any number of workers.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import functools
 import threading
 import uuid
 import warnings
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import dask
 import dask.array
@@ -23,26 +24,18 @@ import numpy as np
 from dask.sizeof import sizeof
 from scipy import sparse
 
-from .._utils.threads import sequential_blas
-from .dataset import (
-    MemoryRows,
-    ShardedData,
-    ShardedRows,
-    combined,
-    sample_spacing,
-    sampled_rows,
-    survey,
-)
-from .targets import ARRAYS, EncodedY, digest, encode_like, encode_y, warn_of_column
-
-FAN_IN = 8  # results that one task adds: 100 partitions take three levels
-
+from .._utils.threads import FAN_IN, sequential_blas
+from .dataset import MemoryRows
+from .encoding import warn_of_column
+from .shards import ShardedData, ShardedRows, combined, sample_spacing, survey
+from .target_batches import digest, encode_like
+from .targets import ARRAYS, encode_y
 
 # ---- Blocks of the input -------------------------------------------------------------------------
 
 
 def as_blocks(X, y, sample_weight=None):
-    """Partitions of the input, one to one.
+    """Corresponding partitions of the input.
 
     Parameters
     ----------
@@ -53,14 +46,14 @@ def as_blocks(X, y, sample_weight=None):
     Returns
     -------
     list of (X, y, sample_weight)
-        Of each partition; what belongs to a collection is delayed.
+        One entry per partition; members that come from a collection are delayed.
 
     Raises
     ------
     TypeError
-        If one of them is no collection of Dask.
+        If one of them is not a Dask collection.
     ValueError
-        If they do not have the same rows, as far as that can be seen without looking at them.
+        If their numbers of rows or partitions differ, as far as Dask knows these.
     """
     require_2d(X)
     others = {"y": y}
@@ -94,14 +87,14 @@ def as_blocks(X, y, sample_weight=None):
 
 
 def whole_rows(collection):
-    """The collection, with no row in several chunks."""
+    """The collection, rechunked so that every row lies in one chunk."""
     if _is_array(collection) and collection.ndim == 2:
         return collection.rechunk({1: -1})
     return collection
 
 
 def _as_vector(y):
-    """y, or its only column, with the warning that there is for y in memory."""
+    """y, or its only column with the warning that y in memory gets."""
     if y.ndim == 2 and y.shape[1] == 1:
         warn_of_column()
         return y[:, 0] if _is_array(y) else y[y.columns[0]]
@@ -140,7 +133,7 @@ def _lengths(collection):
 
 def _delayed(collection):
     """Its partitions, in order."""
-    # not optimised: X and y that come from one source would each get a copy of it
+    # An optimised graph would give X and y a copy each of the source that they share.
     delayed = collection.to_delayed(optimize_graph=False)
     return delayed.ravel().tolist() if _is_array(collection) else delayed
 
@@ -150,7 +143,7 @@ def _delayed(collection):
 
 @contextlib.contextmanager
 def _of_partition(number):
-    """Errors say which partition they are of."""
+    """Add the partition's number to errors."""
     try:
         yield
     except ValueError as error:
@@ -159,7 +152,10 @@ def _of_partition(number):
 
 @dataclass
 class Facts:
-    """What a partition tells of itself before y is encoded; ``digest`` is None without rows."""
+    """Facts about a partition that are known before y is encoded.
+
+    ``digest`` is the one of ``target_batches.digest``, or None for a partition without rows.
+    """
 
     n_features: int
     is_sparse: bool
@@ -169,13 +165,13 @@ class Facts:
 
 
 class Block:
-    """A partition of the input, read.
+    """A partition of the input that has been read.
 
     Parameters
     ----------
     number : int
     X, y, sample_weight
-        Of the partition; two of them may be empty, the last may be a number or None.
+        Rows of the partition; there may be none, and the weight may be a number or None.
     validate : callable
         ``validate(X)`` returns (X that can be trained from, its dtype before, names of its
         features or None).
@@ -183,7 +179,7 @@ class Block:
 
     def __init__(self, number, X, y, sample_weight, validate):
         self.number, self.y, self.sample_weight = number, y, sample_weight
-        self.dtype, self.names = np.dtype(np.uint8), None  # an empty one decides nothing
+        self.dtype, self.names = np.dtype(np.uint8), None  # without effect if there are no rows
         with _of_partition(number):
             if X.shape[0] > 0:
                 X, self.dtype, self.names = validate(X)
@@ -193,7 +189,7 @@ class Block:
         return sizeof(self.X) + sizeof(self.y)
 
     def facts(self):
-        """What the client wants to know first."""
+        """``Facts`` for the client."""
         with _of_partition(self.number):
             found = digest(self.y, self.X.shape[0], self.sample_weight)
         return Facts(
@@ -205,7 +201,7 @@ class Block:
         )
 
     def encoded(self, known):
-        """Partition of the rows that have a weight, with y encoded like ``known``."""
+        """``Partition`` of the rows that have a weight, with y encoded like ``known``."""
         with _of_partition(self.number):
             y = encode_like(known, self.y, self.X.shape[0], self.sample_weight)
         kept, y = y.with_weight()
@@ -214,18 +210,20 @@ class Block:
 
 @dataclass
 class Round:
-    """What is broadcast: a method of ``MemoryRows`` and its arguments, and which rows are meant.
+    """A broadcast: the method of ``MemoryRows`` to evaluate, and its arguments.
 
     Attributes
     ----------
     name : str
-        Stands for loss and outputs.
+        Identifies the combination of ``loss``, ``outputs`` and ``dtype``.
     loss : loss setting
     outputs : ndarray of int
+        The outputs that are fitted.
     dtype : dtype
-        What is computed in.
+        Data type of the computation.
     method : str
     arguments : tuple
+        All arguments but the number of threads.
     """
 
     name: str
@@ -237,7 +235,7 @@ class Round:
 
 
 class Partition:
-    """Rows of X with their targets, on the worker that evaluates them.
+    """Rows of X with their encoded targets, on the worker that evaluates them.
 
     Parameters
     ----------
@@ -249,22 +247,20 @@ class Partition:
     def __init__(self, number, X, y):
         self.number, self.X, self.y = number, X, y
         self._rows, self._name = None, None
-        # the rows' working memory is shared by all evaluations: a round that was given up may
-        # still be running when the next one begins
+        # All evaluations share the workspace of the rows, and a round that was abandoned may still
+        # be running when the next one begins.
         self._lock = threading.Lock()
 
     def __reduce__(self):
-        # without what is made when it is asked for: the kernels' objects cannot be pickled
+        # without what is computed on demand: objects of the kernels cannot be pickled
         return Partition, (self.number, self.X, self.y)
 
     def __sizeof__(self):
         return sizeof(self.X) + sum(sizeof(getattr(self.y, name)) for name in ARRAYS)
 
     def sums(self):
-        """(number of rows, their weight, their mass) before smoothing; see ``RemoteY``."""
-        binary = self.y.kind in ("binary", "multilabel")
-        mass = np.stack(self.y.entry_mass()) if binary else self.y.class_mass()
-        return len(self.y.weight), float(self.y.total_weight), mass
+        """``TargetSums`` of the rows."""
+        return self.y.target_sums()
 
     def survey(self, spacing, before, n_threads):
         """A ``Survey``; ``before`` is the weight of the partitions with lower numbers."""
@@ -272,7 +268,7 @@ class Partition:
             return survey(self.X, self.y, before, spacing, self.number, n_threads)
 
     def evaluate(self, task, n_threads):
-        """What a round asks for, of these rows."""
+        """Result of a round for these rows."""
         with self._lock, sequential_blas:
             if self._name != task.name:
                 y = replace(self.y, loss=task.loss)
@@ -282,7 +278,7 @@ class Partition:
 
 
 def _sum(results):
-    """The sum of a few results, from the first to the last."""
+    """The sum of a few results, in their order."""
     return functools.reduce(combined, results)
 
 
@@ -296,8 +292,8 @@ class Cluster:
     ----------
     client : distributed.Client
     futures : list of Future
-        Of the objects. A worker that dies takes some along; the scheduler makes them again on
-        another, from the input.
+        Futures of the objects. When a worker dies, the scheduler recomputes its objects from the
+        input on another worker.
     """
 
     def __init__(self, client, futures):
@@ -305,41 +301,41 @@ class Cluster:
 
     @functools.cached_property
     def n_threads(self):
-        """Of each evaluation: Dask's threads take a partition each, idle ones help."""
+        """Threads of each evaluation: Dask's threads per partition, at least 1."""
         return max(1, sum(self.client.nthreads().values()) // len(self.futures))
 
     def map(self, function, **arguments):
-        """Cluster of what ``function`` makes of each object."""
+        """Cluster of the results of ``function`` for each object."""
         name = function.__name__
         made = self.client.map(function, self.futures, key=name, pure=False, **arguments)
         return Cluster(self.client, made)
 
     def gathered(self, function):
-        """List of what ``function`` makes of each object."""
+        """List of the results of ``function`` for each object."""
         return self.client.gather(self.map(function).futures)
 
     def chosen(self, wanted):
-        """Cluster of those objects alone whose entry of ``wanted`` is true."""
+        """Cluster of the objects whose entry of ``wanted`` is true."""
         futures = [future for future, want in zip(self.futures, wanted, strict=True) if want]
         return Cluster(self.client, futures)
 
     def total(self, function, shared, own):
-        """Sum of what ``function`` makes of each object, by a tree.
+        """Sum of the results of ``function`` for each object, added in a tree.
 
         Parameters
         ----------
         function : callable
             ``function(object, shared, *own, n_threads)``.
         shared : object
-            Broadcast to the workers.
+            Argument that is broadcast to the workers.
         own : iterable of tuple
-            Of each object.
+            Further arguments for each object.
 
         Notes
         -----
-        All that is sent is part of the graph, and so has a recipe: whatever a worker takes along
-        when it dies, the scheduler makes again. Of scattered data nothing would be left after the
-        last worker that had them, and ``scatter`` itself does not come back if one dies meanwhile.
+        Everything that is sent is part of the graph, so the scheduler can recompute whatever is
+        lost when a worker dies. Scattered data would be lost with the last worker that holds it,
+        and ``scatter`` itself does not return if a worker dies during the call.
         """
         name = f"{function.__name__}-{uuid.uuid4().hex}"
         held = self.client.who_has(self.futures)
@@ -354,45 +350,14 @@ class Cluster:
             groups = [keys[begin : begin + FAN_IN] for begin in range(0, len(keys), FAN_IN)]
             keys = [(name, level, number) for number in range(len(groups))]
             graph.update({key: (_sum, group) for key, group in zip(keys, groups, strict=True)})
-        # where the partition is: not where the coefficients happen to be, and it would have to go
+        # Evaluate where the partition is. Dask might choose the worker that holds the coefficients,
+        # and move the partition there.
         places = dask.annotate(workers=lambda key: where.get(key, ()), allow_other_workers=True)
-        # coefficients of 10 MB would be warned of, with the advice to scatter them
+        # Dask warns of coefficients of 10 MB and advises to scatter them; see the Notes.
         silence = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"})
         with places, silence:
             root = self.client.get(graph, keys[0], sync=False)
         return root.result()
-
-
-@dataclass
-class RemoteY(EncodedY):
-    """``EncodedY`` of rows that are elsewhere: their sums in place of the rows.
-
-    Attributes
-    ----------
-    sum_of_weights : float
-    sum_of_targets : ndarray of shape (n_outputs,) or (2, n_outputs)
-        Weights times targets by class; for binary targets of the 0s and of the 1s.
-    """
-
-    sum_of_weights: float = 0.0
-    sum_of_targets: np.ndarray | None = None
-
-    @property
-    def total_weight(self):
-        """S of the objective."""
-        return self.sum_of_weights
-
-    def without_rows(self):
-        """What is known of rows still to come, an ``EncodedY``."""
-        rest = {name: None for name in ARRAYS} | {"weight": np.zeros(0)}
-        known = {f.name: getattr(self, f.name) for f in fields(EncodedY)}
-        return EncodedY(**{**known, **rest})
-
-    def class_mass(self):
-        return self.sum_of_targets
-
-    def entry_mass(self):
-        return tuple(self.sum_of_targets)
 
 
 class DaskRows(ShardedRows):
@@ -405,25 +370,25 @@ class DaskRows(ShardedRows):
     n_rows : int
     survey : Survey
     y : EncodedY
-        Whose loss it is.
+        Without rows; its loss is evaluated.
     outputs : ndarray of int
-        That are fitted.
+        The outputs that are fitted.
     """
 
     def __init__(self, cluster, n_rows, survey, y, outputs):
-        super().__init__(n_rows, survey, sampled_rows(survey, y, outputs))
+        super().__init__(n_rows, survey, y, outputs)
         self._cluster = cluster
         self._round = functools.partial(Round, uuid.uuid4().hex, y.loss, outputs, self.dtype)
 
     def total(self, method, *arguments):
-        """Sum over all partitions: one round, in which each worker has its own threads."""
+        """Sum over all partitions, in one round; workers use their own numbers of threads."""
         task = self._round(method, arguments[:-1])
         nothing = [()] * len(self._cluster.futures)
         return self._cluster.total(Partition.evaluate, task, nothing)
 
 
 class DaskData(ShardedData):
-    """X on a cluster, from which objectives get their rows; see ``MemoryData``.
+    """X on a cluster, from which objectives get their rows, like ``MemoryData``.
 
     Parameters
     ----------
@@ -434,12 +399,12 @@ class DaskData(ShardedData):
     """
 
     def __init__(self, cluster, shape, survey):
-        self._cluster, self._survey = cluster, survey
+        self._cluster, self.survey = cluster, survey
         self.shape = shape
 
     def rows(self, y, outputs, n_threads=1):
         """Rows with the chosen outputs of ``y``."""
-        return DaskRows(self._cluster, self.shape[0], self._survey, y, outputs)
+        return DaskRows(self._cluster, self.shape[0], self.survey, y, outputs)
 
 
 def read(client, blocks, validate, loss, class_weight):
@@ -458,14 +423,15 @@ def read(client, blocks, validate, loss, class_weight):
     Returns
     -------
     data : DaskData
-    y : RemoteY
+    y : EncodedY
+        With ``sums`` in place of rows.
     facts : Facts
-        Of X as a whole.
+        Facts about X as a whole.
 
     Raises
     ------
     ValueError
-        If partitions do not agree, or hold what cannot be trained from.
+        If partitions do not agree, or hold invalid data.
     """
     made = [
         dask.delayed(Block, pure=False)(number, *block, validate)
@@ -475,25 +441,24 @@ def read(client, blocks, validate, loss, class_weight):
     facts = _agreed(read_blocks.gathered(Block.facts))
     y, weight = facts.digest
     with warnings.catch_warnings():
-        # the digest has each class once or twice; so has scikit-learn's idea of a regression
+        # a digest has each class once or twice, which scikit-learn takes for a regression target
         warnings.filterwarnings("ignore", message="The number of unique classes")
         known = encode_y(y, y.shape[0], loss, class_weight, weight)
     known = known.without_rows()
     partitions = read_blocks.map(Block.encoded, known=known)
     sums = partitions.gathered(Partition.sums)
-    partitions = partitions.chosen([n_rows for n_rows, _, _ in sums])
-    sums = [of_partition for of_partition in sums if of_partition[0]]
-    n_rows, weight, mass = _sum(sums)
-    y = RemoteY(**vars(known), sum_of_weights=weight, sum_of_targets=mass)
-    shape = n_rows, facts.n_features
-    spacing = sample_spacing(shape, weight)
-    before = np.cumsum([0.0] + [of_partition[1] for of_partition in sums[:-1]])
+    partitions = partitions.chosen([of_partition.n_rows for of_partition in sums])
+    sums = [of_partition for of_partition in sums if of_partition.n_rows]
+    y = replace(known, sums=_sum(sums))
+    shape = y.sums.n_rows, facts.n_features
+    spacing = sample_spacing(shape, y.total_weight)
+    before = np.cumsum([0.0] + [of_partition.weight for of_partition in sums[:-1]])
     found = partitions.total(Partition.survey, spacing, [(float(begin),) for begin in before])
     return DaskData(partitions, shape, found), y, facts
 
 
 def _agreed(facts):
-    """Facts of X as a whole, from those of the partitions that have rows."""
+    """Facts about X as a whole, from those of the partitions that have rows."""
     first = None
     for number, found in enumerate(facts):
         if found.digest is None:

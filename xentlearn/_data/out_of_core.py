@@ -1,48 +1,39 @@
-"""Rows of X that are read block by block, in every pass anew (``blocks.py``)."""
+"""Rows of X that are read block by block in every pass (``readers.py``)."""
 
 import numpy as np
 from scipy import sparse
 
-from .._utils.threads import effective_n_threads, sequential_blas
-from .._utils.validation import as_sound_X
-from ..blocks import BlockError, each_block
+from .._utils.csr import as_sound_X
+from .._utils.threads import HESSIAN_NUMBERS, effective_n_threads, sequential_blas
 from ._design_matrix import DTYPES
-from .dataset import (
-    MemoryRows,
-    ShardedData,
-    ShardedRows,
-    combined,
-    sample_spacing,
-    sampled_rows,
-    survey,
-)
+from .dataset import MemoryRows
+from .files import BlockError
+from .readers import each_block
+from .shards import ShardedData, ShardedRows, combined, sample_spacing, survey
 from .statistics import Extremes, moments_of
 from .targets import concatenated
-
-# Of X and its logits at a time, for a Hessian: they are copied in float64, to 32 MB each.
-HESSIAN_NUMBERS = 4_000_000
 
 
 class BlockData(ShardedData):
     """X in blocks, from which objectives get their rows.
 
-    All blocks are read once, to look at them. Of X a sample alone is kept.
+    The constructor reads all blocks once to survey them. Only a sample of X stays in memory.
 
     Parameters
     ----------
     source : object
         With the members of ``RowBlocks``.
     y : EncodedY
-        Of its rows.
+        The targets of its rows.
     check : callable
-        ``check(X, finite)`` raises an error unless a block holds what X may hold, and returns it in
-        a dtype that the fused pass reads; ``finite`` is whether to look through it for nan and inf.
+        ``check(X, finite)`` raises an error unless a block is valid as X, and returns it in a dtype
+        that the fused pass reads; ``finite`` is whether to search it for nan and inf.
 
     Attributes
     ----------
     shape : tuple (n_rows, n_features)
     survey : Survey
-        Of all rows; its sample is in one piece.
+        Survey of all rows, whose sample is in one piece.
     """
 
     def __init__(self, source, y, check):
@@ -57,7 +48,7 @@ class BlockData(ShardedData):
             try:
                 seen = survey(check(X, False), y.taken(rows), before, spacing, i, n_threads)
             except ValueError:
-                check(X, True)  # nan and inf show in the moments, and have an error of their own
+                check(X, True)  # nan and inf, which moments show too, have a clearer error here
                 raise
             sample.add(seen)
             found = seen if found is None else found + seen
@@ -73,12 +64,12 @@ class BlockData(ShardedData):
 
 
 class _Sample:
-    """The samples of several surveys, copied to one place: there is no moment with all twice.
+    """The samples of several surveys, copied to one array as they arrive to save memory.
 
     Parameters
     ----------
     most : float
-        Rows that there may be.
+        Largest possible number of rows.
     """
 
     def __init__(self, most):
@@ -86,7 +77,7 @@ class _Sample:
         self._Xs, self._ys = [], []
 
     def add(self, survey):
-        """Take the sample of a survey, which then has none."""
+        """Move the sample of a survey here."""
         for _, X, y in survey.sample:
             self._ys.append(y)
             if sparse.issparse(X):
@@ -99,31 +90,31 @@ class _Sample:
         survey.sample = []
 
     def whole(self):
-        """The one piece."""
+        """The samples as one piece of a ``Survey``."""
         if self._room is None:
             return 0, sparse.vstack(self._Xs), concatenated(self._ys)
         return 0, self._room[: self._n], concatenated(self._ys)
 
 
 class BlockRows(ShardedRows):
-    """Rows in blocks that are read one after the other.
+    """Rows in blocks, which are read one after the other.
 
     Parameters
     ----------
     data : BlockData
     y : EncodedY
-        Of all rows.
+        The targets of all rows.
     outputs : ndarray of int
-        The ones that are fitted.
+        The outputs that are fitted.
     """
 
     def __init__(self, data, y, outputs):
-        super().__init__(data.shape[0], data.survey, sampled_rows(data.survey, y, outputs))
-        self._data, self._y, self._outputs = data, y, outputs
-        self._encoded = {}  # by rows: n_features times smaller than X
+        super().__init__(data.shape[0], data.survey, y, outputs)
+        self._data = data
+        self._encoded = {}  # targets by slice; kept, since X is about n_features times larger
 
     def total(self, method, *arguments):
-        """Sum over all blocks of what ``method`` of their rows returns, in their order."""
+        """Sum over all blocks, in their order, of the results of ``method`` for their rows."""
         total = None
         most = self.n_rows
         if method == "hessian":
@@ -136,7 +127,7 @@ class BlockRows(ShardedRows):
                 part = slice(begin, min(begin + most, rows.stop))
                 within = X[part.start - rows.start : part.stop - rows.start]
                 y, target = self._encode(part)
-                of_part = MemoryRows(within, y, self._outputs, target=target, dtype=self.dtype)
+                of_part = MemoryRows(within, y, self.outputs, target=target, dtype=self.dtype)
                 found = getattr(of_part, method)(*arguments)
                 if not _is_finite(found):
                     self._require_finite(i, rows, X)
@@ -146,7 +137,7 @@ class BlockRows(ShardedRows):
         return total
 
     def _require_finite(self, i, rows, X):
-        """Raise BlockError if the numbers of a block, or their squares, are not finite any more."""
+        """Raise BlockError if values of a block, or their squares, are no longer finite."""
         try:
             moments_of(self._data.check(X, True), np.ones(X.shape[0]))
         except ValueError as error:
@@ -156,16 +147,16 @@ class BlockRows(ShardedRows):
             ) from error
 
     def _encode(self, rows):
-        """(EncodedY, EncodedTarget) of some rows, made once."""
+        """(EncodedY, EncodedTarget) of some rows; computed once."""
         key = rows.start, rows.stop
         if key not in self._encoded:
-            y = self._y.taken(rows)
-            self._encoded[key] = y, y.kernel_target(self.dtype, self._outputs)
+            y = self.y.taken(rows)
+            self._encoded[key] = y, y.kernel_target(self.dtype, self.outputs)
         return self._encoded[key]
 
 
 def _is_finite(found):
-    """Whether sums over rows, an array, a number or several of these, hold neither nan nor inf."""
+    """Whether sums over rows (a number, an array, or a tuple of these) are finite."""
     if isinstance(found, Extremes):
         found = found.most, found.least
     if isinstance(found, tuple):
@@ -179,7 +170,7 @@ def converted(X):
 
 
 def in_memory(source):
-    """All rows of a dense source, copied."""
+    """All rows of a dense source, copied into one array."""
     X = np.empty(source.shape, source.dtype)
 
     def copy(i, rows, block):

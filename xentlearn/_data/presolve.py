@@ -1,15 +1,18 @@
-"""A centred copy of X in float64; if wide, rotated into the space that its rows span.
+"""Steps that are taken with X before a solver sees it, each with its inverse.
 
-Small X is centred, so that logits keep their digits beside offsets: of times in seconds since 1970
-that differ by minutes, the products with W lose eight digits.
+A step has ``X``, which takes the place of the X that it was made from; ``apply`` and ``undo``,
+which take coefficients and intercepts to it and back; and ``undo_moments``. The plan says which
+steps are taken (``_plan/plan.py``).
+
+Small X is centred in float64, so that logits keep their digits beside offsets: of times in seconds
+since 1970 that differ by minutes, the products with W lose eight digits.
 
 With more features than rows, the minimum of a loss with an L2 penalty is a combination of the rows
 of X. With the QR decomposition X^T = Q R, every such W is V Q^T; W X^T = V R and ||W|| = ||V||: the
 same problem, with as many features as rows. See Hastie and Tibshirani, "Efficient quadratic
-regularization for expression arrays", Biostatistics 5 (2004).
-
-The inner products of rows instead of QR were tried: faster, but they square the condition number,
-and of features that span 1e-5 to 1e5 the small ones are lost.
+regularization for expression arrays", Biostatistics 5 (2004). The inner products of rows instead of
+QR were tried: faster, but they square the condition number, and of features that span 1e-5 to 1e5
+the small ones are lost.
 
 Where next to nothing is penalised, features of small X that are nearly sums of others are replaced
 by what they differ by, a feature whose scale does not matter. A Hessian of the original features
@@ -23,33 +26,128 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg, sparse
 
-from .statistics import clear_constants, weighted_moments
-
-MOST_ROTATION = 5e10  # n_samples^2 n_features: a second or two, and most often much less than a fit
-PIVOTED_ROTATION = 3e8  # up to so many with pivoting, which is accurate for features of any scale
-MOST_NUMBERS = 50_000_000  # of a copy of X that is rotated: 400 MB
-# Share of the mean of ||x||^2 up to which a penalty is next to none: less than a Hessian can hide.
-NEXT_TO_NONE = 1e-13
-NEARLY = 1e-5  # of a feature that is left beside others: its square is seen by a Hessian
-MOST_REPLACED = 2e8  # n_samples n_features^2, to look for such features: half a second
-# Sizes of features, the largest over the smallest, up to which singular vectors keep all digits.
-MOST_SPAN = 1e4
+from .._utils.numerics import (
+    EPS,
+    MOST_REPLACED,
+    MOST_SPAN,
+    NEARLY_DEPENDENT,
+    NEXT_TO_NONE,
+    PIVOTED_ROTATION,
+)
+from .statistics import clear_constants, moments_of
 
 
-def is_wide(X):
-    """Whether X has more features than rows, and is small enough to be rotated."""
-    n_samples, n_features = X.shape
-    return (
-        n_features > n_samples
-        and isinstance(X, np.ndarray)
-        and n_samples * n_features <= MOST_NUMBERS
-        and n_samples**2 * n_features <= MOST_ROTATION
-    )
+def presolved(X, plan, weight, fit_intercept, l2_reg):
+    """The steps of a plan, one after the other, from X on.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    plan : Presolve
+    weight : ndarray of shape (n_samples,)
+        Weights of the rows.
+    fit_intercept : bool
+    l2_reg : float
+        Strength of the penalty, where X is in its unit.
+
+    Returns
+    -------
+    list of ScaledX, VaryingX and CentredX
+    """
+    steps = []
+    if plan.unit != 1.0:
+        steps.append(ScaledX(X, plan.unit))
+    if plan.kept is not None:
+        steps.append(VaryingX(steps[-1].X if steps else X, plan.kept))
+    if plan.centre:
+        steps.append(CentredX(steps[-1].X if steps else X, weight, fit_intercept, l2_reg))
+    return steps
 
 
-def rounding_of(X):
-    """Size of what rounding leaves of a direction of X, over that of the largest."""
-    return 4 * np.sqrt(max(X.shape)) * np.finfo(np.float64).eps
+class ScaledX:
+    """X / unit.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+        float32 or float64.
+    unit : float
+        A power of 2: quotients are exact.
+
+    Attributes
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    """
+
+    def __init__(self, X, unit):
+        self.unit = unit
+        if sparse.issparse(X):
+            self.X = X.copy()
+            self.X.data = X.data / X.dtype.type(unit)
+        else:
+            self.X = X / X.dtype.type(unit)
+
+    def apply(self, coef, intercept):
+        """(coef, intercept) for ``X``, from those for the features of the original."""
+        return coef * self.unit, intercept
+
+    def undo(self, coef, intercept):
+        """(coef, intercept) for the features of the original, from those for ``X``."""
+        with np.errstate(over="ignore", under="ignore"):
+            return coef / self.unit, intercept
+
+    def undo_moments(self, moments):
+        """Moments of the features of the original, from those of ``X``; squares may overflow."""
+        with np.errstate(over="ignore", under="ignore"):
+            return replace(
+                moments,
+                mean=moments.mean * self.unit,
+                variance=moments.variance * self.unit * self.unit,
+            )
+
+
+class VaryingX:
+    """The features of X that are not constant.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    kept : ndarray of int
+        As ``statistics.varying_features`` returns it.
+
+    Attributes
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_kept)
+    """
+
+    def __init__(self, X, kept):
+        self.kept = kept
+        if sparse.issparse(X):
+            at = np.zeros(X.shape[1], dtype=X.indices.dtype)
+            at[kept] = np.arange(len(kept))
+            self._constant = np.zeros(X.shape[1])
+            parts = X.data, at[X.indices], X.indptr
+            self.X = sparse.csr_array(parts, shape=(X.shape[0], len(kept)))
+        else:
+            self._constant = X[0].astype(np.float64)
+            self._constant[kept] = 0.0
+            self.X = np.take(X, kept, axis=1)
+
+    def apply(self, coef, intercept):
+        """(coef, intercept) for ``X``, from those for the features of the original."""
+        return np.ascontiguousarray(coef[:, self.kept]), intercept + coef @ self._constant
+
+    def undo(self, coef, intercept):
+        """(coef, intercept) for the features of the original, from those for ``X``."""
+        of_all = np.zeros((len(coef), len(self._constant)))
+        of_all[:, self.kept] = coef
+        return of_all, intercept
+
+    def undo_moments(self, moments):
+        """Moments of the features of the original, from those of ``X``."""
+        mean, variance = self._constant.copy(), np.zeros(len(self._constant))
+        mean[self.kept], variance[self.kept] = moments.mean, moments.variance
+        return replace(moments, mean=mean, variance=variance)
 
 
 class CentredX:
@@ -86,17 +184,17 @@ class CentredX:
             self.mean += rest
             X -= rest
             clear_constants(X, self.mean)
-        self.rotation = self.change = self._moments = None
+        self.rotation = self.replacement = self._moments = None
         wide = X.shape[1] > X.shape[0]
         if not wide:
-            self.change = self._change(X, l2_reg)
-        if wide or self.change is not None:  # what the features were does not show any more
-            self._moments = weighted_moments(X, weight)
-            X = self._rotate(X) if wide else X @ self.change[0]
+            self.replacement = self._replacement(X, l2_reg)
+        if wide or self.replacement is not None:  # what the features were does not show any more
+            self._moments = moments_of(X, weight)
+            X = self._rotate(X) if wide else X @ self.replacement[0]
         self.X = X
 
     @staticmethod
-    def _change(X, l2_reg):
+    def _replacement(X, l2_reg):
         """(M, inverse) where X M is to be fitted, because features nearly depend on each other.
 
         None where they do not, or where the penalty sees to it. Without a penalty the columns of M
@@ -114,9 +212,9 @@ class CentredX:
         size[size == 0] = 1.0
         R, order = linalg.qr(X / size, mode="r", pivoting=True, check_finite=False)
         left = np.abs(R.diagonal())
-        n_others = int(np.count_nonzero(left >= NEARLY))  # they come first
+        n_others = int(np.count_nonzero(left >= NEARLY_DEPENDENT))  # they come first
         others, rest = order[:n_others], order[n_others:]
-        is_left = left[n_others:] > rounding_of(X)
+        is_left = left[n_others:] > _rounding_of(X)
         if not n_others or not (is_left.any() if l2_reg > 0 else len(rest)):
             return None
         if l2_reg > 0:
@@ -151,23 +249,23 @@ class CentredX:
         # left are none. Without a penalty nothing else would keep a coefficient of theirs from
         # growing without bound.
         size = np.abs(R).max(axis=1)
-        self.kept = np.flatnonzero(size > rounding_of(X) * size.max(initial=0.0))
+        self.kept = np.flatnonzero(size > _rounding_of(X) * size.max(initial=0.0))
         if not len(self.kept):
             self.kept = np.arange(1)
         result = np.empty((n_samples, len(self.kept)))
         result[raw[2] if pivoting else slice(None)] = R[self.kept].T
         return result
 
-    def to_fit(self, coef, intercept):
+    def apply(self, coef, intercept):
         """(coef, intercept) for ``X``, from those for the features of the original."""
         intercept = intercept + coef @ self.mean
         if self.rotation is not None:
             coef = self._times_q(coef[:, self.order].T, "T")[self.kept].T
-        elif self.change is not None:
-            coef = coef @ self.change[1].T
+        elif self.replacement is not None:
+            coef = coef @ self.replacement[1].T
         return coef, intercept
 
-    def from_fit(self, coef, intercept):
+    def undo(self, coef, intercept):
         """(coef, intercept) for the features of the original, from those for ``X``."""
         if self.rotation is not None:
             padded = np.zeros((len(self.mean), len(coef)))
@@ -175,14 +273,14 @@ class CentredX:
             of_feature = np.empty_like(padded)
             of_feature[self.order] = self._times_q(padded, "N")
             coef = np.ascontiguousarray(of_feature.T)
-        elif self.change is not None:
-            coef = coef @ self.change[0].T
+        elif self.replacement is not None:
+            coef = coef @ self.replacement[0].T
         return coef, intercept - coef @ self.mean
 
-    def moments(self, moments):
+    def undo_moments(self, moments):
         """Moments of the features of the original, from those of ``X``."""
-        mean, variance = self._moments or (moments.mean, moments.variance)
-        return replace(moments, mean=mean + self.mean, variance=variance)
+        about_mean = self._moments or moments
+        return replace(moments, mean=about_mean.mean + self.mean, variance=about_mean.variance)
 
     def _times_q(self, matrix, transposed):
         reflectors, tau = self.rotation
@@ -190,3 +288,8 @@ class CentredX:
         matrix = np.asfortranarray(matrix)
         size = multiply("L", transposed, reflectors, tau, matrix, -1)[1][0]
         return multiply("L", transposed, reflectors, tau, matrix, int(size))[0]
+
+
+def _rounding_of(X):
+    """Size of what rounding leaves of a direction of X, over that of the largest."""
+    return 4 * np.sqrt(max(X.shape)) * EPS[np.dtype(np.float64)]

@@ -1,27 +1,31 @@
-"""Weighted statistics of the features: moments, extremes, and rows drawn by their weights."""
+"""Weighted statistics of the features: moments, extremes, covariance, and which are constant."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 
-from .._utils.parallel import Parts
-from .._utils.units import size_of
+from .._utils.numerics import (
+    COMPARABLE,
+    CONSTANT,
+    EPS,
+    LEAST_DIGIT,
+    LEAST_SIZE,
+    MOST_CURVATURE,
+    MOST_OFFSET,
+    MOST_SIZE,
+)
+from .._utils.threads import (
+    PRODUCT_ROWS,
+    ROW_BLOCKS,
+    SPARSE_ROWS,
+    THREADED_WORK,
+    X_BLOCK,
+    ParallelLoop,
+)
 from ._design_matrix import computing_dtype
 
-PARTED_WORK = 1e8  # multiply-adds from which the covariance is made by several threads
-BLOCK_NUMBERS = 100_000  # of X at a time
-N_PARTS = 8  # of rows that are summed by several threads
-SPARSE_BLOCK_ROWS = 65_536
-CONSTANT = 8  # roundings of its mean: a spread of no more is that of a constant feature
-MOST_CURVATURE = 0.25  # of a row's loss in a logit
-# Sizes of features, the largest over the smallest, whose squares and curvatures are all numbers.
-COMPARABLE = {np.dtype(np.float32): 1e15, np.dtype(np.float64): 1e30}
-LEAST_DIGIT = 0.02  # of them: what the moments of a feature that is constant may be off by
-# Of a feature, its mean over its spread, up to which float32 logits are good enough. A coefficient
-# that matters moves a logit by a few units per spread, so its product with the mean is a few times
-# this, of which float32 rounds off 6e-8: a few thousandths of a unit.
-MOST_OFFSET = 1e4
+FIRST_ROWS = slice(100)  # that are looked at before all others: most features vary among them
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Moments:
     weight : float
         Sum of the weights.
     mean, variance : ndarray of shape (n_features,)
-        For sparse X the second is the mean square.
+        For sparse X the second is the mean square: it is never centred.
     is_sparse : bool
     dtype : dtype
         That the features are computed in: float64, or float32 for all narrower ones.
@@ -59,8 +63,7 @@ class Moments:
 
     def _squared(self):
         """As those of sparse X."""
-        square = self.variance if self.is_sparse else self.variance + self.mean**2
-        return replace(self, variance=square, is_sparse=True)
+        return replace(self, variance=self.mean_squares(), is_sparse=True)
 
     def mean_squares(self):
         """Mean square of each feature."""
@@ -101,8 +104,7 @@ class Moments:
 
         Numbers of float32 that are computed with in float64 differ where they differ by a digit.
         """
-        eps = np.finfo(self.dtype).eps
-        return float(eps) * (CONSTANT if dtype == self.dtype else LEAST_DIGIT)
+        return EPS[self.dtype] * (CONSTANT if dtype == self.dtype else LEAST_DIGIT)
 
     def inverse_spread(self, fit_intercept, l2_reg, dtype):
         """1 / standard deviation of each feature; 0 of those that are constant, but for rounding.
@@ -138,103 +140,76 @@ class Extremes:
 
 
 def moments_of(X, weight, n_threads=1):
-    """``Moments`` of rows of X with their weights; zeros where there is no weight."""
-    total, is_sparse = weight.sum(), sparse.issparse(X)
-    if total > 0:
-        mean, variance = weighted_moments(X, weight, n_threads)
-    else:
-        mean, variance = np.zeros((2, X.shape[1]))
-    moments = Moments(float(total), mean, variance, is_sparse, computing_dtype(X))
-    if not is_sparse:  # a constant feature has none, whatever rounding says
-        variance[variance <= (moments.rounding_of_means(np.float64) * mean) ** 2] = 0.0
-    return moments
-
-
-def fit_dtype(X, moments):
-    """What a fit to X computes in: float64 where ``computing_dtype`` would lose its features."""
-    dtype = computing_dtype(X)
-    return np.dtype(np.float64) if dtype == np.float32 and moments.swamps_float32 else dtype
-
-
-def row_parts(n_rows, n_threads, parted=True):
-    """Parts of rows for several threads; a single one where it is not worth it (not ``parted``).
-
-    BLAS itself has one thread during a fit.
-    """
-    width = -(-n_rows // N_PARTS) if parted else n_rows
-    return Parts(n_rows, max(1, width), n_threads)
-
-
-def weighted_moments(X, weight, n_threads=1):
-    """Weighted mean and variance of each feature, in float64.
+    """``Moments`` of rows of X with their weights, in float64; zeros where there is no weight.
 
     Parameters
     ----------
     X : ndarray or CSR of shape (n_samples, n_features)
     weight : ndarray of shape (n_samples,)
-        With a positive sum.
     n_threads : int, default=1
-
-    Returns
-    -------
-    mean, variance : ndarray of shape (n_features,)
-        For a sparse X the second is the mean square: it is never centred.
 
     Raises
     ------
     ValueError
         If a square overflows, or all of them vanish.
     """
+    is_sparse, dtype, total = sparse.issparse(X), np.dtype(computing_dtype(X)), float(weight.sum())
+    if not total > 0:
+        return Moments(total, *np.zeros((2, X.shape[1])), is_sparse, dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, variance = _moments(X, weight, n_threads)
+        if is_sparse:
+            mean, variance = _sparse_moments(X, weight, total)
+        else:
+            mean, variance = _dense_moments(X, weight, total, n_threads)
     if not np.isfinite(variance).all():
         feature = int(np.argmin(np.isfinite(variance)))
         raise ValueError(
-            f"The squares of 'X' must be finite in {computing_dtype(X)}; those of feature "
-            f"{feature} are not. Divide it by its largest value."
+            f"The squares of 'X' must be finite in {dtype}; those of feature {feature} are not. "
+            "Divide it by its largest value."
         )
-    if not variance.max(initial=0.0) > np.finfo(variance.dtype).tiny and has_lost_squares(X, mean):
-        raise ValueError(
-            f"The squares of 'X' must be larger than 0 in {computing_dtype(X)}; those of its "
-            f"largest value, {size_of(X):.3g}, are not. Multiply it by a power of 10."
-        )
-    return mean, variance
+    if not variance.max(initial=0.0) > np.finfo(variance.dtype).tiny:
+        # it may still vary, in numbers whose squares are 0
+        if np.abs(mean).max(initial=0.0) < np.sqrt(np.finfo(dtype).tiny) and size_of(X) > 0:
+            raise ValueError(
+                f"The squares of 'X' must be larger than 0 in {dtype}; those of its largest "
+                f"value, {size_of(X):.3g}, are not. Multiply it by a power of 10."
+            )
+    moments = Moments(total, mean, variance, is_sparse, dtype)
+    if not is_sparse:  # a constant feature has none, whatever rounding says
+        variance[variance <= (moments.rounding_of_means(np.float64) * mean) ** 2] = 0.0
+    return moments
 
 
-def has_lost_squares(X, mean):
-    """Whether X without variance varies, in numbers whose squares are 0."""
-    small = np.sqrt(np.finfo(computing_dtype(X)).tiny)
-    return np.abs(mean).max(initial=0.0) < small and size_of(X) > 0
+def _sparse_moments(X, weight, total):
+    """Mean and mean square."""
+    n_features = X.shape[1]
+    mean, square = np.zeros(n_features), np.zeros(n_features)
+    for begin in range(0, X.shape[0], SPARSE_ROWS):
+        rows = X[begin : begin + SPARSE_ROWS]
+        data = rows.data.astype(np.float64)
+        weights = np.repeat(weight[begin : begin + SPARSE_ROWS], np.diff(rows.indptr))
+        mean += np.bincount(rows.indices, weights * data, n_features)
+        square += np.bincount(rows.indices, weights * data * data, n_features)
+    square[square > np.finfo(computing_dtype(X)).max] = np.inf
+    return mean / total, square / total
 
 
-def _moments(X, weight, n_threads):
-    total, dtype = weight.sum(), computing_dtype(X)
-    n_samples, n_features = X.shape
-    mean, variance = np.zeros(n_features), np.zeros(n_features)
-    if sparse.issparse(X):
-        for begin in range(0, n_samples, SPARSE_BLOCK_ROWS):
-            rows = X[begin : begin + SPARSE_BLOCK_ROWS]
-            data = rows.data.astype(np.float64)
-            weights = np.repeat(weight[begin : begin + SPARSE_BLOCK_ROWS], np.diff(rows.indptr))
-            mean += np.bincount(rows.indices, weights * data, n_features)
-            variance += np.bincount(rows.indices, weights * data * data, n_features)
-        variance[variance > np.finfo(dtype).max] = np.inf
-        return mean / total, variance / total
-    # sums over a block in the dtype of X, over blocks in float64
+def _dense_moments(X, weight, total, n_threads):
+    """Mean and variance; sums over a block in the dtype that X is computed in, then in float64."""
+    dtype = computing_dtype(X)
     weight = weight.astype(dtype)
-    parts = row_parts(n_samples, n_threads, X.size >= PARTED_WORK / 10)
+    loop = row_loop(len(X), n_threads, X.size >= THREADED_WORK / 10)
 
     def weighted_sum(part):
-        result = np.zeros(n_features)
+        result = np.zeros(X.shape[1])
         for rows in row_blocks(X, part):
             result += weight[rows] @ X[rows].astype(dtype, copy=False)
         return result
 
-    mean = parts.sum(weighted_sum) / total
-    centre = mean.astype(dtype)
+    centre = (loop.sum(weighted_sum) / total).astype(dtype)
 
     def weighted_squares(part):
-        result = np.zeros((2, n_features))
+        result = np.zeros((2, X.shape[1]))
         for rows in row_blocks(X, part):
             centred = X[rows].astype(dtype, copy=False) - centre
             result[0] += weight[rows] @ centred
@@ -243,44 +218,73 @@ def _moments(X, weight, n_threads):
         return result
 
     # of a mean beside which the spread is small, float32 has left no digits
-    rest, square = parts.sum(weighted_squares) / total
+    rest, square = loop.sum(weighted_squares) / total
     return centre + rest, np.maximum(square - rest**2, 0.0)
 
 
-def clear_constants(centred, mean):
-    """Set to 0, in place, what rounding has left of constant features about their means."""
-    if not centred.size:
-        return
-    size = np.maximum(centred.max(axis=0), -centred.min(axis=0))
-    centred[:, size <= CONSTANT * np.finfo(centred.dtype).eps * np.abs(mean)] = 0.0
+def row_loop(n_rows, n_threads, threaded=True):
+    """A loop over the rows; a single block where several threads are not worth it.
+
+    BLAS itself has one thread during a fit.
+    """
+    width = -(-n_rows // ROW_BLOCKS) if threaded else n_rows
+    return ParallelLoop(n_rows, max(1, width), n_threads)
 
 
 def row_blocks(X, part=slice(None)):
     """Slices of (part of) the rows of a dense X: a second-level cache holds each."""
-    n_rows = max(1, BLOCK_NUMBERS // max(1, X.shape[1]))
+    n_rows = max(1, X_BLOCK // max(1, X.shape[1]))
     begin, end, _ = part.indices(len(X))
-    return [slice(at, min(at + n_rows, end)) for at in range(begin, end, n_rows)]
+    for at in range(begin, end, n_rows):
+        yield slice(at, min(at + n_rows, end))
 
 
-def mean_extremes(X, weight, mean, n_threads=1):
-    """Largest and smallest value of each feature among the rows with weight, the mean included."""
-    kept = weight > 0
-    everything = kept.all()
+def covariance(X, weight, mean, settings, n_threads=1):
+    """Weighted covariance of X about ``mean``, from a subset of rows if there are many.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,)
+    mean : ndarray of shape (n_features,)
+    settings : Preconditioning
+        With the number of rows.
+    n_threads : int, default=1
+
+    Returns
+    -------
+    ndarray of shape (n_features, n_features), float64
+    """
+    n_samples, n_features = X.shape
+    n_used = max(settings.least_rows, settings.rows_per_feature * n_features)
+    if n_samples > 2 * n_used:
+        chosen, counts = rows_by_weight(weight, weight.sum() / n_used)
+        weight = counts.astype(np.float64)
+    else:
+        chosen = np.arange(n_samples)
     if sparse.issparse(X):
-        rows = X if everything else X[kept]
-        most, least = (np.ravel(rows.max(axis=0).toarray()), np.ravel(rows.min(axis=0).toarray()))
-        return np.maximum(most, mean), np.minimum(least, mean)
-    found = [(mean, mean)]
+        rows = X[chosen].astype(np.float64)
+        products = (rows.multiply(weight[:, np.newaxis]).T @ rows).toarray() / weight.sum()
+        # about the mean of all rows, also where these are only some
+        own = weight @ rows / weight.sum()
+        products -= np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean)
+        return products
+    dtype = computing_dtype(X)
+    mean, root = mean.astype(dtype), np.sqrt(weight).astype(dtype)[:, np.newaxis]
 
-    def look(part):
-        for block in row_blocks(X, part):
-            rows = X[block] if everything else X[block][kept[block]]
-            if len(rows):
-                found.append((rows.max(axis=0), rows.min(axis=0)))
+    def products_of(part):
+        # In the dtype that X is computed in, sums over blocks in float64. By NumPy, which lets
+        # other threads go on; scipy.linalg.blas.syrk does not.
+        matrix = np.zeros((n_features, n_features))
+        for begin in range(part.start, part.stop, PRODUCT_ROWS):
+            rows = slice(begin, min(begin + PRODUCT_ROWS, part.stop))
+            centred = X[chosen[rows]].astype(dtype, copy=False) - mean
+            centred *= root[rows]
+            matrix += centred.T @ centred
+        return matrix
 
-    row_parts(len(X), n_threads, X.size >= PARTED_WORK / 10).each(look)
-    most, least = (np.array(values) for values in zip(*found, strict=True))
-    return most.max(axis=0), least.min(axis=0)
+    loop = row_loop(len(chosen), n_threads, len(chosen) * n_features**2 >= THREADED_WORK)
+    return loop.sum(products_of) / weight.sum()
 
 
 def rows_by_weight(weight, spacing, before=0.0):
@@ -295,3 +299,96 @@ def rows_by_weight(weight, spacing, before=0.0):
     at = (np.arange(first, last) + 0.5) * spacing
     met = np.minimum(np.searchsorted(cumulated, at), len(weight) - 1)
     return np.unique(met, return_counts=True)
+
+
+def extremes_of(X, weight, mean, n_threads=1):
+    """``Extremes`` of the features among the rows with weight, ``mean`` included."""
+    kept = weight > 0
+    everything = kept.all()
+    if sparse.issparse(X):
+        rows = X if everything else X[kept]
+        most, least = (np.ravel(rows.max(axis=0).toarray()), np.ravel(rows.min(axis=0).toarray()))
+        return Extremes(np.maximum(most, mean), np.minimum(least, mean))
+    found = [(mean, mean)]
+
+    def look(part):
+        for block in row_blocks(X, part):
+            rows = X[block] if everything else X[block][kept[block]]
+            if len(rows):
+                found.append((rows.max(axis=0), rows.min(axis=0)))
+
+    row_loop(len(X), n_threads, X.size >= THREADED_WORK / 10).each(look)
+    most, least = (np.array(values) for values in zip(*found, strict=True))
+    return Extremes(most.max(axis=0), least.min(axis=0))
+
+
+def varying_features(X, fit_intercept, most):
+    """Which features are not the same in all rows, in order; None where more than ``most`` vary.
+
+    Coefficients of the others are 0 at the minimum (one of them, where nothing is penalised), so
+    all work on them is for nothing: border pixels of images, words that no text of a training fold
+    has. Without an intercept only features that are 0 in all rows count as constant.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    fit_intercept : bool
+    most : int
+
+    Returns
+    -------
+    ndarray of int or None
+        None as well where no feature varies.
+    """
+    n_features = X.shape[1]
+    if sparse.issparse(X):
+        varies = np.bincount(X.indices, minlength=n_features) > 0
+    else:
+        value = X[0] if fit_intercept else np.zeros_like(X[0])
+        same = np.flatnonzero((X[FIRST_ROWS] == value).all(axis=0))
+        if n_features - len(same) > most:  # most X ends here
+            return None
+        for rows in row_blocks(X):
+            same = same[(X[rows][:, same] == value[same]).all(axis=0)]
+        varies = np.ones(n_features, dtype=bool)
+        varies[same] = False
+    n_varying = np.count_nonzero(varies)
+    return np.flatnonzero(varies) if 0 < n_varying <= most else None
+
+
+def clear_constants(centred, mean):
+    """Set to 0, in place, what rounding has left of constant features about their means."""
+    if not centred.size:
+        return
+    size = np.maximum(centred.max(axis=0), -centred.min(axis=0))
+    centred[:, size <= CONSTANT * EPS[centred.dtype] * np.abs(mean)] = 0.0
+
+
+def size_of(X):
+    """Largest absolute value of X; 0 where there is none."""
+    values = X.data if sparse.issparse(X) else X
+    if values.size == 0:
+        return 0.0
+    return max(abs(float(values.max())), abs(float(values.min())))
+
+
+def unit_of(X):
+    """What X is to be divided by: 1 for numbers of usual size, else a power of 2.
+
+    Quotients by a power of 2 are exact.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Finite.
+
+    Returns
+    -------
+    float
+    """
+    if X.dtype.itemsize < 4:  # float16, uint8 and int8 hold no others
+        return 1.0
+    size = size_of(X)
+    if size == 0 or LEAST_SIZE <= size <= MOST_SIZE:
+        return 1.0
+    return float(np.ldexp(1.0, np.frexp(size)[1] - 1))

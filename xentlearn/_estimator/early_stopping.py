@@ -1,10 +1,8 @@
 """Early stopping: the loss of rows that are not trained on, and the coefficients that were best."""
 
 import functools
-import zlib
 
 import numpy as np
-from scipy import sparse
 from sklearn.model_selection import train_test_split
 
 
@@ -90,25 +88,28 @@ class EarlyStopping:
         self._least, self._unchanged, self._rows = np.inf, 0, None
 
     @functools.cached_property
-    def fingerprint(self):
-        """What tells other rows to judge by from these."""
-        X, check = self.data.X, 0
-        for array in (X.data, X.indices) if sparse.issparse(X) else (X,):
-            check = zlib.crc32(np.ascontiguousarray(array), check)
-        return X.shape, check, self.y.fingerprint()
+    def checksum(self):
+        """By which other rows to judge by are told from these."""
+        return self.data.checksum(), self.y.fingerprint()
 
     @property
     def has_ended(self):
         """Whether it has said so already."""
         return self._unchanged >= self.patience
 
-    def state(self):
-        """What has been judged, to ``restore`` it."""
-        return self.losses, self.best, self._least, self._unchanged
+    def dump(self):
+        """What has been judged, as a tree."""
+        return {
+            "losses": self.losses,
+            "best": self.best,
+            "least": self._least,
+            "unchanged": self._unchanged,
+        }
 
-    def restore(self, state):
-        """Put a ``state`` back."""
-        self.losses, self.best, self._least, self._unchanged = state
+    def load(self, tree):
+        """Put a ``dump`` back."""
+        self.losses, self.best = tree["losses"], tree["best"]
+        self._least, self._unchanged = tree["least"], tree["unchanged"]
 
     def stop(self, outputs, coef, intercept, n_threads):
         """Whether to stop here; of the chosen outputs, float64 or as they are stored.

@@ -1,41 +1,51 @@
-"""What ``partial_fit`` remembers from one batch of data to the next."""
+"""``partial_fit``, and what it remembers from one part of the data to the next."""
 
 import copy
 import time
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
-from .._data.dataset import MemoryRows
-from .._data.statistics import fit_dtype, moments_of
-from .._solvers import StochasticDescent
-from .._utils.units import l2_strength
+from .._data.dataset import MemoryRows, fit_dtype
+from .._data.statistics import moments_of
+from .._data.target_batches import check_classes, encode_first, encode_like
+from .._data.targets import resolve_loss
+from .._objective.linear import L2
+from .._solvers.settings import Adam, StochasticSetting
+from .._solvers.stochastic import StochasticDescent
+from .._utils.messages import warn
+from .._utils.threads import effective_n_threads
+from .inputs import require_memory, validated
+from .warm_start import finite_intercept
 
-# In the average of the points: a stream may change, and the average must not take as long to follow
-# as the stream has lasted. Where it does not change, 0.05 costs half a percent of MNIST's digits.
-LEAST_SHARE = 0.02
+# Attributes that the validation of X sets
+SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_", "_X_dtype")
 
 
 class Stream:
-    """A fit to data that come batch by batch; it can be pickled.
+    """A fit to data that come part by part; it can be pickled.
 
     Parameters
     ----------
     known : EncodedY
-        Kind, loss, classes and class weights of all y to come.
+        Kind, loss, classes and class weights, for all y to come.
     coef : ndarray of shape (n_outputs, n_features)
         Where to begin.
     intercept : ndarray of shape (n_outputs,)
     random_state : RandomState instance
     moments : Moments or None, default=None
-        Of the rows that were seen before.
+        Of the features, over the rows that were seen before.
 
     Attributes
     ----------
     history : dict
         Lists "objective", "gap" and "seconds", one entry per call of ``update``.
     dtype : dtype
-        What the last call computed in: float64 where float32 X would lose its features.
+        What the last call computed in: float64 if float32 would lose the variation of a feature.
     """
 
     def __init__(self, known, coef, intercept, random_state, moments=None):
@@ -44,8 +54,8 @@ class Stream:
         self._start, self._descent = (coef, intercept), None
         self._moments, self._class_mass, self._seconds = moments, 1.0, 0.0
 
-    def update(self, X, y, rule, options, C, fit_intercept, batch_size, shuffle, n_threads):
-        """One epoch on more rows.
+    def update(self, X, y, setting, C, fit_intercept, n_threads):
+        """Take the steps of one epoch on more rows.
 
         Features are scaled, and the penalty is weighed, by all rows that have been seen.
 
@@ -54,51 +64,50 @@ class Stream:
         X : ndarray or CSR of shape (n_samples, n_features)
         y : EncodedY
             Like ``known``.
-        rule : {"adam", "sgd"}
-        options : dict
-            See ``StochasticDescent``; they may differ from call to call. Another rule begins where
-            the last one ended.
+        setting : Adam or SGD
+            May differ from call to call. After a change of the class, the new rule starts from the
+            coefficients that the last one found.
         C : float
         fit_intercept : bool
-        batch_size : int
-        shuffle : bool
         n_threads : int
 
         Returns
         -------
         bool
-            Whether it went well; if the coefficients have become infinite they are as before.
+            Whether the coefficients are finite; if not, those from before the call are restored.
         """
         began = time.perf_counter()
-        if self._descent is None or self._descent.rule != rule:
+        setting = clone(setting)  # the caller may change it before the next call
+        if self._descent is None or type(self._descent.setting) is not type(setting):
             by_output = not sparse.issparse(X)
             dtype = np.float64 if X.dtype == np.float64 else np.float32
-            self._descent = StochasticDescent(
-                rule, by_output, *self.found(), dtype, options, LEAST_SHARE
-            )
-        elif self._descent.by_output == sparse.issparse(X):  # as the first ones were
+            # A stream may change, and the average must not take as long to follow as the stream has
+            # lasted: a new point has at least a share of 0.02. On a stream that does not change,
+            # 0.05 costs half a percent of MNIST's digits.
+            self._descent = StochasticDescent(setting, by_output, *self.found(), dtype, 0.02)
+        elif self._descent.by_output == sparse.issparse(X):  # dense if the first rows were
             X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
         moments = moments_of(X, y.row_weight, n_threads)
         self._moments = moments if self._moments is None else self._moments + moments
         offset = np.zeros(y.n_outputs)
         if y.loss.proba_kind == "softmax":
-            # each class counts once more, so that one that is still to come has a share
+            # each class counts once more, so that classes yet to come have a share
             self._class_mass = self._class_mass + y.class_mass()
             adjustment = y.loss.logit_offset(self._class_mass)
             offset = offset if adjustment is None else adjustment
         value, before, went_well = np.nan, self._descent, True
-        # steps change arrays in place, and those of a stream that joblib has mapped are read-only
+        # a copy, as steps change arrays in place, which are read-only in a stream mapped by joblib
         self._descent = copy.deepcopy(before)
-        self._descent.options = options
+        self._descent.setting = setting
         if moments.weight > 0:
             self.dtype = fit_dtype(X, self._moments)
             rows = MemoryRows(X, y, np.arange(y.n_outputs), dtype=self.dtype)
-            order = self.random_state.permutation(rows.n_rows) if shuffle else None
+            order = self.random_state.permutation(rows.n_rows) if setting.shuffle else None
             mean = self._moments.mean
-            l2_reg = l2_strength(C, self._moments.weight, y.weight_exponent)
-            with np.errstate(over="ignore", invalid="ignore"):  # of a rate that is too large
+            l2_reg = L2(C).strength(self._moments.weight, y.weight_exponent)
+            with np.errstate(over="ignore", invalid="ignore"):  # if the rate is too large
                 value = self._descent.epoch(
-                    rows.batches(order, batch_size, offset),
+                    rows.batches(order, setting.rows_per_batch(rows.n_rows), offset),
                     l2_reg,
                     mean if fit_intercept else np.zeros_like(mean),
                     self._moments.inverse_spread(fit_intercept, l2_reg, rows.dtype),
@@ -116,3 +125,120 @@ class Stream:
     def found(self):
         """(coef (n_outputs, n_features), intercept (n_outputs,)), float64."""
         return self._start if self._descent is None else self._descent.found()
+
+
+class PartialFitMixin:
+    """``partial_fit`` of ``SoftmaxClassifier``."""
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Continue to fit, with one epoch on a part of the data.
+
+        The steps are those of ``solver`` if it is "adam", "sgd" or a setting of one of them, and
+        otherwise those of ``Adam()``. Where ``fit`` uses facts about all data, ``partial_fit`` uses
+        those of the rows seen so far: the penalty weighs 1 / (C times the weight of all rows seen),
+        and features are scaled by their mean and variance over all rows seen. After ``fit`` it
+        starts from the coefficients of the fit. The average of the points (``average`` of the
+        setting) is over the last 100 steps or so, as a stream may change; without it the model
+        follows changes faster still. All parameters but ``class_weight`` and the kind of loss may
+        change between calls.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets. Those of the first call determine the kind for all later calls.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that can occur. Needed in the first call, unless y has columns (which it may
+            number, 0..L-1) or ``fit`` came before; in later calls the same, or None.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+            Weights >= 0, as in ``fit``.
+
+        Returns
+        -------
+        self : SoftmaxClassifier
+            The estimator. ``objective_`` is the mean over the batches of this call, each before its
+            step, and ``n_iter_`` the number of calls.
+
+        Raises
+        ------
+        ValueError
+            As in ``fit``; if ``classes`` are missing or are not those of earlier calls, or if y has
+            other classes.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the steps diverged; the coefficients from before the call are restored.
+        """
+        setting = self._check_parameters()
+        require_memory(X, "X", "give partial_fit block after block, X.read(i), with its rows of y")
+        is_first = not hasattr(self, "n_features_in_")
+        try:
+            return self._partial_fit(X, y, classes, sample_weight, setting, is_first)
+        except Exception:
+            if is_first:  # a call that is refused leaves no trace
+                for name in SET_BY_VALIDATION:
+                    vars(self).pop(name, None)
+            raise
+
+    def _partial_fit(self, X, y, classes, sample_weight, setting, is_first):
+        stream = getattr(self, "_stream", None)
+        X = validated(self, X, reset=is_first)
+        if stream is None:
+            stream = self._begin_stream(X, y, classes, sample_weight)
+        elif classes is not None:
+            check_classes(stream.known, classes)
+        loss, known = resolve_loss(self.loss), stream.known
+        if loss is not None and loss != known.loss:
+            if type(loss) is not type(known.loss):
+                raise ValueError(
+                    f"'loss' must stay a {type(known.loss).__name__} for partial_fit (its "
+                    f"parameters may change), got {type(loss).__name__}; fit a clone instead."
+                )
+            known = replace(known, loss=loss)
+        y = encode_like(known, y, X.shape[0], sample_weight)
+        stream.known = known
+        setting = setting if isinstance(setting, StochasticSetting) else Adam()
+        went_well = stream.update(
+            X, y, setting, self.C, bool(self.fit_intercept), effective_n_threads()
+        )
+        if not went_well:
+            warn(
+                "Training diverged; the coefficients from before this call were restored: "
+                "'learning_rate' is too large. Lower it.",
+                ConvergenceWarning,
+            )
+        coef, intercept = stream.found()
+        if y.loss.shift_invariant and self.fit_intercept:
+            intercept -= intercept.mean()
+        dtype = np.result_type(self._coef_dtype(), stream.dtype)
+        for name, value in self._fitted(y, coef.astype(dtype), intercept.astype(dtype)).items():
+            setattr(self, name, value)
+        self.history_ = {name: np.array(values) for name, values in stream.history.items()}
+        self.objective_, self.optimality_gap_ = float(self.history_["objective"][-1]), np.inf
+        self.n_iter_ = np.array([len(self.history_["objective"])], dtype=np.int32)
+        self.solver_, self._stream = setting.name, stream
+        return self
+
+    def _begin_stream(self, X, y, classes, sample_weight):
+        """A stream that starts from what ``classes``, ``fit`` or y tell."""
+        seen, known = getattr(self, "_seen", None), getattr(self, "_known_y", None)
+        start = None
+        if hasattr(self, "coef_"):
+            coef, intercept = self._model()
+            start = coef, finite_intercept(intercept)
+            if known is None and classes is None and self._kind != "multilabel":  # set by hand
+                classes = self.classes_
+        if known is None:
+            known = encode_first(
+                y, X.shape[0], self.loss, self.class_weight, classes, sample_weight
+            )
+        if start is None:
+            start = np.zeros((known.n_outputs, X.shape[1])), np.zeros(known.n_outputs)
+        if start[0].shape != (known.n_outputs, X.shape[1]):
+            raise ValueError(
+                f"'coef_' must have shape {(known.n_outputs, X.shape[1])} for this 'X' and 'y', "
+                f"got {start[0].shape}. Fit a clone to start anew."
+            )
+        return Stream(known, *start, check_random_state(self.random_state), seen)

@@ -1,42 +1,151 @@
-"""From encoded targets to coefficients: objectives, solvers, and outputs fitted group by group."""
+"""From a problem and its plan to coefficients: presolve, solve, certify, undo, group by group."""
 
 import math
-import pickle
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._data.presolve import ScaledX
 from .._data.statistics import Moments
 from .._objective.linear import LinearObjective
-from .._solvers import AUTO_SOLVERS, STOCHASTIC_SOLVERS
+from .._plan.plan import RULES, STOCHASTIC
+from .._solvers.contract import State, StopReason
+from .._solvers.registry import SETTINGS, SOLVERS
+from .._solvers.stopping import Result
+from .._utils.archive import AnotherFit
+from .._utils.numerics import (
+    EPS,
+    EXPECTED,
+    SMALL_TERMS,
+    STORED_FLOOR,
+    STORED_SAFETY,
+    STRENGTHS,
+)
 from .._utils.threads import effective_n_threads, sequential_blas
-from .._utils.units import STRENGTHS, l2_strength
 
-# A fit of at most so many is over in milliseconds whatever is asked for: it is polished until
-# rounding stops it, so that results do not depend on how a problem is put (a weight of 2, or the
-# row twice). With the 8 x 8 digits, 1.2 million, polishing takes three times as long as the fit.
-POLISHED_WORK = 300_000
-# Multiply-adds up to which a Hessian costs about as much as what Python does around a pass. Then
-# newton-cholesky takes 10 iterations in place of the 25 of lbfgs: iris, wine, breast cancer are
-# fitted in half the time; the digits, 200 million, take it six times as long.
-TINY_HESSIAN = 10_000_000
-# Binary outputs do not see each other. Over sparse X, where little is shared but X itself, so many
-# coefficients (GROUPED) are fitted in groups of outputs whose vectors have GROUP_NUMBERS numbers
-# and stay near the processor: 600 labels of 45,000 features took five times as long at once, and
-# 4 GB.
-GROUPED = 6_000_000
-GROUP_NUMBERS = 1_500_000
-GROUPED_ROWS = 20_000_000  # predictions of rows, which dual ascent keeps: 160 MB
-GROUP_STEP = 16  # outputs that fill whole vectors
-# The change that rounding is expected to make is an upper estimate, most often ten times too
-# large. Where it exceeds what is allowed by no more than a factor of EXPECTED, the change is
-# measured on the rows of the fit, and has to be SAFETY times less than allowed: other rows have
-# errors of their own.
-EXPECTED, SAFETY = 30.0, 3.0
-SMALL_TERMS = 1e4  # squared: logits of so many units are right to 1e-5 in float32
-# Relative changes of the objective by storing coefficients that are rounding, whatever 'tol' is.
-STORED_FLOOR = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-10}
-EPS = {dtype: float(np.finfo(dtype).eps) for dtype in STORED_FLOOR}
+
+@dataclass
+class Solved:
+    """What was found for a group of outputs.
+
+    Attributes
+    ----------
+    result : Result
+        Of the solver.
+    solver : str
+    objective, bound : float
+        At the stored coefficients, and of the objective less the minimum there.
+    separable : bool
+        Whether nothing is penalised and the objective goes to 0.
+    lost : float
+        Relative change of the objective by storing the coefficients; 0 within 'tol'.
+    """
+
+    result: Result
+    solver: str
+    objective: float
+    bound: float
+    separable: bool
+    lost: float
+
+    def dump(self):
+        """All of it, as a tree."""
+        ended = {"reason": int(self.result.reason), "message": self.result.message}
+        kept = ("solver", "objective", "bound", "separable", "lost")
+        return {
+            "result": self.result.dump(),
+            "ended": {**ended, "converged": self.result.converged},
+            **{name: getattr(self, name) for name in kept},
+        }
+
+    @classmethod
+    def load(cls, tree):
+        """The object of a ``dump``."""
+        result, ended = Result.load(tree["result"]), tree["ended"]
+        result.stop(StopReason(ended["reason"]), ended["converged"], ended["message"])
+        rest = {name: value for name, value in tree.items() if name not in ("result", "ended")}
+        return cls(result, **rest)
+
+
+@dataclass
+class FitState:
+    """Everything that changes during a fit; a dump of it goes on with the same bits.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (n_outputs, n_features)
+    intercept : ndarray of shape (n_outputs,)
+        In the dtype that they are stored in.
+    solved : list of Solved
+        The groups that are done.
+    solver : State
+        Of the group at work.
+    stopping : EarlyStopping or None
+    saved : tree or None
+        A ``dump`` to go on from.
+    identity : dict or None
+        What must be the same when the fit goes on; found when it is asked for.
+    """
+
+    coef: np.ndarray | None = None
+    intercept: np.ndarray | None = None
+    solved: list = field(default_factory=list)
+    solver: State = field(default_factory=State)
+    stopping: object = None
+    saved: dict | None = None
+    identity: dict | None = None
+
+    def dump(self, problem):
+        """All of it, and of which fit it is, as a tree."""
+        if self.identity is None:
+            self.identity = _identity(problem, self.stopping)
+        return {
+            "of": self.identity,
+            "coef": self.coef,
+            "intercept": self.intercept,
+            "solved": [solved.dump() for solved in self.solved],
+            "stopping": None if self.stopping is None else self.stopping.dump(),
+            "solver": self.solver.dump(),
+        }
+
+    def load(self, problem):
+        """Put what was saved in force.
+
+        Raises
+        ------
+        AnotherFit
+            If it is of another problem.
+        """
+        tree, self.identity = self.saved, _identity(problem, self.stopping)
+        try:
+            for name, value in self.identity.items():
+                if tree["of"][name] != value:
+                    raise AnotherFit(
+                        f"its {name} is {tree['of'][name]!r}, and that of this fit is {value!r}"
+                    )
+            self.coef, self.intercept = tree["coef"], tree["intercept"]
+            self.solved = [Solved.load(solved) for solved in tree["solved"]]
+            if self.stopping is not None:
+                self.stopping.load(tree["stopping"])
+            self.solver.saved = tree["solver"]
+        except (LookupError, TypeError, AttributeError) as error:
+            raise AnotherFit("what it holds is not what this fit would write") from error
+
+
+def _identity(problem, stopping):
+    """What must be the same when a fit goes on."""
+    y, data = problem.y, problem.data
+    of_y = y.fingerprint()
+    return {
+        "C": float(problem.penalty.C),
+        "fit_intercept": problem.fit_intercept,
+        "solver": problem.solver if problem.settings is None else repr(problem.settings),
+        "shape of coefficients": (y.n_outputs, data.shape[1]),
+        "loss": of_y[0],
+        "checksum of y and weights": of_y[1],
+        "checksum of X": data.checksum(),
+        "checksum of the rows to stop early by": None if stopping is None else stopping.checksum,
+    }
 
 
 @dataclass
@@ -49,13 +158,15 @@ class Training:
     intercept : ndarray of shape (n_outputs,)
         In the dtype that they are stored in.
     solver : str
-        The one that was used.
+        The one that was used; of groups the last one's.
+    reason : StopReason
+        Why it stopped; of groups the worst.
     objective, gap : float
         The objective at the stored coefficients, and a certified bound of its relative gap.
     n_iter : int
         Iterations; of groups the most.
     history : dict
-        Lists by iteration; of groups as if they had been fitted side by side.
+        Arrays by iteration; of groups as if they had been fitted side by side.
     failed : list of Result
         Of solvers that stopped early.
     separable : bool
@@ -66,16 +177,17 @@ class Training:
     moments : Moments or None
         Of the features; None where nothing was fitted.
     stopped_by : BaseException or None
-        What broke the fit off; what was found until then is there.
+        What interrupted the fit; what was found until then is there.
     """
 
     coef: np.ndarray
     intercept: np.ndarray
     solver: str
+    reason: StopReason = StopReason.CONSTANT
     objective: float = 0.0
     gap: float = 0.0
     n_iter: int = 0
-    history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
+    history: dict = field(default_factory=dict)
     failed: list = field(default_factory=list)
     separable: bool = False
     lost: float = 0.0
@@ -83,268 +195,194 @@ class Training:
     stopped_by: BaseException | None = None
 
 
-def output_groups(shape, outputs, apart, mass):
-    """The outputs that are fitted together, in groups.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Of X.
-    outputs : ndarray of int
-    apart : bool
-        Whether outputs neither see each other nor share much work.
-    mass : ndarray of shape (n_outputs, 2)
-        Of the 0s and of the 1s: outputs with as many 1s take about as many iterations.
-
-    Returns
-    -------
-    list of ndarray
-    """
-    n_rows, n_features = shape
-    few = n_features * len(outputs) <= GROUPED and n_rows * len(outputs) <= GROUPED_ROWS
-    if not apart or few:
-        return [outputs] if len(outputs) else []
-    size = min(GROUP_NUMBERS // n_features, GROUPED_ROWS // n_rows)
-    size = max(1, size // GROUP_STEP) * GROUP_STEP
-    outputs = outputs[np.argsort(mass[outputs, 1], kind="stable")]
-    return [outputs[begin : begin + size] for begin in range(0, len(outputs), size)]
-
-
-@dataclass
-class Group:
-    """What was found for a group of outputs.
-
-    Attributes
-    ----------
-    result : Result
-    objective, bound : float
-        At the stored coefficients, and of the objective less the minimum there.
-    separable : bool
-        Whether nothing is penalised and the objective goes to 0.
-    lost : float
-        Relative change of the objective by storing the coefficients; 0 within 'tol'.
-    """
-
-    result: object
-    objective: float
-    bound: float
-    separable: bool
-    lost: float
-
-
-def train(data, y, mass, outputs, parameters, dtype, constant, start, callback, stopping, resume):
+def train(problem, plan, state, monitor=None):
     """Fit the outputs that have something to fit.
 
     Parameters
     ----------
-    data : MemoryData
-        X, or another that gives rows.
-    y : EncodedY
-        Of the same rows.
-    mass : ndarray of shape (n_outputs,) or (n_outputs, 2)
-        ``y.mass()``.
-    outputs : ndarray of int
-    parameters : dict
-        "C", "fit_intercept", "solver", "tol", "max_iter", as in ``SoftmaxClassifier``; and
-        "stochastic", the options of stochastic solvers (``_solvers/_stochastic.py``).
-    dtype : dtype
-        In which coefficients are stored.
-    constant : ndarray of shape (n_outputs,)
-        Intercepts of the outputs that are not fitted.
-    start : (coef, intercept) or None
-        Where to begin.
-    callback : callable
-        ``callback(result, found, snapshot)`` at the start and after each iteration, with
-        ``found()`` the (coef, intercept) so far and ``snapshot()`` bytes to ``resume``; what it
-        returns says whether to stop.
-    stopping : EarlyStopping or None
-    resume : bytes or None
-        A snapshot of a fit to the same data, to go on from.
+    problem : Problem
+    plan : Plan
+    state : FitState
+    monitor : callable or None, default=None
+        ``monitor(result, fit)`` at the start and after each iteration, with ``fit.model()`` the
+        (coef, intercept) so far and ``fit.dump()`` a tree to go on from; what it returns says
+        whether to stop.
 
     Returns
     -------
     Training
     """
-    run = _Run(data, y, mass, outputs, parameters, dtype, constant, start, callback, stopping)
     with sequential_blas:
-        return run.all_groups(resume)
+        fit = Fit(problem, plan, state, monitor)
+        for group in plan.groups[len(state.solved) :]:
+            fit.solve(group)
+        return fit.training()
 
 
-class _Run:
+class Fit:
     """One call of ``train``, whose parameters it has.
 
     Attributes
     ----------
-    training : Training
-    groups : list of Group
-        Those that are done.
+    data : MemoryData or ShardedData
+        After presolve.
     """
 
-    def __init__(
-        self, data, y, mass, outputs, parameters, dtype, constant, start, callback, stopping
-    ):
-        self.data, self.y, self.mass, self.outputs = data, y, mass, outputs
-        self.parameters = parameters
-        self.start, self.callback, self.stopping = start, callback, stopping
-        coef = np.zeros((y.n_outputs, data.shape[1]), dtype=dtype)
-        self.training = Training(coef, constant.astype(dtype), parameters["solver"])
-        self.groups = []
-        self.offset = y.logit_offset(outputs)
-        self.l2_reg = l2_strength(parameters["C"], y.total_weight, y.weight_exponent, data.unit)
-        self.work = data.shape[0] * data.shape[1] * y.n_outputs
-        # asking how many takes as long as some passes over so little
-        self.n_threads = 1 if self.work <= POLISHED_WORK else effective_n_threads()
-        self.options = {"tol": parameters["tol"], "max_iter": parameters["max_iter"]}
-        self.stochastic = parameters["solver"] in STOCHASTIC_SOLVERS
-        if self.stochastic:
-            self.convex_y = None  # noise leads away from bad starts as well
-            self.options.update(parameters["stochastic"])
+    def __init__(self, problem, plan, state, monitor):
+        self.problem, self.plan, self.state, self.monitor = problem, plan, state, monitor
+        y = problem.y
+        if state.saved is None:
+            state.coef = np.zeros((y.n_outputs, problem.data.shape[1]), dtype=problem.dtype)
+            state.intercept = problem.constant.astype(problem.dtype)
         else:
-            self.convex_y = y.convex_start()
-            self.convex_mass = None if self.convex_y is None else self.convex_y.mass()
-            self.options["polish"] = self.work <= POLISHED_WORK and stopping is None
+            state.load(problem)
+        self.stochastic = problem.solver in STOCHASTIC
+        self.l2_reg = problem.penalty.strength(
+            y.total_weight, y.weight_exponent, plan.presolve.unit
+        )
+        # asking how many takes as long as some passes over so little
+        self.n_threads = 1 if plan.work <= RULES.polished_work else effective_n_threads()
+        # noise leads away from bad starts as well
+        self.convex_y = None if self.stochastic else y.convex_start()
+        self.data, self.stopped_by, self.moments = problem.data, None, None
+        self.group = self.objective = self.vector = None  # at work
+        if plan.groups:
+            self.data = problem.data.presolved(
+                plan.presolve, y.row_weight, problem.fit_intercept, self.l2_reg
+            )
 
-    def all_groups(self, resume):
-        """Fit group after group."""
-        training, y = self.training, self.y
-        if len(self.outputs) and not self.stochastic:
-            self.data.prepare(y, self.parameters["fit_intercept"], self.work, self.l2_reg)
-        resumed = None if resume is None else self._restore(resume)
-        together = y.loss.couples or self.stochastic or self.stopping is not None
-        apart = self.data.in_groups and not together
-        groups = output_groups(self.data.shape, self.outputs, apart, self.mass)
-        for group in groups[len(self.groups) :]:
-            objective = self._objective(y, self.mass, group)
-            self.moments = self.data.moments(objective.moments, in_units=True)
-            self.moments.require_comparable(objective.rows.dtype)
-            if training.stopped_by is not None:  # as good a guess as there is
-                self._place(group, *self._coefficients(group, objective, objective.start()))
-                continue
-            training.solver = self._chosen(objective)
-            result = self._solve(objective, group, resumed)
-            resumed = None
-            self._keep(objective, group, result)
-        if self.groups:
-            _put_together(training, self.groups)
-            if self.stopping is not None:
-                training.history["validation_loss"] = self.stopping.losses
-        else:  # nothing varies, nothing was solved
-            training.solver = "lbfgs" if training.solver == "auto" else training.solver
-            names = [*training.history, *(["validation_loss"] if self.stopping is not None else [])]
-            training.history = {name: [0.0] for name in names}
-        return training
+    def solve(self, group):
+        """Fit a group, from where there is reason to begin, and keep what is found."""
+        objective, state = self._objective(self.problem.y, group), self.state
+        self.in_unit = self.data.undo_moments(objective.moments, but_for=(ScaledX,))
+        self.in_unit.require_comparable(objective.rows.dtype)
+        if self.stopped_by is not None:  # as good a guess as there is
+            self._place(group, *self.coefficients(group, objective, objective.start()))
+            return
+        self.group, self.objective = group, objective
+        first, convex, resumed = objective.start(), None, state.solver.saved is not None
+        if resumed:
+            pass
+        elif self.problem.start is not None:
+            coef, intercept = self.problem.start
+            known = np.nan_to_num(intercept[group.outputs], posinf=0.0, neginf=0.0)
+            first = objective.pack(*self.data.apply(coef[group.outputs], known))
+        elif self.convex_y is not None:
+            relative = self._objective(self.convex_y, group)
+            convex = SOLVERS[group.solver](relative, relative.start(), **self._options(group))
+            first = convex.vector
+        result = convex
+        if convex is None or convex.stopped_by is None:
+            ended = resumed and state.stopping is not None and state.stopping.has_ended
+            options = self._options(group)
+            if ended:
+                options["max_iter"] = 0
+            try:
+                result = SOLVERS[group.solver](
+                    objective, first, callback=self, state=state.solver, **options
+                )
+                result.converged |= ended
+            except Exception as error:
+                if convex is None:
+                    raise
+                convex.stopped_by = error  # and the minimum of the convex loss is kept
+        self._keep(result)
+        self.objective = None
 
-    def _objective(self, y, mass, group):
+    def _objective(self, y, group):
+        rows = self.data.rows(y, group.outputs, self.n_threads)
         return LinearObjective(
-            self.data.rows(y, group, self.n_threads),
-            mass[group],
-            y.total_weight,
-            self.l2_reg,
-            self.parameters["fit_intercept"],
-            self.n_threads,
-            self.offset,
-            y.loss.plain,
-            y.loss.certifiable,
+            rows, self.l2_reg, self.problem.fit_intercept, self.n_threads, group.preconditioning
         )
 
-    def _chosen(self, objective):
-        """The solver that "auto" takes, or the one that was asked for."""
-        if self.parameters["solver"] != "auto":
-            return self.parameters["solver"]
-        if self.stopping is None and not self.options["polish"] and objective.suits_dual:
-            return "dual-ascent"
-        tiny = objective.exact_hessian and objective.hessian_work() <= TINY_HESSIAN
-        return "newton-cholesky" if tiny else "lbfgs"
+    def _options(self, group):
+        """Parameters of the group's solver."""
+        problem = self.problem
+        options = {
+            "tol": problem.tol,
+            "max_iter": problem.max_iter,
+            "settings": SETTINGS[group.solver],
+        }
+        if problem.settings is not None:
+            options["settings"] = problem.settings.applied(options["settings"])
+        if self.stochastic:
+            options["n_iter_no_change"] = problem.n_iter_no_change
+            options["random_state"] = problem.random_state
+        else:
+            options["polish"] = self.plan.polish
+        return options
 
-    def _solve(self, objective, group, resumed):
-        """The result of the solver, from where there is reason to begin."""
-        solvers = STOCHASTIC_SOLVERS if self.stochastic else AUTO_SOLVERS
-        solve, first, convex = solvers[self.training.solver], objective.start(), None
-        if resumed is None and self.start is not None:
-            coef, intercept = self.start
-            known = np.nan_to_num(intercept[group], posinf=0.0, neginf=0.0)
-            first = objective.pack(*self.data.to_fit(coef[group], known))
-        elif resumed is None and self.convex_y is not None:
-            relative = self._objective(self.convex_y, self.convex_mass, group)
-            convex = solve(relative, relative.start(), **self.options)
-            first = convex.vector
-            if convex.stopped_by is not None:
-                return convex
+    def __call__(self, result):
+        """The solver's callback: whether to stop here."""
+        self.vector, stop, stopping = result.vector, False, self.state.stopping
+        if stopping is not None:
+            coef, intercept = self.coefficients(self.group, self.objective, result.vector)
+            stop = stopping.stop(self.group.outputs, coef, intercept, self.n_threads)
+        return (self.monitor is not None and self.monitor(result, self)) or stop
 
-        n_done = len(self.groups)
+    def model(self):
+        """(coef, intercept) so far, as a fit that ended here would store them."""
+        self._place(self.group, *self.coefficients(self.group, self.objective, self.vector))
+        return self.state.coef.copy(), self.state.intercept.copy()
 
-        def watch(result):
-            def found():
-                self._place(group, *self._coefficients(group, objective, result.vector))
-                return self.training.coef.copy(), self.training.intercept.copy()
+    def dump(self):
+        """A tree to go on from."""
+        return self.state.dump(self.problem)
 
-            stop = False
-            if self.stopping is not None:
-                coef, intercept = self._coefficients(group, objective, result.vector)
-                stop = self.stopping.stop(group, coef, intercept, self.n_threads)
-            return self.callback(result, found, lambda: self._snapshot(result, n_done)) or stop
+    # ---- Undo ----------------------------------------------------------------------------------
 
-        options = dict(self.options)
-        ended = resumed is not None and self.stopping is not None and self.stopping.has_ended
-        if ended:
-            options["max_iter"] = 0
-        try:
-            result = solve(objective, first, callback=watch, resume=resumed, **options)
-            result.converged |= ended
-            return result
-        except Exception as error:
-            if convex is None:
-                raise
-            convex.stopped_by = error  # and the minimum of the convex loss is kept
-            return convex
-
-    def _coefficients(self, group, objective, vector):
+    def coefficients(self, group, objective, vector):
         """(coef, intercept) in the units of X, float64, of a solver's vector."""
-        coef, intercept = self.data.from_fit(*objective.look_into(vector))
-        if self.y.loss.shift_invariant:
-            intercept = intercept - np.add.reduce(intercept) / len(group)
-        if self.stochastic:  # the points of their rules, not the minimum
-            return coef, intercept if self.parameters["fit_intercept"] else np.zeros(len(group))
-        if self.y.loss.shift_invariant:
-            # The same change of all logits changes no loss: of all that predict the same these are
-            # the least, so no penalty is higher. A solver gets there itself only where the penalty
-            # is more than rounding.
-            coef = coef - np.add.reduce(coef) / len(group)
-        if objective.l2_reg == STRENGTHS[1]:  # or more: what is left is not of this penalty
-            coef = np.zeros_like(coef)
-        if not self.parameters["fit_intercept"]:
-            intercept = np.zeros(len(group))
-        return coef, intercept
+        coef, intercept = self.data.undo(*objective.unpack(vector))
+        if objective.shift_invariant:
+            intercept = intercept - np.add.reduce(intercept) / len(intercept)
+        if not self.stochastic:  # else the points of their rules, not the minimum
+            if objective.shift_invariant:
+                # The same change of all logits changes no loss: of all that predict the same these
+                # are the least, so no penalty is higher. A solver gets there itself only where the
+                # penalty is more than rounding.
+                coef = coef - np.add.reduce(coef) / len(coef)
+            if objective.l2_reg == STRENGTHS[1]:  # or more: what is left is not of this penalty
+                coef = np.zeros_like(coef)
+        return coef, intercept if self.problem.fit_intercept else np.zeros(len(coef))
 
     def _place(self, group, coef, intercept):
         """Put coefficients of a group among those of all."""
         with np.errstate(over="ignore"):  # beyond float32: `_stored` sees to that
-            self.training.coef[group], self.training.intercept[group] = coef, intercept
+            self.state.coef[group.outputs] = coef
+            self.state.intercept[group.outputs] = intercept
 
-    def _keep(self, objective, group, result):
+    # ---- Certify, as stored --------------------------------------------------------------------
+
+    def _keep(self, result):
         """The coefficients of a result, and how good they are as they are stored."""
-        training = self.training
-        coef, intercept = self._coefficients(group, objective, result.vector)
+        group, objective, stopping = self.group, self.objective, self.state.stopping
+        coef, intercept = self.coefficients(group, objective, result.vector)
         value, bound, lost = result.objective, result.bound, 0.0
         known = not self.stochastic
-        if self.stopping is not None and self.stopping.best is not None:
-            coef, intercept = self.stopping.best
+        if stopping is not None and stopping.best is not None:
+            coef, intercept = stopping.best
             known = False  # value and bound are of another point
         if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
             try:
                 if not known:
-                    vector = objective.pack(*self.data.to_fit(coef, intercept))
+                    vector = objective.pack(*self.data.apply(coef, intercept))
                     value, bound = objective.value_gradient(vector)[0], np.inf
-                value, bound, lost = self._stored(objective, group, coef, intercept, value, bound)
+                value, bound, lost = self._stored(coef, intercept, value, bound)
             except Exception as error:
                 result.stopped_by = error
         self._place(group, coef, intercept)
-        separable = self.parameters["C"] == np.inf and result.objective < objective.value_scale
-        self.groups.append(Group(result, value, min(bound, value), separable, lost))
-        training.moments = self.data.moments(objective.moments)
-        training.stopped_by = result.stopped_by
+        separable = self.problem.penalty.C == np.inf and result.objective < objective.value_scale
+        if separable and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
+            result.reason = StopReason.SEPARABLE
+        if stopping is not None and stopping.has_ended:
+            result.reason = StopReason.EARLY_STOPPING
+        solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
+        self.state.solved.append(solved)
+        self.moments = self.data.undo_moments(objective.moments)
+        self.stopped_by = result.stopped_by
 
-    def _stored(self, objective, group, coef, intercept, reached, bound):
+    def _stored(self, coef, intercept, reached, bound):
         """How good coefficients are as they are stored, and as predictions use them.
 
         The stored dtype may lack digits; and where logits are small sums of huge terms, predictions
@@ -353,8 +391,6 @@ class _Run:
 
         Parameters
         ----------
-        objective : LinearObjective
-        group : ndarray of int
         coef, intercept : ndarray
             float64, in the units of X.
         reached, bound : float
@@ -368,104 +404,81 @@ class _Run:
             How much ``value`` differs from ``reached``, relative to it; 0 where that is within
             what is allowed.
         """
-        training = self.training
+        state = self.state
         while True:
-            stored = self._as_stored(objective, group, coef, intercept, reached, bound)
-            if training.coef.dtype == np.float64 or stored[2] == 0.0:
+            stored = self._as_stored(coef, intercept, reached, bound)
+            if state.coef.dtype == np.float64 or stored[2] == 0.0:
                 return stored
-            training.coef = training.coef.astype(np.float64)
-            training.intercept = training.intercept.astype(np.float64)
+            state.coef = state.coef.astype(np.float64)
+            state.intercept = state.intercept.astype(np.float64)
 
-    def _as_stored(self, objective, group, coef, intercept, reached, bound):
+    def _as_stored(self, coef, intercept, reached, bound):
         """``_stored``, in the dtype that coefficients have so far."""
-        dtype = self.training.coef.dtype
+        dtype, objective = self.state.coef.dtype, self.objective
         if dtype == np.float32:
             with np.errstate(over="ignore", invalid="ignore"):
-                rounded = [part.astype(dtype) for part in (coef, intercept)]
-                finite = all(np.isfinite(part.sum(dtype=np.float64)) for part in rounded)
-            if not finite:
+                coef = coef.astype(dtype).astype(np.float64)
+                intercept = intercept.astype(dtype).astype(np.float64)
+            if not np.isfinite(coef.sum() + intercept.sum()):
                 return np.inf, np.inf, np.inf
-            coef, intercept = (part.astype(np.float64) for part in rounded)
         scale = max(abs(reached), objective.value_scale)
-        allowed = max(self.parameters["tol"], STORED_FLOOR[dtype]) * scale
+        allowed = max(self.problem.tol, STORED_FLOOR[dtype]) * scale
         # Rounding moves the logits of each row by about `error`, one way or the other. Squares of
         # residuals, and curvatures, are at most about as large as losses: the mean loss changes by
         # the mean of residuals times errors, and by curvatures times their squares.
-        in_units = coef if self.data.unit == 1.0 else coef * self.data.unit
-        error = EPS[dtype] * math.sqrt(_squares_of_terms(in_units, intercept, self.moments))
+        unit = self.plan.presolve.unit
+        in_unit = coef if unit == 1.0 else coef * unit
+        error = EPS[dtype] * math.sqrt(_squares_of_terms(in_unit, intercept, self.in_unit))
         expected = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
         if dtype == np.float32 and expected > EXPECTED:
             return np.inf, np.inf, np.inf
         value, of_value = reached, bound
         if dtype == np.float32 or bound == np.inf:
-            value, gap = objective.optimality_gap(
-                objective.pack(*self.data.to_fit(coef, intercept))
-            )
+            value, gap = objective.optimality_gap(objective.pack(*self.data.apply(coef, intercept)))
             of_value = np.inf if gap == np.inf else gap * value / (1.0 + gap)
         predicted, factor = value, 1.0
         if expected > 1:
-            loss = self._predicted_loss(objective, group, coef, intercept)
+            loss = self._predicted_loss(coef, intercept)
             if loss is not None:
-                penalty = 0.5 * objective.l2_reg * float(np.vdot(in_units, in_units))
+                penalty = 0.5 * objective.l2_reg * float(np.vdot(in_unit, in_unit))
                 predicted = loss / objective.total_weight + penalty
-            factor = SAFETY if dtype == np.float32 else 1.0  # float64 is the last resort
+            # float64 is the last resort
+            factor = STORED_SAFETY if dtype == np.float32 else 1.0
         lost = max(factor * abs(predicted - value), abs(value - reached))
         if lost <= allowed:
             return value, of_value, 0.0
         return predicted, max(of_value + predicted - value, 0.0), lost / scale
 
-    def _predicted_loss(self, objective, group, coef, intercept):
+    def _predicted_loss(self, coef, intercept):
         """Sum of the losses as predictions compute them; None where the fit computes the same.
 
         inf where it would take passes over shards.
         """
-        data, dtype = self.data, self.training.coef.dtype
-        if not data.is_changed and dtype in (np.float64, objective.rows.dtype):
+        data, dtype, objective = self.data, self.state.coef.dtype, self.objective
+        if not data.steps and dtype in (np.float64, objective.rows.dtype):
             return None
-        if not hasattr(data, "predicted_loss"):
+        if not data.in_memory:
             return np.inf
-        intercept = intercept + objective.offset
-        return data.predicted_loss(self.y, group, coef, intercept, dtype, self.n_threads)
+        outputs, intercept = self.group.outputs, intercept + objective.offset
+        return data.predicted_loss(self.problem.y, outputs, coef, intercept, dtype, self.n_threads)
 
-    def _snapshot(self, result, n_done):
-        """Bytes of all that is known in the middle of a group, before which ``n_done`` are done."""
-        return pickle.dumps(
-            {
-                "parameters": self._lasting(),
-                "coef": self.training.coef,
-                "intercept": self.training.intercept,
-                "groups": self.groups[:n_done],
-                "stopping": None if self.stopping is None else self.stopping.state(),
-                "solver": result.snapshot(),
-            }
-        )
+    # ---- Report --------------------------------------------------------------------------------
 
-    def _lasting(self):
-        """What must be the same when a fit goes on."""
-        parameters = {**self.parameters, **self.parameters["stochastic"]}
-        for name in ("stochastic", "tol", "max_iter", "random_state"):
-            del parameters[name]
-        return {
-            **parameters,
-            "shape of coefficients": self.training.coef.shape,
-            "rows to stop early by": None if self.stopping is None else self.stopping.fingerprint,
-        }
-
-    def _restore(self, resume):
-        """Put a snapshot back; what the solver of the present group resumes."""
-        saved, mine = pickle.loads(resume), self._lasting()
-        differ = [name for name in mine if mine[name] != saved["parameters"].get(name)]
-        if differ:
-            raise ValueError(
-                f"The checkpoint is of another fit: its {differ[0]} is "
-                f"{saved['parameters'].get(differ[0])!r}, here it is {mine[differ[0]]!r}; use "
-                "another file, or delete it to start anew."
-            )
-        self.training.coef, self.training.intercept = saved["coef"], saved["intercept"]
-        self.groups = saved["groups"]
-        if self.stopping is not None:
-            self.stopping.restore(saved["stopping"])
-        return saved["solver"]
+    def training(self):
+        """What has been found, of all groups."""
+        state, solved = self.state, self.state.solved
+        solver = "lbfgs" if self.problem.solver == "auto" else self.problem.solver
+        found = Training(state.coef, state.intercept, solver)
+        if not solved:  # nothing varies, nothing was solved
+            names = ["objective", "gap", "seconds"]
+            names += ["validation_loss"] if state.stopping is not None else []
+            found.history = {name: np.zeros(1) for name in names}
+            return found
+        _put_together(found, solved)
+        found.moments, found.stopped_by = self.moments, self.stopped_by
+        if state.stopping is not None:
+            found.history["validation_loss"] = np.array(state.stopping.losses)
+        return found
 
 
 def _squares_of_terms(coef, intercept, moments):
@@ -481,35 +494,31 @@ def _squares_of_terms(coef, intercept, moments):
     return np.einsum("kj,kj,j->k", coef, coef, mean_square).max(initial=0.0) + of_intercept
 
 
-def _put_together(training, groups):
-    """Sums over groups, into ``training``."""
-    results = [group.result for group in groups]
-    values = np.array([group.objective for group in groups])
-    bounds = np.array([group.bound for group in groups])
-    training.objective = float(values.sum())
-    rest = training.objective - bounds.sum()
-    bounded = rest > 0 and (bounds < values).all()
-    training.gap = float(bounds.sum() / rest) if bounded else np.inf
-    training.n_iter = max(result.n_iter for result in results)
-    training.failed = [result for result in results if not result.converged]
-    training.separable = any(group.separable for group in groups)
-    training.lost = max(group.lost for group in groups)
-    length = max(len(result.history["objective"]) for result in results)
-    columns = {
-        name: np.array([_lengthened(result.history[name], length) for result in results])
-        for name in training.history
-    }
-    objectives = columns["objective"].sum(axis=0)
-    gaps = columns["gap"][0]
-    if len(results) > 1:
-        gaps = (columns["gap"] * columns["objective"]).sum(axis=0) / objectives
-    training.history = {
-        "objective": objectives,
-        "gap": gaps,
-        "seconds": columns["seconds"].sum(axis=0),
-    }
-
-
-def _lengthened(values, length):
-    """A list that stays at its last value."""
-    return values + values[-1:] * (length - len(values))
+def _put_together(found, solved):
+    """Sums over groups, into ``found``."""
+    values, bounds, bounded, length, histories = 0.0, 0.0, True, 0, []
+    for group in solved:
+        result = group.result
+        values, bounds = values + group.objective, bounds + group.bound
+        bounded &= group.bound < group.objective
+        found.n_iter = max(found.n_iter, result.n_iter)
+        found.reason = max(found.reason, result.reason)
+        found.lost = max(found.lost, group.lost)
+        found.separable |= group.separable
+        if not result.converged:
+            found.failed.append(result)
+        history = np.array([*result.history.values()])  # objective, gap, seconds
+        length = max(length, history.shape[1])
+        histories.append(history)
+    found.solver = solved[-1].solver
+    rest = values - bounds
+    found.objective, found.gap = float(values), np.inf
+    if rest > 0 and bounded:
+        found.gap = float(bounds / rest)
+    objectives, gaps, seconds = 0.0, 0.0, 0.0
+    for history in histories:  # one that has ended stays at its last value
+        history = np.pad(history, ((0, 0), (0, length - history.shape[1])), mode="edge")
+        objectives, seconds = objectives + history[0], seconds + history[2]
+        gaps = gaps + history[1] * history[0]
+    gaps = gaps / objectives if len(histories) > 1 else histories[0][1]
+    found.history = {"objective": objectives, "gap": gaps, "seconds": seconds}

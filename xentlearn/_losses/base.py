@@ -9,15 +9,8 @@ from .._utils.arrays import kernel_array
 from .._utils.messages import warn
 from .._utils.threads import effective_n_threads
 from .._utils.units import in_unit
-from .._utils.validation import (
-    apart,
-    as_floating,
-    check_label_smoothing,
-    check_logits,
-    check_out,
-    check_weights,
-    require_apart,
-)
+from .._utils.validation import apart, as_floating, check_out, check_weights, require_apart
+from .validation import check_label_smoothing, check_logits
 
 
 class LossSetting(BaseEstimator):

@@ -3,10 +3,11 @@
 import numpy as np
 
 from .._utils.threads import effective_n_threads
-from .._utils.validation import as_floating, check_binary_targets, check_weights
+from .._utils.validation import as_floating, check_weights
 from . import _proba_loss
 from .reduction import check_axis, reduce_rows, weigh
 from .sigmoid import BinaryCrossentropy, BinaryFocalCrossentropy
+from .validation import check_binary_targets
 
 
 def binary_crossentropy(

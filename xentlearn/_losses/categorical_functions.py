@@ -4,18 +4,17 @@ import numpy as np
 
 from .._loss import EncodedTarget
 from .._utils.threads import effective_n_threads
-from .._utils.validation import (
-    as_floating,
+from .._utils.validation import as_floating, check_weights
+from . import _proba_loss
+from .reduction import check_axis, reduce_rows
+from .softmax import CategoricalCrossentropy, CategoricalFocalCrossentropy
+from .validation import (
     check_class_weight,
     check_label_smoothing,
     check_labels,
     check_soft_rows,
-    check_weights,
     require_distributions,
 )
-from . import _proba_loss
-from .reduction import check_axis, reduce_rows
-from .softmax import CategoricalCrossentropy, CategoricalFocalCrossentropy
 
 
 def sparse_categorical_crossentropy(

@@ -4,13 +4,9 @@ import numpy as np
 from sklearn.base import clone
 
 from .._loss import EncodedTarget
-from .._utils.validation import (
-    check_binary_targets,
-    check_focusing,
-    check_number,
-    check_output_weight,
-)
+from .._utils.validation import check_number
 from .base import LossSetting
+from .validation import check_binary_targets, check_focusing, check_output_weight
 
 
 class BinarySetting(LossSetting):

@@ -5,15 +5,15 @@ from sklearn.base import clone
 
 from .._loss import EncodedTarget
 from .._utils.units import in_unit
-from .._utils.validation import (
+from .._utils.validation import check_number
+from .base import LossSetting
+from .validation import (
     check_focusing,
     check_labels,
     check_logit_adjustment,
-    check_number,
     check_output_weight,
     check_soft_rows,
 )
-from .base import LossSetting
 
 
 def class_weight_sums(labels, values, weight, n_classes):

@@ -8,13 +8,98 @@ rows (``_dual.pyx``) change one p after the other, and w with it. The free c is 
 is right where the alphas of an output sum to 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ._dual import OUTPUTS, run, weights
+from ._dual import OUTPUTS, DualRows, run, weights
+from .certificate import constant_shares
 
 MOST_STEP = 2.0  # of an intercept per sweep: where p is all but 0 or 1 its curvature says nothing
+
+
+class Dual:
+    """The dual problem of an objective of plain binary outputs over sparse X.
+
+    Parameters
+    ----------
+    objective : LinearObjective
+    """
+
+    def __init__(self, objective):
+        self.objective = objective
+        self.rows = DualRows(objective.rows.X, objective.mean)
+
+    def point(self, vector):
+        """(value at a vector, the ``DualPoint`` that predicts what the vector predicts)."""
+        objective = self.objective
+        value, gradient = objective.value_gradient(vector)
+        matrix, gradient = vector.reshape(objective.shape), gradient.reshape(objective.shape)
+        n_features, l2_reg = objective.n_features, objective.l2_reg
+        W, intercept = matrix[:n_features], np.zeros(objective.n_outputs)
+        sum_alpha, stands_for = np.zeros(objective.n_outputs), gradient[:n_features] / -l2_reg
+        if objective.fit_intercept:
+            intercept, sum_alpha = matrix[-1], gradient[-1] * objective.total_weight
+        if W.any():
+            p = objective.rows.scores("sigmoid", *objective.at(vector), objective.n_threads)
+            stands_for += W
+        else:
+            p = 1 / (1 + np.exp(-intercept[np.newaxis]))
+        return value, DualPoint.at(
+            p,
+            objective.rows.entry_weight(objective.n_threads),
+            stands_for,
+            intercept,
+            sum_alpha,
+            objective.mean,
+            1 / (objective.total_weight * l2_reg),
+        )
+
+    def load_point(self, tree):
+        """The point of a ``DualPoint.dump``."""
+        return DualPoint(**tree)
+
+    def sweep(self, point, lots):
+        """Sweep over all rows for some lots of outputs; about what each lot's dual has risen by."""
+        objective = self.objective
+        rise = point.sweep(self.rows, lots, objective.fit_intercept, objective.n_threads)
+        return rise / objective.total_weight
+
+    def look(self, point):
+        """(vector, value there, certified bounds of value - minimum by output) of a dual point.
+
+        With W as the point has it, the value less that of the dual is the mean distance of the
+        predictions from those of W, plus c times mean alpha. Where alphas do not sum to 0 the
+        dual's value is that of p mixed with a constant prediction, as in ``certificate.py``, but
+        with the entropy of the mixture itself: the bound is second order in the sum.
+        """
+        objective, certificate = self.objective, self.objective.certificate
+        n_features, l2_reg = objective.n_features, objective.l2_reg
+        c = point.by_output(point.intercept)
+        mean_alpha = -point.by_output(point.shift) / (point.scale * objective.total_weight)
+        if objective.fit_intercept:
+            epsilon, r = constant_shares(objective.sums, mean_alpha)
+            mixed, constant = certificate.constant_gradient(objective, r), r[:, 1]
+        else:
+            epsilon = constant = np.zeros(objective.n_outputs)
+            mixed = np.zeros((n_features, objective.n_outputs))
+        vector = np.empty(objective.shape)
+        square, along, of_change = point.weights(
+            objective.mean, mixed, -1 / l2_reg, vector[:n_features], objective.n_threads
+        )
+        entropy, distance = (
+            part / objective.total_weight
+            for part in point.look(self.rows, epsilon, constant, objective.n_threads)
+        )
+        if objective.fit_intercept:
+            distance += c * mean_alpha
+            vector[-1] = c
+        gaps = distance + l2_reg * epsilon * (along + 0.5 * epsilon * of_change)
+        values = entropy + distance - 0.5 * l2_reg * square
+        gaps = np.maximum(gaps, 0.0) + objective.rounding * values * (1.0 + np.abs(c))
+        value = float(values.sum())
+        certificate.least = max(certificate.least, value - float(gaps.sum()))
+        return vector.ravel(), value, gaps
 
 
 @dataclass
@@ -73,6 +158,10 @@ class DualPoint:
             _lots((mean @ coef)[np.newaxis])[:, 0],
             _lots(intercept[np.newaxis])[:, 0],
         )
+
+    def dump(self):
+        """All of it, as a tree."""
+        return asdict(self)
 
     @property
     def n_lots(self):

@@ -1,4 +1,5 @@
-"""Approximate inverses of the Hessian: from the features alone, or at a point that was reached.
+"""Approximate inverses of the Hessian: from the features alone, or the one of a point, whichever is
+in force.
 
 The Hessian of softmax cross-entropy in the coefficients of class k is close to a multiple of the
 weighted covariance of X: the multiple is the mean of p_k (1 - p_k). Dividing by
@@ -10,95 +11,17 @@ X is too wide for a matrix of n_features squared. The multiples of the outputs c
 """
 
 import contextlib
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 from scipy.linalg import blas, lapack
 
 from .._data._design_matrix import computing_dtype
-from .._data._factors import solve_factors, weighted_factors
-from .._data.statistics import PARTED_WORK, row_blocks, row_parts, rows_by_weight
+from .._data.statistics import covariance
+from .._plan.settings import Preconditioning
 from .._utils._sweeps import divide
-
-# Most multiply-adds for which the Hessian itself is made: a tenth of a second.
-HESSIAN_WORK = 1.5e9
-MOST_HESSIAN_ROWS = 6000  # 288 MB
-LEAST_CURVATURE = 1e-100  # whose inverse can still be squared
-# Most numbers in the matrices of all outputs together: 64 MB in float32.
-MOST_BLOCK_NUMBERS = 16_000_000
-# Widest X for which the full matrix is made: 32 MB, and a factorisation well below a second.
-MOST_FEATURES = 2000
-# Rows that are used, per feature: the matrix is needed to a few percent, not exactly.
-ROWS_PER_FEATURE = 10
-LEAST_ROWS = 5_000
-# Rows that are drawn for the matrix of one output: so many per feature, at most this share of all.
-LEAST_DRAWN = 500
-DRAWN_PER_FEATURE = 4
-DRAWN_OF_ROWS = 5
-SKETCH = 16  # random projections that leverages are estimated from
-SHARE = 0.02  # of an output's curvature that all rows get alike; 0.002 and 0.3 were slower
-MOST_LOGITS = 50_000_000  # of all rows together, for the curvature at a point
-LEAST_RELATIVE = 1e-6  # curvature, to the mean of the first: no step need be longer
-BLOCK_ROWS = 2048  # of X at a time for a product with itself
-
-
-def computable(X, rows):
-    """(matrix in C order and in what is computed in, where the chosen rows of X are in it)."""
-    dtype = computing_dtype(X)
-    if X.dtype == dtype and X.flags.c_contiguous:
-        return X, rows
-    used, at = np.unique(rows, return_inverse=True)
-    return np.ascontiguousarray(X[used], dtype=dtype), at
-
-
-def rounding_slack(n, dtype):
-    """What keeps a matrix of n rows, with a diagonal of 1, positive definite in spite of rounding.
-
-    Duplicated or constant features must not break its factorisation.
-    """
-    return 8 * n * np.finfo(dtype).eps
-
-
-def covariance(X, weight, mean, n_threads=1):
-    """Weighted covariance of X about ``mean``, from a subset of rows if there are many.
-
-    The subset takes rows at equal distances of cumulated weight, so that a weight counts like as
-    many repeated rows.
-    """
-    n_samples, n_features = X.shape
-    n_used = max(LEAST_ROWS, ROWS_PER_FEATURE * n_features)
-    if n_samples > 2 * n_used:
-        chosen, counts = rows_by_weight(weight, weight.sum() / n_used)
-        weight = counts.astype(np.float64)
-    else:
-        chosen = np.arange(n_samples)
-    if sparse.issparse(X):
-        rows = X[chosen].astype(np.float64)
-        products = (rows.multiply(weight[:, np.newaxis]).T @ rows).toarray() / weight.sum()
-        # about the mean of all rows, also where these are only some
-        own = weight @ rows / weight.sum()
-        products -= np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean)
-        return products
-    parts = row_parts(len(chosen), n_threads, len(chosen) * n_features**2 >= PARTED_WORK)
-    total = parts.sum(lambda part: centred_products(X, chosen[part], weight[part], mean))
-    return total / weight.sum()
-
-
-def centred_products(X, chosen, weight, mean):
-    """Sum of weight (x - mean) (x - mean)^T over the chosen rows.
-
-    Products are in the dtype that X is computed in, sums over blocks of them in float64. By NumPy,
-    which lets other threads go on; scipy.linalg.blas.syrk does not.
-    """
-    n_features, dtype = X.shape[1], computing_dtype(X)
-    matrix, mean = np.zeros((n_features, n_features)), mean.astype(dtype)
-    root = np.sqrt(weight).astype(dtype)[:, np.newaxis]
-    for begin in range(0, len(chosen), BLOCK_ROWS):
-        rows = slice(begin, begin + BLOCK_ROWS)
-        centred = X[chosen[rows]].astype(dtype, copy=False) - mean
-        centred *= root[rows]
-        matrix += centred.T @ centred
-    return matrix
+from .._utils.numerics import LEAST_CURVATURE, SLACK
+from .hessian_blocks import HessianBlocks, leverages
 
 
 def cholesky_factor(matrix, scale, slack=None, dtype=None):
@@ -106,14 +29,14 @@ def cholesky_factor(matrix, scale, slack=None, dtype=None):
 
     The matrix, in C order, is overwritten; only its upper triangle is looked at. ``scale`` makes
     the diagonal about 1, so that the factorisation does not see units of features. The diagonal
-    gets the ``rounding_slack`` of ``slack`` rows in ``dtype``, by default its own.
+    gets what rounding takes away, ``SLACK`` of ``slack`` rows in ``dtype``, by default its own.
     """
     slack = len(matrix) if slack is None else slack
     dtype = matrix.dtype if dtype is None else dtype
     scale = scale.astype(matrix.dtype, copy=False)
     matrix *= scale[:, np.newaxis]
     matrix *= scale
-    matrix.flat[:: len(matrix) + 1] += rounding_slack(slack, dtype)
+    matrix.flat[:: len(matrix) + 1] += SLACK[np.dtype(dtype)] * slack
     # LAPACK itself: for a matrix of forty rows scipy.linalg.cholesky takes five times as long, and
     # for one of 784 in float32 numpy.linalg.cholesky three times
     factorise = lapack.dpotrf if matrix.dtype == np.float64 else lapack.spotrf
@@ -130,10 +53,10 @@ def solve(factor, scale, right):
     return scale * substitute(factor, solved, lower=True, trans=True, overwrite_x=True)
 
 
-class Preconditioner:
+class FeaturePreconditioner:
     """(c_k M + l2_reg I)^-1 for output k, about, and 1 / c_k for its intercept.
 
-    M is the covariance of X (at most MOST_FEATURES features) or its diagonal. The curvatures c_k
+    M is the covariance of X or, where X is too wide for it, its diagonal. The curvatures c_k
     may change: a class that is a thousand times as rare has a thousandth of the curvature, and all
     fall as rows are predicted better. With 500 unbalanced classes a fit takes 16 evaluations where
     one curvature for all takes 26.
@@ -158,14 +81,25 @@ class Preconditioner:
         Typical second derivatives of the loss in the logits.
     l2_reg : float
         Weight of ||W||^2 / 2.
-    shift_invariant : bool
+    shift_invariant : bool, default=False
         Whether the same change of all logits of a row changes nothing.
-    n_threads : int
+    settings : Preconditioning, default=Preconditioning()
+    n_threads : int, default=1
     """
 
     def __init__(
-        self, X, weight, mean, variance, curvatures, l2_reg, shift_invariant=False, n_threads=1
+        self,
+        X,
+        weight,
+        mean,
+        variance,
+        curvatures,
+        l2_reg,
+        shift_invariant=False,
+        settings=Preconditioning(),
+        n_threads=1,
     ):
+        self._least_relative = settings.least_relative
         self.shift_invariant = shift_invariant
         self.curvature = curvature = curvatures.mean()
         diagonal = curvature * variance + l2_reg
@@ -174,8 +108,8 @@ class Preconditioner:
         self.scale = 1.0 / np.sqrt(diagonal)
         self.inverse_factor = self.covariance = None
         penalty_share = l2_reg * self.scale**2
-        if X.shape[1] <= MOST_FEATURES:
-            self.covariance = covariance(X, weight, mean, n_threads)
+        if settings.covariance:
+            self.covariance = covariance(X, weight, mean, settings, n_threads)
             factor = self._factor(curvature, l2_reg, computing_dtype(X))
             # two products with L^-1 are positive definite whatever the rounding
             self.inverse_factor = lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
@@ -202,7 +136,8 @@ class Preconditioner:
 
     def follow(self, curvatures):
         """Take other curvatures of the outputs, shape (n_outputs,)."""
-        relative = np.maximum(curvatures / self.curvature, LEAST_RELATIVE)
+        self.curvatures = curvatures
+        relative = np.maximum(curvatures / self.curvature, self._least_relative)
         np.multiply.outer(self.loss_share, relative - 1.0, out=self.inverse)
         self.inverse += 1.0
         np.divide(self.for_mean[:, np.newaxis], self.inverse, out=self.inverse)
@@ -217,73 +152,57 @@ class Preconditioner:
         """Times a gradient of shape (n_features [+ 1], n_outputs)."""
         result = np.empty_like(gradient)
         n_features, scale = len(self.scale), self.scale[:, np.newaxis]
-        of_coef = result[:n_features]
+        of_coef, common = result[:n_features], self.shift_invariant
+        # rows of a gradient times an inverse diagonal; what is common to all outputs by itself
         if self.inverse_factor is None:
-            self._divide(gradient[:n_features], self.inverse, self.for_mean, of_coef, n_threads)
+            divide(gradient[:n_features], self.inverse, self.for_mean, common, of_coef, n_threads)
         else:
             half = np.ascontiguousarray(self.whiten(gradient[:n_features] * scale))
-            self._divide(half, self.inverse, self.for_mean, half, n_threads)
+            divide(half, self.inverse, self.for_mean, common, half, n_threads)
             np.multiply(self.whiten(half, transposed=True), scale, out=of_coef)
         if has_intercept:
-            for_mean = np.array([1.0 / self.curvature])
-            last = slice(n_features, None)
-            self._divide(gradient[last], self.intercept_inverse, for_mean, result[last], n_threads)
+            for_mean, last = np.array([1.0 / self.curvature]), slice(n_features, None)
+            divide(
+                gradient[last], self.intercept_inverse, for_mean, common, result[last], n_threads
+            )
         return result
 
-    def _divide(self, gradient, inverse, for_mean, out, n_threads):
-        """Rows of a gradient times an inverse diagonal; what is common to all by itself."""
-        divide(gradient, inverse, for_mean, self.shift_invariant, out, n_threads)
 
-
-def on_balanced(solve, gradient, for_mean):
-    """``solve`` of what sums to 0 over the outputs, of which it takes the same; the mean by itself.
-
-    A softmax does not see the same change of all logits of a row, which the penalty alone keeps at
-    0. Outputs with preconditioners of their own bring it in, and as no gradient of the loss leads
-    out, it takes long to get rid of: on 3,000 rows of 4 classes 15 iterations stood still at 2e-6,
-    raw MNIST took 1,670 iterations in place of 1,030.
-
-    Parameters
-    ----------
-    solve : callable
-        A symmetric positive matrix times an array like ``gradient``.
-    gradient : ndarray of shape (n_rows, n_outputs)
-    for_mean : ndarray of shape (n_rows, 1) or float
-        What the mean over the outputs is multiplied by, > 0.
-    """
-    averages = np.full(gradient.shape[1], 1.0 / gradient.shape[1])
-    mean = (gradient @ averages)[:, np.newaxis]
-    result = solve(gradient - mean)
-    result -= (result @ averages)[:, np.newaxis]
-    result += for_mean * mean
-    return result
-
-
-def hessian_work(n_samples, n_rows, n_outputs, coupled):
-    """Multiply-adds of ``HessianAt`` for a vector of (n_rows, n_outputs), inf if too large."""
-    if n_rows * n_outputs > MOST_HESSIAN_ROWS:
-        return np.inf
-    blocks = n_outputs * (n_outputs - 1) / 2 if coupled else n_outputs
-    return n_samples * n_rows**2 / 2 * blocks + (n_rows * n_outputs) ** 3 / 6
-
-
-class HessianAt:
+@dataclass(frozen=True)
+class LocalHessian:
     """Inverse of the Hessian at one point, for problems so small that it costs next to nothing.
 
-    Parameters
+    Attributes
     ----------
-    matrix : ndarray of shape (n_outputs n_rows, n_outputs n_rows)
-        ``_factors.hessian_sum`` over the sum of the weights; overwritten.
-    n_outputs : int
-    penalty : ndarray of shape (n_features,)
-        Second derivative of the penalty in the first rows of the vector.
-    shift_invariant : bool
-        Whether the same change of all logits of a row changes nothing.
-    slack : float, default=1
-        Of ``cholesky_factor``, in float64, if the matrix is definite with it.
+    factor : ndarray of shape (n_outputs n_rows, n_outputs n_rows)
+        As ``cholesky_factor`` returns it.
+    scale : ndarray of shape (n_outputs n_rows,)
     """
 
-    def __init__(self, matrix, n_outputs, penalty, shift_invariant, slack=1.0):
+    factor: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, matrix, n_outputs, penalty, shift_invariant, slack=1.0):
+        """The inverse of a matrix.
+
+        Parameters
+        ----------
+        matrix : ndarray of shape (n_outputs n_rows, n_outputs n_rows)
+            ``_factors.hessian_sum`` over the sum of the weights; overwritten.
+        n_outputs : int
+        penalty : ndarray of shape (n_features,)
+            Second derivative of the penalty in the first rows of the vector.
+        shift_invariant : bool
+            Whether the same change of all logits of a row changes nothing.
+        slack : float, default=1
+            Of ``cholesky_factor``, in float64, if the matrix is definite with it.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            If it is not definite.
+        """
         n_rows, dtype = len(matrix) // n_outputs, matrix.dtype
         diagonal = matrix.reshape(-1)[:: len(matrix) + 1].reshape(n_outputs, n_rows)  # a view
         diagonal[:, : len(penalty)] += penalty.astype(dtype)
@@ -296,19 +215,18 @@ class HessianAt:
             sums = np.add.reduce(diagonal.reshape(n_outputs, n_rows))
             penalised = np.zeros(n_rows, dtype=bool)
             # a penalty that is rounding beside the loss holds nothing
-            rounding = rounding_slack(len(matrix), np.float64) / n_outputs * sums
+            rounding = SLACK[np.dtype(np.float64)] * len(matrix) / n_outputs * sums
             penalised[: len(penalty)] = penalty > rounding[: len(penalty)]
             free = np.flatnonzero(~penalised)
             like = sums[free] / n_outputs**2
             of_rows = matrix.reshape(n_outputs, n_rows, n_outputs, n_rows)
             of_rows[:, free, :, free] += like.astype(dtype)[:, np.newaxis, np.newaxis]
             diagonal.reshape(n_outputs, n_rows)[:, free] += like
-        self.scale = 1.0 / np.sqrt(diagonal)
+        scale = 1.0 / np.sqrt(diagonal)
         if dtype == np.float64:  # flat directions need every digit that there is
             with contextlib.suppress(np.linalg.LinAlgError):
-                self.factor = cholesky_factor(matrix.copy(), self.scale, slack)
-                return
-        self.factor = cholesky_factor(matrix, self.scale)
+                return cls(cholesky_factor(matrix.copy(), scale, slack), scale)
+        return cls(cholesky_factor(matrix, scale), scale)
 
     def apply(self, gradient, has_intercept, n_threads=1):
         """Times a gradient of shape (n_rows, n_outputs)."""
@@ -316,143 +234,145 @@ class HessianAt:
         return np.ascontiguousarray(solved.reshape(gradient.shape[::-1]).T)
 
 
-def leverages(X, mean, preconditioner, n_threads=1):
-    """How much of the covariance each row makes up, roughly: x^T covariance^-1 x about the mean.
+class Preconditioners:
+    """The preconditioner that is in force.
 
-    From SKETCH random projections, right to a third: rows are drawn by it, with weights that make
-    up for the odds. Features that few rows have show here as rows of large leverage.
-    """
-    n_features, dtype = X.shape[1], computing_dtype(X)
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_features, SKETCH))
-    projections = preconditioner.whiten(signs, transposed=True)
-    projections *= preconditioner.scale[:, np.newaxis]
-    projections, mean = projections.astype(dtype, order="C"), mean.astype(dtype)
-    result = np.empty(len(X))
-
-    def project(rows):
-        projected = (X[rows].astype(dtype, copy=False) - mean) @ projections
-        result[rows] = np.einsum("ij,ij->i", projected, projected)
-
-    row_parts(len(X), n_threads).each(lambda part: [project(rows) for rows in row_blocks(X, part)])
-    return result / SKETCH
-
-
-def draw_rows(score, n_wanted):
-    """(rows, odds): about ``n_wanted`` rows, each with odds min(1, score / threshold).
-
-    Not at random: at equal distances of cumulated odds.
-    """
-    positive = np.count_nonzero(score > 0)
-    if positive <= n_wanted:
-        chosen = np.flatnonzero(score > 0)
-        return chosen, np.ones(len(chosen))
-    threshold = score.sum() / n_wanted
-    while True:  # those above the threshold are taken whatever their score: lower it for the rest
-        above = score >= threshold
-        lower = score[~above].sum() / (n_wanted - np.count_nonzero(above))
-        if not lower < 0.999 * threshold:
-            break
-        threshold = lower
-    odds = np.minimum(1.0, score / threshold)
-    counted = np.floor(np.cumsum(odds) + 0.5)
-    chosen = np.flatnonzero(np.diff(counted, prepend=0.0) > 0)
-    return chosen, odds[chosen]
-
-
-def blocks_fit(n_samples, n_features, n_outputs):
-    """Whether ``BlocksAt`` stays within its memory."""
-    return (
-        n_features <= MOST_FEATURES
-        and n_outputs * n_features**2 <= MOST_BLOCK_NUMBERS
-        and n_samples * n_outputs <= MOST_LOGITS
-    )
-
-
-class BlocksAt:
-    """Inverses of the Hessian's diagonal blocks at one point, one for each output.
-
-    What separates it from ``Preconditioner`` is that each row weighs by its own curvature
-    w p (1 - p) in the output: near the optimum of separable or hardly penalised problems few rows
-    have any, and directions that X alone makes look steep are flat.
-
-    For each output rows are drawn by curvature times leverage. By curvature alone, 20,000 of the
-    60,000 rows of MNIST are worse than 5,000 by both: features that few rows have are missed, and
-    their coefficients then move without restraint. A little of the covariance of all rows (SHARE of
-    the curvature) is the rest of the restraint.
+    Of the last point that one was made at, else of the features alone. Objectives are given to each
+    call rather than kept: a cycle of references would keep X until the collector runs.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-    curvature : ndarray of shape (n_samples, n_outputs)
-        w p (1 - p) over the sum of the weights.
-    mean : ndarray of shape (n_features,)
-    penalty : ndarray of shape (n_features,)
-        Second derivative of the penalty.
-    leverage : ndarray of shape (n_samples,)
-    covariance : ndarray of shape (n_features, n_features)
-    shift_invariant : bool
-        As in ``Preconditioner``.
-    n_threads : int
+    settings : Preconditioning
     """
 
-    def __init__(
-        self,
-        X,
-        curvature,
-        mean,
-        penalty,
-        leverage,
-        covariance,
-        shift_invariant=False,
-        n_threads=1,
-    ):
-        self.shift_invariant = shift_invariant
-        total = curvature.sum(axis=0, dtype=np.float64)
-        self.intercept_scale = 1.0 / np.maximum(total, LEAST_CURVATURE)
-        n_wanted = max(LEAST_DRAWN, min(DRAWN_PER_FEATURE * X.shape[1], len(X) // DRAWN_OF_ROWS))
-        share = leverage + leverage.mean()
-        rows, weight = [], []
-        for of_output in curvature.T:  # one by one: in float64 all of them may be large
-            of_rows = of_output.astype(np.float64)
-            chosen, odds = draw_rows(of_rows * share, n_wanted)
-            rows.append(chosen)
-            weight.append(of_rows[chosen] / odds)
-        # all in the dtype of X: the slack covers its rounding, and float32 takes half the time
-        X, at = computable(X, np.concatenate(rows))
-        self.factors, self.scale = weighted_factors(
-            X,
-            mean.astype(X.dtype),
-            at,
-            np.concatenate(weight),
-            np.cumsum([0, *map(len, rows)], dtype=np.intp),
-            covariance.astype(X.dtype, copy=False),
-            SHARE * total,
-            penalty,
-            LEAST_CURVATURE,
-            rounding_slack(X.shape[1], X.dtype),
-            n_threads,
-        )
+    def __init__(self, settings):
+        self.settings = settings
+        self.local = None
+        self.slack = 1.0  # of Hessians in float64
+        self._of_features = self._leverage = None
 
-    def apply(self, gradient, has_intercept, n_threads=1):
-        """Times a gradient of shape (n_features [+ 1], n_outputs)."""
-        if not self.shift_invariant:
-            return self._solved(gradient, has_intercept, n_threads)
-        for_mean = (self.scale.astype(np.float64) ** 2).mean(axis=0)
-        if has_intercept:
-            for_mean = np.append(for_mean, self.intercept_scale.mean())
-        return on_balanced(
-            lambda balanced: self._solved(balanced, has_intercept, n_threads),
-            gradient,
-            for_mean[:, np.newaxis],
-        )
+    def of_features(self, objective):
+        """Made when it is asked for: newton-cholesky never does."""
+        if self._of_features is None:
+            sample = objective.rows.sample
+            self._of_features = FeaturePreconditioner(
+                sample.X,
+                sample.weight,
+                objective.mean,
+                objective.variance,
+                objective.curvatures_at_shares,
+                objective.l2_reg,
+                objective.shift_invariant,
+                self.settings,
+                objective.n_threads,
+            )
+        return self._of_features
 
-    def _solved(self, gradient, has_intercept, n_threads):
-        """The blocks' inverses times a gradient."""
-        result = np.empty_like(gradient)
-        n_features = len(gradient) - has_intercept
-        solve_factors(
-            self.factors, self.scale, gradient[:n_features], result[:n_features], n_threads
-        )
-        if has_intercept:
-            result[n_features] = gradient[n_features] * self.intercept_scale
-        return result
+    def follow(self, objective, vector):
+        """Precondition by the mean curvatures of the outputs at ``vector``, from some rows.
+
+        Outputs of which these show next to nothing are taken to have lost as much of their
+        curvature as the others. Nothing changes for a single output, whose scale solvers find
+        themselves, nor once there is the Hessian of a point.
+        """
+        if objective.n_outputs == 1 or self.local is not None:
+            return
+        sample, settings = objective.rows.sample, self.settings
+        weight = sample.weight.sum()
+        n_wanted = max(weight // settings.few_of_weight, settings.least_few)
+        if objective.few is None:
+            objective.few = sample.few(min(n_wanted, settings.most_few))
+        seen, n_rows = np.zeros(objective.n_outputs), 0
+        for rows in objective.few:
+            curvature = rows.curvature(*objective.at(vector), objective.n_threads)
+            seen += curvature.sum(axis=0, dtype=np.float64)
+            n_rows += rows.n_rows
+        seen /= weight
+        known, believed = objective.curvatures_at_shares, settings.few_seen
+        left = seen.sum() / known.sum()
+        with np.errstate(divide="ignore"):
+            unseen = believed / known
+        self.of_features(objective).follow((n_rows * seen + believed * left) / (n_rows + unseen))
+
+    def make_local(self, objective, vector, thorough):
+        """Use the Hessian at ``vector`` from now on, or what of it the plan has chosen.
+
+        A ``thorough`` one is made in float64, whatever the time.
+        """
+        kind, sample = self.settings.local, objective.rows.sample
+        if kind == "blocks":
+            self._make_blocks(objective, sample, vector)
+        elif kind is not None:
+            rows = objective.rows if kind == "whole" else sample
+            self.make_hessian(objective, rows, vector, np.float64 if thorough else np.float32)
+
+    def make_hessian(self, objective, rows, vector, dtype):
+        """Use the Hessian at ``vector`` from now on, made from ``rows``."""
+        neglected = 0.0
+        if dtype == np.float32:
+            # The one before goes first, and its memory is used again: to touch new memory takes a
+            # third of the time. Should this one fail, that of the features is in force again.
+            self.local, neglected = None, self.settings.neglected
+        mean = objective.mean if objective.fit_intercept else None
+        matrix = rows.hessian(*objective.at(vector), mean, dtype, neglected, objective.n_threads)
+        matrix /= objective.total_weight
+        # where it fails, the point is so flat that rounding has the last word
+        with contextlib.suppress(np.linalg.LinAlgError):
+            self.local = LocalHessian.of(
+                matrix,
+                objective.n_outputs,
+                objective.penalty_curvature,
+                objective.shift_invariant,
+                self.slack,
+            )
+
+    def _make_blocks(self, objective, sample, vector):
+        of_features = self.of_features(objective)
+        if self._leverage is None:
+            self._leverage = leverages(
+                sample.X, objective.mean, of_features, self.settings.sketch, objective.n_threads
+            )
+        curvature = sample.curvature(*objective.at(vector), objective.n_threads)
+        curvature /= objective.total_weight
+        with contextlib.suppress(np.linalg.LinAlgError):
+            self.local = HessianBlocks.of(
+                sample.X,
+                curvature,
+                objective.mean,
+                objective.penalty_curvature,
+                self._leverage,
+                of_features.covariance,
+                objective.shift_invariant,
+                self.settings,
+                objective.n_threads,
+            )
+
+    def regularise(self):
+        """Put more on the diagonal of Hessians to come; whether there are any, and more helps.
+
+        Where a feature is all but a sum of others, the least eigenvalues of a Hessian are what
+        rounding has left of them, and a step along their axes can be a million times too long.
+        """
+        if not isinstance(self.local, LocalHessian) or self.slack >= self.settings.most_slack:
+            return False
+        self.slack *= self.settings.more_slack
+        return True
+
+    def dump(self):
+        """What has changed since it was made, as a tree."""
+        local = self.local
+        return {
+            "slack": self.slack,
+            "curvatures": None if self._of_features is None else self._of_features.curvatures,
+            "kind": None if local is None else type(local).__name__,
+            "local": None if local is None else dict(vars(local)),
+        }
+
+    def load(self, objective, tree):
+        """Put a ``dump`` back."""
+        self.slack = tree["slack"]
+        if tree["curvatures"] is not None:
+            self.of_features(objective).follow(tree["curvatures"])
+        if tree["kind"] is not None:
+            kind = LocalHessian if tree["kind"] == "LocalHessian" else HessianBlocks
+            self.local = kind(**tree["local"])

@@ -13,108 +13,139 @@ import time
 
 import numpy as np
 
-from .contract import Result, require
-from .descent import Descent
-from .lbfgs import Pairs
-from .snapshot import carry_out, restored
+from .._plan import settings as defaults
+from .contract import StopReason
+from .descent import Descent, carry_out, require
+from .lbfgs import History
+from .stopping import Result
 
-REQUIRES = ("dual_point", "dual_sweep", "dual_look", "value_gradient", "precondition", "rounding")
-
-SWEEPS = 12  # at most in an iteration
-LEAST_SWEEPS = 2  # before their rate is known
-LEAST_RATE, MOST_RATE = 0.02, 0.98  # of convergence that is believed
-SAFETY = 0.3  # share of the gap wanted that is aimed at
-MOST_SWEEPS = 30  # in all: L-BFGS takes less time than more of them
+REQUIRES = ("dual", "value_gradient", "precondition", "rounding")
 
 
-def dual_ascent(objective, start, *, tol, max_iter, polish=False, callback=None, resume=None):
+def dual_ascent(
+    objective,
+    start,
+    *,
+    tol,
+    max_iter,
+    polish=False,
+    callback=None,
+    state=None,
+    settings=defaults.DualAscent(),
+):
     """Minimise an objective; parameters and result as in ``lbfgs``.
 
-    An iteration is as many sweeps as should reach ``tol``, at most SWEEPS, and a look at how far
-    the minimum is, which is certified, not estimated. ``polish`` is of no use.
+    An iteration is as many sweeps as should reach ``tol``, up to a limit, and a look at how far the
+    minimum is, which is certified, not estimated. ``polish`` is of no use.
     """
     require(objective, "dual-ascent", REQUIRES)
-    ascent = _Ascent(objective, start) if resume is None else restored(resume, objective)
-    return carry_out(ascent, objective, tol, max_iter, callback)
+    return carry_out(_Ascent(objective, start, settings), state, tol, max_iter, callback)
 
 
 class _Ascent:
-    """The iteration; ``result`` holds the best point at every moment. It can be pickled."""
+    """The iteration; ``result`` holds the best point at every moment."""
 
-    def __init__(self, objective, start):
-        self.objective = objective
+    def __init__(self, objective, start, settings):
+        self.objective, self.dual, self.settings = objective, objective.dual, settings
         self.result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
-        self.point = self.descent = None
-        self.n_sweeps, self.told = 0, False
+        self.point = self.descent = self.before = None
+        self.n_sweeps = 0
+
+    def dump(self):
+        """All that the next iteration depends on, as a tree."""
+        if self.descent is not None:
+            return {
+                "result": self.result.dump(),
+                "before": self.before,
+                "descent": self.descent.dump(),
+            }
+        names = ("rise", "left", "factor", "least", "needed", "n_sweeps")
+        return {
+            "result": self.result.dump(),
+            "point": self.point.dump(),
+            "objective": self.objective.dump(),
+            **{name: getattr(self, name) for name in names},
+        }
+
+    def load(self, tree):
+        """Put a ``dump`` back, on an objective like the one it was of."""
+        self.result = Result.load(tree["result"])
+        if "descent" in tree:
+            self.before = tree["before"]
+            self.descent = self._make_descent()
+            self.descent.load(tree["descent"])
+            return
+        self.objective.load(tree["objective"])
+        self.point = self.dual.load_point(tree["point"])
+        for name in ("rise", "left", "factor", "least", "needed", "n_sweeps"):
+            setattr(self, name, tree[name])
+
+    def _make_descent(self):
+        return Descent(self.objective, History(self.objective), self.result.vector, polish=False)
 
     def run(self, tol, max_iter, callback):
-        """Iterate, from the start or from where a snapshot was taken."""
-        result = self.result
-        result.converged, result.message = False, ""
-        seconds = result.history["seconds"]
+        """Iterate, from the start or from where a dump was made: after the callback."""
+        result, seconds = self.result, self.result.history["seconds"]
         self.began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
+        is_told = self.point is not None
         if self.point is None and self.descent is None and not self._begin():
             return
         while self.descent is None:
-            if not self.told:
-                self.told = True
-                if callback is not None and callback(result):
-                    result.converged, result.message = True, "stopped by a callback"
-                    return
+            if not is_told and callback is not None and callback(result):
+                result.stop(StopReason.CALLBACK, True)
+                return
+            is_told = False
             if result.gap <= tol:
-                result.converged, result.message = True, "certified"
+                result.stop(StopReason.CERTIFIED, True)
                 return
             if result.n_iter >= max_iter:
-                result.message = "reached 'max_iter'"
+                result.stop(StopReason.MAX_ITER, False)
                 return
             if not self._iterate(tol):
-                self.descent = Descent(
-                    self.objective, Pairs(self.objective), result.vector, polish=False
-                )
-                self.point, self.before = None, result.n_iter
+                self.descent, self.point, self.before = self._make_descent(), None, result.n_iter
         self._descend(tol, max_iter, callback)
 
     def _begin(self):
         """Whether there is a point to begin at."""
-        value, self.point = self.objective.dual_point(self.result.vector)
+        value, self.point = self.dual.point(self.result.vector)
         finite = np.isfinite(value) and np.isfinite(self.point.coef).all()
         self.result.objective = value
         if not finite:
-            self.result.message = "the objective is not finite at the start"
+            self.result.stop(StopReason.DIVERGED, False)
             return False
         self.rise = np.full(self.point.n_lots, np.inf)  # of each lot by the last sweep,
         self.left = np.full(self.point.n_lots, np.inf)  # what is expected to be left then,
         self.factor = np.ones(self.point.n_lots)  # and how much more it has been
         self.least, self.needed = -np.inf, 0  # lower bound; sweeps still needed
-        self._record()
+        self.result.record(time.perf_counter() - self.began)
         return True
 
     def _iterate(self, tol):
         """Sweep and look; False where it would take too long."""
-        if self.n_sweeps + self.needed > MOST_SWEEPS:
+        point, objective, settings = self.point, self.objective, self.settings
+        if self.n_sweeps + self.needed > settings.most_sweeps:
             return False
-        point, objective = self.point, self.objective
         wanted = tol * self.result.objective / point.n_lots
-        lots = np.flatnonzero(self.left > SAFETY * wanted)
-        rises = np.full((SWEEPS, point.n_lots), np.nan)
-        for n_done in range(SWEEPS):
-            rises[n_done, lots] = rise = objective.dual_sweep(point, lots)
+        lots = np.flatnonzero(self.left > settings.aimed_at * wanted)
+        rises = np.full((settings.sweeps, point.n_lots), np.nan)
+        for n_done in range(settings.sweeps):
+            rises[n_done, lots] = rise = self.dual.sweep(point, lots)
             self.n_sweeps += 1
             with np.errstate(invalid="ignore"):
-                rate = np.clip(rise / self.rise[lots], LEAST_RATE, MOST_RATE)
+                rate = np.clip(rise / self.rise[lots], settings.least_rate, settings.most_rate)
             self.rise[lots] = rise
             self.left[lots] = self.factor[lots] * rise * rate / (1 - rate)
-            if n_done + 1 >= LEAST_SWEEPS:
-                lots = lots[self.left[lots] > SAFETY * wanted]
+            if n_done + 1 >= settings.least_sweeps:
+                lots = lots[self.left[lots] > settings.aimed_at * wanted]
             if not len(lots):
                 break
-        vector, value, gaps = objective.dual_look(point)
+        vector, value, gaps = self.dual.look(point)
         if not np.isfinite(value):
             return False
         gaps = point.by_lot(gaps)
         self.factor *= np.clip(gaps / np.maximum(self.left, np.finfo(float).tiny), 1.0, 10.0)
         self.left = gaps
-        self.needed = _sweeps_needed(rises[: n_done + 1], gaps, wanted)
+        self.needed = _sweeps_needed(rises[settings.least_sweeps - 1 : n_done + 1], gaps, wanted)
         result = self.result
         self.least = max(self.least, value - gaps.sum())
         result.n_iter += 1
@@ -122,15 +153,8 @@ class _Ascent:
             result.vector, result.objective = vector, value
         result.bound = max(0.0, result.objective - self.least)
         result.gap = result.bound / max(abs(result.objective), objective.value_scale)
-        self._record()
+        result.record(time.perf_counter() - self.began)
         return True
-
-    def _record(self):
-        result = self.result
-        result.history["objective"].append(result.objective)
-        result.history["gap"].append(result.gap)
-        result.history["seconds"].append(time.perf_counter() - self.began)
-        self.told = False
 
     def _descend(self, tol, max_iter, callback):
         """Go on by L-BFGS."""
@@ -146,7 +170,15 @@ class _Ascent:
     def _take(self, found):
         """Put the result so far of the descent behind that of the sweeps."""
         result, before = self.result, self.before
-        for name in ("vector", "objective", "gap", "gradient_norm", "converged", "message"):
+        for name in (
+            "vector",
+            "objective",
+            "gap",
+            "gradient_norm",
+            "converged",
+            "reason",
+            "message",
+        ):
             setattr(result, name, getattr(found, name))
         result.n_iter, result.bound = before + found.n_iter, np.inf
         for name, values in result.history.items():
@@ -169,7 +201,7 @@ def _sweeps_needed(rises, gaps, wanted):
     most = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):  # where nothing rises any more
         for of_lot, excess in zip(rises.T, gaps / wanted, strict=True):
-            of_lot = of_lot[~np.isnan(of_lot)][LEAST_SWEEPS - 1 :]
+            of_lot = of_lot[~np.isnan(of_lot)]
             if excess > 1 and len(of_lot) > 1:
                 decay = np.log(of_lot[0] / of_lot[-1]) / (len(of_lot) - 1)
                 most = max(most, np.log(excess) / decay if decay > 0 else np.inf)

@@ -1,13 +1,13 @@
-"""What every array must be before a kernel gets its address."""
+"""The memory layout that arrays need before their addresses are passed to kernels."""
 
 import numpy as np
 
 
 def kernel_array(array, dtype=None):
-    """The array as kernels read it, a copy only where it is not so already.
+    """The array in the layout that kernels read, copied only if necessary.
 
-    Its numbers lie in the machine's byte order, at multiples of their size, one after the other
-    (C order). An array that is so comes back as the object it is.
+    The layout is C order in the machine's byte order, aligned to the size of the numbers. An array
+    that already has it is returned itself.
     """
     array = np.ascontiguousarray(
         array, dtype=array.dtype.newbyteorder("=") if dtype is None else dtype
@@ -16,7 +16,7 @@ def kernel_array(array, dtype=None):
 
 
 def has_whole_strides(array):
-    """Whether numbers lie at multiples of their size, for kernels that count strides in numbers."""
+    """Whether strides are multiples of the item size, since kernels count strides in numbers."""
     return array.flags.aligned and not any(
         stride % array.itemsize
         for stride, size in zip(array.strides, array.shape, strict=True)

@@ -1,36 +1,36 @@
-"""How messages show labels, and which line a warning points at."""
+"""How messages show labels, and which line of the user's code a warning names."""
 
 import sys
 import warnings
 
 import numpy as np
 
-MOST_LISTED = 10  # labels in a message: enough to see what kind they are
-MOST_CHARACTERS = 60  # of a single one
-# Packages that stand between the user's line and a warning: meta-estimators and callbacks call fit.
+# Packages whose frames may lie between the user's line and a warning: meta-estimators and callbacks
+# call ``fit``.
 INTERNAL = {"xentlearn", "sklearn", "joblib"}
 
 
 def shown(label):
-    """A label as it would be typed: 3, not np.int64(3); a long one is cut off."""
-    if isinstance(label, np.generic) and label.dtype.kind not in "mM":  # these become numbers
+    """A label as it would be typed: 3, not np.int64(3); cut off after 60 characters."""
+    if isinstance(label, np.generic) and label.dtype.kind not in "mM":  # dates become integers
         label = label.item()
     text = str(label) if isinstance(label, np.generic) else repr(label)
-    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "..."
+    return text if len(text) <= 60 else text[:60] + "..."
 
 
 def listed(labels):
-    """Labels for a message: ['a', 'b'], or the first few and how many there are in all."""
-    texts = [shown(label) for label in labels[:MOST_LISTED]]
-    more = f", ... ({len(labels)} in all)" if len(labels) > MOST_LISTED else ""
+    """Labels for a message: ['a', 'b'], or the first ten and how many there are in all."""
+    texts = [shown(label) for label in labels[:10]]
+    more = f", ... ({len(labels)} in all)" if len(labels) > 10 else ""
     return f"[{', '.join(texts)}{more}]"
 
 
 def warn(message, category):
     """Warn at the innermost line that is outside this package, scikit-learn and joblib.
 
-    Not by a constant ``stacklevel``: the number of frames in between depends on the caller, for
-    example on scikit-learn's wrapper of ``fit``. ``skip_file_prefixes`` needs Python 3.12.
+    A constant ``stacklevel`` would not do, because the number of frames in between depends on the
+    caller, for example on scikit-learn's wrapper of ``fit``. ``skip_file_prefixes`` needs Python
+    3.12.
     """
     frame, level = sys._getframe(), 1
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in INTERNAL:

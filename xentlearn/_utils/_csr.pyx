@@ -1,9 +1,9 @@
-"""Whether the arrays of a compressed sparse matrix fit together, in one sweep over its indices.
+"""Checks whether the arrays of a compressed sparse matrix fit together, in one sweep.
 
-SciPy's constructors look at the lengths of the arrays but not at what ``indices`` holds, and its
-conversions write wherever they are told to.
+SciPy's constructors check the lengths of the arrays but not the values of ``indices``, and its
+conversions use them as addresses to write to.
 
-The words are those of CSR: rows hold column indices. For CSC rows and columns change places.
+Names are those of CSR, where rows hold column indices. For CSC, rows and columns are exchanged.
 """
 
 from cython.parallel cimport prange
@@ -17,20 +17,20 @@ ctypedef fused pointer:
     int32_t
     int64_t
 
-# Unsigned, so that a negative index is a large one and nothing overflows: see rows_state.
+# Unsigned, so that negative indices become large ones and arithmetic wraps around: see rows_state.
 ctypedef fused index:
     uint32_t
     uint64_t
 
 
 cdef enum:
-    CHUNK_ROWS = 1024       # that a thread takes at a time
-    STRIP = 4096            # indices whose flags are counted in a number of their own size
+    CHUNK_ROWS = 1024       # rows that a thread takes at a time
+    STRIP = 4096            # indices of which flags are counted in an integer of the index size
 
 cdef enum State:
     INCREASING = 0          # the columns of each row strictly increase
-    UNORDERED = 1           # they do not, in at least one row
-    UNSOUND = 2             # reading or writing what the arrays say would leave them
+    UNORDERED = 1           # in at least one row they do not
+    UNSOUND = 2             # entries or columns are out of bounds
 
 
 cdef State rows_state(
@@ -39,9 +39,9 @@ cdef State rows_state(
 ) noexcept nogil:
     """State of the rows [begin, end).
 
-    The indices are swept as one long row, whatever the lengths of the rows: in there, a column that
-    is not larger than the one before it must be the first of its row. Written in sums and shifts
-    of the top bit, which compilers turn into vectors also where vectors cannot compare.
+    The indices are swept as if they were one long row. There, a column that is not larger than the
+    one before it must be the first column of its row. The sweep uses sums and shifts of the top
+    bit, which compilers vectorise even for instruction sets without vector comparisons.
     """
     cdef:
         int top = 8 * sizeof(index) - 1
@@ -79,7 +79,7 @@ cdef State rows_state(
 cdef bint row_repeats(
     const index* indices, Py_ssize_t begin, Py_ssize_t end, int32_t* seen_in, int32_t row,
 ) noexcept nogil:
-    """Whether a column comes twice; ``seen_in`` holds the row in which a column came last."""
+    """Whether a row has a column twice; ``seen_in`` holds the last row that had each column."""
     cdef Py_ssize_t at
     for at in range(begin, end):
         if seen_in[indices[at]] == row:
@@ -92,24 +92,24 @@ def sweep(
     const pointer[::1] indptr, const index[::1] indices, Py_ssize_t n_columns, Py_ssize_t n_stored,
     int n_threads,
 ):
-    """Look at all rows.
+    """Check all rows.
 
     Parameters
     ----------
     indptr : ndarray of shape (n_rows + 1,), int32 or int64
-        Row i has the entries from ``indptr[i]`` to ``indptr[i + 1]``; anything else is reported.
+        Row i has the entries from ``indptr[i]`` to ``indptr[i + 1]``; the values may be invalid.
     indices : ndarray of shape (at least n_stored,), viewed as uint32 or uint64
         Columns of the entries.
     n_columns, n_stored : int
-        Columns and entries that there are.
+        Numbers of columns and of entries.
     n_threads : int
 
     Returns
     -------
     bad_row : int
-        First row whose entries or columns do not exist, or -1.
+        First row whose entries or columns are out of bounds, or -1.
     repeats : bool
-        Whether a row holds a column more than once; False where a row is bad.
+        Whether a row has a column more than once; False if there is a bad row.
     """
     cdef:
         Py_ssize_t n_rows = indptr.shape[0] - 1

@@ -1,0 +1,97 @@
+"""X as a classifier gets it: checked, and in a form that the kernels read."""
+
+import functools
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from .._data.out_of_core import converted
+from .._data.readers import blocks_of
+from .._utils.csr import as_sound_X
+from .._utils.messages import listed
+from .._utils.validation import as_numpy, missing_among
+
+
+def validated(estimator, X, reset, finite=True):
+    """X as an array or CSR of a dtype that the kernels read.
+
+    Parameters
+    ----------
+    estimator : SoftmaxClassifier
+        Gets the number and names of the features, and ``_X_dtype``, if ``reset``.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    reset : bool or None
+        Whether to set the features of the estimator or to compare with them; None does neither, for
+        a block of rows whose features have been checked.
+    finite : bool, default=True
+        Whether to search X for nan and inf.
+
+    Returns
+    -------
+    {ndarray, CSR} of shape (n_samples, n_features)
+    """
+    X = as_numpy(X, "X")
+    if reset is None:
+        check = functools.partial(check_array, estimator=estimator, input_name="X")
+    else:
+        check = functools.partial(validate_data, estimator, reset=reset)
+    try:
+        X = check(
+            as_sound_X(X),
+            accept_sparse="csr",
+            accept_large_sparse=True,
+            dtype=None if _is_real_number_array(X) else "numeric",
+            ensure_all_finite=finite,
+        )
+        if X.dtype.kind == "O":  # lists with None, which becomes nan only in an array of floats
+            X = check_array(X, dtype=np.float64, estimator=estimator, input_name="X")
+    except TypeError:  # scikit-learn takes pandas' NA among objects for no number
+        missing = None if sparse.issparse(X) else missing_among(np.asarray(X))
+        if missing is None:
+            raise
+        raise ValueError(
+            "Input X contains NaN or NA, first in row "
+            f"{np.argmax(missing.reshape(len(missing), -1).any(axis=1))}. SoftmaxClassifier "
+            "does not accept missing values encoded as NaN natively; fill them, for example by "
+            "sklearn.impute.SimpleImputer."
+        ) from None
+    if reset:
+        estimator._X_dtype = X.dtype
+    if X.dtype.kind == "c":
+        raise ValueError("Complex data not supported: 'X' must hold real numbers.")
+    return converted(X)
+
+
+def _is_real_number_array(X):
+    """Whether X has a dtype that is kept, or converted here rather than by scikit-learn."""
+    dtype = getattr(X, "dtype", None)
+    return (
+        isinstance(dtype, np.dtype)
+        and dtype.kind in "fiub"
+        and (isinstance(X, np.ndarray) or sparse.issparse(X))
+    )
+
+
+def check_features(estimator, source, reset):
+    """Set the number and names of the features by row blocks, or compare with them."""
+    names = getattr(source, "feature_names", None)
+    if not reset and names is not None and hasattr(estimator, "feature_names_in_"):
+        if list(names) != list(estimator.feature_names_in_):
+            raise ValueError(
+                "'X' must have the features that the fit had, in that order: "
+                f"{listed(estimator.feature_names_in_)}; got {listed(names)}. Choose them by "
+                "'columns'."
+            )
+        return
+    like_a_block = np.empty((1, source.shape[1]))
+    validate_data(estimator, like_a_block, reset=reset, skip_check_array=True)
+    if reset and names is not None:
+        estimator.feature_names_in_ = np.array(names, dtype=object)
+
+
+def require_memory(X, name, remedy):
+    """Raise the ValueError of row blocks where rows in memory are needed."""
+    if blocks_of(X) is not None and not isinstance(X, np.memmap):
+        raise ValueError(f"'{name}' must be rows in memory, got row blocks; {remedy}.")

@@ -1,0 +1,1 @@
+"""How a problem is solved: every rule of "auto", and the settings of what it chooses from."""

@@ -1,0 +1,354 @@
+"""Settings of the solvers: their parameters as objects, for ``SoftmaxClassifier(solver=...)``."""
+
+import numbers
+from dataclasses import replace
+from typing import ClassVar
+
+from .._utils.parameters import FLAG, POSITIVE_INTEGER, Rule, Setting
+
+SCHEDULES = ("constant", "invscaling", "adaptive")
+
+_BATCH_SIZE = Rule("an integer >= 1 or 'auto'", numbers.Integral, 0, names=("auto",))
+_RATE = Rule("a finite number > 0", numbers.Real, 0)
+_DECAY = Rule("a number in [0, 1)", numbers.Real, 0, 1, ends=(0,))
+# In the first steps epsilon is multiplied by the root of 1 - beta_2 ** t, at least 1e-8; a product
+# that float32 rounds to 0 would be a divisor of 0.
+_EPSILON = Rule(
+    "a number from 1e-30 to 1e30, as float32 holds its products",
+    numbers.Real,
+    1e-30,
+    1e30,
+    ends=(1e-30, 1e30),
+)
+
+
+class SolverSetting(Setting):
+    """A solver by its ``name``, and its parameters.
+
+    Subclasses declare what each of their parameters may be in ``rules``.
+    """
+
+    name = None  # by which ``SoftmaxClassifier(solver=...)`` knows it
+    rules: ClassVar[dict] = {}
+
+    def applied(self, defaults):
+        """The ``defaults`` that a solver runs with (``_plan/settings.py``) with these parameters.
+
+        Stochastic solvers take the setting as it is.
+        """
+        return self
+
+    def check(self):
+        """Raise the ValueError of the first parameter that is out of its range."""
+        for name, rule in self.rules.items():
+            rule.check(name, getattr(self, name))
+
+
+class StochasticSetting(SolverSetting):
+    """What Adam and SGD share: batches, their order, and the average of the points."""
+
+    def rows_per_batch(self, n_rows):
+        """Rows in a batch: ``batch_size``, or all rows if they are fewer.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows in all.
+
+        Returns
+        -------
+        int
+        """
+        # 200 as in scikit-learn's MLPClassifier
+        return min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
+
+
+class Adam(StochasticSetting):
+    """Adam: steps on batches of rows, scaled by running means of gradients and of their squares.
+
+    Parameters
+    ----------
+    learning_rate : float, default=0.01
+        Size of a step, > 0, in units in which features have mean 0 and spread 1.
+    batch_size : int or "auto", default="auto"
+        Rows per step, >= 1; "auto" takes 200, or all rows if there are fewer.
+    shuffle : bool, default=True
+        Whether each epoch takes the rows in a new random order (``random_state`` of the
+        classifier).
+    beta_1 : float, default=0.9
+        Decay of the running mean of the gradients, in [0, 1).
+    beta_2 : float, default=0.999
+        Decay of the running mean of their squares, in [0, 1).
+    epsilon : float, default=1e-8
+        Added to the root of the mean of squares, from 1e-30 to 1e30.
+    average : bool, default=True
+        Whether the result is the average of the points of all steps, in which the point of step t
+        has weight t, rather than the last point.
+
+    Raises
+    ------
+    ValueError
+        When a classifier uses it, if a parameter is out of its range.
+
+    See Also
+    --------
+    SGD : Plain gradient steps with momentum.
+
+    References
+    ----------
+    D. P. Kingma and J. Ba, Adam: a method for stochastic optimization, arXiv:1412.6980, 2014.
+
+    S. Lacoste-Julien, M. Schmidt and F. Bach, A simpler approach to obtaining an O(1/t) convergence
+    rate for the projected stochastic subgradient method, arXiv:1212.2002, 2012: the average.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from xentlearn import SoftmaxClassifier
+    >>> from xentlearn.solvers import Adam
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SoftmaxClassifier(solver=Adam(batch_size=16), random_state=0).fit(X, y)
+    >>> clf.set_params(solver__learning_rate=0.1).solver
+    Adam(batch_size=16, learning_rate=0.1)
+    """
+
+    name = "adam"
+    rules: ClassVar[dict] = {
+        "learning_rate": _RATE,
+        "batch_size": _BATCH_SIZE,
+        "shuffle": FLAG,
+        "beta_1": _DECAY,
+        "beta_2": _DECAY,
+        "epsilon": _EPSILON,
+        "average": FLAG,
+    }
+
+    def __init__(
+        self,
+        *,
+        learning_rate=0.01,
+        batch_size="auto",
+        shuffle=True,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        average=True,
+    ):
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.average = average
+
+
+class SGD(StochasticSetting):
+    """Stochastic gradient descent: steps on batches of rows, with momentum.
+
+    Parameters
+    ----------
+    learning_rate : float, default=0.01
+        Size of the first step, > 0, in units in which features have mean 0 and spread 1.
+    schedule : {"constant", "invscaling", "adaptive"}, default="constant"
+        How the learning rate changes. "constant": not at all. "invscaling": in step t it is
+        ``learning_rate`` / t ** ``power_t``. "adaptive": it is divided by 5 each time that
+        ``n_iter_no_change`` epochs in a row have not lowered the objective, down to 1e-6.
+    power_t : float, default=0.5
+        Exponent of "invscaling", >= 0.
+    momentum : float, default=0.9
+        Share of the last step that is added to the next one, in [0, 1).
+    nesterov : bool, default=True
+        Whether the momentum is Nesterov's.
+    batch_size : int or "auto", default="auto"
+        Rows per step, >= 1; "auto" takes 200, or all rows if there are fewer.
+    shuffle : bool, default=True
+        Whether each epoch takes the rows in a new random order (``random_state`` of the
+        classifier).
+    average : bool, default=True
+        Whether the result is the average of the points of all steps, in which the point of step t
+        has weight t, rather than the last point.
+
+    Raises
+    ------
+    ValueError
+        When a classifier uses it, if a parameter is out of its range.
+
+    See Also
+    --------
+    Adam : Steps that are scaled coefficient by coefficient.
+
+    References
+    ----------
+    I. Sutskever, J. Martens, G. Dahl and G. Hinton, On the importance of initialization and
+    momentum in deep learning, ICML 2013.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from xentlearn import SoftmaxClassifier
+    >>> from xentlearn.solvers import SGD
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SoftmaxClassifier(solver=SGD(schedule="adaptive"), random_state=0).fit(X, y)
+    >>> clf.solver_
+    'sgd'
+    """
+
+    name = "sgd"
+    rules: ClassVar[dict] = {
+        "learning_rate": _RATE,
+        "schedule": Rule(f"one of {[*SCHEDULES]}", names=SCHEDULES),
+        "power_t": Rule("a finite number >= 0", numbers.Real, 0, ends=(0,)),
+        "momentum": _DECAY,
+        "nesterov": FLAG,
+        "batch_size": _BATCH_SIZE,
+        "shuffle": FLAG,
+        "average": FLAG,
+    }
+
+    def __init__(
+        self,
+        *,
+        learning_rate=0.01,
+        schedule="constant",
+        power_t=0.5,
+        momentum=0.9,
+        nesterov=True,
+        batch_size="auto",
+        shuffle=True,
+        average=True,
+    ):
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.power_t = power_t
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.average = average
+
+
+class LBFGS(SolverSetting):
+    """L-BFGS, preconditioned: a quasi-Newton method that keeps some differences of gradients.
+
+    Parameters
+    ----------
+    history_size : int, default=20
+        Differences of points and of gradients that are kept, >= 1. On MNIST 10 take a third more
+        evaluations than 20, and 50 save hardly any. Memory: twice as many vectors of the size of
+        the coefficients.
+
+    Raises
+    ------
+    ValueError
+        When a classifier uses it, if the parameter is out of its range.
+
+    References
+    ----------
+    D. C. Liu and J. Nocedal, On the limited memory BFGS method for large scale optimization,
+    Mathematical Programming 45, 1989, doi:10.1007/BF01589116.
+
+    Examples
+    --------
+    >>> from xentlearn import SoftmaxClassifier
+    >>> from xentlearn.solvers import LBFGS
+    >>> SoftmaxClassifier(solver=LBFGS(history_size=10))
+    SoftmaxClassifier(solver=LBFGS(history_size=10))
+    """
+
+    name = "lbfgs"
+    rules: ClassVar[dict] = {"history_size": POSITIVE_INTEGER}
+
+    def __init__(self, *, history_size=20):
+        self.history_size = history_size
+
+    def applied(self, defaults):
+        return replace(defaults, history=self.history_size)
+
+
+class NewtonCG(SolverSetting):
+    """Newton's method with truncated conjugate gradients: Hessian products, no Hessian.
+
+    Parameters
+    ----------
+    max_cg_iter : int, default=100
+        Most conjugate gradient iterations (products with the Hessian) in a Newton step, >= 1.
+
+    Raises
+    ------
+    ValueError
+        When a classifier uses it, if the parameter is out of its range.
+
+    Examples
+    --------
+    >>> from xentlearn import SoftmaxClassifier
+    >>> from xentlearn.solvers import NewtonCG
+    >>> SoftmaxClassifier(solver=NewtonCG(max_cg_iter=50))
+    SoftmaxClassifier(solver=NewtonCG(max_cg_iter=50))
+    """
+
+    name = "newton-cg"
+    rules: ClassVar[dict] = {"max_cg_iter": POSITIVE_INTEGER}
+
+    def __init__(self, *, max_cg_iter=100):
+        self.max_cg_iter = max_cg_iter
+
+    def applied(self, defaults):
+        return replace(defaults, most_products=self.max_cg_iter)
+
+
+class NewtonCholesky(SolverSetting):
+    """Newton's method with the Hessian and its Cholesky factor.
+
+    Parameters
+    ----------
+    max_coefficients : int, default=6000
+        Coefficients in all up to which a Hessian is formed, >= 1; more are an error. They are
+        counted in the space of the rows where there are more features than rows. Memory:
+        8 ``max_coefficients`` ** 2 bytes, for 6000 288 MB.
+
+    Raises
+    ------
+    ValueError
+        When a classifier uses it, if the parameter is out of its range.
+
+    Examples
+    --------
+    >>> from xentlearn import SoftmaxClassifier
+    >>> from xentlearn.solvers import NewtonCholesky
+    >>> SoftmaxClassifier(solver=NewtonCholesky(max_coefficients=10_000))
+    SoftmaxClassifier(solver=NewtonCholesky(max_coefficients=10000))
+    """
+
+    name = "newton-cholesky"
+    rules: ClassVar[dict] = {"max_coefficients": POSITIVE_INTEGER}
+
+    def __init__(self, *, max_coefficients=6000):
+        self.max_coefficients = max_coefficients
+
+    def applied(self, defaults):
+        return defaults  # how large a Hessian may be is the plan's to check
+
+
+SETTINGS = {setting.name: setting for setting in (LBFGS, NewtonCG, NewtonCholesky, Adam, SGD)}
+
+
+def resolve_solver(solver):
+    """A checked solver setting for ``SoftmaxClassifier(solver=...)``; None for "auto".
+
+    Raises
+    ------
+    ValueError
+        If it is neither a known name nor a setting, or a parameter is out of its range.
+    """
+    if isinstance(solver, SolverSetting):
+        solver.check()
+        return solver
+    if isinstance(solver, str) and solver == "auto":
+        return None
+    if isinstance(solver, str) and solver in SETTINGS:
+        return SETTINGS[solver]()
+    raise ValueError(
+        f"'solver' must be one of {['auto', *SETTINGS]} ('auto' takes what is fastest) or a "
+        f"setting from xentlearn.solvers, such as Adam(learning_rate=0.1); got {solver!r}."
+    )

@@ -1,0 +1,66 @@
+"""Parameters of estimators and settings: what each may be, and objects that are sets of them."""
+
+import numbers
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a parameter may be: a number in an interval, a bool, or one of some strings.
+
+    Attributes
+    ----------
+    words : str
+        The rule in words, which follow "must be" in a message; with a way out where it is not
+        plain.
+    kind : type or ()
+        ``numbers.Real``, ``numbers.Integral`` or ``bool``; () where only strings are allowed.
+    above, below : float
+        The interval, without its ends.
+    ends : tuple of float
+        Ends of the interval that are allowed.
+    names : tuple of str
+        Strings that are allowed.
+    """
+
+    words: str
+    kind: type | tuple = ()
+    above: float = -inf
+    below: float = inf
+    ends: tuple = ()
+    names: tuple = ()
+
+    def check(self, name, value):
+        """Raise the ValueError of a value that the parameter ``name`` must not have."""
+        if isinstance(value, str):
+            allowed = value in self.names
+        elif isinstance(value, (bool, np.bool_)):
+            allowed = self.kind is bool
+        else:
+            allowed = isinstance(value, self.kind) and (
+                self.above < value < self.below or value in self.ends
+            )
+        if not allowed:
+            raise ValueError(f"'{name}' must be {self.words}, got {value!r}.")
+
+
+FLAG = Rule("True or False", bool)
+POSITIVE_INTEGER = Rule("an integer >= 1", numbers.Integral, 0)
+
+
+class Setting(BaseEstimator):
+    """Parameters that make up a value: two settings are equal if their parameters are."""
+
+    def __eq__(self, other):
+        """Whether the other is a setting of the same class with equal parameters."""
+        if type(self) is not type(other):
+            return NotImplemented
+        mine, theirs = self.get_params(), other.get_params()
+        return all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+    def __hash__(self):
+        return hash(type(self))  # parameters may change
