@@ -1,12 +1,14 @@
 """Fixtures shared by all tests."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import xentlearn
 from xentlearn import _loss
+from xentlearn._plan import plan
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +31,13 @@ def target(request):
     assert _loss.current_cpu_target() == request.param
     yield request.param
     xentlearn.use_cpu_target(before)
+
+
+@pytest.fixture
+def set_rules(monkeypatch):
+    """Function that changes rules of the plan, to take with small data the ways of large data."""
+
+    def set_rules(**changes):
+        monkeypatch.setattr(plan, "RULES", replace(plan.RULES, **changes))
+
+    return set_rules

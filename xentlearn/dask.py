@@ -209,8 +209,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         """
         local = _classifier.SoftmaxClassifier()
         state = self.__getstate__()
-        del state["client"]
-        local.__setstate__(state)
+        local.__setstate__({name: state[name] for name in state if name != "client"})
         return local
 
     # ---- Predicting ----------------------------------------------------------------------------

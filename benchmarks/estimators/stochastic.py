@@ -22,6 +22,7 @@ from xentlearn._data.targets import encode_y
 from xentlearn._objective.linear import LinearObjective
 from xentlearn._solvers import StochasticDescent
 from xentlearn._utils.threads import effective_n_threads
+from xentlearn.solvers import SGD, Adam
 
 N_CLASSES = 10
 
@@ -47,9 +48,9 @@ def our_epoch(X, y, rule, batch_size):
     rows = MemoryData(X).rows(encoded, np.arange(N_CLASSES))
     n_threads = effective_n_threads()
     objective = LinearObjective(rows, encoded.mass(), len(y), 1 / len(y), True, n_threads)
-    options = SoftmaxClassifier()._stochastic_options()
+    setting = Adam() if rule == "adam" else SGD()
     start = np.zeros((N_CLASSES, X.shape[1])), np.zeros(N_CLASSES)
-    descent = StochasticDescent(rule, True, *start, rows.dtype, options)
+    descent = StochasticDescent(setting, True, *start, rows.dtype)
     common = objective.l2_reg, objective.mean, objective.inverse_spread, True, n_threads
     return lambda order: descent.epoch(objective.batches(order, batch_size), *common)
 

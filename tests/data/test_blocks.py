@@ -236,7 +236,7 @@ def test_weights_of_single_labels(problem, rng, tmp_path):
 
 
 def test_more_rows_than_the_sample_has(problem, tmp_path, monkeypatch):
-    monkeypatch.setattr("xentlearn._data.dataset.SAMPLE_ROWS", 500)
+    monkeypatch.setattr("xentlearn._data.shards.SAMPLE_ROWS", 500)
     X, y = problem
     X = X.astype(np.float64)
     blocks = NpyBlocks(save(tmp_path / "X.npy", X), X.nbytes // 5)

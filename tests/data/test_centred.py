@@ -6,7 +6,12 @@ from scipy import sparse
 
 from xentlearn import SoftmaxClassifier
 from xentlearn._data import presolve as module
-from xentlearn._data.presolve import CentredX, is_wide
+from xentlearn._data.dataset import MemoryData
+from xentlearn._data.presolve import CentredX
+from xentlearn._data.targets import encode_y
+from xentlearn._objective.linear import L2
+from xentlearn._objective.problem import Problem
+from xentlearn._plan.plan import make_plan
 
 SHAPES = [(30, 4), (12, 12), (8, 50)]
 
@@ -25,16 +30,16 @@ def test_logits_and_norms_are_kept(shape, fit_intercept, pivoting, container, mo
     if not pivoting:
         monkeypatch.setattr(module, "PIVOTED_ROTATION", 0)
     X, weight, coef, intercept = make(shape)
-    centred = CentredX(container(X), weight, fit_intercept)
+    centred = CentredX(container(X), weight, fit_intercept, np.inf)
     # of more features than rows, one direction less: that in which rows about their mean add to 0
     rank = min(shape) - (fit_intercept and shape[1] > shape[0])
     assert centred.X.shape == (shape[0], rank)
     if fit_intercept:
         np.testing.assert_allclose(weight @ centred.X, 0, atol=1e-12 * np.abs(X).sum())
-    there = centred.to_fit(coef, intercept)
+    there = centred.apply(coef, intercept)
     want = X @ coef.T + intercept
     np.testing.assert_allclose(centred.X @ there[0].T + there[1], want, rtol=1e-9, atol=1e-9)
-    back = centred.from_fit(*there)
+    back = centred.undo(*there)
     np.testing.assert_allclose(X @ back[0].T + back[1], want, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(back[0]), np.linalg.norm(there[0]), rtol=1e-12)
     # what is not in the space of the rows is gone, and only that
@@ -47,37 +52,48 @@ def test_repeated_rows_have_no_directions_of_rounding(pivoting, monkeypatch):
         monkeypatch.setattr(module, "PIVOTED_ROTATION", 0)
     X, weight, coef, intercept = make((8, 50))
     X, weight = np.concatenate([X, X]), np.concatenate([weight, weight])
-    centred = CentredX(X, weight, True)
+    centred = CentredX(X, weight, True, np.inf)
     if pivoting:
         assert centred.X.shape[1] == 7
-    back = centred.from_fit(*centred.to_fit(coef, intercept))
+    back = centred.undo(*centred.apply(coef, intercept))
     np.testing.assert_allclose(X @ back[0].T + back[1], X @ coef.T + intercept, rtol=1e-9)
 
 
 def test_huge_offsets_keep_their_digits():
     values = np.random.default_rng(0).integers(0, 1000, size=(40, 3)) / 1024
     X = values + 2.0**33  # exact in float64
-    centred = CentredX(X, np.ones(40), True)
+    centred = CentredX(X, np.ones(40), True, np.inf)
     np.testing.assert_allclose(centred.X, values - values.mean(axis=0), rtol=0, atol=1e-15)
 
 
-def test_what_is_wide():
-    assert is_wide(np.zeros((5, 6)))
-    assert not is_wide(np.zeros((6, 6)))
-    assert not is_wide(sparse.csr_array((5, 6)))
-    assert not is_wide(np.broadcast_to(np.float32(0), (3000, 100_000)))  # 2.4 GB in float64
+def presolve_of(X, y):
+    y = encode_y(y, X.shape[0], "auto")
+    outputs, constant = np.arange(y.n_outputs), np.zeros(y.n_outputs)
+    problem = (outputs, constant, L2(1.0), True, "auto", None, 1e-4, 100, np.dtype(float))
+    return make_plan(Problem(MemoryData(X), y, *problem)).presolve
+
+
+def test_what_is_rotated(set_rules):
+    set_rules(small_work=0)
+    y = np.arange(5) % 2
+    X = np.random.default_rng(0).normal(size=(5, 6))
+    assert presolve_of(X, y).centre
+    assert not presolve_of(X[:, :5], y).centre
+    assert not presolve_of(sparse.csr_array(X), y).centre
+    large = np.broadcast_to(np.float32(1), (3000, 100_000))  # 2.4 GB in float64
+    assert not presolve_of(large, np.arange(3000) % 2).centre
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_wide_and_too_large_to_be_polished(dtype, fit_intercept, monkeypatch):
+def test_wide_and_too_large_to_be_polished(dtype, fit_intercept, set_rules):
     """The rotated problem has the minimum of the problem itself."""
     rng = np.random.default_rng(1)
     X = rng.normal(size=(60, 400)).astype(dtype) + 3
     y = rng.integers(3, size=60)
-    monkeypatch.setattr("xentlearn._data.dataset.SMALL_WORK", 0)
+    set_rules(small_work=0)
     rotated = SoftmaxClassifier(tol=1e-9, fit_intercept=fit_intercept).fit(X, y)
-    monkeypatch.setattr("xentlearn._data.dataset.is_wide", lambda X: False)
+    set_rules(most_rotated=0)
     plain = SoftmaxClassifier(tol=1e-9, fit_intercept=fit_intercept, solver="lbfgs")
     plain.fit(X.astype(np.float64), y)
     rtol = 1e-5 if dtype == np.float32 else 1e-7

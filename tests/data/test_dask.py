@@ -26,8 +26,8 @@ from distributed import Client, KilledWorker, LocalCluster
 
 import test_docstrings as docstrings
 import xentlearn
-from xentlearn._data import dataset as _rows
 from xentlearn._data import distributed as dask_rows
+from xentlearn._data import shards
 from xentlearn.dask import SoftmaxClassifier
 from xentlearn.losses import (
     CategoricalCrossentropy,
@@ -159,7 +159,7 @@ def test_fit_is_that_of_one_machine(kind, parameters, weighted, X, y, logits, rn
 @pytest.mark.parametrize("parameters", [{}, {"solver": "lbfgs"}], ids=str)
 def test_sample_of_rows(parameters, X, y, rng, monkeypatch):
     """The preconditioner is made of a tenth of the rows; the minimum stays where it is."""
-    monkeypatch.setattr(_rows, "SAMPLE_ROWS", N // 10)
+    monkeypatch.setattr(shards, "SAMPLE_ROWS", N // 10)
     weight = rng.random(N)
     local = xentlearn.SoftmaxClassifier(tol=1e-12, **parameters).fit(X, y, weight)
     clf = SoftmaxClassifier(tol=1e-12, **parameters).fit(lazy(X), lazy(y), lazy(weight))
@@ -531,7 +531,7 @@ def test_no_client(X, y, monkeypatch):
         raise ValueError("No clients found")
 
     monkeypatch.setattr("distributed.default_client", nobody)
-    with pytest.raises(ValueError, match=r"there is none. Start one before: client = dask.distr"):
+    with pytest.raises(ValueError, match=r"there is none. Start one first: client = dask.distr"):
         SoftmaxClassifier().fit(lazy(X), lazy(y))
 
 

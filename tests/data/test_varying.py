@@ -6,9 +6,16 @@ from scipy import sparse
 from sklearn.datasets import load_digits
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._data.dataset import MemoryData, moments_of
+from xentlearn._data.dataset import MemoryData
+from xentlearn._data.presolve import VaryingX
+from xentlearn._data.statistics import moments_of, varying_features
 from xentlearn._data.targets import encode_y
-from xentlearn._data.varying import VaryingX, varying_features
+from xentlearn._plan.plan import Presolve
+
+
+def varying(X, fit_intercept):
+    """With a tenth of constant features or more."""
+    return varying_features(X, fit_intercept, int(0.9 * X.shape[1]))
 
 
 def with_constants(X, n_constant=30):
@@ -29,27 +36,26 @@ def digits(dtype=np.float64):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.uint8])
 def test_found_among_others(dtype):
     X, kept = with_constants(digits(dtype)[0])
-    np.testing.assert_array_equal(varying_features(X, True), kept)
-    np.testing.assert_array_equal(varying_features(np.asfortranarray(X), True), kept)
+    np.testing.assert_array_equal(varying(X, True), kept)
+    np.testing.assert_array_equal(varying(np.asfortranarray(X), True), kept)
     # a feature that a single, late row has does vary
     gone = np.setdiff1d(np.arange(X.shape[1]), kept)[0]
     X[-1, gone] += 1
-    assert gone in varying_features(X, True)
+    assert gone in varying(X, True)
 
 
 def test_without_an_intercept_only_zeros_go():
     X, kept = with_constants(digits()[0])
-    assert varying_features(X, False) is None
+    assert varying(X, False) is None
     X[:, np.setdiff1d(np.arange(X.shape[1]), kept)] = 0
-    np.testing.assert_array_equal(varying_features(X, False), kept)
+    np.testing.assert_array_equal(varying(X, False), kept)
 
 
 def test_little_and_nothing_to_leave_out():
     X, _ = with_constants(digits()[0], n_constant=5)
-    assert varying_features(X, True) is None
-    assert varying_features(np.ones((4, 3)), True) is None  # or no feature would be left
-    assert varying_features(np.empty((0, 3)), True) is None
-    assert varying_features(sparse.csr_array((5, 3)), True) is None
+    assert varying(X, True) is None
+    assert varying(np.ones((4, 3)), True) is None  # or no feature would be left
+    assert varying(sparse.csr_array((5, 3)), True) is None
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -59,12 +65,12 @@ def test_the_same_logits_in_both_directions(kind, fit_intercept):
     if kind == "sparse" or not fit_intercept:
         X[:, np.setdiff1d(np.arange(X.shape[1]), kept)] = 0
     X = sparse.csr_array(X) if kind == "sparse" else X
-    change = VaryingX(X, varying_features(X, fit_intercept))
+    change = VaryingX(X, varying(X, fit_intercept))
     rng = np.random.default_rng(1)
     coef, intercept = rng.standard_normal((3, X.shape[1])), rng.standard_normal(3)
-    of_fit = change.to_fit(coef, intercept)
+    of_fit = change.apply(coef, intercept)
     np.testing.assert_allclose(change.X @ of_fit[0].T + of_fit[1], X @ coef.T + intercept)
-    back = change.from_fit(*of_fit)
+    back = change.undo(*of_fit)
     np.testing.assert_allclose(X @ back[0].T + back[1], X @ coef.T + intercept)
     assert not back[0][:, np.setdiff1d(np.arange(X.shape[1]), kept)].any()
 
@@ -79,10 +85,11 @@ def test_moments_are_those_of_all_features(n_rows, fit_intercept):
     weight = np.random.default_rng(2).uniform(0.5, 2, n_rows)
     encoded = encode_y(y[:n_rows], n_rows, "auto", sample_weight=weight)
     data = MemoryData(X)
-    data.prepare(encoded, fit_intercept, work=1)
+    plan = Presolve(kept=varying(X, fit_intercept), centre=True)
+    data = data.presolved(plan, weight, fit_intercept, 1.0)
     rows = data.rows(encoded, np.arange(encoded.n_outputs))
     assert rows.n_features < X.shape[1]
-    got, want = data.moments(rows.moments(1)), moments_of(X, weight)
+    got, want = data.undo_moments(rows.moments(1)), moments_of(X, weight)
     np.testing.assert_allclose(got.mean, want.mean, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(got.variance, want.variance, rtol=1e-10, atol=1e-14)
 

@@ -14,8 +14,6 @@ import pytest
 from scipy import sparse
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._data import dataset as rows
-from xentlearn._estimator import training
 from xentlearn._estimator.callbacks import FitCallbacks
 from xentlearn._utils import archive
 from xentlearn.callbacks import Checkpoint
@@ -78,12 +76,9 @@ PROBLEMS = {
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("polish", [True, False])
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_resumes_with_the_same_bits(name, polish, rng, tmp_path, monkeypatch):
+def test_resumes_with_the_same_bits(name, polish, rng, tmp_path, set_rules):
     if not polish:  # paths, blocks and certificates of large problems, on a small one
-        for module, constant in ((training, "POLISHED_WORK"), (rows, "SMALL_WORK")):
-            monkeypatch.setattr(module, constant, 0)
-        monkeypatch.setattr("xentlearn._objective.linear.HESSIAN_WORK", 0)
-        monkeypatch.setattr("xentlearn._estimator.training.TINY_HESSIAN", 0)
+        set_rules(polished_work=0, small_work=0, hessian_work=0, tiny_hessian=0)
     X, y = make_data(rng)
     clf = SoftmaxClassifier(**PROBLEMS[name])
     whole = SoftmaxClassifier(**PROBLEMS[name]).fit(X, y)
@@ -111,10 +106,8 @@ def test_more_iterations(solver, rng, tmp_path):
     assert_same(whole, clf)
 
 
-def test_groups_of_outputs(rng, tmp_path, monkeypatch):
-    monkeypatch.setattr(rows, "SMALL_WORK", 0)
-    monkeypatch.setattr(training, "GROUPED", 0)
-    monkeypatch.setattr(training, "GROUP_NUMBERS", 16 * 30)
+def test_groups_of_outputs(rng, tmp_path, set_rules):
+    set_rules(small_work=0, grouped=0, group_numbers=16 * 30)
     X = sparse.random(300, 30, density=0.3, format="csr", rng=rng)
     Y = 1.0 * (X @ rng.normal(size=(30, 40)) + rng.logistic(size=(300, 40)) > 0)
     whole = SoftmaxClassifier(solver="lbfgs").fit(X, Y)

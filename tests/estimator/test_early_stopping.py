@@ -61,7 +61,7 @@ def test_the_best_point_is_kept(solver, container, data):
 def test_what_is_certified_is_the_best_point(data, monkeypatch):
     """Also where the fit has ended by a certificate, which is of its end."""
     monkeypatch.setattr(
-        "xentlearn._solvers.descent.gap_by_progress", lambda values, *args, **kwargs: np.inf
+        "xentlearn._solvers.stopping.gap_by_progress", lambda values, *args, **kwargs: np.inf
     )
     X, y = data
     options = {"solver": "lbfgs", "C": 10.0, "tol": 1e-3}

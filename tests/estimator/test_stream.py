@@ -7,7 +7,6 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
-from test_stochastic import N_CLASSES, N_FEATURES, N, make_data
 
 import cells
 from rows import N_CLASSES, N_FEATURES, N, three_classes

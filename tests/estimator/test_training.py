@@ -6,8 +6,8 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._data import dataset as rows
-from xentlearn._estimator import training
+from xentlearn._plan.plan import output_groups
+from xentlearn._solvers.registry import SOLVERS
 from xentlearn.losses import AsymmetricBinaryCrossentropy, BinaryCrossentropy
 
 N, N_FEATURES, N_LABELS = 300, 40, 23
@@ -19,11 +19,9 @@ def X(rng):
 
 
 @pytest.fixture
-def grouped(monkeypatch):
+def grouped(set_rules):
     """Groups of 16 outputs, and of the 7 that are left; X stays sparse."""
-    monkeypatch.setattr(rows, "SMALL_WORK", 0)
-    monkeypatch.setattr(training, "GROUPED", 0)
-    monkeypatch.setattr(training, "GROUP_NUMBERS", 16 * N_FEATURES)
+    set_rules(small_work=0, grouped=0, group_numbers=16 * N_FEATURES)
 
 
 def indicator(X, rng):
@@ -34,15 +32,15 @@ def indicator(X, rng):
 def test_groups(rng):
     shape, outputs = (1000, 100_000), np.arange(100)
     mass = rng.integers(50, size=(100, 2))
-    groups = training.output_groups(shape, outputs, True, mass)
+    groups = output_groups(shape, outputs, True, mass)
     assert [len(group) for group in groups] == [16] * 6 + [4]
     in_order = np.concatenate(groups)
     np.testing.assert_array_equal(np.sort(in_order), outputs)
     assert (np.diff(mass[in_order, 1]) >= 0).all()
-    assert len(training.output_groups(shape, outputs, False, mass)) == 1
-    assert training.output_groups(shape, outputs[:0], True, mass) == []
-    assert len(training.output_groups((1000, 1000), outputs, True, mass)) == 1
-    many_rows = training.output_groups((1_000_000, 1000), outputs, True, mass)
+    assert len(output_groups(shape, outputs, False, mass)) == 1
+    assert output_groups(shape, outputs[:0], True, mass) == []
+    assert len(output_groups((1000, 1000), outputs, True, mass)) == 1
+    many_rows = output_groups((1_000_000, 1000), outputs, True, mass)
     assert [len(group) for group in many_rows] == [16] * 6 + [4]
 
 
@@ -100,7 +98,7 @@ def test_interrupted_in_the_second_group(X, rng, grouped, monkeypatch):
     order = np.argsort(Y.sum(axis=0), kind="stable")
     first, second = order[:16], order[16:]
     whole = SoftmaxClassifier(solver="lbfgs").fit(X, Y)
-    solve, n_begun = training.AUTO_SOLVERS["lbfgs"], 0
+    solve, n_begun = SOLVERS["lbfgs"], 0
 
     def interrupted(objective, start, *, callback, **options):
         nonlocal n_begun
@@ -113,7 +111,7 @@ def test_interrupted_in_the_second_group(X, rng, grouped, monkeypatch):
 
         return solve(objective, start, callback=watch, **options)
 
-    monkeypatch.setitem(training.AUTO_SOLVERS, "lbfgs", interrupted)
+    monkeypatch.setitem(SOLVERS, "lbfgs", interrupted)
     clf = SoftmaxClassifier(solver="lbfgs")
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, Y)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xentlearn._objective.preconditioners import on_balanced
+from xentlearn._objective.hessian_blocks import on_balanced
 from xentlearn._utils._sweeps import centre, difference, divide
 
 each_shape = pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (700, 3), (90, 2000)])

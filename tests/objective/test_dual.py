@@ -1,6 +1,6 @@
 """Dual coordinate ascent: sweeps and looks against NumPy, bounds that hold, fits that end right."""
 
-import importlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,19 +10,16 @@ from scipy.special import expit, log1p, xlog1py, xlogy
 from threadpoolctl import threadpool_limits
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._data import dataset as rows
+from xentlearn._data.dataset import MemoryData
 from xentlearn._data.targets import encode_y
-from xentlearn._estimator import training
 from xentlearn._loss import available_cpu_targets, current_cpu_target
-from xentlearn._objective import linear as objectives
 from xentlearn._objective._dual import DualRows, use_cpu_target
 from xentlearn._objective.dual import DualPoint
 from xentlearn._objective.linear import LinearObjective
+from xentlearn._solvers.lbfgs import lbfgs
+from xentlearn._solvers.registry import SETTINGS
 from xentlearn.callbacks import Checkpoint
 from xentlearn.losses import BinaryCrossentropy
-
-# the function of this name hides the module
-solver = importlib.import_module("xentlearn._solvers.dual_ascent")
 
 N, N_FEATURES, N_OUTPUTS = 60, 25, 19  # the last lot is not full
 
@@ -177,12 +174,22 @@ def variants(rng, Y):
 
 
 @pytest.fixture
-def whatever_the_pull(monkeypatch):
+def whatever_the_pull(set_rules):
     """Sweeps also where L-BFGS takes less time."""
-    monkeypatch.setattr(objectives, "MOST_PULL", np.inf)
+    set_rules(most_pull=np.inf)
 
 
-@pytest.mark.usefixtures("whatever_the_pull")
+@pytest.fixture
+def set_sweeps(monkeypatch):
+    """Function that changes settings of the solver."""
+
+    def set_sweeps(**changes):
+        name = "dual-ascent"
+        monkeypatch.setitem(SETTINGS, name, replace(SETTINGS[name], **changes))
+
+    return set_sweeps
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", list(variants(np.random.default_rng(0), np.zeros((2, 2)))))
@@ -192,25 +199,21 @@ def test_bounds_hold(name, dtype, fit_intercept, rng):
     loss, y, weight = variants(rng, Y)[name]
     encoded = encode_y(y, len(Y), loss, None, weight)
     outputs = np.arange(encoded.n_outputs)
-    data = rows.MemoryData(sparse.csr_array(X, dtype=dtype))
+    data = MemoryData(sparse.csr_array(X, dtype=dtype))
     l2_reg = 1 / encoded.total_weight
-    mass = encoded.mass()
 
     def objective():
-        return LinearObjective(
-            data.rows(encoded, outputs), mass, encoded.total_weight, l2_reg, fit_intercept, 2
-        )
+        return LinearObjective(data.rows(encoded, outputs), l2_reg, fit_intercept, 2)
 
-    assert objective().suits_dual
-    lbfgs = training.AUTO_SOLVERS["lbfgs"]
     best = lbfgs(objective(), objective().start(), tol=1e-13, max_iter=500, polish=True)
     swept = objective()
-    start, point = swept.dual_point(swept.start())
+    dual = swept.dual
+    start, point = dual.point(swept.start())
     eps = float(np.finfo(dtype).eps)
     assert start >= best.objective * (1 - 10 * eps)
     for sweep in range(25):
-        swept.dual_sweep(point, np.arange(point.n_lots))
-        vector, value, gaps = swept.dual_look(point)
+        dual.sweep(point, np.arange(point.n_lots))
+        vector, value, gaps = dual.look(point)
         assert value == pytest.approx(objective().value_gradient(vector)[0], rel=10 * eps)
         assert gaps.shape == (len(outputs),)
         assert (gaps >= 0).all()
@@ -225,9 +228,8 @@ def test_bounds_hold(name, dtype, fit_intercept, rng):
 
 
 @pytest.fixture
-def stays_sparse(monkeypatch, whatever_the_pull):
-    monkeypatch.setattr(rows, "SMALL_WORK", 0)
-    monkeypatch.setattr(training, "POLISHED_WORK", 0)
+def stays_sparse(set_rules, whatever_the_pull):
+    set_rules(small_work=0, polished_work=0)
 
 
 @pytest.mark.parametrize("tol", [1e-4, 1e-8])
@@ -255,9 +257,8 @@ def test_any_strength(C, rng, stays_sparse):
     assert auto.solver_ == ("lbfgs" if C == np.inf else "dual-ascent")
 
 
-def test_which_problems_are_swept(rng, monkeypatch):
-    monkeypatch.setattr(rows, "SMALL_WORK", 0)
-    monkeypatch.setattr(training, "POLISHED_WORK", 0)
+def test_which_problems_are_swept(rng, set_rules):
+    set_rules(small_work=0, polished_work=0)
     X, Y = texts(rng)
 
     def solver_of(X, y, **parameters):
@@ -272,10 +273,9 @@ def test_which_problems_are_swept(rng, monkeypatch):
     assert solver_of(X, Y, C=0.1, solver="newton-cg") == "newton-cg"
 
 
-def test_goes_on_by_lbfgs(rng, stays_sparse, monkeypatch):
+def test_goes_on_by_lbfgs(rng, stays_sparse, set_sweeps):
     """One history of both, and any number of iterations."""
-    monkeypatch.setattr(solver, "MOST_SWEEPS", 3)
-    monkeypatch.setattr(solver, "SWEEPS", 3)
+    set_sweeps(most_sweeps=3, sweeps=3)
     X, Y = texts(rng)
     clf = SoftmaxClassifier(C=5, tol=1e-8).fit(X, Y)
     assert clf.solver_ == "dual-ascent"
@@ -289,10 +289,9 @@ def test_goes_on_by_lbfgs(rng, stays_sparse, monkeypatch):
 
 @pytest.mark.parametrize("most", [3, 60])
 @pytest.mark.parametrize("stop", [1, 2, 4])
-def test_checkpoints(most, stop, rng, stays_sparse, monkeypatch, tmp_path):
+def test_checkpoints(most, stop, rng, stays_sparse, set_sweeps, tmp_path):
     """Broken off among the sweeps or after them, a fit goes on with the same bits."""
-    monkeypatch.setattr(solver, "MOST_SWEEPS", most)
-    monkeypatch.setattr(solver, "SWEEPS", 3)
+    set_sweeps(most_sweeps=most, sweeps=3)
     X, Y = texts(rng)
 
     class StopAt(Checkpoint):

@@ -10,17 +10,15 @@ from scipy.special import softmax
 
 from xentlearn import losses
 from xentlearn._data.dataset import MemoryData
-from xentlearn._data.statistics import weighted_moments
+from xentlearn._data.statistics import covariance, moments_of
 from xentlearn._data.targets import encode_y
-from xentlearn._objective.linear import MOST_MOVE, LinearObjective
-from xentlearn._objective.preconditioners import (
-    BLOCK_ROWS,
-    LEAST_ROWS,
-    MOST_FEATURES,
-    BlocksAt,
-    Preconditioner,
-    covariance,
-)
+from xentlearn._objective.certificate import Certificate
+from xentlearn._objective.hessian_blocks import HessianBlocks
+from xentlearn._objective.linear import LinearObjective
+from xentlearn._objective.preconditioners import FeaturePreconditioner
+from xentlearn._plan import settings
+from xentlearn._plan.plan import RULES
+from xentlearn._utils.threads import PRODUCT_ROWS
 
 N_SAMPLES, N_FEATURES, N_OUTPUTS = 60, 4, 3
 
@@ -44,18 +42,19 @@ class Case:
     def binary(self):
         return isinstance(self.loss, losses.BinaryCrossentropy)
 
-    def objective(self, *, X=None, C=1.0, fit_intercept=True, n_threads=1):
+    def objective(self, *, X=None, C=1.0, fit_intercept=True, n_threads=1, **preconditioning):
         """The objective as `SoftmaxClassifier.fit` builds it."""
         X = self.X if X is None else X
         y = encode_y(self.y, X.shape[0], self.loss, None, self.sample_weight)
         assert y.n_outputs == self.targets.shape[1]
+        data = MemoryData(X)
+        preconditioning.setdefault("local", None if data.is_sparse else "whole")
         return LinearObjective(
-            MemoryData(X).rows(y, np.arange(y.n_outputs)),
-            y.mass(),
-            y.total_weight,
+            data.rows(y, np.arange(y.n_outputs)),
             1 / (C * y.total_weight),
             fit_intercept,
             n_threads,
+            settings.Preconditioning(**preconditioning),
         )
 
     def weights(self):
@@ -369,11 +368,12 @@ def many_rows(n, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n", [1, 50, BLOCK_ROWS, 2 * BLOCK_ROWS + 1])
+@pytest.mark.parametrize("n", [1, 50, PRODUCT_ROWS, 2 * PRODUCT_ROWS + 1])
 def test_weighted_moments(n, dtype, rng):
     X, weight = many_rows(n, dtype, rng)
     weight[0] = 2.0
-    mean, variance = weighted_moments(X, weight)
+    moments = moments_of(X, weight)
+    mean, variance = moments.mean, moments.variance
     X64 = X.astype(np.float64)
     want = np.average(X64, axis=0, weights=weight)
     # any centre will do, if all agree on it: blocks are summed in the dtype of X
@@ -385,7 +385,8 @@ def test_weighted_moments(n, dtype, rng):
     np.testing.assert_allclose(
         variance, want_variance, rtol=32 * eps, atol=2 * (eps * np.abs(want).max()) ** 2
     )
-    mean, square = weighted_moments(sparse.csr_matrix(X), weight)
+    moments = moments_of(sparse.csr_matrix(X), weight)
+    mean, square = moments.mean, moments.variance
     want = np.average(X64, axis=0, weights=weight)
     rtol = 1e-12 if dtype is np.float64 else 1e-6
     np.testing.assert_allclose(mean, want, rtol=rtol)
@@ -393,14 +394,15 @@ def test_weighted_moments(n, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n", [1, 50, 2 * BLOCK_ROWS + 1])
+@pytest.mark.parametrize("n", [1, 50, 2 * PRODUCT_ROWS + 1])
 def test_covariance(n, dtype, rng):
     X, weight = many_rows(n, dtype, rng)
     weight[0] = 2.0
-    mean, variance = weighted_moments(X, weight)
+    moments = moments_of(X, weight)
+    mean, variance = moments.mean, moments.variance
     centred = X.astype(np.float64) - mean
     want = (centred.T * weight) @ centred / weight.sum()
-    got = covariance(X, weight, mean)
+    got = covariance(X, weight, mean, settings.Preconditioning())
     np.testing.assert_array_equal(got, got.T)
     scale = np.sqrt(np.outer(want.diagonal(), want.diagonal()))
     # offsets cost digits where X is centred in its own dtype
@@ -410,20 +412,20 @@ def test_covariance(n, dtype, rng):
 
 
 def test_covariance_of_a_subset(rng):
-    n = 2 * LEAST_ROWS + 10_000
+    n = 2 * settings.Preconditioning().least_rows + 10_000
     X, weight = many_rows(n, np.float64, rng)
-    mean, _ = weighted_moments(X, weight)
+    mean = moments_of(X, weight).mean
     centred = X - mean
     want = (centred.T * weight) @ centred / weight.sum()
-    got = covariance(X, weight, mean)
+    got = covariance(X, weight, mean, settings.Preconditioning())
     scale = np.sqrt(np.outer(want.diagonal(), want.diagonal()))
     assert np.abs((got - want) / scale).max() < 0.05
     assert (got != want).any()
     order = np.repeat(np.arange(n), weight.astype(int))
-    repeated = covariance(X[order], np.ones(len(order)), mean)
+    repeated = covariance(X[order], np.ones(len(order)), mean, settings.Preconditioning())
     np.testing.assert_allclose(got, repeated, rtol=1e-9, atol=1e-12)
     X[weight == 0] = 1e9  # rows without weight are not looked at
-    np.testing.assert_array_equal(covariance(X, weight, mean), got)
+    np.testing.assert_array_equal(covariance(X, weight, mean, settings.Preconditioning()), got)
 
 
 # --- Preconditioner -------------------------------------------------------------------------------
@@ -460,12 +462,12 @@ def test_stiffer_hessians(rng):
     y = rng.integers(0, 2, 200)
     objective = Case(X, y, "auto", np.zeros((200, 1))).objective(C=np.inf)
     vector = np.zeros(objective.size)
-    assert not objective.stiffen()  # there is no Hessian yet
+    assert not objective.regularise()  # there is no Hessian yet
     objective.hessian_at(vector)
     other, flat = np.array([0.0, 1, 1, 0, 0]), np.array([1.0, 0, 0, -1, 0])
     before = objective.precondition(other)
     lengths = [np.linalg.norm(objective.precondition(flat))]
-    while objective.stiffen():
+    while objective.regularise():
         objective.hessian_at(vector)
         lengths.append(np.linalg.norm(objective.precondition(flat)))
         np.testing.assert_allclose(objective.precondition(other) @ other, before @ other, rtol=1e-2)
@@ -518,11 +520,11 @@ def assert_inverts(objective, curvatures, X, weight, rng):
     got = objective.precondition(gradient.ravel()).reshape(gradient.shape)
     centred = X - (weight @ X / weight.sum() if objective.fit_intercept else 0)
     covariance = (centred.T * weight) @ centred / weight.sum()
-    c, penalty = objective._curvatures_at_shares().mean(), objective.l2_reg * np.eye(X.shape[1])
+    c, penalty = objective.curvatures_at_shares.mean(), objective.l2_reg * np.eye(X.shape[1])
     L = np.linalg.cholesky(c * covariance + penalty)
     S = np.linalg.solve(L, np.linalg.solve(L, covariance).T)
     want, mean = np.empty_like(gradient), np.zeros(len(gradient))
-    if objective.mass.ndim == 1:  # common changes of all logits by themselves
+    if not objective.is_binary:  # common changes of all logits by themselves
         mean = gradient.mean(axis=1)
     for k, curvature in enumerate(curvatures):
         matrix = (L * (1 + (curvature - c) * S.diagonal())) @ L.T
@@ -531,7 +533,7 @@ def assert_inverts(objective, curvatures, X, weight, rng):
         of_k = gradient[:, k] - mean
         want[: X.shape[1], k] = np.linalg.solve(matrix, of_k[: X.shape[1]])
         want[X.shape[1] :, k] = of_k[X.shape[1] :] / curvature
-    if objective.mass.ndim == 1:
+    if not objective.is_binary:
         want -= want.mean(axis=1, keepdims=True)
         want[: X.shape[1]] += np.linalg.solve(L @ L.T, mean[: X.shape[1]])[:, np.newaxis]
         want[X.shape[1] :] += mean[X.shape[1] :, np.newaxis] / c
@@ -551,15 +553,14 @@ def test_precondition_inverts_curvature_times_covariance(C, fit_intercept, rng):
 @pytest.mark.parametrize("C", [np.inf, 10.0])
 @each_container
 @each_case
-def test_follow_curvature(name, container, C, rng, monkeypatch):
+def test_follow_curvature(name, container, C, rng):
     """The curvatures are the means of the loss's own second derivatives in the logits."""
-    monkeypatch.setattr("xentlearn._objective.linear.FEW_SEEN", 0)
     case = make_case(name, rng)
-    objective = case.objective(X=contained(case.X, container), C=C)
+    objective = case.objective(X=contained(case.X, container), C=C, few_seen=0)
     vector = 0.3 * rng.normal(size=objective.size)
     objective.follow_curvature(vector)
     if objective.n_outputs == 1:  # a change of its scale is the solver's
-        curvatures = objective._curvatures_at_shares()
+        curvatures = objective.curvatures_at_shares
     else:  # second derivatives in the intercepts: those in the logits, summed over the rows
         units = np.eye(objective.size)[-objective.n_outputs :]
         curvatures = [objective.hessian_product(vector, unit) @ unit for unit in units]
@@ -568,13 +569,12 @@ def test_follow_curvature(name, container, C, rng, monkeypatch):
 
 @pytest.mark.parametrize("name", ["softmax", "soft, weights and smoothing", "one-vs-rest"])
 @pytest.mark.parametrize("blocks", [False, True])
-def test_precondition_brings_nothing_common_into_a_softmax(name, blocks, rng, monkeypatch):
-    objective = make_case(name, rng).objective()
+def test_precondition_brings_nothing_common_into_a_softmax(name, blocks, rng):
+    objective = make_case(name, rng).objective(local="blocks")
     vector = 0.5 * rng.normal(size=objective.size)
     if blocks:
-        monkeypatch.setattr("xentlearn._objective.linear.HESSIAN_WORK", 0)
         objective.precondition_at(vector)
-        assert isinstance(objective.preconditioner, BlocksAt)
+        assert isinstance(objective.preconditioner, HessianBlocks)
     else:
         objective.follow_curvature(vector)
     gradient = rng.normal(size=objective.shape)
@@ -616,7 +616,7 @@ def test_follow_curvature_from_some_rows(rng, monkeypatch):
         vector[0] = [3, -3, 0]
         vector[-1] = [0, 0, -30]
         objective.follow_curvature(vector.ravel())
-        first = objective._curvatures_at_shares()
+        first = objective.curvatures_at_shares
         return 1 / objective.preconditioner.intercept_inverse[0], first, vector
 
     got, at_shares, vector = followed(X, y, weight)
@@ -629,7 +629,7 @@ def test_follow_curvature_from_some_rows(rng, monkeypatch):
     repeated = np.repeat(np.arange(n), weight.astype(int))
     again, _, _ = followed(X[repeated], y[repeated], np.ones(len(repeated)))
     np.testing.assert_allclose(again, got, rtol=1e-9)
-    monkeypatch.setattr("xentlearn._data.dataset.STEP_NUMBERS", 300)  # 100 rows at a time
+    monkeypatch.setattr("xentlearn._data.dataset.LOGIT_BLOCK", 300)  # 100 rows at a time
     in_pieces, _, _ = followed(X, y, weight)
     np.testing.assert_allclose(in_pieces, got, rtol=1e-12)
 
@@ -721,14 +721,22 @@ def test_precondition_at_changes_nothing_for_sparse_X(rng):
 
 
 def test_wide_X_gets_the_diagonal(rng):
-    n, n_features = 20, MOST_FEATURES + 1
+    n, n_features = 20, RULES.most_covariance + 1
     X = rng.normal(size=(n, n_features))
-    mean, variance = weighted_moments(X, np.ones(n))
+    moments = moments_of(X, np.ones(n))
     curvatures = np.array([0.2, 0.003])
-    preconditioner = Preconditioner(X, np.ones(n), mean, variance, curvatures[::-1], 0.1)
+    preconditioner = FeaturePreconditioner(
+        X,
+        np.ones(n),
+        moments.mean,
+        moments.variance,
+        curvatures[::-1],
+        0.1,
+        settings=settings.Preconditioning(covariance=False),
+    )
     preconditioner.follow(curvatures)
     gradient = rng.normal(size=(n_features + 1, 2))
-    want = gradient / np.vstack([np.outer(variance, curvatures) + 0.1, curvatures])
+    want = gradient / np.vstack([np.outer(moments.variance, curvatures) + 0.1, curvatures])
     np.testing.assert_allclose(preconditioner.apply(gradient, True), want)
     np.testing.assert_allclose(preconditioner.apply(gradient[:-1], False), want[:-1])
 
@@ -804,25 +812,28 @@ def test_optimality_gap_takes_a_step_of_the_intercept(name, rng, monkeypatch):
     vector[-objective.n_outputs :] += 1e-3 * rng.normal(size=objective.n_outputs)
     value, gap = case.objective().optimality_gap(vector)
     monkeypatch.setattr(
-        LinearObjective, "_intercept_step", lambda self, *_: np.zeros(self.n_outputs)
+        Certificate, "_intercept_step", lambda self, objective, *_: np.zeros(objective.n_outputs)
     )
     _, without = case.objective().optimality_gap(vector)
     # missing labels and weights of the positives are in the curvature on average only
-    share = 0.05 if objective.mass.ndim == 1 else 0.3
+    share = 0.05 if not objective.is_binary else 0.3
     assert (value - least) / least - 1e-14 <= gap < share * without
 
 
-def test_optimality_gap_takes_the_step_from_some_rows(rng, monkeypatch):
+def test_optimality_gap_takes_the_step_from_some_rows(rng):
     case = make_case("softmax", rng)
     minimum, _ = minimum_of(case.objective())
     vector = minimum.copy()
     vector[-3:] += [1e-3, 0, -1e-3]
-    _, whole = case.objective().optimality_gap(vector)
-    monkeypatch.setattr("xentlearn._data.dataset.STEP_WORK", len(case.X) * 9 / 4)  # every fourth
-    monkeypatch.setattr("xentlearn._data.dataset.STEP_PASSES", 0)
-    _, part = case.objective().optimality_gap(vector)
-    monkeypatch.setattr("xentlearn._objective.linear.MOST_COUPLED", 1)
-    _, none = case.objective().optimality_gap(vector)
+
+    def gap(**certificate):
+        objective = case.objective()
+        objective.certificate = Certificate(settings.Certificate(**certificate))
+        return objective.optimality_gap(vector)[1]
+
+    whole = gap()
+    part = gap(step_work=len(case.X) * 9 / 4, step_passes=0)  # every fourth
+    none = gap(most_coupled=1)
     assert whole < part < none
 
 
@@ -847,30 +858,31 @@ def test_certified_gap(name, fit_intercept, rng):
     assert certified(100 * bound) == bound
     assert certified(np.inf, C=np.inf) == np.inf
     # nor while an extra penalty is in force
-    objective.path(value)
-    if objective._reach is not None:
-        objective.relax(1e-3)
+    objective.continuation_strengths(value)
+    if objective.continuation.reach is not None:
+        objective.continue_at(1e-3)
         assert objective.certified_gap(vector, value, gradient, np.inf) == np.inf
 
 
-def test_clip(rng):
-    """Once a problem is hard, no feature alone moves a row's logit by more than MOST_MOVE."""
+def test_step_bound(rng):
+    """Once a problem is hard, no feature alone moves a row's logit by more than the bound."""
     case = make_case("softmax", rng)
     objective = case.objective(C=1e6)
     direction = rng.normal(size=objective.size) * 10.0 ** rng.integers(-6, 6, size=objective.size)
-    assert objective.clip(direction) is direction
-    objective.path(objective.value_gradient(np.zeros(objective.size))[0])
+    assert objective.bound_step(direction) is direction
+    objective.continuation_strengths(objective.value_gradient(np.zeros(objective.size))[0])
     before = direction.copy()
-    clipped = objective.clip(direction).reshape(objective.shape)
+    step_bound = settings.Continuation().step_bound
+    clipped = objective.bound_step(direction).reshape(objective.shape)
     np.testing.assert_array_equal(direction, before)
     W, b = before.reshape(objective.shape)[:-1], before.reshape(objective.shape)[-1]
     reach = np.abs(case.X - objective.mean).max(axis=0)[:, np.newaxis]
     np.testing.assert_array_equal(clipped[-1], b)
-    allowed = np.abs(W) * reach <= MOST_MOVE * (1 - 1e-12)
+    allowed = np.abs(W) * reach <= step_bound * (1 - 1e-12)
     assert allowed.any()
     assert not allowed.all()
     np.testing.assert_array_equal(clipped[:-1][allowed], W[allowed])
-    limit = np.broadcast_to(MOST_MOVE / reach, W.shape)
+    limit = np.broadcast_to(step_bound / reach, W.shape)
     np.testing.assert_allclose(clipped[:-1][~allowed], (np.sign(W) * limit)[~allowed])
 
 
@@ -931,7 +943,7 @@ def test_gradient_where_every_row_is_predicted_by_the_same_shares(name, rng):
     objective = make_case(name, rng).objective()
     for _ in range(3):
         matrix = np.zeros(objective.shape)
-        if objective.mass.ndim == 2:
+        if objective.is_binary:
             ones = rng.uniform(0.01, 0.99, objective.n_outputs)
             r = np.column_stack([1 - ones, ones])
             matrix[-1] = np.log(ones / (1 - ones))
@@ -939,7 +951,7 @@ def test_gradient_where_every_row_is_predicted_by_the_same_shares(name, rng):
             r = rng.dirichlet(np.ones(objective.n_outputs), size=1)
             matrix[-1] = np.log(r[0])
         _, want = objective.value_gradient(matrix.ravel())
-        got = objective._constant_gradient(r)
+        got = objective.certificate.constant_gradient(objective, r)
         np.testing.assert_allclose(
             got, want.reshape(objective.shape)[:-1], rtol=0, atol=1e-12 * (1 + np.abs(want).max())
         )
@@ -1018,7 +1030,9 @@ def test_blocks_are_the_diagonal_of_the_hessian(dtype, rng):
     gradient = rng.normal(size=(n_features + 1, n_outputs))
     penalty = np.full(n_features, 0.1)
     everything = np.zeros((n_features, n_features))  # nothing of the covariance of all rows
-    got = BlocksAt(X, curvature, mean, penalty, np.ones(n), everything).apply(gradient, True)
+    got = HessianBlocks.of(X, curvature, mean, penalty, np.ones(n), everything).apply(
+        gradient, True
+    )
     Z = X.astype(np.float64) - mean
     for k in range(n_outputs):
         block = Z.T @ (curvature[:, k, np.newaxis] * Z) + 0.1 * np.eye(n_features)
@@ -1029,15 +1043,11 @@ def test_blocks_are_the_diagonal_of_the_hessian(dtype, rng):
 
 def test_large_problems_get_blocks(rng):
     case = make_case("softmax", rng)
-    objective = case.objective()
-    before = objective.preconditioner
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xentlearn._objective.linear.HESSIAN_WORK", 0)
-        objective.precondition_at(np.zeros(objective.size), thorough=True)
-        assert isinstance(objective.preconditioner, BlocksAt)
-        for g in rng.normal(size=(10, objective.size)):
-            assert g @ objective.precondition(g) > 0
-        objective = case.objective()
-        patch.setattr("xentlearn._objective.preconditioners.MOST_BLOCK_NUMBERS", 0)
-        objective.precondition_at(np.zeros(objective.size), thorough=True)
-        assert type(objective.preconditioner) is type(before)
+    objective = case.objective(local="blocks")
+    objective.precondition_at(np.zeros(objective.size), thorough=True)
+    assert isinstance(objective.preconditioner, HessianBlocks)
+    for g in rng.normal(size=(10, objective.size)):
+        assert g @ objective.precondition(g) > 0
+    objective = case.objective(local=None)
+    objective.precondition_at(np.zeros(objective.size), thorough=True)
+    assert isinstance(objective.preconditioner, FeaturePreconditioner)

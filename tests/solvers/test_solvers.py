@@ -1,23 +1,24 @@
-"""Solvers on plain functions with known minima; they see the contract of `_base.py` and no data."""
+"""Solvers on plain functions with known minima; they see the contract and no data."""
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import optimize
 
-from xentlearn._solvers import SOLVERS, Result
-from xentlearn._solvers.contract import require
-from xentlearn._solvers.descent import (
-    MOST_TRIALS,
-    POLISH_ITERATIONS,
-    WINDOW,
-    gap_by_progress,
-    line_search,
-)
-from xentlearn._solvers.lbfgs import MEMORY, REQUIRES, Pairs, lbfgs
+from xentlearn._plan import settings
+from xentlearn._solvers.descent import line_search, require
+from xentlearn._solvers.lbfgs import REQUIRES, History, lbfgs
+from xentlearn._solvers.registry import SOLVERS as ALL
+from xentlearn._solvers.stopping import Result, gap_by_progress
 
+SOLVERS = {name: ALL[name] for name in ("lbfgs", "newton-cg", "newton-cholesky")}
+MOST_TRIALS = settings.LineSearch().most_trials
+STOPPING = settings.Stopping()
+POLISH_ITERATIONS, WINDOW = STOPPING.polish_iterations, STOPPING.window
+HARD, MEMORY = settings.LBFGS().first_refresh, settings.LBFGS().history
 EPS = np.finfo(np.float64).eps
 NAMES = sorted(SOLVERS)
 each_solver = pytest.mark.parametrize("solver", NAMES)
@@ -346,7 +347,10 @@ def test_line_search_meets_the_wolfe_conditions(make, length):
         value, gradient = objective.value_gradient(x)
         direction = -length * gradient
         slope = gradient @ direction
-        point, new_value, new_gradient = line_search(objective, x, value, slope, direction, 0.9)
+        at = SimpleNamespace(
+            objective=objective, x=x, value=value, slope=slope, direction=direction
+        )
+        point, new_value, new_gradient = line_search(at, 0.9)
         step = (point - x) @ direction / (direction @ direction)
         np.testing.assert_allclose(point, x + step * direction)
         assert new_value <= value + 1e-4 * step * slope
@@ -504,6 +508,7 @@ def test_polishing_asks_for_a_better_preconditioner(solver):
     """If the objective has `precondition_at`; then it is done in a few iterations."""
 
     class Refreshed(Quadratic):
+        OFFERS = ("precondition_at",)
         at = ()
 
         def precondition_at(self, vector, thorough):
@@ -523,9 +528,10 @@ def test_polishing_asks_for_a_better_preconditioner(solver):
 
 @only_lbfgs
 def test_a_hard_problem_asks_for_a_better_preconditioner(solver):
-    """Without polishing, only from iteration Pairs.hard on."""
+    """Without polishing, only from iteration HARD on."""
 
     class Refreshed(Quadratic):
+        OFFERS = ("precondition_at",)
         n_asked = 0
 
         def precondition_at(self, vector, thorough):
@@ -533,14 +539,14 @@ def test_a_hard_problem_asks_for_a_better_preconditioner(solver):
             self.preconditioner = "exact"
 
     easy = Refreshed(condition=30.0)
-    assert run(solver, easy, tol=1e-4).n_iter < Pairs.hard
+    assert run(solver, easy, tol=1e-4).n_iter < HARD
     assert easy.n_asked == 0
-    assert run(solver, Quadratic(), tol=1e-12).n_iter > Pairs.hard + 20
+    assert run(solver, Quadratic(), tol=1e-12).n_iter > HARD + 20
     hard = Refreshed()
     result = run(solver, hard, tol=1e-12)
     assert result.converged
     assert hard.n_asked == 1
-    assert Pairs.hard < result.n_iter <= Pairs.hard + 20
+    assert HARD < result.n_iter <= HARD + 20
 
 
 @only_lbfgs
@@ -548,6 +554,7 @@ def test_no_new_preconditioner_shortly_before_the_end(solver):
     """By the rate so far; it takes as long as some iterations."""
 
     class Refreshed(Quadratic):
+        OFFERS = ("precondition_at",)
         n_asked = 0
 
         def precondition_at(self, vector, thorough):
@@ -556,7 +563,7 @@ def test_no_new_preconditioner_shortly_before_the_end(solver):
     asked = {}
     for tol in np.geomspace(1e-1, 1e-12, 45):
         objective = Refreshed(condition=100.0)
-        left = run(solver, objective, tol=tol).n_iter - Pairs.hard
+        left = run(solver, objective, tol=tol).n_iter - HARD
         asked.setdefault("soon" if 0 < left <= 5 else "late" if left > 25 else "else", []).append(
             objective.n_asked > 0
         )
@@ -624,7 +631,9 @@ def test_noise_of_values_and_gradients(noise, solver):
 
 
 class SpoiltHessian(Quadratic):
-    """One whose least curvature is 1e-14 of what it should be, until it is made stiffer twice."""
+    """One whose least curvature is 1e-14 of what it should be, until it is regularised twice."""
+
+    OFFERS = ("regularise",)
 
     def __init__(self, helps=True):
         super().__init__(condition=1e2)
@@ -641,7 +650,7 @@ class SpoiltHessian(Quadratic):
         far = vector - self.minimum
         return value + 1e3 * (far @ far) ** 4, gradient + 8e3 * (far @ far) ** 3 * far
 
-    def stiffen(self):
+    def regularise(self):
         if self.n_stiffer == 2:
             return False
         self.n_stiffer += 1
@@ -701,7 +710,10 @@ def test_no_step_is_tried_to_where_a_quadratic_would_be_negative(value, first):
             return value - 100.0 * vector[0], np.array([-100.0])
 
     objective = Plane(1)
-    line_search(objective, np.zeros(1), value, -100.0, np.ones(1), 0.9)
+    at = SimpleNamespace(
+        objective=objective, x=np.zeros(1), value=value, slope=-100.0, direction=np.ones(1)
+    )
+    line_search(at, 0.9)
     np.testing.assert_allclose(objective.points[0], [first])
 
 
@@ -860,6 +872,7 @@ def test_results_do_not_share_their_history():
 class Certified(Quadratic):
     """With a certificate that is the truth, where it is at most what is wanted."""
 
+    OFFERS = ("certified_gap",)
     n_asked = 0
 
     def certified_gap(self, vector, value, gradient, wanted):
@@ -883,17 +896,19 @@ def test_a_certificate_ends_a_fit(solver):
     assert polished.n_asked == 0
 
 
-class Clipped(Quadratic):
+class Bounded(Quadratic):
     """Steps of at most 0.5 in each coordinate."""
 
-    def clip(self, direction):
+    OFFERS = ("bound_step",)
+
+    def bound_step(self, direction):
         return np.clip(direction, -0.5, 0.5)
 
 
 @each_solver
-def test_directions_are_clipped(solver):
+def test_directions_are_bounded(solver):
     plain = run(solver, Quadratic(preconditioner="exact"), tol=1e-10)
-    objective = Clipped(preconditioner="exact")
+    objective = Bounded(preconditioner="exact")
     result = run(solver, objective, tol=1e-10)
     assert result.converged
     np.testing.assert_allclose(result.vector, objective.minimum, rtol=1e-3, atol=1e-3)
@@ -902,9 +917,11 @@ def test_directions_are_clipped(solver):
     np.testing.assert_allclose(np.abs(first_step).max(), 0.5)
 
 
-def test_a_clipped_direction_that_leads_nowhere_is_not_taken():
+def test_a_bounded_direction_that_leads_nowhere_is_not_taken():
     class Useless(Quadratic):
-        def clip(self, direction):
+        OFFERS = ("bound_step",)
+
+        def bound_step(self, direction):
             return 1e-6 * direction
 
     plain = run("lbfgs", Quadratic(), tol=1e-8)
@@ -916,7 +933,7 @@ def test_a_clipped_direction_that_leads_nowhere_is_not_taken():
 def test_lengthened_memory(n_pairs):
     """Nothing that was known is lost, and more is kept from then on."""
     objective, rng = Quadratic(size=200), np.random.default_rng(0)
-    rule = Pairs(objective)
+    rule = History(objective)
     points = rng.normal(size=(n_pairs + 31, objective.size))
     gradients = [objective.value_gradient(point)[1] for point in points]
 
@@ -930,7 +947,7 @@ def test_lengthened_memory(n_pairs):
     np.testing.assert_allclose(rule.direction(points[0], gradients[0]), before, rtol=1e-10)
     for at in range(n_pairs + 1, n_pairs + 31):
         add(at)
-    assert rule.n_added == min(n_pairs, MEMORY) + 30 <= rule.memory
+    assert rule.n_added == min(n_pairs, MEMORY) + 30 <= rule.length
     # the secant equation holds for the newest pair
     s = points[n_pairs + 30] - points[n_pairs + 29]
     y = objective.matrix @ s
@@ -941,16 +958,16 @@ def test_lengthened_memory(n_pairs):
 @pytest.mark.parametrize("window", [5, 20])
 def test_gap_by_progress_of_a_constant_rate(rate, window):
     values = 3.0 + rate ** np.arange(60)
-    gap = gap_by_progress(list(values), window, least_rate=0.0)
+    gap = gap_by_progress(list(values), STOPPING, window, least_rate=0.0)
     np.testing.assert_allclose(gap, values[-1] - 3.0, rtol=1e-6, atol=4 * EPS)
-    assert gap_by_progress(list(values)) >= gap * (1 - 1e-9) - 4 * EPS
+    assert gap_by_progress(list(values), STOPPING) >= gap * (1 - 1e-9) - 4 * EPS
 
 
-def test_memory_makes_a_difference(monkeypatch):
-    """With as many pairs as dimensions a quadratic is solved in about as many iterations."""
-    few = lbfgs(Quadratic(size=MEMORY - 5), np.zeros(MEMORY - 5), tol=1e-8, max_iter=1000)
-    monkeypatch.setattr("xentlearn._solvers.lbfgs.MEMORY", 1)
-    one = lbfgs(Quadratic(size=MEMORY - 5), np.zeros(MEMORY - 5), tol=1e-8, max_iter=1000)
+def test_history_makes_a_difference():
+    """With as many differences as dimensions a quadratic takes about as many iterations."""
+    size, one_alone = MEMORY - 5, settings.LBFGS(history=1)
+    few = lbfgs(Quadratic(size=size), np.zeros(size), tol=1e-8, max_iter=1000)
+    one = lbfgs(Quadratic(size=size), np.zeros(size), tol=1e-8, max_iter=1000, settings=one_alone)
     assert few.converged
     assert one.converged
     assert 2 * few.n_iter < one.n_iter

@@ -144,13 +144,13 @@ def test_a_warm_start_tells_which_classes_differ(X):
     y = np.array(["a", "b", "c"])[np.arange(N) % 3]
     clf = SoftmaxClassifier(warm_start=True).fit(X, y)
     other = np.where(y == "c", "d", y)
-    with pytest.raises(ValueError, match=r"had \['c'\], which y has not, and y has \['d'\]"):
+    with pytest.raises(ValueError, match=r"had \['c'\], which y does not have, and y has \['d'\]"):
         clf.fit(X, other)
-    with pytest.raises(ValueError, match=r"the last fit had \['c'\], which y has not\. Set"):
+    with pytest.raises(ValueError, match=r"the last fit had \['c'\], which y does not have\. Set"):
         clf.fit(X, np.where(y == "c", "a", y))
     two = SoftmaxClassifier(warm_start=True).fit(X, np.where(y == "c", "a", y))
     with pytest.raises(
-        ValueError, match=r"classes; y has \['c'\], which the last fit had not\. Set"
+        ValueError, match=r"classes; y has \['c'\], which the last fit did not have\. Set"
     ):
         two.fit(X, y)
     with pytest.raises(ValueError, match=r"same features.*\(3, 3\), this one needs \(3, 2\)"):

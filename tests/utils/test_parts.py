@@ -1,17 +1,17 @@
-"""Parts: every index once, in order, whatever the number of threads."""
+"""Parallel loops: every index once, in order, whatever the number of threads."""
 
 import threading
 
 import numpy as np
 import pytest
 
-from xentlearn._utils.parallel import Parts
+from xentlearn._utils.threads import ParallelLoop
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
 @pytest.mark.parametrize(("size", "width"), [(0, 3), (1, 3), (3, 3), (7, 3), (10, 1), (4, 100)])
 def test_every_index_once(size, width, n_threads):
-    parts = Parts(size, width, n_threads)
+    parts = ParallelLoop(size, width, n_threads)
     seen = np.zeros(size, dtype=int)
 
     def count(part):
@@ -25,18 +25,20 @@ def test_every_index_once(size, width, n_threads):
 
 def test_sum_has_the_same_bits_for_any_number_of_threads(rng):
     values = rng.normal(size=100_003) * 10.0 ** rng.integers(-8, 8, size=100_003)
-    sums = [Parts(len(values), 1000, n).sum(lambda part: values[part].sum()) for n in (1, 2, 3)]
+    sums = [
+        ParallelLoop(len(values), 1000, n).sum(lambda part: values[part].sum()) for n in (1, 2, 3)
+    ]
     assert sums[0] == sums[1] == sums[2]
 
 
 def test_sum_begins_at_start():
-    assert Parts(5, 2, 2).sum(lambda part: [part.start], start=["a"]) == ["a", 0, 2, 4]
-    assert Parts(0, 2, 2).sum(lambda part: 1, start=3.5) == 3.5
+    assert ParallelLoop(5, 2, 2).sum(lambda part: [part.start], start=["a"]) == ["a", 0, 2, 4]
+    assert ParallelLoop(0, 2, 2).sum(lambda part: 1, start=3.5) == 3.5
 
 
 def test_several_threads_work():
     both = threading.Barrier(2, timeout=30)  # passed only by two threads at a time
-    Parts(2, 1, 2).each(lambda part: both.wait())
+    ParallelLoop(2, 1, 2).each(lambda part: both.wait())
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
@@ -45,4 +47,4 @@ def test_errors_pass_through(n_threads):
         raise ZeroDivisionError(part.start)
 
     with pytest.raises(ZeroDivisionError, match="0"):
-        Parts(4, 1, n_threads).each(fail)
+        ParallelLoop(4, 1, n_threads).each(fail)

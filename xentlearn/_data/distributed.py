@@ -29,7 +29,7 @@ from .dataset import MemoryRows
 from .encoding import warn_of_column
 from .shards import ShardedData, ShardedRows, combined, sample_spacing, survey
 from .target_batches import digest, encode_like
-from .targets import ARRAYS, encode_y
+from .targets import ARRAYS, TargetSums, encode_y
 
 # ---- Blocks of the input -------------------------------------------------------------------------
 
@@ -449,7 +449,7 @@ def read(client, blocks, validate, loss, class_weight):
     sums = partitions.gathered(Partition.sums)
     partitions = partitions.chosen([of_partition.n_rows for of_partition in sums])
     sums = [of_partition for of_partition in sums if of_partition.n_rows]
-    y = replace(known, sums=_sum(sums))
+    y = replace(known, sums=TargetSums(*_sum(sums)))
     shape = y.sums.n_rows, facts.n_features
     spacing = sample_spacing(shape, y.total_weight)
     before = np.cumsum([0.0] + [of_partition.weight for of_partition in sums[:-1]])

@@ -52,8 +52,7 @@ def as_target(y):
         )
     if y.dtype.kind == "c":
         raise ValueError(
-            f"Complex data not supported: 'y' must hold labels or real numbers, got dtype "
-            f"{y.dtype}."
+            f"Complex data not supported: 'y' must hold labels or real numbers, got {y.dtype}."
         )
     if y.ndim == 2 and y.shape[1] == 1:
         y = (y.toarray() if sparse.issparse(y) else y).ravel()
@@ -140,10 +139,9 @@ def _check_ignore_class(y, ignore_class):
 
 def check_sample_weight(sample_weight, y):
     """Weights of rows, or of the entries of a 2-D y, from an array or a number; None stays None."""
-    n_samples = y.shape[0]
     if isinstance(sample_weight, numbers.Real):
-        sample_weight = np.full(n_samples, sample_weight)
-    shapes = [(n_samples,), *([y.shape] if y.ndim == 2 else [])]
+        sample_weight = np.full(y.shape[0], sample_weight)
+    shapes = [y.shape[:1], y.shape][: y.ndim]
     return check_weights(sample_weight, "sample_weight", *shapes)
 
 
@@ -169,13 +167,13 @@ def weights_in_range(y, sample_weight, class_weight):
 
 
 def check_class_weight(class_weight):
-    """A dict of finite floats >= 0 from a dict; a string, which stands for a rule, as it is."""
-    if isinstance(class_weight, str):
+    """A dict of finite floats >= 0 from a dict; "balanced" is returned unchanged."""
+    if isinstance(class_weight, str) and class_weight == "balanced":
         return class_weight
     if not isinstance(class_weight, dict):
         raise ValueError(
             "'class_weight' must be a dict by class label, 'balanced' or None, got "
-            f"{type(class_weight).__name__}."
+            f"{shown(class_weight)}."
         )
     return {
         label: check_weight(weight, f"class_weight[{shown(label)}]")
@@ -186,11 +184,6 @@ def check_class_weight(class_weight):
 def class_weights(class_weight, classes, sums):
     """Weight of each class; "balanced" makes their weight sums equal, which are ``sums`` so far."""
     if isinstance(class_weight, str):
-        if class_weight != "balanced":
-            raise ValueError(
-                "'class_weight' must be a dict by class label, 'balanced' or None, got "
-                f"{class_weight!r}."
-            )
         seen = sums > 0
         balanced = np.ones(len(classes))
         balanced[seen] = sums.sum() / (np.count_nonzero(seen) * sums[seen])

@@ -191,18 +191,16 @@ class ParquetBlocks(RowBlocks):
         row_bytes = len(names) * np.dtype(dtype).itemsize
         most = max(1, check_block_bytes(block_bytes) // row_bytes)
         for k, metadata in enumerate(self._metadata):
-            begins_file = True
             for group in range(metadata.num_row_groups):
                 n_rows = metadata.row_group(group).num_rows
                 if n_rows == 0:
                     continue
-                if begins_file or lengths[-1] + n_rows > most:
-                    self._groups.append((k, [group]))
-                    lengths.append(n_rows)
-                else:
+                if self._groups and self._groups[-1][0] == k and lengths[-1] + n_rows <= most:
                     self._groups[-1][1].append(group)
                     lengths[-1] += n_rows
-                begins_file = False
+                else:
+                    self._groups.append((k, [group]))
+                    lengths.append(n_rows)
         super().__init__((sum(lengths), len(names)), dtype, lengths, names)
 
     def read(self, i):

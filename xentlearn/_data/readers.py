@@ -6,9 +6,9 @@ While one block is used, a second thread reads the next. Readers of files are in
 
 import contextlib
 import functools
+import itertools
 import mmap
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -98,7 +98,7 @@ def _equal_lengths(n_rows, row_bytes, block_bytes):
     most = max(1, block_bytes // row_bytes)
     n_blocks = -(-n_rows // most)
     cuts = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
-    return [end - begin for begin, end in pairwise(cuts)]
+    return [end - begin for begin, end in itertools.pairwise(cuts)]
 
 
 def _address_range(X):
@@ -301,9 +301,8 @@ class _Reader:
         self._source, self._thread = source, thread
         self._release = getattr(source, "release", None)  # optional for other classes
         self._is_mapped = isinstance(source, MappedBlocks)
-        ends = np.cumsum([int(length) for length in source.lengths])
-        lengths = zip(ends, source.lengths, strict=True)
-        self.places = [slice(int(end - length), int(end)) for end, length in lengths]
+        ends = itertools.accumulate(map(int, source.lengths), initial=0)
+        self.places = [slice(begin, end) for begin, end in itertools.pairwise(ends)]
         self._first_is_sparse = None
 
     def start(self, i):

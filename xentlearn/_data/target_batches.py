@@ -10,14 +10,7 @@ from scipy import sparse
 from .._utils.messages import listed, shown
 from .._utils.units import weight_exponent
 from .._utils.validation import as_floating
-from .encoding import (
-    as_columns,
-    as_target,
-    check_length,
-    check_rows,
-    check_sample_weight,
-    counted_rows,
-)
+from . import encoding
 from .targets import encode_y, unique
 
 KINDS = {"multilabel": "a multi-label indicator", "soft": "soft or one-hot rows"}
@@ -25,9 +18,9 @@ KINDS = {"multilabel": "a multi-label indicator", "soft": "soft or one-hot rows"
 
 def _checked(y, n_samples, sample_weight):
     """(y as an array, checked weights or None)."""
-    y = as_target(y)
-    check_length(y, n_samples)
-    return y, check_sample_weight(sample_weight, y)
+    y = encoding.as_target(y)
+    encoding.check_length(y, n_samples)
+    return y, encoding.check_sample_weight(sample_weight, y)
 
 
 def encode_like(known, y, n_samples, sample_weight=None):
@@ -50,21 +43,21 @@ def encode_like(known, y, n_samples, sample_weight=None):
     """
     known.loss._check_parameters()  # they may have changed between calls of partial_fit
     y, weight = _checked(y, n_samples, sample_weight)
-    if known.weight_exponent:
-        weight = np.ones(n_samples) if weight is None else weight
-    most = 0.0 if weight is None else weight.max(initial=0.0)
-    with np.errstate(over="ignore"):
-        if known.weight_exponent:
+    if known.weight_exponent and weight is None:
+        weight = np.ones(n_samples)
+    if weight is not None:
+        most = weight.max(initial=0.0)
+        with np.errstate(over="ignore"):
             weight = np.ldexp(weight, -known.weight_exponent)
-        of_classes = 1.0 if known.class_weight is None else known.class_weight.max()
-        in_range = weight is None or np.isfinite(weight.max(initial=0.0) * of_classes)
-    if not in_range:
-        raise ValueError(
-            "'sample_weight' must have a size that can be added to that of earlier weights, "
-            f"about 1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of "
-            f"{most:.3g}. Multiply all weights of all batches by the same number, and divide 'C' "
-            "by it."
-        )
+            of_classes = 1.0 if known.class_weight is None else known.class_weight.max()
+            in_range = np.isfinite(weight.max(initial=0.0) * of_classes)
+        if not in_range:
+            raise ValueError(
+                "'sample_weight' must have a size that can be added to that of earlier weights, "
+                f"about 1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of "
+                f"{most:.3g}. Multiply all weights of all batches by the same number, and divide "
+                "'C' by it."
+            )
     if known.kind in KINDS:
         if y.ndim == 1 and known.n_outputs == 1:
             y = y[:, np.newaxis]
@@ -74,13 +67,13 @@ def encode_like(known, y, n_samples, sample_weight=None):
                 f"{y.shape}."
             )
         try:
-            y = check_rows(as_columns(y), known.loss, weight)
+            y = encoding.check_rows(encoding.as_columns(y), known.loss, weight)
         except ValueError as error:
             raise ValueError(f"{error} The first batch contained {KINDS[known.kind]}.") from None
         return known.with_columns(y, weight)
     if y.ndim != 1:
         raise ValueError(f"'y' must have shape (n_samples,) like earlier rows, got {y.shape}.")
-    counted = counted_rows(y, known.loss.ignore_class)
+    counted = encoding.counted_rows(y, known.loss.ignore_class)
     found, inverse = unique(y[counted])
     at = np.minimum(np.searchsorted(known.classes, found), len(known.classes) - 1)
     new = known.classes[at] != found
@@ -153,7 +146,9 @@ def check_classes(known, classes):
     if known.kind in KINDS:
         same = len(classes) == known.n_outputs
     else:
-        same = np.array_equal(unique(classes[counted_rows(classes, ignored)])[0], known.classes)
+        same = np.array_equal(
+            unique(classes[encoding.counted_rows(classes, ignored)])[0], known.classes
+        )
     if not same:
         raise ValueError(
             f"'classes' must be those of earlier calls, {listed(known.classes)}, or None; got "
@@ -187,7 +182,7 @@ def digest(y, n_samples, sample_weight=None):
     if y.ndim == 1:
         labels, inverse = unique(y)
         return labels, np.bincount(inverse, weight, minlength=len(labels))
-    y = as_columns(y)
+    y = encoding.as_columns(y)
     tolerance = as_floating(y.data[:0] if sparse.issparse(y) else y[:0], "y")[1]
     y = sparse.csr_array(y.astype(np.float64))
     row_sums = y.sum(axis=1)

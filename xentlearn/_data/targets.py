@@ -8,31 +8,18 @@ y for a score.
 import functools
 import zlib
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._losses.base import LossSetting
-from .._losses.registry import (
-    BinaryCrossentropy,
-    SparseCategoricalCrossentropy,
-    known_names,
-)
+from .._losses.registry import BinaryCrossentropy, SparseCategoricalCrossentropy, known_names
 from .._utils.messages import listed, shown
 from .._utils.numerics import CERTAIN
 from .._utils.units import weight_exponent
-from .encoding import (
-    WHOLE,
-    as_target,
-    check_class_weight,
-    check_columns,
-    check_length,
-    class_weights,
-    counted_rows,
-    require_weight,
-    weights_in_range,
-)
+from . import encoding
 
 AUTO_NAMES = ("auto", "log_loss")
 ARRAYS = ("labels", "values", "weight", "entry_weight")  # attributes of EncodedY with a row each
@@ -55,9 +42,8 @@ def resolve_loss(loss):
     )
 
 
-@dataclass
-class TargetSums:
-    """Sums over rows of an encoded target; those of two sets of rows add up.
+class TargetSums(NamedTuple):
+    """Sums over rows of an encoded target.
 
     Attributes
     ----------
@@ -72,13 +58,6 @@ class TargetSums:
     n_rows: int
     weight: float
     targets: np.ndarray
-
-    def __add__(self, other):
-        return TargetSums(
-            self.n_rows + other.n_rows,
-            self.weight + other.weight,
-            self.targets + other.targets,
-        )
 
 
 @dataclass
@@ -98,7 +77,7 @@ class EncodedY:
         Index into ``classes``, -1 where the row is ignored.
     values : ndarray or CSR of shape (n_samples, n_outputs), float64, or None
         Soft rows, or binary entries with nan where missing.
-    weight : ndarray of shape (n_samples,), float64
+    weight : ndarray of shape (n_samples,), float64, or None
         Sample weight times class weight; 0 for an ignored row. With weights of entries, their mean
         in each row.
     entry_weight : ndarray of shape (n_samples, n_outputs), float64, or None
@@ -117,7 +96,7 @@ class EncodedY:
     n_outputs: int
     labels: np.ndarray | None = None
     values: np.ndarray | None = None
-    weight: np.ndarray = None
+    weight: np.ndarray | None = None
     entry_weight: np.ndarray | None = None
     class_weight: np.ndarray | None = None
     weight_exponent: int = 0
@@ -194,18 +173,15 @@ class EncodedY:
         weight : ndarray of shape (n_samples,) or None
             Sample weights; None: 1.
         """
-        if counted is None:
-            labels = inverse.astype(np.int32)
-            weight = np.ones(len(labels)) if weight is None else weight.copy()
-            if self.class_weight is not None:
-                weight *= self.class_weight[inverse]
-        else:
-            labels = np.full(len(counted), -1, dtype=np.int32)
-            labels[counted] = inverse
-            weight = np.ones(len(counted)) if weight is None else weight.copy()
+        n_samples = len(inverse) if counted is None else len(counted)
+        chosen = slice(None) if counted is None else counted
+        labels = np.full(n_samples, -1, dtype=np.int32)
+        labels[chosen] = inverse
+        weight = np.ones(n_samples) if weight is None else weight.copy()
+        if counted is not None:
             weight[~counted] = 0.0
-            if self.class_weight is not None:
-                weight[counted] *= self.class_weight[inverse]
+        if self.class_weight is not None:
+            weight[chosen] *= self.class_weight[inverse]
         values = None
         if self.kind == "binary":
             # ignored rows have a weight of 0, so that their value does not matter
@@ -280,7 +256,7 @@ class EncodedY:
         return np.where(zeros, np.maximum(total - ones - of_missing, least), 0.0), ones
 
     def target_sums(self):
-        """The sums over the rows (``TargetSums``), by which they can be represented elsewhere."""
+        """``TargetSums`` of the rows, which represent them on other machines."""
         binary = self.kind in ("binary", "multilabel")
         targets = np.stack(self.entry_mass()) if binary else self.class_mass()
         return TargetSums(len(self.weight), float(self.total_weight), targets)
@@ -396,22 +372,20 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
     if setting is not None:
         setting._check_parameters()
     if class_weight is not None:
-        class_weight = check_class_weight(class_weight)
-    if not (type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in WHOLE):
-        y = as_target(y)
+        class_weight = encoding.check_class_weight(class_weight)
+    if not (type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in encoding.WHOLE):
+        y = encoding.as_target(y)
     if y.shape[0] != n_samples:
-        check_length(y, n_samples)
+        encoding.check_length(y, n_samples)
     weight, exponent = None, 0
     if sample_weight is not None or class_weight is not None:
-        weight, exponent = weights_in_range(y, sample_weight, class_weight)
+        weight, exponent = encoding.weights_in_range(y, sample_weight, class_weight)
     if y.ndim == 1:
         found = _encode_labels(y, setting, class_weight, weight)
     else:
-        kind, setting, y, class_weight = check_columns(y, setting, class_weight, weight)
-        n_outputs = y.shape[1]
-        found = EncodedY(
-            kind, setting, np.arange(n_outputs), n_outputs, class_weight=class_weight
-        ).with_columns(y, weight)
+        kind, setting, y, by_class = encoding.check_columns(y, setting, class_weight, weight)
+        known = EncodedY(kind, setting, np.arange(y.shape[1]), y.shape[1], class_weight=by_class)
+        found = known.with_columns(y, weight)
     if class_weight is not None:  # products with class weights may leave the range
         of_classes = weight_exponent(found.weight)
         found.weight = np.ldexp(found.weight, -of_classes)
@@ -422,11 +396,11 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
 
 def _encode_labels(y, setting, class_weight, weight):
     """``EncodedY`` of one label per row."""
-    if y.dtype.kind not in WHOLE:
+    if y.dtype.kind not in encoding.WHOLE:
         check_classification_targets(y)
     counted = None
     if setting is not None and setting.ignore_class is not None:
-        counted = counted_rows(y, setting.ignore_class)
+        counted = encoding.counted_rows(y, setting.ignore_class)
     classes, inverse = unique(y if counted is None else y[counted])
     n_outputs = n_classes = len(classes)
     if n_classes < 2:
@@ -436,8 +410,8 @@ def _encode_labels(y, setting, class_weight, weight):
         of_counted = weight if weight is None or counted is None else weight[counted]
         sums = np.bincount(inverse, of_counted, minlength=n_classes)
         if class_weight is not None:
-            class_weight = class_weights(class_weight, classes, sums)
-        require_weight(sums, class_weight)
+            class_weight = encoding.class_weights(class_weight, classes, sums)
+        encoding.require_weight(sums, class_weight)
     if setting is None:
         setting = BinaryCrossentropy() if n_classes == 2 else SparseCategoricalCrossentropy()
     if setting.proba_kind == "softmax":

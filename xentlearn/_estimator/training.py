@@ -333,7 +333,7 @@ class Fit:
 
     def coefficients(self, group, objective, vector):
         """(coef, intercept) in the units of X, float64, of a solver's vector."""
-        coef, intercept = self.data.undo(*objective.unpack(vector))
+        coef, intercept = self.data.undo(*objective.view(vector))
         if objective.shift_invariant:
             intercept = intercept - np.add.reduce(intercept) / len(intercept)
         if not self.stochastic:  # else the points of their rules, not the minimum

@@ -149,7 +149,12 @@ class LinearObjective:
         return matrix.ravel()
 
     def unpack(self, vector):
-        """(coef (n_outputs, n_features), a view of the vector; intercept (n_outputs,))."""
+        """(coef (n_outputs, n_features), intercept (n_outputs,)) of a vector, copied."""
+        coef, intercept = self._split(vector)
+        return coef.T.copy(), intercept
+
+    def view(self, vector):
+        """As ``unpack``, but coef is a view of the vector."""
         coef, intercept = self._split(vector)
         return coef.T, intercept
 

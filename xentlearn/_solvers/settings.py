@@ -1,35 +1,23 @@
 """Settings of the solvers: their parameters as objects, for ``SoftmaxClassifier(solver=...)``."""
 
 import numbers
-from dataclasses import replace
-from typing import ClassVar
+from dataclasses import dataclass, field, fields, replace
 
 from .._utils.parameters import FLAG, POSITIVE_INTEGER, Rule, Setting
 
-SCHEDULES = ("constant", "invscaling", "adaptive")
+# Makes an __init__ that stores the parameters; equality and representation are those of Setting.
+with_parameters = dataclass(kw_only=True, eq=False, repr=False)
 
-_BATCH_SIZE = Rule("an integer >= 1 or 'auto'", numbers.Integral, 0, names=("auto",))
-_RATE = Rule("a finite number > 0", numbers.Real, 0)
-_DECAY = Rule("a number in [0, 1)", numbers.Real, 0, 1, ends=(0,))
-# In the first steps epsilon is multiplied by the root of 1 - beta_2 ** t, at least 1e-8; a product
-# that float32 rounds to 0 would be a divisor of 0.
-_EPSILON = Rule(
-    "a number from 1e-30 to 1e30, as float32 holds its products",
-    numbers.Real,
-    1e-30,
-    1e30,
-    ends=(1e-30, 1e30),
-)
+
+def parameter(default, rule):
+    """A parameter of a setting: its default, and what else it may be."""
+    return field(default=default, metadata={"rule": rule})
 
 
 class SolverSetting(Setting):
-    """A solver by its ``name``, and its parameters.
-
-    Subclasses declare what each of their parameters may be in ``rules``.
-    """
+    """A solver by its ``name``, and its parameters, which subclasses declare."""
 
     name = None  # by which ``SoftmaxClassifier(solver=...)`` knows it
-    rules: ClassVar[dict] = {}
 
     def applied(self, defaults):
         """The ``defaults`` that a solver runs with (``_plan/settings.py``) with these parameters.
@@ -40,8 +28,23 @@ class SolverSetting(Setting):
 
     def check(self):
         """Raise the ValueError of the first parameter that is out of its range."""
-        for name, rule in self.rules.items():
-            rule.check(name, getattr(self, name))
+        for declared in fields(self):
+            declared.metadata["rule"].check(declared.name, getattr(self, declared.name))
+
+
+_BATCH_SIZE = Rule("an integer >= 1 or 'auto'", numbers.Integral, 0, names=("auto",))
+_RATE = Rule("a finite number > 0", numbers.Real, 0)
+_DECAY = Rule("a number in [0, 1)", numbers.Real, 0, 1, ends=(0,))
+# In the first steps epsilon is multiplied by the root of 1 - beta_2 ** t, at least 1e-8; a product
+# that float32 rounds to 0 would be a divisor of 0.
+_EPSILON = Rule(
+    "a number from 1e-30 to 1e30, as float32 holds its products",
+    numbers.Real,
+    above=1e-30,
+    below=1e30,
+    ends=(1e-30, 1e30),
+)
+_SCHEDULES = ("constant", "invscaling", "adaptive")
 
 
 class StochasticSetting(SolverSetting):
@@ -63,6 +66,7 @@ class StochasticSetting(SolverSetting):
         return min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
 
 
+@with_parameters
 class Adam(StochasticSetting):
     """Adam: steps on batches of rows, scaled by running means of gradients and of their squares.
 
@@ -113,36 +117,16 @@ class Adam(StochasticSetting):
     """
 
     name = "adam"
-    rules: ClassVar[dict] = {
-        "learning_rate": _RATE,
-        "batch_size": _BATCH_SIZE,
-        "shuffle": FLAG,
-        "beta_1": _DECAY,
-        "beta_2": _DECAY,
-        "epsilon": _EPSILON,
-        "average": FLAG,
-    }
-
-    def __init__(
-        self,
-        *,
-        learning_rate=0.01,
-        batch_size="auto",
-        shuffle=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        average=True,
-    ):
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.average = average
+    learning_rate: float = parameter(0.01, _RATE)
+    batch_size: int | str = parameter("auto", _BATCH_SIZE)
+    shuffle: bool = parameter(True, FLAG)
+    beta_1: float = parameter(0.9, _DECAY)
+    beta_2: float = parameter(0.999, _DECAY)
+    epsilon: float = parameter(1e-8, _EPSILON)
+    average: bool = parameter(True, FLAG)
 
 
+@with_parameters
 class SGD(StochasticSetting):
     """Stochastic gradient descent: steps on batches of rows, with momentum.
 
@@ -195,39 +179,17 @@ class SGD(StochasticSetting):
     """
 
     name = "sgd"
-    rules: ClassVar[dict] = {
-        "learning_rate": _RATE,
-        "schedule": Rule(f"one of {[*SCHEDULES]}", names=SCHEDULES),
-        "power_t": Rule("a finite number >= 0", numbers.Real, 0, ends=(0,)),
-        "momentum": _DECAY,
-        "nesterov": FLAG,
-        "batch_size": _BATCH_SIZE,
-        "shuffle": FLAG,
-        "average": FLAG,
-    }
-
-    def __init__(
-        self,
-        *,
-        learning_rate=0.01,
-        schedule="constant",
-        power_t=0.5,
-        momentum=0.9,
-        nesterov=True,
-        batch_size="auto",
-        shuffle=True,
-        average=True,
-    ):
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.power_t = power_t
-        self.momentum = momentum
-        self.nesterov = nesterov
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.average = average
+    learning_rate: float = parameter(0.01, _RATE)
+    schedule: str = parameter("constant", Rule(f"one of {[*_SCHEDULES]}", names=_SCHEDULES))
+    power_t: float = parameter(0.5, Rule("a finite number >= 0", numbers.Real, 0, ends=(0,)))
+    momentum: float = parameter(0.9, _DECAY)
+    nesterov: bool = parameter(True, FLAG)
+    batch_size: int | str = parameter("auto", _BATCH_SIZE)
+    shuffle: bool = parameter(True, FLAG)
+    average: bool = parameter(True, FLAG)
 
 
+@with_parameters
 class LBFGS(SolverSetting):
     """L-BFGS, preconditioned: a quasi-Newton method that keeps some differences of gradients.
 
@@ -257,15 +219,14 @@ class LBFGS(SolverSetting):
     """
 
     name = "lbfgs"
-    rules: ClassVar[dict] = {"history_size": POSITIVE_INTEGER}
-
-    def __init__(self, *, history_size=20):
-        self.history_size = history_size
+    history_size: int = parameter(20, POSITIVE_INTEGER)
 
     def applied(self, defaults):
+        """See ``SolverSetting``."""
         return replace(defaults, history=self.history_size)
 
 
+@with_parameters
 class NewtonCG(SolverSetting):
     """Newton's method with truncated conjugate gradients: Hessian products, no Hessian.
 
@@ -288,15 +249,14 @@ class NewtonCG(SolverSetting):
     """
 
     name = "newton-cg"
-    rules: ClassVar[dict] = {"max_cg_iter": POSITIVE_INTEGER}
-
-    def __init__(self, *, max_cg_iter=100):
-        self.max_cg_iter = max_cg_iter
+    max_cg_iter: int = parameter(100, POSITIVE_INTEGER)
 
     def applied(self, defaults):
+        """See ``SolverSetting``."""
         return replace(defaults, most_products=self.max_cg_iter)
 
 
+@with_parameters
 class NewtonCholesky(SolverSetting):
     """Newton's method with the Hessian and its Cholesky factor.
 
@@ -321,16 +281,14 @@ class NewtonCholesky(SolverSetting):
     """
 
     name = "newton-cholesky"
-    rules: ClassVar[dict] = {"max_coefficients": POSITIVE_INTEGER}
-
-    def __init__(self, *, max_coefficients=6000):
-        self.max_coefficients = max_coefficients
+    max_coefficients: int = parameter(6000, POSITIVE_INTEGER)
 
     def applied(self, defaults):
-        return defaults  # how large a Hessian may be is the plan's to check
+        """See ``SolverSetting``."""
+        return defaults  # the plan checks how large a Hessian may be
 
 
-SETTINGS = {setting.name: setting for setting in (LBFGS, NewtonCG, NewtonCholesky, Adam, SGD)}
+SETTINGS = {kind.name: kind for kind in (LBFGS, NewtonCG, NewtonCholesky, Adam, SGD)}
 
 
 def resolve_solver(solver):

@@ -123,24 +123,11 @@ class StochasticDescent:
         loss, coef_total, intercept_total = batches.loss_gradient(
             i, coef, intercept - self._shift(coef, mean), n_threads
         )
+        of_coef, of_intercept = zip(self.first, self.second, self.point, self.average, strict=True)
+        parameters = self._parameters(1.0 / weight, l2_reg)
         step(
-            self.setting.name,
-            self.by_output,
-            self._parameters(1.0 / weight, l2_reg),
-            coef_total,
-            intercept_total,
-            mean,
-            inverse_spread,
-            self.first[0],
-            self.second[0],
-            coef,
-            self.average[0],
-            self.first[1],
-            self.second[1],
-            intercept,
-            self.average[1],
-            fit_intercept,
-            n_threads,
+            *(self.setting.name, self.by_output, parameters, coef_total, intercept_total),
+            *(mean, inverse_spread, *of_coef, *of_intercept, fit_intercept, n_threads),
         )
         return loss
 
@@ -149,33 +136,23 @@ class StochasticDescent:
 
     def _parameters(self, inverse_weight, l2_reg):
         """Parameters of the kernel (``_kernels/steps.h``) in step ``n_steps``."""
-        setting, t = self.setting, self.n_steps
-        common = {
+        setting, t, rate = self.setting, self.n_steps, self.setting.learning_rate / self.divisor
+        if isinstance(setting, SGD):
+            rate = rate / t**setting.power_t if setting.schedule == "invscaling" else rate
+            beta_1, beta_2, epsilon, nesterov = setting.momentum, 0.0, 0.0, setting.nesterov
+        else:  # both means are corrected for their start at 0, outside of the loop of the kernel
+            root, nesterov = math.sqrt(1 - setting.beta_2**t), False
+            rate *= root / (1 - setting.beta_1**t)
+            beta_1, beta_2, epsilon = setting.beta_1, setting.beta_2, setting.epsilon * root
+        return {
             "inverse_weight": inverse_weight,
             "l2_reg": l2_reg,
+            "rate": rate,
+            "beta_1": beta_1,
+            "beta_2": beta_2,
+            "epsilon": epsilon,
+            "nesterov": bool(nesterov),
             "share": max(2.0 / (t + 1), self.least_share),
-        }
-        rate = setting.learning_rate / self.divisor
-        if isinstance(setting, SGD):
-            if setting.schedule == "invscaling":
-                rate /= t**setting.power_t
-            return {
-                **common,
-                "rate": rate,
-                "beta_1": setting.momentum,
-                "beta_2": 0.0,
-                "epsilon": 0.0,
-                "nesterov": bool(setting.nesterov),
-            }
-        # both means are corrected for their start at 0, outside of the loop over coefficients
-        root = math.sqrt(1 - setting.beta_2**t)
-        return {
-            **common,
-            "rate": rate * (root / (1 - setting.beta_1**t)),
-            "beta_1": setting.beta_1,
-            "beta_2": setting.beta_2,
-            "epsilon": setting.epsilon * root,
-            "nesterov": False,
         }
 
     def slow_down(self):
