@@ -50,21 +50,12 @@ class Solved:
 
     def dump(self):
         """All of it, as a tree."""
-        ended = {"reason": int(self.result.reason), "message": self.result.message}
-        kept = ("solver", "objective", "bound", "separable", "lost")
-        return {
-            "result": self.result.dump(),
-            "ended": {**ended, "converged": self.result.converged},
-            **{name: getattr(self, name) for name in kept},
-        }
+        return {**vars(self), "result": self.result.dump()}
 
     @classmethod
     def load(cls, tree):
         """The object of a ``dump``."""
-        result, ended = Result.load(tree["result"]), tree["ended"]
-        result.stop(StopReason(ended["reason"]), ended["converged"], ended["message"])
-        rest = {name: value for name, value in tree.items() if name not in ("result", "ended")}
-        return cls(result, **rest)
+        return cls(**{**tree, "result": Result.load(tree["result"])})
 
 
 @dataclass
