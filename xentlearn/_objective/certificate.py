@@ -11,12 +11,13 @@ import numpy as np
 
 from .._plan import settings as defaults
 from .._utils.numerics import LEAST_CURVATURE
+from .._utils.state import Stateful
 from .._utils.threads import VECTOR_BLOCK, ParallelLoop
 from .preconditioners import cholesky_factor, solve
 
 
 @dataclass
-class Certificate:
+class Certificate(Stateful):
     """Lower bounds of an objective's minimum; the best one is remembered.
 
     The objective is passed to each call instead of being stored: a cycle of references would keep X
@@ -31,19 +32,13 @@ class Certificate:
         Gradient at ``objective.start()``, once it has been computed.
     """
 
+    CHANGES = ("least", "_looseness")
+
     settings: defaults.Certificate = defaults.Certificate()
     least: float = -np.inf
     start_gradient: np.ndarray | None = None
     _constant: tuple | None = None
     _looseness: float = 2.0  # ratio of the last bound to the one that holds without an intercept
-
-    def dump(self):
-        """Return what has changed since construction, as a tree (``_utils/archive.py``)."""
-        return {"least": self.least, "looseness": self._looseness}
-
-    def load(self, tree):
-        """Restore what ``dump`` returned."""
-        self.least, self._looseness = tree["least"], tree["looseness"]
 
     def gap(self, objective, vector, value, gradient):
         """Return an upper bound of (value at ``vector``) - minimum; inf if there is none."""
