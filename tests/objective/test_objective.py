@@ -724,23 +724,15 @@ def test_precondition_at_changes_nothing_for_sparse_X(rng):
 
 def test_wide_X_gets_the_diagonal(rng):
     n, n_features = 20, RULES.most_covariance + 1
-    X = rng.normal(size=(n, n_features))
-    moments = moments_of(X, np.ones(n))
+    X, y = rng.normal(size=(n, n_features)), rng.integers(2, size=(n, 2)).astype(float)
+    case = Case(X, y, losses.BinaryCrossentropy(), y)
+    objective = case.objective(C=1 / (0.1 * n), covariance=False)
     curvatures = np.array([0.2, 0.003])
-    preconditioner = FeaturePreconditioner(
-        X,
-        np.ones(n),
-        moments.mean,
-        moments.variance,
-        curvatures[::-1],
-        0.1,
-        settings=settings.Preconditioning(covariance=False),
-    )
-    preconditioner.follow(curvatures)
+    objective.preconditioner.follow(curvatures)
     gradient = rng.normal(size=(n_features + 1, 2))
-    want = gradient / np.vstack([np.outer(moments.variance, curvatures) + 0.1, curvatures])
-    np.testing.assert_allclose(preconditioner.apply(gradient, True), want)
-    np.testing.assert_allclose(preconditioner.apply(gradient[:-1], False), want[:-1])
+    want = gradient / np.vstack([np.outer(X.var(axis=0), curvatures) + 0.1, curvatures])
+    np.testing.assert_allclose(objective.preconditioner.apply(gradient, True), want)
+    np.testing.assert_allclose(objective.preconditioner.apply(gradient[:-1], False), want[:-1])
 
 
 # --- Optimality gap -------------------------------------------------------------------------------
