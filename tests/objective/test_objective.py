@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -1024,9 +1025,17 @@ def test_blocks_are_the_diagonal_of_the_hessian(dtype, rng):
     gradient = rng.normal(size=(n_features + 1, n_outputs))
     penalty = np.full(n_features, 0.1)
     everything = np.zeros((n_features, n_features))  # nothing of the covariance of all rows
-    got = HessianBlocks.of(X, curvature, mean, penalty, np.ones(n), everything).apply(
-        gradient, True
+    objective = SimpleNamespace(
+        rows=SimpleNamespace(sample=SimpleNamespace(X=X)),
+        mean=mean,
+        penalty_curvature=penalty,
+        shift_invariant=False,
+        n_threads=1,
     )
+    blocks = HessianBlocks.of(
+        objective, curvature, np.ones(n), everything, settings.Preconditioning()
+    )
+    got = blocks.apply(gradient, True)
     Z = X.astype(np.float64) - mean
     for k in range(n_outputs):
         block = Z.T @ (curvature[:, k, np.newaxis] * Z) + 0.1 * np.eye(n_features)
