@@ -47,6 +47,8 @@ class MemoryRows:
     Attributes
     ----------
     n_rows, n_features : int
+    n_entries : int
+        Numbers of X that are stored.
     dtype : dtype
         What is computed in.
     target : EncodedTarget
@@ -62,15 +64,11 @@ class MemoryRows:
         self.X, self.y, self.outputs = X, y, outputs
         self.design = DesignMatrix(X, dtype) if design is None else design
         self.n_rows, self.n_features = X.shape
+        self.n_entries = X.nnz if sparse.issparse(X) else X.size
         self.dtype = self.design.dtype
         self.target = y.kernel_target(self.dtype, outputs) if target is None else target
         self.weight, self._moments = y.weight, moments
         self._centred_Xs = {}
-
-    @property
-    def n_entries(self):
-        """Numbers of X that are stored."""
-        return self.X.nnz if sparse.issparse(self.X) else self.X.size
 
     @property
     def sample(self):
@@ -371,7 +369,7 @@ class MemoryData:
         """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
         moments = self.moments(y, n_threads)
         if self._design is None:
-            self._design = DesignMatrix(self.X, fit_dtype(self.X, moments))
+            self._design = DesignMatrix(self.X, moments.fit_dtype)
         return MemoryRows(self.X, y, outputs, self._design, moments=moments)
 
     def predicted_loss(self, y, outputs, coef, intercept, dtype, n_threads):
@@ -400,12 +398,6 @@ class MemoryData:
         )
         target = y.kernel_target(design.dtype, outputs)
         return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
-
-
-def fit_dtype(X, moments):
-    """What a fit to X computes in: float64 where ``computing_dtype`` would lose its features."""
-    dtype = computing_dtype(X)
-    return np.dtype(np.float64) if dtype == np.float32 and moments.swamps_float32 else dtype
 
 
 def spaced(X, y, spacing, before=0.0):

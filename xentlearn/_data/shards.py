@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from .._plan import plan
-from .dataset import MemoryRows, fit_dtype, spaced
+from .dataset import MemoryRows, spaced
 from .statistics import Moments, moments_of
 from .targets import concatenated
 
@@ -196,4 +196,4 @@ def sampled_rows(survey, y, outputs):
         X = stack([X for _, X, _ in pieces])
     X = sparse.csr_array(X) if survey.moments.is_sparse else X
     of_sample = replace(concatenated([piece for _, _, piece in pieces]), loss=y.loss)
-    return MemoryRows(X, of_sample, outputs, dtype=fit_dtype(X, survey.moments))
+    return MemoryRows(X, of_sample, outputs, dtype=survey.moments.fit_dtype)

@@ -92,12 +92,18 @@ class Moments:
             )
 
     @property
-    def swamps_float32(self):
-        """Whether float32 logits lose what a feature says to its offset: see MOST_OFFSET."""
+    def fit_dtype(self):
+        """What a fit computes in: float64 where float32 logits would lose what a feature says.
+
+        They lose it to an offset beyond MOST_OFFSET.
+        """
+        if self.dtype == np.float64:
+            return self.dtype
         variance = self.variance - self.mean**2 if self.is_sparse else self.variance
         spread, offset = np.sqrt(np.maximum(variance, 0.0)), np.abs(self.mean)
         varies = spread > self.rounding_of_means(np.float64) * offset
-        return bool((varies & (offset > MOST_OFFSET * spread)).any())
+        lost = (varies & (offset > MOST_OFFSET * spread)).any()
+        return np.dtype(np.float64) if lost else self.dtype
 
     def rounding_of_means(self, dtype):
         """Spread over mean below which a feature is constant, where ``dtype`` is computed in.

@@ -264,7 +264,7 @@ class EncodedY:
         ValueError
             If label smoothing gives a share to a class without weight, whose logit would be -inf.
         """
-        if self.loss.proba_kind == "sigmoid":
+        if self.loss.logit_adjustment == 0:
             return None
         offset = self.loss.logit_offset(self.class_weight_sums()[outputs])
         if offset is not None and not np.isfinite(offset).all():

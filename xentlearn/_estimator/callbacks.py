@@ -119,7 +119,7 @@ class FitCallbacks:
             estimate = f"   estimated gap {result.gap:.1e}" if result.gap < float("inf") else ""
             print(
                 f"iteration {result.n_iter:4d}   objective {result.objective:.8f}{estimate}"
-                f"   {result.history['seconds'][-1]:.2f} s",
+                f"   {result.seconds[-1]:.2f} s",
                 flush=True,
             )
         if self.context is None:

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from .._data.dataset import MemoryRows, fit_dtype
+from .._data.dataset import MemoryRows
 from .._data.statistics import moments_of
 from .._data.target_batches import check_classes, encode_first, encode_like
 from .._data.targets import resolve_loss
@@ -100,7 +100,7 @@ class Stream:
         self._descent = copy.deepcopy(before)
         self._descent.setting = setting
         if moments.weight > 0:
-            self.dtype = fit_dtype(X, self._moments)
+            self.dtype = self._moments.fit_dtype
             rows = MemoryRows(X, y, np.arange(y.n_outputs), dtype=self.dtype)
             order = self.random_state.permutation(rows.n_rows) if setting.shuffle else None
             mean = self._moments.mean

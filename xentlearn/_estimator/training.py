@@ -50,21 +50,12 @@ class Solved:
 
     def dump(self):
         """All of it, as a tree."""
-        ended = {"reason": int(self.result.reason), "message": self.result.message}
-        kept = ("solver", "objective", "bound", "separable", "lost")
-        return {
-            "result": self.result.dump(),
-            "ended": {**ended, "converged": self.result.converged},
-            **{name: getattr(self, name) for name in kept},
-        }
+        return {**vars(self), "result": self.result.dump()}
 
     @classmethod
     def load(cls, tree):
         """The object of a ``dump``."""
-        result, ended = Result.load(tree["result"]), tree["ended"]
-        result.stop(StopReason(ended["reason"]), ended["converged"], ended["message"])
-        rest = {name: value for name, value in tree.items() if name not in ("result", "ended")}
-        return cls(result, **rest)
+        return cls(**{**tree, "result": Result.load(tree["result"])})
 
 
 @dataclass
@@ -140,6 +131,7 @@ def _identity(problem, stopping):
         "C": float(problem.penalty.C),
         "fit_intercept": problem.fit_intercept,
         "solver": problem.solver if problem.settings is None else repr(problem.settings),
+        "n_iter_no_change": problem.n_iter_no_change,
         "shape of coefficients": (y.n_outputs, data.shape[1]),
         "loss": of_y[0],
         "checksum of y and weights": of_y[1],
@@ -243,7 +235,13 @@ class Fit:
         # asking how many takes as long as some passes over so little
         self.n_threads = 1 if plan.work <= RULES.polished_work else effective_n_threads()
         # noise leads away from bad starts as well
-        self.convex_y = None if self.stochastic else y.convex_start()
+        self.convex_y = None if self.stochastic or y.loss.convex else y.convex_start()
+        self.options = {"tol": problem.tol, "max_iter": problem.max_iter}
+        if self.stochastic:
+            self.options["n_iter_no_change"] = problem.n_iter_no_change
+            self.options["random_state"] = problem.random_state
+        else:
+            self.options["polish"] = plan.polish
         self.data, self.stopped_by, self.moments = problem.data, None, None
         self.group = self.objective = self.vector = None  # at work
         if plan.groups:
@@ -260,6 +258,10 @@ class Fit:
             self._place(group, *self.coefficients(group, objective, objective.start()))
             return
         self.group, self.objective = group, objective
+        settings, solve = SETTINGS[group.solver], SOLVERS[group.solver]
+        if self.problem.settings is not None:
+            settings = self.problem.settings._applied(settings)
+        options = {**self.options, "settings": settings}
         first, convex, resumed = objective.start(), None, state.solver.saved is not None
         if resumed:
             pass
@@ -269,18 +271,15 @@ class Fit:
             first = objective.pack(*self.data.apply(coef[group.outputs], known))
         elif self.convex_y is not None:
             relative = self._objective(self.convex_y, group)
-            convex = SOLVERS[group.solver](relative, relative.start(), **self._options(group))
+            convex = solve(relative, relative.start(), **options)
             first = convex.vector
         result = convex
         if convex is None or convex.stopped_by is None:
             ended = resumed and state.stopping is not None and state.stopping.has_ended
-            options = self._options(group)
             if ended:
                 options["max_iter"] = 0
             try:
-                result = SOLVERS[group.solver](
-                    objective, first, callback=self, state=state.solver, **options
-                )
+                result = solve(objective, first, callback=self, state=state.solver, **options)
                 result.converged |= ended
             except Exception as error:
                 if convex is None:
@@ -294,23 +293,6 @@ class Fit:
         return LinearObjective(
             rows, self.l2_reg, self.problem.fit_intercept, self.n_threads, group.preconditioning
         )
-
-    def _options(self, group):
-        """Parameters of the group's solver."""
-        problem = self.problem
-        options = {
-            "tol": problem.tol,
-            "max_iter": problem.max_iter,
-            "settings": SETTINGS[group.solver],
-        }
-        if problem.settings is not None:
-            options["settings"] = problem.settings.applied(options["settings"])
-        if self.stochastic:
-            options["n_iter_no_change"] = problem.n_iter_no_change
-            options["random_state"] = problem.random_state
-        else:
-            options["polish"] = self.plan.polish
-        return options
 
     def __call__(self, result):
         """The solver's callback: whether to stop here."""
@@ -333,7 +315,8 @@ class Fit:
 
     def coefficients(self, group, objective, vector):
         """(coef, intercept) in the units of X, float64, of a solver's vector."""
-        coef, intercept = self.data.undo(*objective.view(vector))
+        W, intercept = objective.split(vector)
+        coef, intercept = self.data.undo(W.T, intercept)
         if objective.shift_invariant:
             intercept = intercept - np.add.reduce(intercept) / len(intercept)
         if not self.stochastic:  # else the points of their rules, not the minimum
@@ -404,23 +387,14 @@ class Fit:
             How much ``value`` differs from ``reached``, relative to it; 0 where that is within
             what is allowed.
         """
-        state = self.state
-        while True:
-            stored = self._as_stored(coef, intercept, reached, bound)
-            if state.coef.dtype == np.float64 or stored[2] == 0.0:
-                return stored
-            state.coef = state.coef.astype(np.float64)
-            state.intercept = state.intercept.astype(np.float64)
-
-    def _as_stored(self, coef, intercept, reached, bound):
-        """``_stored``, in the dtype that coefficients have so far."""
-        dtype, objective = self.state.coef.dtype, self.objective
+        state, objective = self.state, self.objective
+        dtype, exact = state.coef.dtype, (coef, intercept)
         if dtype == np.float32:
             with np.errstate(over="ignore", invalid="ignore"):
                 coef = coef.astype(dtype).astype(np.float64)
                 intercept = intercept.astype(dtype).astype(np.float64)
             if not np.isfinite(coef.sum() + intercept.sum()):
-                return np.inf, np.inf, np.inf
+                return self._stored_in_float64(*exact, reached, bound)
         scale = max(abs(reached), objective.value_scale)
         allowed = max(self.problem.tol, STORED_FLOOR[dtype]) * scale
         # Rounding moves the logits of each row by about `error`, one way or the other. Squares of
@@ -431,7 +405,7 @@ class Fit:
         error = EPS[dtype] * math.sqrt(_squares_of_terms(in_unit, intercept, self.in_unit))
         expected = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
         if dtype == np.float32 and expected > EXPECTED:
-            return np.inf, np.inf, np.inf
+            return self._stored_in_float64(*exact, reached, bound)
         value, of_value = reached, bound
         if dtype == np.float32 or bound == np.inf:
             value, gap = objective.optimality_gap(objective.pack(*self.data.apply(coef, intercept)))
@@ -447,7 +421,15 @@ class Fit:
         lost = max(factor * abs(predicted - value), abs(value - reached))
         if lost <= allowed:
             return value, of_value, 0.0
+        if dtype == np.float32:
+            return self._stored_in_float64(*exact, reached, bound)
         return predicted, max(of_value + predicted - value, 0.0), lost / scale
+
+    def _stored_in_float64(self, coef, intercept, reached, bound):
+        """``_stored``, where float32 loses too much."""
+        self.state.coef = self.state.coef.astype(np.float64)
+        self.state.intercept = self.state.intercept.astype(np.float64)
+        return self._stored(coef, intercept, reached, bound)
 
     def _predicted_loss(self, coef, intercept):
         """Sum of the losses as predictions compute them; None where the fit computes the same.
@@ -465,19 +447,40 @@ class Fit:
     # ---- Report --------------------------------------------------------------------------------
 
     def training(self):
-        """What has been found, of all groups."""
-        state, solved = self.state, self.state.solved
+        """What has been found, summed over the groups."""
+        state = self.state
         solver = "lbfgs" if self.problem.solver == "auto" else self.problem.solver
         found = Training(state.coef, state.intercept, solver)
-        if not solved:  # nothing varies, nothing was solved
-            names = ["objective", "gap", "seconds"]
-            names += ["validation_loss"] if state.stopping is not None else []
-            found.history = {name: np.zeros(1) for name in names}
-            return found
-        _put_together(found, solved)
         found.moments, found.stopped_by = self.moments, self.stopped_by
-        if state.stopping is not None:
-            found.history["validation_loss"] = np.array(state.stopping.losses)
+        bounds, bounded, length = 0.0, True, 0 if state.solved else 1
+        for solved in state.solved:
+            result, found.solver = solved.result, solved.solver
+            found.objective += solved.objective
+            bounds, bounded = bounds + solved.bound, bounded and solved.bound < solved.objective
+            found.n_iter = max(found.n_iter, result.n_iter)
+            found.reason = max(found.reason, result.reason)
+            found.lost = max(found.lost, solved.lost)
+            found.separable |= solved.separable
+            if not result.converged:
+                found.failed.append(result)
+            length = max(length, len(result.objectives))
+        if state.solved:
+            rest = found.objective - bounds
+            found.gap = float(bounds / rest) if rest > 0 and bounded else np.inf
+        columns = np.zeros((3, length))  # objectives, these times gaps, seconds
+        for solved in state.solved:
+            result = solved.result
+            history = np.array([result.objectives, result.gaps, result.seconds])
+            history[1] *= history[0] if len(state.solved) > 1 else 1.0
+            n_done = history.shape[1]
+            columns[:, :n_done] += history
+            if n_done < length:  # one that has ended stays at its last value
+                columns[:, n_done:] += history[:, -1:]
+        if len(state.solved) > 1:
+            columns[1] /= columns[0]
+        found.history = dict(zip(("objective", "gap", "seconds"), columns, strict=True))
+        if state.stopping is not None:  # without anything to fit, nothing was judged
+            found.history["validation_loss"] = np.array(state.stopping.losses or [0.0])
         return found
 
 
@@ -492,33 +495,3 @@ def _squares_of_terms(coef, intercept, moments):
     if most <= SMALL_TERMS:
         return most + of_intercept
     return np.einsum("kj,kj,j->k", coef, coef, mean_square).max(initial=0.0) + of_intercept
-
-
-def _put_together(found, solved):
-    """Sums over groups, into ``found``."""
-    values, bounds, bounded, length, histories = 0.0, 0.0, True, 0, []
-    for group in solved:
-        result = group.result
-        values, bounds = values + group.objective, bounds + group.bound
-        bounded &= group.bound < group.objective
-        found.n_iter = max(found.n_iter, result.n_iter)
-        found.reason = max(found.reason, result.reason)
-        found.lost = max(found.lost, group.lost)
-        found.separable |= group.separable
-        if not result.converged:
-            found.failed.append(result)
-        history = np.array([*result.history.values()])  # objective, gap, seconds
-        length = max(length, history.shape[1])
-        histories.append(history)
-    found.solver = solved[-1].solver
-    rest = values - bounds
-    found.objective, found.gap = float(values), np.inf
-    if rest > 0 and bounded:
-        found.gap = float(bounds / rest)
-    objectives, gaps, seconds = 0.0, 0.0, 0.0
-    for history in histories:  # one that has ended stays at its last value
-        history = np.pad(history, ((0, 0), (0, length - history.shape[1])), mode="edge")
-        objectives, seconds = objectives + history[0], seconds + history[2]
-        gaps = gaps + history[1] * history[0]
-    gaps = gaps / objectives if len(histories) > 1 else histories[0][1]
-    found.history = {"objective": objectives, "gap": gaps, "seconds": seconds}

@@ -16,30 +16,6 @@ from .validation import (
 )
 
 
-def class_weight_sums(labels, values, weight, n_classes):
-    """Return the sums of weights times targets by class, before smoothing.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_samples,) or None
-        Class indices, -1 where ignored.
-    values : ndarray or CSR of shape (n_samples, n_classes) or None
-        Soft rows, if there are no labels.
-    weight : ndarray of shape (n_samples,) or None
-        Weights of rows; None means that all are 1.
-    n_classes : int
-
-    Returns
-    -------
-    ndarray of shape (n_classes,), float64
-    """
-    if labels is None:
-        return (np.ones(values.shape[0]) if weight is None else weight) @ values
-    counted = labels >= 0
-    weight = None if weight is None else weight[counted]
-    return np.bincount(labels[counted], weight, minlength=n_classes).astype(np.float64)
-
-
 class CategoricalSetting(LossSetting):
     """What the categorical settings share: their targets, and logits adjusted by class shares."""
 
@@ -89,10 +65,14 @@ class CategoricalSetting(LossSetting):
     def _offset(self, given, weight, n_outputs):
         if self.logit_adjustment == 0:
             return None  # counting classes takes as long as the losses of a few classes
-        weight, _ = in_unit(weight)  # shares do not depend on the unit, but their sums may overflow
-        return self.logit_offset(
-            class_weight_sums(given.get("labels"), given.get("values"), weight, n_outputs)
-        )
+        labels, values = given.get("labels"), given.get("values")
+        n_samples = len(labels) if values is None else values.shape[0]
+        # shares do not depend on the unit of the weights, but their sums might overflow
+        weight = np.ones(n_samples) if weight is None else in_unit(weight)[0]
+        if labels is None:
+            return self.logit_offset(weight @ values)
+        counted = labels >= 0
+        return self.logit_offset(np.bincount(labels[counted], weight[counted], minlength=n_outputs))
 
     def _fitted_weight_sums(self, sums, n_outputs):
         """Return the class weight sums of the targets that the loss fits, which are smoothed.

@@ -13,14 +13,16 @@ import time
 import numpy as np
 
 from .._plan import settings as defaults
-from .contract import StopReason
+from .._utils.state import Stateful
+from .contract import State, StopReason
 from .stopping import Result, Stopping
 
 LINE_SEARCH, REFRESH = defaults.LineSearch(), defaults.Refresh()
 CONTINUATION, STOPPING = defaults.Continuation(), defaults.Stopping()
+REQUIRED = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 
 
-class Descent:
+class Descent(Stateful):
     """Descent along the directions of a rule; ``result`` holds the best point at every moment.
 
     All that the next iteration depends on is here, in the rule and in the objective: a dump of the
@@ -41,6 +43,9 @@ class Descent:
         Whether to go on until rounding leaves no further progress.
     """
 
+    CHANGES = ("x", "value", "gradient", "direction", "slope", "scale", "gap")
+    PARTS = ("objective", "rule", "schedule", "stopping")
+
     def __init__(self, objective, rule, start, polish):
         self.objective, self.rule = objective, rule
         self.offers = getattr(objective, "OFFERS", ())
@@ -51,32 +56,29 @@ class Descent:
 
     def dump(self):
         """All that the next iteration depends on, as a tree."""
-        names = ("x", "value", "gradient", "direction", "slope", "scale", "gap")
-        return {
-            "point": {name: getattr(self, name) for name in names},
-            "result": self.result.dump(),
-            "schedule": self.schedule.dump(),
-            "stopping": self.stopping.dump(),
-            "rule": self.rule.dump(),
-            "objective": self.objective.dump(),
-        }
+        parts = {name: getattr(self, name).dump() for name in self.PARTS}
+        return {**super().dump(), **parts, "result": self.result.dump()}
 
     def load(self, tree):
         """Put a ``dump`` back, on an objective like the one it was of."""
-        self.objective.load(tree["objective"])
-        for name, value in tree["point"].items():
-            setattr(self, name, value)
+        super().load(tree)
+        for name in self.PARTS:
+            getattr(self, name).load(tree[name])
         self.result = Result.load(tree["result"])
-        for part in ("schedule", "stopping", "rule"):
-            getattr(self, part).load(tree[part])
 
     def run(self, tol, max_iter, callback):
         """Iterate, from the start or from where a dump was made: after the callback."""
-        seconds = self.result.history["seconds"]
+        seconds = self.result.seconds
         began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
         is_judged = self.x is not None
-        if not is_judged and not self._begin():
-            return
+        if not is_judged:
+            self.x = self.result.vector
+            self.value, self.gradient = self.objective.value_gradient(self.x)
+            if not (np.isfinite(self.value) and np.isfinite(self.gradient).all()):
+                self.result.objective = self.value
+                self.result.stop(StopReason.DIVERGED, False)
+                return
+            self.take_direction()
         while True:
             if not is_judged:
                 self._judge(time.perf_counter() - began)
@@ -86,17 +88,6 @@ class Descent:
             is_judged = False
             if self.stopping.reason(self, tol, max_iter) or not self._move(tol):
                 return
-
-    def _begin(self):
-        """Whether there is a point to begin at."""
-        self.x = self.result.vector
-        self.value, self.gradient = self.objective.value_gradient(self.x)
-        if not (np.isfinite(self.value) and np.isfinite(self.gradient).all()):
-            self.result.objective = self.value
-            self.result.stop(StopReason.DIVERGED, False)
-            return False
-        self.take_direction()
-        return True
 
     def take_direction(self):
         """The next direction, and the slope along it."""
@@ -120,10 +111,6 @@ class Descent:
             result.objective, result.gap = self.value - extra, self.gap + extra / self.scale
         result.gradient_norm = max(gradient.max(initial=0.0), -gradient.min(initial=0.0))
         result.record(seconds)
-
-    def set_gap(self, gap):
-        """Put a better estimate of the gap in the place of the last one."""
-        self.gap = self.result.gap = self.result.history["gap"][-1] = gap
 
     def _move(self, tol):
         """Whether there was a step to take."""
@@ -171,7 +158,7 @@ class Descent:
         return True
 
 
-class _Schedule:
+class _Schedule(Stateful):
     """When the objective is asked for a new preconditioner, and for the next extra penalty.
 
     Attributes
@@ -188,6 +175,11 @@ class _Schedule:
         Iteration of the next one.
     """
 
+    CHANGES = (
+        *("n_made", "strengths", "continued", "penalty_changed", "ended"),
+        *("began", "settled_from", "due", "patience"),
+    )
+
     def __init__(self, objective, rule, polish):
         self.objective, self.rule, self.polish = objective, rule, polish
         offers = getattr(objective, "OFFERS", ())
@@ -196,23 +188,9 @@ class _Schedule:
         self.strengths = None  # of penalties still to come; None: not asked for yet
         self.continued = self.penalty_changed = self.ended = False
         self.began = 0  # iteration at which the present penalty came
+        self.settled_from = 0  # from which the problem is the one that was asked for
         self.due = REFRESH.polished if polish else rule.settings.first_refresh
         self.patience = rule.settings.patience
-
-    def dump(self):
-        """What has changed since it was made, as a tree."""
-        kept = ("objective", "rule", "polish")
-        return {name: value for name, value in vars(self).items() if name not in kept}
-
-    def load(self, tree):
-        """Put a ``dump`` back."""
-        for name, value in tree.items():
-            setattr(self, name, value)
-
-    def settled(self, n_iter):
-        """Whether the problem is the one that was asked for, for some iterations."""
-        lately = self.began > 0 and n_iter < self.began + STOPPING.settled
-        return not (self.continued or lately)
 
     def next_stage(self, descent, tol):
         """Whether the objective's preconditioner has changed."""
@@ -224,7 +202,7 @@ class _Schedule:
             return False
         if not (self.polish or self.continued):  # it may be over without
             near = gap <= REFRESH.nearly * tol
-            if near or _n_left(descent.result.history["gap"], tol) <= REFRESH.soon:
+            if near or _n_left(descent.result.gaps, tol) <= REFRESH.soon:
                 return False
         self.penalty_changed = False
         if self.strengths is None and n_iter >= self.rule.settings.first_refresh:
@@ -237,6 +215,7 @@ class _Schedule:
             self.objective.continue_at(extra)
             self.continued, self.penalty_changed = extra > 0, True
             self.began, self.ended = n_iter, False
+            self.settled_from = np.inf if self.continued else n_iter + STOPPING.settled
         thorough = self.polish or n_iter >= STOPPING.slow
         whole = self.objective.precondition_at(descent.x, thorough)
         self.n_made += 1
@@ -350,35 +329,68 @@ def require(objective, solver, names):
         )
 
 
-def carry_out(solver, state, tol, max_iter, callback):
+def carry_out(solver, *, tol, max_iter, callback=None, state=None):
     """The result of ``solver.run(tol, max_iter, callback)``, whatever ends it.
 
     Parameters
     ----------
     solver : object
         With ``run`` and ``result``, the best point at every moment; ``dump`` and ``load``.
-    state : State or None
-    tol, max_iter, callback
-        As in the solvers.
+    tol : float
+        Stop when the estimated relative gap is at most this.
+    max_iter : int
+        Most iterations.
+    callback : callable or None, default=None
+        Called with the ``Result`` so far at the start and after each iteration; what it returns
+        says whether to stop.
+    state : State or None, default=None
+        Gets the solver, whose ``dump`` goes on with the same bits; and has one to go on from.
 
     Returns
     -------
     Result
     """
-    if state is not None:
-        if state.saved is not None:
-            solver.load(state.saved)
-        state.solver, state.saved = solver, None
-    result = solver.result
+    state = State() if state is None else state
+    if state.saved is not None:
+        solver.load(state.saved)
+    state.solver, state.saved = solver, None
     try:
         solver.run(tol, max_iter, callback)
     except (KeyboardInterrupt, Exception) as error:
         result = solver.result
-        if isinstance(error, Exception) and not result.history["objective"]:
+        if isinstance(error, Exception) and not result.objectives:
             raise  # there is no point to keep
         result.stop(StopReason.INTERRUPTED, False, f"broken off by {type(error).__name__}")
         result.stopped_by = error
     finally:
-        if state is not None:
-            state.solver = None  # it holds the objective, and with it X
+        state.solver = None  # it holds the objective, and with it X
     return solver.result
+
+
+def descend(rule, objective, start, *, polish=False, settings=None, **options):
+    """Minimise an objective by line searches along the directions of a rule.
+
+    Parameters
+    ----------
+    rule : type
+        See ``Descent``; with its ``name``, the members of an objective that it ``requires``, and
+        ``defaults`` of its settings.
+    objective : object
+        See ``contract.py``.
+    start : ndarray of shape (size,)
+        Where to begin.
+    polish : bool, default=False
+        Whether to go on beyond ``tol`` until rounding leaves no further progress, for some hundred
+        iterations in all.
+    settings : object or None, default=None
+        Of the rule (``_plan/settings.py``).
+    **options
+        As in ``carry_out``.
+
+    Returns
+    -------
+    Result
+    """
+    require(objective, rule.name, rule.requires)
+    rule = rule(objective, rule.defaults if settings is None else settings)
+    return carry_out(Descent(objective, rule, start, polish), **options)

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._utils.state import Stateful
 from .contract import MESSAGES, StopReason
-
-STATE = ("values", "last_slope", "last_gap", "best_slope", "since_best", "doubtful_from")
 
 
 @dataclass
@@ -36,8 +35,8 @@ class Result:
     stopped_by : BaseException or None
         What interrupted it: a KeyboardInterrupt, or an error of the objective or the callback once
         there was a point to keep; ``vector`` is then the best point so far.
-    history : dict
-        Lists "objective", "gap" and "seconds", one entry per iteration, the start included.
+    objectives, gaps, seconds : list of float
+        One entry per iteration, the start included.
     """
 
     vector: np.ndarray
@@ -50,7 +49,14 @@ class Result:
     reason: StopReason | None = None
     message: str = ""
     stopped_by: BaseException | None = None
-    history: dict = field(default_factory=lambda: {"objective": [], "gap": [], "seconds": []})
+    objectives: list = field(default_factory=list)
+    gaps: list = field(default_factory=list)
+    seconds: list = field(default_factory=list)
+
+    @property
+    def history(self):
+        """The lists by name."""
+        return {"objective": self.objectives, "gap": self.gaps, "seconds": self.seconds}
 
     def stop(self, reason, converged, message=None):
         """Say why it stopped, in the words of MESSAGES unless there is another ``message``."""
@@ -59,24 +65,23 @@ class Result:
 
     def record(self, seconds):
         """One more entry of the history."""
-        self.history["objective"].append(self.objective)
-        self.history["gap"].append(self.gap)
-        self.history["seconds"].append(seconds)
+        self.objectives.append(self.objective)
+        self.gaps.append(self.gap)
+        self.seconds.append(seconds)
 
     def dump(self):
-        """All but how it ended, as a tree."""
-        names = ("vector", "objective", "gradient_norm", "gap", "bound", "n_iter")
-        history = {name: np.array(values) for name, values in self.history.items()}
-        return {"history": history, **{name: getattr(self, name) for name in names}}
+        """All but what interrupted it, as a tree."""
+        reason = None if self.reason is None else int(self.reason)
+        return {**vars(self), "reason": reason, "stopped_by": None}
 
     @classmethod
     def load(cls, tree):
         """The result of a ``dump``."""
-        history = {name: values.tolist() for name, values in tree["history"].items()}
-        return cls(**{**tree, "history": history})
+        reason = tree["reason"]
+        return cls(**{**tree, "reason": None if reason is None else StopReason(reason)})
 
 
-class Stopping:
+class Stopping(Stateful):
     """The estimates of a descent so far, and the criteria by which it stops.
 
     Parameters
@@ -94,6 +99,11 @@ class Stopping:
     values : list of float
         With the present penalty, and since the first preconditioner at a point.
     """
+
+    CHANGES = (
+        *("values", "last_slope", "last_gap", "best_slope", "since_best", "best"),
+        *("doubtful_from", "agreed_at"),
+    )
 
     def __init__(self, objective, polish, exact, settings):
         self.objective, self.polish, self.exact, self.settings = objective, polish, exact, settings
@@ -113,22 +123,7 @@ class Stopping:
         self.values = [value]
         self.best_slope, self.last_slope, self.last_gap = np.inf, 0.0, 0.0
 
-    def dump(self):
-        """What has changed since it was made, as a tree."""
-        best, names = self.best, (*STATE, "agreed_at")
-        return {"best": best and list(best), **{name: getattr(self, name) for name in names}}
-
-    def load(self, tree):
-        """Put a ``dump`` back."""
-        for name in (*STATE, "agreed_at"):
-            setattr(self, name, tree[name])
-        self.best = tree["best"] and tuple(tree["best"])
-
     # ---- Estimates -----------------------------------------------------------------------------
-
-    def polishes(self, n_iter):
-        """Whether the descent goes on beyond its tolerance."""
-        return self.polish and n_iter < self.settings.polish_iterations
 
     def estimate(self, value, slope, n_iter):
         """Relative gap of a new point, (value - minimum) over the larger of value and its scale."""
@@ -146,7 +141,8 @@ class Stopping:
             if not self.estimates_alone and len(values) <= 2 * settings.window:
                 gap = np.inf  # the start, a minimum of something else, looks flatter than it is
             gap = gap if slope < 0 else 0.0
-            if n_iter >= settings.slow and not self.polishes(n_iter):
+            polishing = self.polish and n_iter < settings.polish_iterations
+            if n_iter >= settings.slow and not polishing:
                 # one lucky window must not end it
                 window = len(values) // settings.share_of_slow
                 long_run = gap_by_progress(values, settings, window, least_rate=0.0)
@@ -172,7 +168,8 @@ class Stopping:
         """Whether the gap is within the tolerance, by a certificate or by the estimate."""
         result, settings, n_iter = descent.result, self.settings, descent.result.n_iter
         scale, gap = descent.scale, descent.gap
-        wanted = min(tol, settings.polished) if self.polishes(n_iter) else tol
+        polishing = self.polish and n_iter < settings.polish_iterations
+        wanted = min(tol, settings.polished) if polishing else tol
         # progress is a cautious witness; at a start that is another's minimum there is none yet
         doubtful = gap > wanted >= -0.5 * descent.slope / scale
         bound = np.inf
@@ -181,8 +178,8 @@ class Stopping:
                 descent.x, descent.value, descent.gradient, tol * scale
             )
             gap = min(gap, bound / scale) if doubtful else max(gap, bound / scale)
-            descent.set_gap(gap)
-        if not (gap <= wanted and descent.schedule.settled(n_iter)):
+            descent.gap = result.gap = result.gaps[-1] = gap
+        if not (gap <= wanted and n_iter >= descent.schedule.settled_from):
             return None
         if n_iter >= self.doubtful_from and not self._confirmed(descent, tol):
             return None
@@ -210,7 +207,7 @@ class Stopping:
         self.doubtful_from = n_iter + (1 if agreed else self.settings.recheck)
         if not confirmed:
             descent.result.gap = max(descent.gap, decrement / scale)
-            descent.result.history["gap"][-1] = descent.result.gap
+            descent.result.gaps[-1] = descent.result.gap
             descent.take_direction()
         return confirmed
 
@@ -238,8 +235,8 @@ class Stopping:
         result, rounding = descent.result, self.objective.rounding
         if self.best[1] - descent.value <= rounding * descent.scale:
             result.vector, result.objective, result.gap, result.gradient_norm = self.best
-            result.history["objective"][-1] = result.objective
-            result.history["gap"][-1] = result.gap
+            result.objectives[-1] = result.objective
+            result.gaps[-1] = result.gap
         # tol=0 asks for as much as there is
         least = max(tol, self.settings.rounding * rounding)
         result.stop(StopReason.ROUNDING, tol == 0 or result.gap <= least)

@@ -113,7 +113,7 @@ def divide(
     const double[:, ::1] values, const double[:, ::1] inverse, const double[::1] for_mean,
     bint balanced, double[:, ::1] out, int n_threads,
 ):
-    """Compute ``out = values inverse``; ``balanced``: see ``preconditioners.on_balanced``.
+    """Compute ``out = values inverse``; ``balanced``: see ``hessian_blocks.on_balanced``.
 
     Parameters
     ----------

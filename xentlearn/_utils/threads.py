@@ -137,7 +137,9 @@ class ParallelLoop:
     """
 
     def __init__(self, size, width, n_threads):
-        self.blocks = [slice(at, min(at + width, size)) for at in range(0, size, width)]
+        self.blocks = []
+        for at in range(0, size, width):
+            self.blocks.append(slice(at, min(at + width, size)))
         self._n_threads = min(n_threads, len(self.blocks))
 
     def _map(self, function):
