@@ -16,12 +16,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from .._plan.settings import DualAscent
 from ._dual import OUTPUTS, DualRows, run, weights
 from .certificate import constant_shares
 
-# Largest change of an intercept per sweep: where p is close to 0 or 1, the curvature is almost 0
-# and no guide to the size of the step.
-MOST_STEP = 2.0
+MOST_STEP = DualAscent().most_step
 
 
 class Dual:

@@ -8,7 +8,6 @@ from scipy.linalg import blas
 from .._data._design_matrix import computing_dtype
 from .._data._factors import solve_factors, weighted_factors
 from .._data.statistics import row_blocks, row_loop
-from .._plan.settings import Preconditioning
 from .._utils.numerics import LEAST_CURVATURE, SLACK
 
 
@@ -75,37 +74,20 @@ class HessianBlocks:
     shift_invariant: bool
 
     @classmethod
-    def of(
-        cls,
-        X,
-        curvature,
-        mean,
-        penalty,
-        leverage,
-        covariance,
-        shift_invariant=False,
-        settings=Preconditioning(),
-        n_threads=1,
-    ):
+    def of(cls, objective, curvature, leverage, covariance, settings):
         """Compute and factorise the blocks at a point.
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
+        objective : LinearObjective
+            Whose blocks they are; its penalty is included.
         curvature : ndarray of shape (n_samples, n_outputs)
-            w p (1 - p) at the point, over the sum of the weights.
-        mean : ndarray of shape (n_features,)
-            Mean that X is centred by.
-        penalty : ndarray of shape (n_features,)
-            Second derivatives of the penalty.
+            w p (1 - p) of the rows of its sample at the point, over the sum of the weights.
         leverage : ndarray of shape (n_samples,)
             As ``leverages`` returns it.
         covariance : ndarray of shape (n_features, n_features)
             Covariance of X.
-        shift_invariant : bool, default=False
-            Whether the same change of all logits of a row leaves the loss unchanged.
-        settings : Preconditioning, default=Preconditioning()
-        n_threads : int, default=1
+        settings : Preconditioning
 
         Returns
         -------
@@ -116,7 +98,7 @@ class HessianBlocks:
         numpy.linalg.LinAlgError
             If a block is not positive definite.
         """
-        total = curvature.sum(axis=0, dtype=np.float64)
+        X, total = objective.rows.sample.X, curvature.sum(axis=0, dtype=np.float64)
         intercept_scale = 1.0 / np.maximum(total, LEAST_CURVATURE)
         most = min(settings.drawn_per_feature * X.shape[1], len(X) // settings.drawn_of_rows)
         n_wanted = max(settings.least_drawn, most)
@@ -132,18 +114,18 @@ class HessianBlocks:
         X, at = computable(X, np.concatenate(rows))
         factors, scale = weighted_factors(
             X,
-            mean.astype(X.dtype),
+            objective.mean.astype(X.dtype),
             at,
             np.concatenate(weight),
             np.cumsum([0, *map(len, rows)], dtype=np.intp),
             covariance.astype(X.dtype, copy=False),
             settings.share_of_all * total,
-            penalty,
+            objective.penalty_curvature,
             LEAST_CURVATURE,
             SLACK[X.dtype] * X.shape[1],
-            n_threads,
+            objective.n_threads,
         )
-        return cls(factors, scale, intercept_scale, shift_invariant)
+        return cls(factors, scale, intercept_scale, objective.shift_invariant)
 
     def apply(self, gradient, has_intercept, n_threads=1):
         """Return the preconditioner times a gradient of shape (n_features [+ 1], n_outputs)."""
@@ -170,7 +152,7 @@ class HessianBlocks:
         return result
 
 
-def leverages(X, mean, preconditioner, sketch, n_threads=1):
+def leverages(objective, preconditioner, sketch):
     """Estimate the leverage of each row, (x - mean)^T H^-1 (x - mean).
 
     H is the matrix that the preconditioner has factorised, a multiple of the covariance of X plus
@@ -180,25 +162,24 @@ def leverages(X, mean, preconditioner, sketch, n_threads=1):
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-    mean : ndarray of shape (n_features,)
+    objective : LinearObjective
+        The rows are those of its sample.
     preconditioner : FeaturePreconditioner
         Made with ``settings.covariance``.
     sketch : int
         Number of random projections.
-    n_threads : int, default=1
 
     Returns
     -------
     ndarray of shape (n_samples,)
     """
-    n_features, dtype = X.shape[1], computing_dtype(X)
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_features, sketch))
-    signs = np.asfortranarray(signs)
-    factor = preconditioner.inverse_factor
+    X = objective.rows.sample.X
+    dtype = computing_dtype(X)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(X.shape[1], sketch))
+    factor, signs = preconditioner.inverse_factor, np.asfortranarray(signs)
     projections = blas.dtrmm(1.0, factor, signs, lower=True, trans_a=True)
     projections *= preconditioner.scale[:, np.newaxis]
-    projections, mean = projections.astype(dtype, order="C"), mean.astype(dtype)
+    projections, mean = projections.astype(dtype, order="C"), objective.mean.astype(dtype)
     result = np.empty(len(X))
 
     def project(part):
@@ -206,7 +187,7 @@ def leverages(X, mean, preconditioner, sketch, n_threads=1):
             projected = (X[rows].astype(dtype, copy=False) - mean) @ projections
             result[rows] = np.einsum("ij,ij->i", projected, projected)
 
-    row_loop(len(X), n_threads).each(project)
+    row_loop(len(X), objective.n_threads).each(project)
     return result / sketch
 
 

@@ -93,46 +93,30 @@ class FeaturePreconditioner:
 
     Parameters
     ----------
-    X : ndarray or CSR of shape (n_samples, n_features)
-    weight : ndarray of shape (n_samples,)
-        Weights of the rows, >= 0.
-    mean, variance : ndarray of shape (n_features,)
-        Weighted mean and variance of the features; for a sparse X, or without an intercept, the
-        latter is the mean square.
-    curvatures : ndarray of shape (n_outputs,)
-        Typical second derivatives of the loss with respect to the logits.
-    l2_reg : float
-        Factor of ||W||^2 / 2.
-    shift_invariant : bool, default=False
-        Whether the same change of all logits of a row leaves the loss unchanged.
-    settings : Preconditioning, default=Preconditioning()
-    n_threads : int, default=1
+    objective : LinearObjective
+        Its sample of the rows, the mean and the variance of the features (the mean square for a
+        sparse X, or without an intercept), the curvatures at the class shares, and the strength of
+        its penalty are used; it is not kept.
+    settings : Preconditioning
     """
 
-    def __init__(
-        self,
-        X,
-        weight,
-        mean,
-        variance,
-        curvatures,
-        l2_reg,
-        shift_invariant=False,
-        settings=Preconditioning(),
-        n_threads=1,
-    ):
+    def __init__(self, objective, settings):
+        sample, l2_reg = objective.rows.sample, objective.l2_reg
+        curvatures = objective.curvatures_at_shares
         self._least_relative = settings.least_relative
-        self.shift_invariant = shift_invariant
+        self.shift_invariant = objective.shift_invariant
         self.curvature = curvature = curvatures.mean()
-        diagonal = curvature * variance + l2_reg
+        diagonal = curvature * objective.variance + l2_reg
         # without a penalty, a constant feature has no curvature: its scale stays 1
         diagonal[diagonal == 0] = 1.0
         self.scale = 1.0 / np.sqrt(diagonal)
         self.inverse_factor = self.covariance = None
         penalty_share = l2_reg * self.scale**2
         if settings.covariance:
-            self.covariance = covariance(X, weight, mean, settings, n_threads)
-            dtype, factor = computing_dtype(X), None
+            self.covariance = covariance(
+                sample.X, sample.weight, objective.mean, settings, objective.n_threads
+            )
+            dtype, factor = computing_dtype(sample.X), None
             # The covariance of a sparse X is a difference of sums over all rows: for constant
             # features, its error may be larger than the rounding error of a matrix.
             for more in (1, 1e3, 1e6):
@@ -207,7 +191,7 @@ class LocalHessian:
     scale: np.ndarray
 
     @classmethod
-    def of(cls, matrix, n_outputs, penalty, shift_invariant, slack=1.0):
+    def of(cls, matrix, objective, slack=1.0):
         """Factorise a Hessian.
 
         Parameters
@@ -215,11 +199,8 @@ class LocalHessian:
         matrix : ndarray of shape (n_outputs n_rows, n_outputs n_rows)
             Hessian of the mean loss: ``_factors.hessian_sum`` over the sum of the weights.
             Overwritten.
-        n_outputs : int
-        penalty : ndarray of shape (n_features,)
-            Second derivatives of the penalty with respect to the coefficients of each feature.
-        shift_invariant : bool
-            Whether the same change of all logits of a row leaves the loss unchanged.
+        objective : LinearObjective
+            Whose Hessian it is; its penalty is added here.
         slack : float, default=1.0
             Slack of ``cholesky_factor`` for a matrix in float64, if it is positive definite with
             it; otherwise, and in float32, it is the default of ``cholesky_factor``.
@@ -233,13 +214,14 @@ class LocalHessian:
         numpy.linalg.LinAlgError
             If the matrix is not positive definite.
         """
+        n_outputs, penalty = objective.n_outputs, objective.penalty_curvature
         n_rows, dtype = len(matrix) // n_outputs, matrix.dtype
         diagonal = matrix.reshape(-1)[:: len(matrix) + 1].reshape(n_outputs, n_rows)  # a view
         diagonal[:, : len(penalty)] += penalty.astype(dtype)
         diagonal = diagonal.ravel().astype(np.float64)
         # if every row is predicted with certainty, the inverse of the curvature would overflow
         diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
-        if n_outputs > 1 and shift_invariant:
+        if n_outputs > 1 and objective.shift_invariant:
             # Without a penalty, the same change of all logits has no curvature, and the gradient
             # has no component along it. Adding a curvature like that of the outputs makes the
             # matrix definite and does not change other directions.
@@ -294,18 +276,7 @@ class Preconditioners:
         newton-cholesky never needs it.
         """
         if self._of_features is None:
-            sample = objective.rows.sample
-            self._of_features = FeaturePreconditioner(
-                sample.X,
-                sample.weight,
-                objective.mean,
-                objective.variance,
-                objective.curvatures_at_shares,
-                objective.l2_reg,
-                objective.shift_invariant,
-                self.settings,
-                objective.n_threads,
-            )
+            self._of_features = FeaturePreconditioner(objective, self.settings)
         return self._of_features
 
     def follow(self, objective, vector):
@@ -359,33 +330,17 @@ class Preconditioners:
         matrix /= objective.total_weight
         # it fails only where the objective is so flat that rounding errors decide
         with contextlib.suppress(np.linalg.LinAlgError):
-            self.local = LocalHessian.of(
-                matrix,
-                objective.n_outputs,
-                objective.penalty_curvature,
-                objective.shift_invariant,
-                self.slack,
-            )
+            self.local = LocalHessian.of(matrix, objective, self.slack)
 
     def _make_blocks(self, objective, sample, vector):
         of_features = self.of_features(objective)
         if self._leverage is None:
-            self._leverage = leverages(
-                sample.X, objective.mean, of_features, self.settings.sketch, objective.n_threads
-            )
+            self._leverage = leverages(objective, of_features, self.settings.sketch)
         curvature = sample.curvature(*objective.at(vector), objective.n_threads)
         curvature /= objective.total_weight
         with contextlib.suppress(np.linalg.LinAlgError):
             self.local = HessianBlocks.of(
-                sample.X,
-                curvature,
-                objective.mean,
-                objective.penalty_curvature,
-                self._leverage,
-                of_features.covariance,
-                objective.shift_invariant,
-                self.settings,
-                objective.n_threads,
+                objective, curvature, self._leverage, of_features.covariance, self.settings
             )
 
     def regularise(self):
