@@ -121,7 +121,7 @@ class MemoryRows:
         return self._moments
 
     def extremes(self, mean, n_threads):
-        """Return the ``Extremes`` of the features over the rows with weight and ``mean``."""
+        """Return the ``Extremes`` of the features over ``mean`` and the rows with weight."""
         return extremes_of(self.X, self.weight, mean, n_threads)
 
     def scores(self, kind, coef, intercept, n_threads):

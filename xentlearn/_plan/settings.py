@@ -177,7 +177,8 @@ class LBFGS:
     patience : int
         Number of iterations until the next preconditioner.
     slope_left : float
-        Curvature condition of the line search: largest share of the slope that a step may leave.
+        Constant of the second Wolfe condition: the largest share of the slope that a step may
+        leave.
     history : int
         Differences in the history; 10 take a third more evaluations on MNIST, 50 save a few at
         most.
