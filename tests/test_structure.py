@@ -40,7 +40,7 @@ FILES_OF_CONSTANTS = {
 }
 OF_A_FORMAT = {"VERSION", "DIGEST_SIZE"}  # of files: nobody tunes them
 
-KNOWN_LONG_FILES = {"_estimator.training"}
+KNOWN_LONG_FILES = set()
 
 
 # --- Reading the source ---------------------------------------------------------------------------

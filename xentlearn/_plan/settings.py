@@ -115,7 +115,8 @@ class Refresh:
     nearly : float
         In units of ``tol``: a gap at which a new preconditioner would come too late to pay off.
     soon, seen : int
-        Nor is one made if at most ``soon`` iterations are left at the rate of the last ``seen``.
+        No new preconditioner is made either if at most ``soon`` iterations are left, at the rate of
+        the last ``seen`` iterations.
     """
 
     polished: int = 20
