@@ -115,7 +115,8 @@ class Refresh:
     nearly : float
         In units of ``tol``: a gap at which a new preconditioner would come too late to pay off.
     soon, seen : int
-        Nor is one made if at most ``soon`` iterations are left at the rate of the last ``seen``.
+        No new preconditioner is made either if at most ``soon`` iterations are left, at the rate of
+        the last ``seen`` iterations.
     """
 
     polished: int = 20
@@ -177,7 +178,8 @@ class LBFGS:
     patience : int
         Number of iterations until the next preconditioner.
     slope_left : float
-        Curvature condition of the line search: largest share of the slope that a step may leave.
+        Constant of the second Wolfe condition: the largest share of the slope that a step may
+        leave.
     history : int
         Differences in the history; 10 take a third more evaluations on MNIST, 50 save a few at
         most.
