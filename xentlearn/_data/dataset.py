@@ -5,6 +5,7 @@ preconditioner from. ``MemoryRows`` has its rows in memory; ``ShardedRows`` (``s
 up what several of them give, wherever they are.
 """
 
+import functools
 import zlib
 
 import numpy as np
@@ -12,17 +13,10 @@ from scipy import sparse
 
 from .._loss import proba
 from .._utils.threads import LOGIT_BLOCK, SPARSE_ROWS
+from . import statistics
 from ._design_matrix import DesignMatrix, computing_dtype
 from ._factors import hessian_sum
 from .presolve import presolved
-from .statistics import (
-    clear_constants,
-    extremes_of,
-    moments_of,
-    rows_by_weight,
-    unit_of,
-    varying_features,
-)
 
 
 class MemoryRows:
@@ -96,12 +90,12 @@ class MemoryRows:
     def moments(self, n_threads):
         """``Moments`` of the features."""
         if self._moments is None:
-            self._moments = moments_of(self.X, self.weight, n_threads)
+            self._moments = statistics.moments_of(self.X, self.weight, n_threads)
         return self._moments
 
     def extremes(self, mean, n_threads):
         """``Extremes`` of the features among the rows with weight, ``mean`` included."""
-        return extremes_of(self.X, self.weight, mean, n_threads)
+        return statistics.extremes_of(self.X, self.weight, mean, n_threads)
 
     def scores(self, kind, coef, intercept, n_threads):
         """Scores of all rows, (n_rows, n_outputs); see ``DesignMatrix.scores``."""
@@ -190,7 +184,7 @@ class MemoryRows:
             if mean is not None:
                 centred = X - mean
                 if self._moments is None or self._moments.is_sparse:
-                    clear_constants(centred, mean)
+                    statistics.clear_constants(centred, mean)
                 else:
                     centred[:, self._moments.variance == 0.0] = 0.0
                 X = np.concatenate([centred, np.ones((len(X), 1))], axis=1)
@@ -277,7 +271,35 @@ class Batches:
         )
 
 
-class MemoryData:
+class Data:
+    """X after the steps of a presolve, which can be undone; ``steps`` lists them."""
+
+    steps = ()
+
+    def apply(self, coef, intercept):
+        """(coef, intercept) for the rows, from those for the features of the original."""
+        for step in self.steps:
+            coef, intercept = step.apply(coef, intercept)
+        return coef, intercept
+
+    def undo(self, coef, intercept):
+        """(coef, intercept) for the features of the original, from those for the rows."""
+        for step in reversed(self.steps):
+            coef, intercept = step.undo(coef, intercept)
+        return coef, intercept
+
+    def undo_moments(self, moments, but_for=()):
+        """Moments of the features of the original, from those of the rows.
+
+        ``but_for``: steps, by type, that are not undone.
+        """
+        for step in reversed(self.steps):
+            if not isinstance(step, but_for):
+                moments = step.undo_moments(moments)
+        return moments
+
+
+class MemoryData(Data):
     """X in memory, from which objectives get their rows.
 
     Parameters
@@ -303,18 +325,16 @@ class MemoryData:
         self.shape, self.is_sparse = self.X.shape, sparse.issparse(self.X)
         self.n_sampled = self.shape[0]
         self.steps, self._original = steps, X
-        self._unit = self._design = self._moments = self._moments_y = None
+        self._design = self._moments = self._moments_y = None
 
-    @property
+    @functools.cached_property
     def unit(self):
         """See above; found when it is asked for."""
-        if self._unit is None:
-            self._unit = unit_of(self.X)
-        return self._unit
+        return statistics.unit_of(self.X)
 
     def varying_features(self, fit_intercept, most):
         """As ``statistics.varying_features``."""
-        return varying_features(self.X, fit_intercept, most)
+        return statistics.varying_features(self.X, fit_intercept, most)
 
     def taken(self, rows):
         """The chosen rows, copied."""
@@ -335,34 +355,12 @@ class MemoryData:
             return self
         return MemoryData(self.X, presolved(self.X, plan, weight, fit_intercept, l2_reg))
 
-    def apply(self, coef, intercept):
-        """(coef, intercept) for the rows, from those for the features of the original."""
-        for step in self.steps:
-            coef, intercept = step.apply(coef, intercept)
-        return coef, intercept
-
-    def undo(self, coef, intercept):
-        """(coef, intercept) for the features of the original, from those for the rows."""
-        for step in reversed(self.steps):
-            coef, intercept = step.undo(coef, intercept)
-        return coef, intercept
-
-    def undo_moments(self, moments, but_for=()):
-        """Moments of the features of the original, from those of the rows.
-
-        ``but_for``: steps, by type, that are not undone.
-        """
-        for step in reversed(self.steps):
-            if not isinstance(step, but_for):
-                moments = step.undo_moments(moments)
-        return moments
-
     def moments(self, y, n_threads=1):
         """``Moments`` of X with the weights of y."""
         known = self._moments_y
         if known is None or not (known.weight is y.weight and known.entry_weight is y.entry_weight):
             self._moments_y, self._design = y, None
-            self._moments = moments_of(self.X, y.weight, n_threads)
+            self._moments = statistics.moments_of(self.X, y.weight, n_threads)
         return self._moments
 
     def rows(self, y, outputs, n_threads=1):
@@ -403,5 +401,5 @@ class MemoryData:
 def spaced(X, y, spacing, before=0.0):
     """(X, EncodedY) of rows that stand for all, each for a weight of ``spacing`` or a multiple."""
     weight = y.weight
-    chosen, counts = rows_by_weight(weight, spacing, before)
+    chosen, counts = statistics.rows_by_weight(weight, spacing, before)
     return X[chosen], y.taken(chosen, counts * spacing / weight[chosen])

@@ -1,7 +1,7 @@
 """y that comes in pieces: batches of ``partial_fit``, validation rows, partitions of a cluster.
 
 What a first piece, or a digest of all pieces, tells of y is an ``EncodedY`` by which every other
-piece is encoded.
+piece is encoded. ``encode_for_score`` prepares y for a score.
 """
 
 import numpy as np
@@ -47,11 +47,11 @@ def encode_like(known, y, n_samples, sample_weight=None):
         weight = np.ones(n_samples)
     if weight is not None:
         most = weight.max(initial=0.0)
+        of_classes = 1.0 if known.class_weight is None else known.class_weight.max()
         with np.errstate(over="ignore"):
             weight = np.ldexp(weight, -known.weight_exponent)
-            of_classes = 1.0 if known.class_weight is None else known.class_weight.max()
-            in_range = np.isfinite(weight.max(initial=0.0) * of_classes)
-        if not in_range:
+            most_used = weight.max(initial=0.0) * of_classes
+        if not np.isfinite(most_used):
             raise ValueError(
                 "'sample_weight' must have a size that can be added to that of earlier weights, "
                 f"about 1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of "
@@ -82,7 +82,7 @@ def encode_like(known, y, n_samples, sample_weight=None):
             f"'y' must hold only the classes {listed(known.classes)} of earlier rows; got "
             f"{shown(found[new][0])}."
         )
-    return known.with_labels(counted, at[inverse], weight)
+    return known.with_labels(n_samples, counted, at[inverse], weight)
 
 
 def encode_first(y, n_samples, loss, class_weight=None, classes=None, sample_weight=None):
@@ -185,22 +185,57 @@ def digest(y, n_samples, sample_weight=None):
     y = encoding.as_columns(y)
     tolerance = as_floating(y.data[:0] if sparse.issparse(y) else y[:0], "y")[1]
     y = sparse.csr_array(y.astype(np.float64))
-    row_sums = y.sum(axis=1)
+    row, row_sums = np.repeat(np.arange(n_samples), np.diff(y.indptr)), y.sum(axis=1)
     near = (row_sums != 1) & (np.abs(row_sums - 1) <= tolerance)
     # the digest is float64: rows whose sums are rounded to a coarser dtype must not fail there
-    y.data /= np.repeat(np.where(near, row_sums, 1.0), np.diff(y.indptr))
-    row = np.repeat(np.arange(n_samples), np.diff(y.indptr))
-    with np.errstate(invalid="ignore"):
-        # the first row of each property that ``encode_y`` looks for
-        candidates = [
-            np.arange(n_samples)[:1],
-            row[~((y.data == 0) | (y.data == 1) | np.isnan(y.data))],  # not an indicator
-            row[(y.data < 0) | (y.data > 1)],
-            row[np.isnan(y.data)],
-            np.flatnonzero((row_sums != 1) & ~near),
-        ]
+    y.data /= np.where(near, row_sums, 1.0)[row]
+    # the first row of each property that ``encode_y`` looks for
+    candidates = [
+        np.arange(n_samples)[:1],
+        row[~((y.data == 0) | (y.data == 1) | np.isnan(y.data))],  # not an indicator
+        row[(y.data < 0) | (y.data > 1)],
+        row[np.isnan(y.data)],
+        np.flatnonzero((row_sums != 1) & ~near),
+    ]
     chosen = np.unique([rows[0] for rows in candidates if len(rows)])
     known = np.where(y.data > 0, y.data, 0.0)
     sums = np.bincount(y.indices, known * weight[row], minlength=y.shape[1])
     rows = sparse.vstack([y[chosen], sparse.eye_array(y.shape[1])])
     return sparse.csr_array(rows), np.concatenate([np.zeros(len(chosen)), sums])
+
+
+def encode_for_score(y, kind, n_outputs, ignore_class=None):
+    """y as ``score`` compares it with ``predict``, and which of its rows are judged.
+
+    Where ``kind`` is None, y itself decides whether it holds labels or rows of numbers.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Labels, the argmax of soft rows, or an indicator with nan.
+    judged : ndarray of shape (n_samples,), bool
+        False where the label is ``ignore_class``, or all labels of a row are missing.
+    """
+    y = encoding.as_target(y)
+    y = y.toarray() if sparse.issparse(y) else y  # as large as the predictions
+    if kind == "multilabel":
+        y = encoding.as_columns(y.reshape(len(y), -1))
+        if y.shape[1] != n_outputs:
+            raise ValueError(f"'y' must have {n_outputs} columns, got {y.shape[1]}.")
+        return y, ~np.isnan(y).all(axis=1)
+    if kind == "soft" and y.ndim == 2:
+        y = encoding.as_columns(y).argmax(axis=1)
+    if kind is None and y.ndim == 2:
+        return encoding.as_columns(y), np.ones(len(y), dtype=bool)
+    if y.ndim == 2:
+        raise ValueError(
+            f"'y' must have shape (n_samples,) as in fit, got {y.shape}: bad input shape."
+        )
+    return y, encoding.counted_rows(y, ignore_class)
+
+
+def class_indices(y, classes):
+    """Index of each label of y in ``classes``, -1 where it is none of them."""
+    found, inverse = unique(y)
+    index = {label: i for i, label in enumerate(classes.tolist())}
+    return np.array([index.get(label, -1) for label in found.tolist()], dtype=np.intp)[inverse]

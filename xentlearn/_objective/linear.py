@@ -181,7 +181,7 @@ class LinearObjective:
         coef, intercept = self.at(vector)
         gradient = np.empty(self.shape)
         loss, coef_sum, intercept_sum = self.rows.loss_gradient(
-            coef, intercept, self.n_threads, gradient[: self.n_features]
+            coef, intercept, self.n_threads, out=gradient[: self.n_features]
         )
         penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
         if not self._is_evaluated:  # mostly the start, whose gradient certificates will ask for
@@ -199,7 +199,7 @@ class LinearObjective:
             coef_direction,
             intercept_direction,
             self.n_threads,
-            product[: self.n_features],
+            out=product[: self.n_features],
         )
         self._centre(product, coef_sum, intercept_sum, coef_direction)
         return product.ravel()
