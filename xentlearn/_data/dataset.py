@@ -6,17 +6,17 @@ up what several of them give, wherever they are.
 """
 
 import functools
-import zlib
 
 import numpy as np
 from scipy import sparse
 
 from .._loss import proba
-from .._utils.threads import LOGIT_BLOCK, SPARSE_ROWS
+from .._utils.threads import LOGIT_BLOCK
 from . import statistics
 from ._design_matrix import DesignMatrix, computing_dtype
 from ._factors import hessian_sum
 from .presolve import presolved
+from .targets import checksum
 
 
 class MemoryRows:
@@ -148,8 +148,7 @@ class MemoryRows:
         curvature = coupling = None
         if self.target.couples:
             logits = self.scores("logits", coef, intercept, n_threads)
-            coupling = self._coupling(logits, n_threads)
-            coupling = coupling.T.astype(dtype, order="C", copy=False)
+            coupling = self._coupling(logits, n_threads).T.astype(dtype, order="C", copy=False)
             curvature = self._uncoupled_curvature(logits, n_threads)
         else:
             curvature = self.curvature(coef, intercept, n_threads)
@@ -262,12 +261,7 @@ class Batches:
     def loss_gradient(self, i, coef, intercept, n_threads):
         """As ``DesignMatrix.batch_loss_gradient``, of batch ``i``."""
         return self._design.batch_loss_gradient(
-            self._target,
-            self._order,
-            *self._bounds(i),
-            coef,
-            intercept + self._offset,
-            n_threads,
+            self._target, self._order, *self._bounds(i), coef, intercept + self._offset, n_threads
         )
 
 
@@ -342,12 +336,7 @@ class MemoryData(Data):
 
     def checksum(self):
         """By which other X are told from this one."""
-        check, X = 0, self.X
-        for array in (X.data, X.indices, X.indptr) if self.is_sparse else (X,):
-            for begin in range(0, len(array), SPARSE_ROWS):
-                piece = np.ascontiguousarray(array[begin : begin + SPARSE_ROWS])
-                check = zlib.crc32(piece, check)
-        return check, X.dtype.str, self.shape
+        return checksum(self.X), self.X.dtype.str, self.shape
 
     def presolved(self, plan, weight, fit_intercept, l2_reg):
         """The same after the steps of a plan; itself, if there are none."""
@@ -391,9 +380,8 @@ class MemoryData(Data):
         -------
         float
         """
-        design = DesignMatrix(
-            self._original, np.result_type(computing_dtype(self._original), dtype)
-        )
+        dtype = np.result_type(computing_dtype(self._original), dtype)
+        design = DesignMatrix(self._original, dtype)
         target = y.kernel_target(design.dtype, outputs)
         return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
 

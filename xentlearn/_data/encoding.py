@@ -215,10 +215,9 @@ def check_columns(y, setting, class_weight, weight):
     class_weight : ndarray of shape (n_outputs,) or None
     """
     y = as_columns(y)
-    indicator = _is_indicator(y)
     if setting is None:
-        entries = _entries(y)
-        if indicator:
+        entries = y.data if sparse.issparse(y) else y
+        if _is_indicator(entries):
             setting = BinaryCrossentropy()
             if y.shape[0] and (y.sum(axis=1) == 1).all():  # nan is not 1
                 warn(
@@ -230,7 +229,7 @@ def check_columns(y, setting, class_weight, weight):
             setting = CategoricalCrossentropy()
         else:
             raise ValueError(_rule_for_columns(entries))
-    y = check_rows(y, setting, weight, indicator)
+    y = check_rows(y, setting, weight)
     if setting.proba_kind == "sigmoid":
         if class_weight is not None:
             raise ValueError(
@@ -245,43 +244,37 @@ def check_columns(y, setting, class_weight, weight):
     return "soft", setting, y, class_weight
 
 
-def check_rows(y, setting, weight, indicator=None):
+def check_rows(y, setting, weight):
     """Rows of several columns as float64, if they fit the loss and the weights fit them."""
-    entries = _entries(y)
-    indicator = _is_indicator(y) if indicator is None else indicator
-    if setting.proba_kind == "sigmoid":
-        if not indicator:
-            raise ValueError(
-                f"{_rule_for_columns(entries)} {type(setting).__name__} takes the first of these."
-            )
-        if weight is not None and weight.ndim == 2 and setting.couples:
-            raise ValueError(
-                f"'sample_weight' must have shape {y.shape[:1]} for a loss with a softmax part, "
-                f"got {weight.shape}."
-            )
-        return y.astype(np.float64, copy=False)
-    if not setting.takes_rows:
+    entries, name = y.data if sparse.issparse(y) else y, type(setting).__name__
+    is_indicator, is_multilabel = _is_indicator(entries), setting.proba_kind == "sigmoid"
+    if is_multilabel and not is_indicator:
+        raise ValueError(f"{_rule_for_columns(entries)} {name} takes the first of these.")
+    if not is_multilabel and not setting.takes_rows:
         raise ValueError(
-            f"{type(setting).__name__} takes a 1-D y, one integer or string label per row; got "
+            f"{name} takes a 1-D y, one integer or string label per row; got "
             f'shape {y.shape}. For several labels per row pass loss="binary_crossentropy", for '
             'one-hot or soft rows loss="categorical_crossentropy", or y.argmax(axis=1) as y.'
         )
-    if np.isnan(entries).any():
+    if not is_multilabel and np.isnan(entries).any():
         raise ValueError(
-            f"{type(setting).__name__} takes rows of probabilities; missing labels (nan) "
-            'belong to a multi-label y and loss="binary_crossentropy".'
+            f"{name} takes rows of probabilities; missing labels (nan) belong to a multi-label y "
+            'and loss="binary_crossentropy".'
         )
     sums = y.sum(axis=1)
-    if indicator and (sums != 1).any():
+    if not is_multilabel and is_indicator and (sums != 1).any():
         raise ValueError(
-            f"{type(setting).__name__} takes rows of probabilities, such as one 1 per row; row "
+            f"{name} takes rows of probabilities, such as one 1 per row; row "
             f"{np.argmax(sums != 1)} of y has {sums[sums != 1][0]:.0f}. An indicator of several "
             'labels per row belongs to loss="binary_crossentropy".'
         )
-    if weight is not None and weight.ndim == 2:
+    if weight is not None and weight.ndim == 2 and setting.couples:
         raise ValueError(
-            f"'sample_weight' must have shape {y.shape[:1]} for soft rows, got {weight.shape}."
+            f"'sample_weight' must have shape {y.shape[:1]} for a loss with a softmax part and for "
+            f"soft rows, got {weight.shape}."
         )
+    if is_multilabel:
+        return y.astype(np.float64, copy=False)
     return check_soft_rows(y, "y", y.shape, np.float64)
 
 
@@ -300,14 +293,8 @@ def as_columns(y):
     return as_csr(y, "y")[0] if sparse.issparse(y) else y
 
 
-def _entries(y):
-    """The stored values of a dense or sparse y; the others are 0."""
-    return y.data if sparse.issparse(y) else y
-
-
-def _is_indicator(y):
+def _is_indicator(entries):
     """Whether rows hold only 0, 1 and nan."""
-    entries = _entries(y)
     return bool(np.all((entries == 0) | (entries == 1) | np.isnan(entries)))
 
 

@@ -72,12 +72,9 @@ def _mapped_npy(path):
     with open(path, "rb") as file:
         try:
             version = np.lib.format.read_magic(file)
-            read_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }.get(version)
-            if read_header is None:  # version 3.0 is for structured arrays
+            if version not in ((1, 0), (2, 0)):  # version 3.0 is for structured arrays
                 raise ValueError(f"version {version} of the format is not for plain numbers")
+            read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
             shape, is_fortran, dtype = read_header(file)
         except ValueError as error:
             raise ValueError(
@@ -101,13 +98,11 @@ def _mapped_npy(path):
                 f"'{path}' must have {n_bytes:,} bytes for its shape {shape}, it has {n_there:,}: "
                 "it is truncated, or still being written. Save it again."
             )
-        mapping = _mapped.Mapping(file.fileno(), n_bytes) if _mapped.MAPS else None
-    order = "F" if is_fortran else "C"
-    if mapping is None:
-        X = np.memmap(path, dtype, "r", offset, shape, order).view(np.ndarray)
-    else:
-        X = np.ndarray(shape, dtype, mapping, offset, order=order)
-    return X, file_of
+        order = "F" if is_fortran else "C"
+        if not _mapped.MAPS:
+            return np.memmap(path, dtype, "r", offset, shape, order).view(np.ndarray), file_of
+        mapping = _mapped.Mapping(file.fileno(), n_bytes)
+        return np.ndarray(shape, dtype, mapping, offset, order=order), file_of
 
 
 class ParquetBlocks(RowBlocks):
@@ -215,13 +210,12 @@ class ParquetBlocks(RowBlocks):
         -------
         ndarray of shape (lengths[i], n_features)
         """
-        k, groups = self._groups[i]
-        table = self._table(k, groups, self.feature_names)
+        columns = self._columns(*self._groups[i], self.feature_names)
         # In Fortran order, since columns arrive one by one. Filling C order took six times as long,
         # which doubled the time of a block, the pass over it included.
         X = np.empty((self.lengths[i], self.shape[1]), self.dtype, order="F")
-        for j, name in enumerate(self.feature_names):
-            X[:, j] = _column_values(table.column(name), name, self._files[k].path)
+        for j, values in enumerate(columns):
+            X[:, j] = values
         return X
 
     def column(self, name):
@@ -244,8 +238,7 @@ class ParquetBlocks(RowBlocks):
         self._check_known([name])
         pieces = []
         for k, metadata in enumerate(self._metadata):
-            table = self._table(k, list(range(metadata.num_row_groups)), [name])
-            pieces.append(_column_values(table.column(name), name, self._files[k].path))
+            pieces += self._columns(k, list(range(metadata.num_row_groups)), [name])
         return np.concatenate(pieces)
 
     def _check_known(self, names):
@@ -256,8 +249,8 @@ class ParquetBlocks(RowBlocks):
                 "its spelling."
             )
 
-    def _table(self, k, groups, names):
-        """Columns of row groups of file ``k``, which must not have changed."""
+    def _columns(self, k, groups, names):
+        """Values of columns in row groups of file ``k``, which must not have changed."""
         file = self._files[k]
         file.check()
         try:
@@ -268,7 +261,15 @@ class ParquetBlocks(RowBlocks):
             file.check()  # a changed file is the more likely reason
             raise BlockError(f"'{file.path}' could not be decoded: {error}") from error
         file.check()  # the table is a copy: later changes of the file do not matter
-        return table
+        for name in names:
+            column = table.column(name)
+            if column.null_count:
+                raise ValueError(
+                    f"column {name!r} of '{file.path}' must have a value in every row; "
+                    f"{column.null_count} are missing (null). Fill them before the file is "
+                    "written, or leave the column out."
+                )
+            yield column.to_numpy()
 
 
 def _pyarrow_parquet():
@@ -293,13 +294,3 @@ def _number_dtype(field, path):
             "in 'exclude', or encode it before it is written."
         )
     return dtype
-
-
-def _column_values(column, name, path):
-    """Values of a column, none of which may be missing."""
-    if column.null_count:
-        raise ValueError(
-            f"column {name!r} of '{path}' must have a value in every row; {column.null_count} are "
-            "missing (null). Fill them before the file is written, or leave the column out."
-        )
-    return column.to_numpy()

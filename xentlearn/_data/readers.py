@@ -93,12 +93,10 @@ class RowBlocks:
 # ---- Mapped arrays -------------------------------------------------------------------------------
 
 
-def _equal_lengths(n_rows, row_bytes, block_bytes):
-    """Numbers of rows of blocks of about ``block_bytes``, as equal as they can be."""
-    most = max(1, block_bytes // row_bytes)
-    n_blocks = -(-n_rows // most)
-    cuts = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
-    return [end - begin for begin, end in itertools.pairwise(cuts)]
+def _equal_blocks(X, block_bytes):
+    """Views of the rows of X of about ``block_bytes``, as equal as they can be."""
+    n_blocks = -(-len(X) // max(1, block_bytes // (X.shape[1] * X.itemsize)))
+    return np.split(X, [len(X) * i // n_blocks for i in range(1, n_blocks)])
 
 
 def _address_range(X):
@@ -124,21 +122,11 @@ class MappedBlocks(RowBlocks):
     """
 
     def __init__(self, arrays, files, block_bytes):
-        first = arrays[0]
-        row_bytes = first.shape[1] * first.itemsize
-        self._arrays, self._files = arrays, files
-        self._places = []  # (array, begin, end) of each block
-        for k, X in enumerate(arrays):
-            begin = 0
-            for length in _equal_lengths(len(X), row_bytes, block_bytes):
-                self._places.append((k, begin, begin + length))
-                begin += length
-        self._guards = {}
-        super().__init__(
-            (sum(map(len, arrays)), first.shape[1]),
-            first.dtype,
-            [end - begin for _, begin, end in self._places],
-        )
+        self._files, self._guards, self._blocks = files, {}, []
+        for X, file in zip(arrays, files, strict=True):
+            self._blocks += [(block, file) for block in _equal_blocks(X, block_bytes)]
+        lengths = [len(block) for block, _ in self._blocks]
+        super().__init__((sum(lengths), arrays[0].shape[1]), arrays[0].dtype, lengths)
 
     def read(self, i):
         """A view of the file, after the system has been asked to read it.
@@ -163,7 +151,7 @@ class MappedBlocks(RowBlocks):
         i : int
             Number of the block, from 0.
         """
-        X = self._rows(i)
+        X, _ = self._blocks[i]
         first, last = _address_range(X)
         if abs(X.strides[0]) >= abs(X.strides[1]):
             _mapped.read_ahead(first, last - first)
@@ -183,16 +171,12 @@ class MappedBlocks(RowBlocks):
         -------
         ndarray of shape (lengths[i], n_features)
         """
-        self._files[self._places[i][0]].check()
-        X = self._rows(i)
+        X, file = self._blocks[i]
+        file.check()
         # a list, since several fits may read the same block at the same time
         guard = _mapped.Guard(*_address_range(X), X.flags.writeable)
         self._guards.setdefault(i, []).append(guard)
         return X
-
-    def _rows(self, i):
-        k, begin, end = self._places[i]
-        return self._arrays[k][begin:end]
 
     def release(self, i):
         """Raise BlockError if the file has changed, or a part of it was missing.
@@ -202,7 +186,7 @@ class MappedBlocks(RowBlocks):
         i : int
             Number of the block, from 0.
         """
-        file = self._files[self._places[i][0]]
+        _, file = self._blocks[i]
         if self._guards[i].pop().release():
             file.mark_damaged()
         file.check()

@@ -5,24 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
-from .._utils.numerics import (
-    COMPARABLE,
-    CONSTANT,
-    EPS,
-    LEAST_DIGIT,
-    LEAST_SIZE,
-    MOST_CURVATURE,
-    MOST_OFFSET,
-    MOST_SIZE,
-)
-from .._utils.threads import (
-    PRODUCT_ROWS,
-    ROW_BLOCKS,
-    SPARSE_ROWS,
-    THREADED_WORK,
-    X_BLOCK,
-    ParallelLoop,
-)
+from .._utils import numerics, threads
 from ._design_matrix import computing_dtype
 
 FIRST_ROWS = slice(100)  # that are looked at before all others: most features vary among them
@@ -75,7 +58,7 @@ class Moments:
 
         ``dtype`` is what is computed in.
         """
-        square, limit = self.mean_squares(), COMPARABLE[np.dtype(dtype)]
+        square, limit = self.mean_squares(), numerics.COMPARABLE[np.dtype(dtype)]
         if square.min(initial=np.inf) * limit**2 >= square.max(initial=0.0):
             return
         size = np.maximum(np.sqrt(square), np.abs(self.mean))  # where the square is lost
@@ -102,7 +85,7 @@ class Moments:
         variance = self.variance - self.mean**2 if self.is_sparse else self.variance
         spread, offset = np.sqrt(np.maximum(variance, 0.0)), np.abs(self.mean)
         varies = spread > self.rounding_of_means(np.float64) * offset
-        lost = (varies & (offset > MOST_OFFSET * spread)).any()
+        lost = (varies & (offset > numerics.MOST_OFFSET * spread)).any()
         return np.dtype(np.float64) if lost else self.dtype
 
     def rounding_of_means(self, dtype):
@@ -110,7 +93,8 @@ class Moments:
 
         Numbers of float32 that are computed with in float64 differ where they differ by a digit.
         """
-        return EPS[self.dtype] * (CONSTANT if dtype == self.dtype else LEAST_DIGIT)
+        digits = numerics.CONSTANT if dtype == self.dtype else numerics.LEAST_DIGIT
+        return numerics.EPS[self.dtype] * digits
 
     def inverse_spread(self, fit_intercept, l2_reg, dtype):
         """1 / standard deviation of each feature; 0 of those that are constant, but for rounding.
@@ -125,7 +109,7 @@ class Moments:
             square = np.maximum(square - self.mean**2, 0.0)
         spread = np.sqrt(square)
         varies = spread > self.rounding_of_means(dtype) * np.abs(self.mean)
-        most = np.sqrt(square + l2_reg / MOST_CURVATURE)
+        most = np.sqrt(square + l2_reg / numerics.MOST_CURVATURE)
         return np.where(varies, 1.0 / np.where(varies, most, 1.0), 0.0)
 
 
@@ -190,10 +174,10 @@ def _sparse_moments(X, weight, total):
     """Mean and mean square."""
     n_features = X.shape[1]
     mean, square = np.zeros(n_features), np.zeros(n_features)
-    for begin in range(0, X.shape[0], SPARSE_ROWS):
-        rows = X[begin : begin + SPARSE_ROWS]
+    for begin in range(0, X.shape[0], threads.SPARSE_ROWS):
+        rows = X[begin : begin + threads.SPARSE_ROWS]
         data = rows.data.astype(np.float64)
-        weights = np.repeat(weight[begin : begin + SPARSE_ROWS], np.diff(rows.indptr))
+        weights = np.repeat(weight[begin : begin + threads.SPARSE_ROWS], np.diff(rows.indptr))
         mean += np.bincount(rows.indices, weights * data, n_features)
         square += np.bincount(rows.indices, weights * data * data, n_features)
     square[square > np.finfo(computing_dtype(X)).max] = np.inf
@@ -204,7 +188,7 @@ def _dense_moments(X, weight, total, n_threads):
     """Mean and variance; sums over a block in the dtype that X is computed in, then in float64."""
     dtype = computing_dtype(X)
     weight = weight.astype(dtype)
-    loop = row_loop(len(X), n_threads, X.size >= THREADED_WORK / 10)
+    loop = row_loop(len(X), n_threads, X.size >= threads.THREADED_WORK / 10)
 
     def weighted_sum(part):
         result = np.zeros(X.shape[1])
@@ -233,13 +217,13 @@ def row_loop(n_rows, n_threads, threaded=True):
 
     BLAS itself has one thread during a fit.
     """
-    width = -(-n_rows // ROW_BLOCKS) if threaded else n_rows
-    return ParallelLoop(n_rows, max(1, width), n_threads)
+    width = -(-n_rows // threads.ROW_BLOCKS) if threaded else n_rows
+    return threads.ParallelLoop(n_rows, max(1, width), n_threads)
 
 
 def row_blocks(X, part=slice(None)):
     """Slices of (part of) the rows of a dense X: a second-level cache holds each."""
-    n_rows = max(1, X_BLOCK // max(1, X.shape[1]))
+    n_rows = max(1, threads.X_BLOCK // max(1, X.shape[1]))
     begin, end, _ = part.indices(len(X))
     for at in range(begin, end, n_rows):
         yield slice(at, min(at + n_rows, end))
@@ -282,14 +266,14 @@ def covariance(X, weight, mean, settings, n_threads=1):
         # In the dtype that X is computed in, sums over blocks in float64. By NumPy, which lets
         # other threads go on; scipy.linalg.blas.syrk does not.
         matrix = np.zeros((n_features, n_features))
-        for begin in range(part.start, part.stop, PRODUCT_ROWS):
-            rows = slice(begin, min(begin + PRODUCT_ROWS, part.stop))
+        for begin in range(part.start, part.stop, threads.PRODUCT_ROWS):
+            rows = slice(begin, min(begin + threads.PRODUCT_ROWS, part.stop))
             centred = X[chosen[rows]].astype(dtype, copy=False) - mean
             centred *= root[rows]
             matrix += centred.T @ centred
         return matrix
 
-    loop = row_loop(len(chosen), n_threads, len(chosen) * n_features**2 >= THREADED_WORK)
+    loop = row_loop(len(chosen), n_threads, len(chosen) * n_features**2 >= threads.THREADED_WORK)
     return loop.sum(products_of) / weight.sum()
 
 
@@ -311,21 +295,22 @@ def extremes_of(X, weight, mean, n_threads=1):
     """``Extremes`` of the features among the rows with weight, ``mean`` included."""
     kept = weight > 0
     everything = kept.all()
+    of_mean = Extremes(mean, mean)
     if sparse.issparse(X):
         rows = X if everything else X[kept]
-        most, least = (np.ravel(rows.max(axis=0).toarray()), np.ravel(rows.min(axis=0).toarray()))
-        return Extremes(np.maximum(most, mean), np.minimum(least, mean))
-    found = [(mean, mean)]
+        most, least = rows.max(axis=0).toarray().ravel(), rows.min(axis=0).toarray().ravel()
+        return of_mean + Extremes(most, least)
 
     def look(part):
+        found = of_mean
         for block in row_blocks(X, part):
             rows = X[block] if everything else X[block][kept[block]]
             if len(rows):
-                found.append((rows.max(axis=0), rows.min(axis=0)))
+                found += Extremes(rows.max(axis=0), rows.min(axis=0))
+        return found
 
-    row_loop(len(X), n_threads, X.size >= THREADED_WORK / 10).each(look)
-    most, least = (np.array(values) for values in zip(*found, strict=True))
-    return Extremes(most.max(axis=0), least.min(axis=0))
+    loop = row_loop(len(X), n_threads, X.size >= threads.THREADED_WORK / 10)
+    return loop.sum(look, start=of_mean)
 
 
 def varying_features(X, fit_intercept, most):
@@ -367,7 +352,7 @@ def clear_constants(centred, mean):
     if not centred.size:
         return
     size = np.maximum(centred.max(axis=0), -centred.min(axis=0))
-    centred[:, size <= CONSTANT * EPS[centred.dtype] * np.abs(mean)] = 0.0
+    centred[:, size <= numerics.CONSTANT * numerics.EPS[centred.dtype] * np.abs(mean)] = 0.0
 
 
 def size_of(X):
@@ -395,6 +380,6 @@ def unit_of(X):
     if X.dtype.itemsize < 4:  # float16, uint8 and int8 hold no others
         return 1.0
     size = size_of(X)
-    if size == 0 or LEAST_SIZE <= size <= MOST_SIZE:
+    if size == 0 or numerics.LEAST_SIZE <= size <= numerics.MOST_SIZE:
         return 1.0
     return float(np.ldexp(1.0, np.frexp(size)[1] - 1))

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from .._losses.base import LossSetting
 from .._losses.registry import BinaryCrossentropy, SparseCategoricalCrossentropy, known_names
 from .._utils.messages import listed, shown
-from .._utils.numerics import CERTAIN
+from .._utils.threads import SPARSE_ROWS
 from .._utils.units import weight_exponent
 from . import encoding
 
@@ -139,18 +139,12 @@ class EncodedY:
 
     def fingerprint(self):
         """A value that differs for other rows, weights or losses."""
-        check = 0
-        for array in self.arrays().values():
-            if sparse.issparse(array):
-                array = np.concatenate([array.indptr, array.indices, array.data])
-            check = zlib.crc32(np.ascontiguousarray(array), check)
-        return repr(self.loss), check
+        return repr(self.loss), checksum(*self.arrays().values())
 
     def without_rows(self):
         """What is known of y apart from its rows, by which more rows can be encoded."""
-        return replace(
-            self, labels=None, values=None, weight=np.zeros(0), entry_weight=None, sums=None
-        )
+        nothing = {**dict.fromkeys(ARRAYS), "weight": np.zeros(0)}
+        return replace(self, **nothing, sums=None)
 
     def with_labels(self, n_samples, counted, inverse, weight):
         """Labelled rows that are encoded alike.
@@ -287,7 +281,7 @@ class EncodedY:
         -------
         EncodedTarget
         """
-        labels = values = weight = entry_weight = None
+        arrays = {}
         if self.labels is not None:
             # A class that is not fitted has no weight, so its rows do not count. One-vs-rest it may
             # be fitted elsewhere, and its rows belong to the rest.
@@ -295,24 +289,18 @@ class EncodedY:
             new = np.full(self.n_outputs + 1, others, dtype=np.int32)
             new[-1] = -1
             new[outputs] = np.arange(len(outputs), dtype=np.int32)
-            labels = new[self.labels]
+            arrays["labels"] = new[self.labels]
+        elif sparse.issparse(self.values):
+            arrays["values"] = self.values[:, outputs].astype(dtype)
         else:
-            values = self.values[:, outputs]
-            is_sparse = sparse.issparse(values)
-            values = values.astype(dtype) if is_sparse else np.ascontiguousarray(values, dtype)
+            arrays["values"] = np.ascontiguousarray(self.values[:, outputs], dtype)
         if self.entry_weight is not None:
-            entry_weight = np.ascontiguousarray(self.entry_weight[:, outputs], dtype=dtype)
+            arrays["entry_weight"] = np.ascontiguousarray(self.entry_weight[:, outputs], dtype)
         elif (self.weight != 1).any():
-            weight = self.weight
+            arrays["weight"] = self.weight
+        shape = len(self.weight), len(outputs)
         return self.loss._kernel_target(
-            (len(self.weight), len(outputs)),
-            dtype,
-            outputs=outputs,
-            n_outputs=self.n_outputs,
-            labels=labels,
-            values=values,
-            weight=weight,
-            entry_weight=entry_weight,
+            shape, dtype, outputs=outputs, n_outputs=self.n_outputs, **arrays
         )
 
 
@@ -329,9 +317,16 @@ def stacked(pieces):
     return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
 
-def is_certain(logits):
-    """Where logits are ``CERTAIN`` or inf; in float32 the former is a little less."""
-    return logits > CERTAIN / 2
+def checksum(*arrays):
+    """By which other arrays, or CSR, are told from these."""
+    check = 0
+    for array in arrays:
+        is_sparse = sparse.issparse(array)
+        for part in (array.data, array.indices, array.indptr) if is_sparse else (array,):
+            for begin in range(0, len(part), SPARSE_ROWS):
+                piece = np.ascontiguousarray(part[begin : begin + SPARSE_ROWS])
+                check = zlib.crc32(piece, check)
+    return check
 
 
 def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
