@@ -48,11 +48,7 @@ class MemoryRows:
     target : EncodedTarget
     weight : ndarray of shape (n_rows,)
         Weights of the rows, for the moments of X.
-    in_memory : bool
-        Whether these are all rows, with whatever an objective may ask of them.
     """
-
-    in_memory = True
 
     def __init__(self, X, y, outputs, design=None, target=None, moments=None, dtype=None):
         self.X, self.y, self.outputs = X, y, outputs
@@ -79,13 +75,12 @@ class MemoryRows:
         """
         return self.design.loss_gradient(self.target, coef, intercept, n_threads, out)
 
-    def hessian_product(
-        self, coef, intercept, coef_direction, intercept_direction, n_threads, out=None
-    ):
-        """(coef product, intercept product) of the Hessian of that sum with a direction."""
-        return self.design.hessian_product(
-            self.target, coef, intercept, coef_direction, intercept_direction, n_threads, out
-        )
+    def hessian_product(self, coef, intercept, direction, n_threads, out=None):
+        """(coef product, intercept product) of the Hessian of that sum with a direction.
+
+        ``direction`` is a pair of (coef, intercept), too.
+        """
+        return self.design.hessian_product(self.target, coef, intercept, *direction, n_threads, out)
 
     def moments(self, n_threads):
         """``Moments`` of the features."""

@@ -1,14 +1,14 @@
 """Readers of NumPy's and Parquet's files as blocks of rows."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 
 from .._utils.messages import listed
 from . import _mapped
 from ._design_matrix import DTYPES
-from .files import BlockError, StampedFile, check_block_bytes, paths_of
-from .readers import BLOCK_BYTES, MAPPED_BYTES, MappedBlocks, RowBlocks
+from .readers import BLOCK_BYTES, MAPPED_BYTES, BlockError, MappedBlocks, RowBlocks, StampedFile
 
 
 class NpyBlocks(MappedBlocks):
@@ -294,3 +294,25 @@ def _number_dtype(field, path):
             "in 'exclude', or encode it before it is written."
         )
     return dtype
+
+
+def paths_of(path, suffix):
+    """Paths of the files that a user names: one file, a directory, or a list of files."""
+    if not isinstance(path, (str, os.PathLike)):
+        paths = [Path(one) for one in path]
+        where = "The list of files"
+    elif Path(path).is_dir():
+        paths = sorted(Path(path).glob(f"*{suffix}"))
+        where = f"The directory '{path}'"
+    else:
+        return [Path(path)]
+    if not paths:
+        raise ValueError(f"{where} must have at least one {suffix} file, it has none.")
+    return paths
+
+
+def check_block_bytes(block_bytes):
+    """A block size as an int, if it is a positive integer."""
+    if not hasattr(block_bytes, "__index__") or block_bytes < 1:
+        raise ValueError(f"'block_bytes' must be a positive integer, got {block_bytes!r}.")
+    return int(block_bytes)

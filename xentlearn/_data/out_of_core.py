@@ -7,8 +7,7 @@ from .._utils.csr import as_sound_X
 from .._utils.threads import HESSIAN_NUMBERS, effective_n_threads, sequential_blas
 from ._design_matrix import DTYPES
 from .dataset import MemoryRows
-from .files import BlockError
-from .readers import each_block
+from .readers import BlockError, each_block
 from .shards import ShardedData, ShardedRows, Survey, combined, sample_spacing, survey
 from .statistics import Extremes, moments_of
 from .targets import concatenated, stacked

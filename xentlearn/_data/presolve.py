@@ -256,9 +256,8 @@ class CentredX:
         if self.rotation is not None:
             padded = np.zeros((len(self.mean), len(coef)))
             padded[self.kept] = coef.T
-            of_feature = np.empty_like(padded)
-            of_feature[self.order] = self._times_q(padded, "N")
-            coef = np.ascontiguousarray(of_feature.T)
+            coef = np.empty(padded.shape[::-1])
+            coef[:, self.order] = self._times_q(padded, "N").T
         elif self.replacement is not None:
             coef = coef @ self.replacement[0].T
         return coef, intercept - coef @ self.mean

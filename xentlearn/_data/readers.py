@@ -1,4 +1,4 @@
-"""X as blocks of rows: the protocol, mapped arrays, and one pass over all blocks.
+"""X as blocks of rows: the protocol, mapped files, and one pass over all blocks.
 
 While one block is used, a second thread reads the next. Readers of files are in
 ``file_readers.py``; users find all of them in ``xentlearn.blocks``.
@@ -8,13 +8,14 @@ import contextlib
 import functools
 import itertools
 import mmap
+import os
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import sparse
 
 from . import _mapped
-from .files import BlockError, StampedFile
 
 # Default size of a block. Starting a pass over a block and the next read takes 0.4 ms, a tenth of
 # the pass over 64 MB at the speed of memory; with half the size, a pass took a fifth longer than
@@ -90,7 +91,75 @@ class RowBlocks:
         """
 
 
-# ---- Mapped arrays -------------------------------------------------------------------------------
+# ---- Mapped files --------------------------------------------------------------------------------
+
+
+class BlockError(OSError):
+    """A block could not be read, or has changed while it was being read.
+
+    The message names the block, its rows, and the file if there is one.
+    """
+
+
+# Mappings of users in which a guard had to put zeros where the file ended too early. The values
+# look sound and are not, so every later use of such a mapping is an error.
+_DAMAGED = weakref.WeakSet()
+
+
+class StampedFile:
+    """A file, with its size, time and inode as they were when it was opened.
+
+    Parameters
+    ----------
+    path : str, path or None
+        None for a mapping whose file has no name.
+    mapping : mmap.mmap or None, default=None
+        A user's mapping; it stays valid after its file has been deleted.
+    n_bytes : int, default=0
+        Size that the file must have had when it was mapped.
+    """
+
+    def __init__(self, path, mapping=None, n_bytes=0):
+        # an absolute path still means the same file after the working directory has changed
+        self.path = "a file without a name" if path is None else os.path.abspath(path)
+        self.mapping = mapping
+        self.is_damaged = mapping is not None and mapping in _DAMAGED
+        size, *rest = self._stamp()
+        self.before = [size if size is None else max(size, n_bytes), *rest]
+
+    def _stamp(self):
+        """[size, time in nanoseconds, inode, device] at present; None where there is no file."""
+        stamp = [None] * 4
+        with contextlib.suppress(OSError):
+            stat = os.stat(self.path)
+            stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev]
+        if self.mapping is not None:
+            stamp[0] = self.mapping.size()
+        return stamp
+
+    def mark_damaged(self):
+        """Note that a part of the file was missing when it was used."""
+        self.is_damaged = True
+        if self.mapping is not None:
+            _DAMAGED.add(self.mapping)
+
+    def check(self):
+        """Raise BlockError if the file has changed since it was opened."""
+        now, before = self._stamp(), self.before
+        if now == before and not self.is_damaged:
+            return
+        if now == before:
+            what = "could not be read to its end (a failing disk, or it was shorter for a moment)"
+        elif now[0] != before[0] and None not in (now[0], before[0]):
+            what = f"had {before[0]:,} bytes and has {now[0]:,} now"
+        elif now[1] is None:
+            what = "no longer exists"
+        else:
+            what = "was written to, or replaced by another file"
+        raise BlockError(
+            f"'{self.path}' has changed while it was being read: it {what}. Do not write to files "
+            "during a fit, and open changed files anew."
+        )
 
 
 def _equal_blocks(X, block_bytes):

@@ -141,10 +141,11 @@ class ShardedRows:
         The rows of the survey's sample, with their targets.
     """
 
-    in_memory = False
-
     def __init__(self, data, y, outputs):
-        self.sample = sample = sampled_rows(data.survey, y, outputs)
+        _, Xs, ys = zip(*sorted(data.survey.sample, key=lambda piece: piece[0]), strict=True)
+        of_sample = replace(concatenated(ys), loss=y.loss)
+        dtype = data.survey.moments.fit_dtype
+        self.sample = sample = MemoryRows(stacked(Xs), of_sample, outputs, dtype=dtype)
         self.n_rows, self.n_features = data.shape
         self.dtype, self.target = sample.dtype, sample.target
         self.y, self.outputs, self._data = y, outputs, data
@@ -168,11 +169,3 @@ class ShardedRows:
     def moments(self, n_threads):
         """As in ``MemoryRows``."""
         return self._data.survey.moments
-
-
-def sampled_rows(survey, y, outputs):
-    """The rows of a survey's sample, as ``MemoryRows`` with the loss of ``y``."""
-    pieces = sorted(survey.sample, key=lambda piece: piece[0])
-    _, Xs, ys = zip(*pieces, strict=True)
-    of_sample = replace(concatenated(ys), loss=y.loss)
-    return MemoryRows(stacked(Xs), of_sample, outputs, dtype=survey.moments.fit_dtype)

@@ -8,8 +8,6 @@ from scipy import sparse
 from .._utils import numerics, threads
 from ._design_matrix import computing_dtype
 
-FIRST_ROWS = slice(100)  # that are looked at before all others: most features vary among them
-
 
 @dataclass
 class Moments:
@@ -147,10 +145,8 @@ def moments_of(X, weight, n_threads=1):
     if not total > 0:
         return Moments(total, *np.zeros((2, X.shape[1])), is_sparse, dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        if is_sparse:
-            mean, variance = _sparse_moments(X, weight, total)
-        else:
-            mean, variance = _dense_moments(X, weight, total, n_threads)
+        find = _sparse_moments if is_sparse else _dense_moments
+        mean, variance = find(X, weight, total, n_threads)
     if not np.isfinite(variance).all():
         feature = int(np.argmin(np.isfinite(variance)))
         raise ValueError(
@@ -170,7 +166,7 @@ def moments_of(X, weight, n_threads=1):
     return moments
 
 
-def _sparse_moments(X, weight, total):
+def _sparse_moments(X, weight, total, n_threads):
     """Mean and mean square."""
     n_features = X.shape[1]
     mean, square = np.zeros(n_features), np.zeros(n_features)
@@ -247,11 +243,10 @@ def covariance(X, weight, mean, settings, n_threads=1):
     """
     n_samples, n_features = X.shape
     n_used = max(settings.least_rows, settings.rows_per_feature * n_features)
+    chosen = np.arange(n_samples)
     if n_samples > 2 * n_used:
         chosen, counts = rows_by_weight(weight, weight.sum() / n_used)
         weight = counts.astype(np.float64)
-    else:
-        chosen = np.arange(n_samples)
     if sparse.issparse(X):
         rows = X[chosen].astype(np.float64)
         products = (rows.multiply(weight[:, np.newaxis]).T @ rows).toarray() / weight.sum()
@@ -331,36 +326,29 @@ def varying_features(X, fit_intercept, most):
     ndarray of int or None
         None as well where no feature varies.
     """
-    n_features = X.shape[1]
     if sparse.issparse(X):
-        varies = np.bincount(X.indices, minlength=n_features) > 0
+        varying = np.flatnonzero(np.bincount(X.indices))
     else:
         value = X[0] if fit_intercept else np.zeros_like(X[0])
-        same = np.flatnonzero((X[FIRST_ROWS] == value).all(axis=0))
-        if n_features - len(same) > most:  # most X ends here
+        same = np.flatnonzero((X[:100] == value).all(axis=0))
+        if X.shape[1] - len(same) > most:  # of most X, most features vary among the first rows
             return None
         for rows in row_blocks(X):
             same = same[(X[rows][:, same] == value[same]).all(axis=0)]
-        varies = np.ones(n_features, dtype=bool)
-        varies[same] = False
-    n_varying = np.count_nonzero(varies)
-    return np.flatnonzero(varies) if 0 < n_varying <= most else None
+        varying = np.delete(np.arange(X.shape[1]), same)
+    return varying if 0 < len(varying) <= most else None
 
 
 def clear_constants(centred, mean):
     """Set to 0, in place, what rounding has left of constant features about their means."""
-    if not centred.size:
-        return
-    size = np.maximum(centred.max(axis=0), -centred.min(axis=0))
+    size = np.maximum(centred.max(axis=0, initial=0.0), -centred.min(axis=0, initial=0.0))
     centred[:, size <= numerics.CONSTANT * numerics.EPS[centred.dtype] * np.abs(mean)] = 0.0
 
 
 def size_of(X):
     """Largest absolute value of X; 0 where there is none."""
     values = X.data if sparse.issparse(X) else X
-    if values.size == 0:
-        return 0.0
-    return max(abs(float(values.max())), abs(float(values.min())))
+    return max(float(values.max(initial=0)), -float(values.min(initial=0)))
 
 
 def unit_of(X):

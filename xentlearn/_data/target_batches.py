@@ -121,20 +121,19 @@ def encode_first(y, n_samples, loss, class_weight=None, classes=None, sample_wei
                 "'classes' must be passed on the first call to partial_fit: all labels that y will "
                 "ever hold, for example np.unique(y)."
             )
-        classes = _as_classes(classes)
-        known = encode_y(classes, len(classes), loss, class_weight)
-        known.weight_exponent += weight_exponent(of_batch)
-        return known
-    few, weight = digest(y, n_samples)
-    weight[-y.shape[1] :] = 1.0  # a column may be empty in the first batch
-    if classes is not None and len(_as_classes(classes)) != y.shape[1]:
-        raise ValueError(
-            f"'classes' must be the {y.shape[1]} columns of y or None, got {len(classes)}."
-        )
+        few, weight = _as_classes(classes), None
+    else:
+        few, weight = digest(y, n_samples)
+        weight[-y.shape[1] :] = 1.0  # a column may be empty in the first batch
+        if classes is not None and len(_as_classes(classes)) != y.shape[1]:
+            raise ValueError(
+                f"'classes' must be the {y.shape[1]} columns of y or None, got {len(classes)}."
+            )
     try:
-        known = encode_y(few, len(weight), loss, class_weight, weight)
+        known = encode_y(few, few.shape[0], loss, class_weight, weight)
     except ValueError:
-        encode_y(y, n_samples, loss, class_weight)  # this error names a row of y
+        if y.ndim == 2:
+            encode_y(y, n_samples, loss, class_weight)  # this error names a row of y
         raise
     known.weight_exponent += weight_exponent(of_batch)
     return known
@@ -142,13 +141,11 @@ def encode_first(y, n_samples, loss, class_weight=None, classes=None, sample_wei
 
 def check_classes(known, classes):
     """Raise ValueError unless ``classes`` are those of ``known``, in any order."""
-    classes, ignored = _as_classes(classes), known.loss.ignore_class
-    if known.kind in KINDS:
-        same = len(classes) == known.n_outputs
-    else:
-        same = np.array_equal(
-            unique(classes[encoding.counted_rows(classes, ignored)])[0], known.classes
-        )
+    classes = _as_classes(classes)
+    same = len(classes) == known.n_outputs
+    if known.kind not in KINDS:
+        counted = encoding.counted_rows(classes, known.loss.ignore_class)
+        same = np.array_equal(unique(classes[counted])[0], known.classes)
     if not same:
         raise ValueError(
             f"'classes' must be those of earlier calls, {listed(known.classes)}, or None; got "

@@ -192,16 +192,11 @@ class LinearObjective:
 
     def hessian_product(self, vector, direction):
         """Hessian at ``vector`` times ``direction``."""
-        coef_direction, intercept_direction = self.split(direction)
-        product = np.empty(self.shape)
+        direction, product = self.split(direction), np.empty(self.shape)
         coef_sum, intercept_sum = self.rows.hessian_product(
-            *self.at(vector),
-            coef_direction,
-            intercept_direction,
-            self.n_threads,
-            out=product[: self.n_features],
+            *self.at(vector), direction, self.n_threads, out=product[: self.n_features]
         )
-        self._centre(product, coef_sum, intercept_sum, coef_direction)
+        self._centre(product, coef_sum, intercept_sum, direction[0])
         return product.ravel()
 
     def _centre(self, gradient, coef_sum, intercept_sum, coef):
