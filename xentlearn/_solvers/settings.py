@@ -19,7 +19,7 @@ class SolverSetting(Setting):
 
     name = None  # by which ``SoftmaxClassifier(solver=...)`` knows it
 
-    def applied(self, defaults):
+    def _applied(self, defaults):
         """The ``defaults`` that a solver runs with (``_plan/settings.py``) with these parameters.
 
         Stochastic solvers take the setting as it is.
@@ -221,7 +221,7 @@ class LBFGS(SolverSetting):
     name = "lbfgs"
     history_size: int = parameter(20, POSITIVE_INTEGER)
 
-    def applied(self, defaults):
+    def _applied(self, defaults):
         """See ``SolverSetting``."""
         return replace(defaults, history=self.history_size)
 
@@ -251,7 +251,7 @@ class NewtonCG(SolverSetting):
     name = "newton-cg"
     max_cg_iter: int = parameter(100, POSITIVE_INTEGER)
 
-    def applied(self, defaults):
+    def _applied(self, defaults):
         """See ``SolverSetting``."""
         return replace(defaults, most_products=self.max_cg_iter)
 
@@ -283,7 +283,7 @@ class NewtonCholesky(SolverSetting):
     name = "newton-cholesky"
     max_coefficients: int = parameter(6000, POSITIVE_INTEGER)
 
-    def applied(self, defaults):
+    def _applied(self, defaults):
         """See ``SolverSetting``."""
         return defaults  # the plan checks how large a Hessian may be
 
