@@ -234,29 +234,26 @@ class Batches:
         # targets are shuffled once; X, which is wider, is gathered batch by batch
         y = rows.y if order is None else rows.y.taken(order)
         self._target = y.kernel_target(rows.dtype, rows.outputs)
+        self.size, self._bounds = size, [*range(0, rows.n_rows, size), rows.n_rows]
         # equal weights, the most common ones, take no sums
-        self._each = float(y.weight[:1].sum()) if rows.y.has_equal_weights else None
-        if self._each is None:
-            self._cumulated = np.concatenate([[0.0], np.cumsum(y.weight)])
-        self.size, self._n_rows = size, rows.n_rows
+        if rows.y.has_equal_weights:
+            weights = np.diff(self._bounds) * y.weight[:1].sum()
+        else:
+            weights = np.diff(np.append(0.0, np.cumsum(y.weight))[self._bounds])
+        self._weights = weights.tolist()
 
     def __len__(self):
-        return -(-self._n_rows // self.size)
-
-    def _bounds(self, i):
-        return i * self.size, min((i + 1) * self.size, self._n_rows)
+        return len(self._weights)
 
     def weight(self, i):
         """Sum of the weights of batch ``i``."""
-        begin, end = self._bounds(i)
-        if self._each is not None:
-            return (end - begin) * self._each
-        return float(self._cumulated[end] - self._cumulated[begin])
+        return self._weights[i]
 
     def loss_gradient(self, i, coef, intercept, n_threads):
         """As ``DesignMatrix.batch_loss_gradient``, of batch ``i``."""
+        begin, end = self._bounds[i : i + 2]
         return self._design.batch_loss_gradient(
-            self._target, self._order, *self._bounds(i), coef, intercept + self._offset, n_threads
+            self._target, self._order, begin, end, coef, intercept + self._offset, n_threads
         )
 
 

@@ -12,13 +12,11 @@ partitions, so that a fit has the same bits on any number of workers.
 
 import contextlib
 import functools
-import itertools
 import threading
 import uuid
 import warnings
 from dataclasses import dataclass, replace
 
-import dask
 import dask.array
 import dask.dataframe
 import numpy as np
@@ -116,8 +114,7 @@ def _require_collection(name, got, more=""):
     if not isinstance(got, types):
         raise TypeError(
             f"'{name}' must be a dask array or dataframe{more}, got {type(got).__name__}; wrap it "
-            "by dask.array.from_array, or fit xentlearn.SoftmaxClassifier, which takes data in "
-            "memory."
+            "by dask.array.from_array, or fit xentlearn.SoftmaxClassifier to data in memory."
         )
 
 
@@ -423,9 +420,8 @@ def read(client, blocks, validate, loss, class_weight):
         known = encode_y(y, y.shape[0], loss, class_weight, weight).without_rows()
     partitions = read_blocks.map(Block.encoded, known=known)
     sums = partitions.gathered(Partition.sums)
-    with_rows = [of_partition.n_rows > 0 for of_partition in sums]
-    partitions.futures = [*itertools.compress(partitions.futures, with_rows)]
-    sums = [*itertools.compress(sums, with_rows)]
+    with_rows = [pair for pair in zip(partitions.futures, sums, strict=True) if pair[1].n_rows]
+    partitions.futures, sums = map(list, zip(*with_rows, strict=True))
     y = replace(known, sums=TargetSums(*functools.reduce(combined, sums)))
     shape = y.sums.n_rows, facts.n_features
     spacing = sample_spacing(shape, y.total_weight)

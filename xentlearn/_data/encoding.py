@@ -6,9 +6,7 @@ import numbers
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
-from sklearn.utils import check_array
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.validation import check_consistent_length
+from sklearn.utils import check_array, check_consistent_length, compute_class_weight
 
 from .._losses.registry import BinaryCrossentropy, CategoricalCrossentropy
 from .._losses.validation import check_soft_rows

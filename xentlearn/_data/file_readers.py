@@ -87,8 +87,7 @@ def _mapped_npy(path):
             )
         if 0 in shape:
             raise ValueError(
-                f"'{path}' must hold at least 1 row and 1 feature, got shape {shape}. Leave the "
-                "file out."
+                f"'{path}' must hold at least 1 row and 1 feature, got {shape}. Leave it out."
             )
         offset, (n_rows, n_features) = file.tell(), shape
         n_bytes = offset + n_rows * n_features * dtype.itemsize
@@ -244,9 +243,9 @@ class ParquetBlocks(RowBlocks):
     def _check_known(self, names):
         missing = [name for name in names if name not in self._schema.names]
         if missing:
+            known = listed(self._schema.names)
             raise ValueError(
-                f"Columns must be among {listed(self._schema.names)}, got {missing[0]!r}. Check "
-                "its spelling."
+                f"Columns must be among {known}, got {missing[0]!r}; check its spelling."
             )
 
     def _columns(self, k, groups, names):
@@ -266,8 +265,7 @@ class ParquetBlocks(RowBlocks):
             if column.null_count:
                 raise ValueError(
                     f"column {name!r} of '{file.path}' must have a value in every row; "
-                    f"{column.null_count} are missing (null). Fill them before the file is "
-                    "written, or leave the column out."
+                    f"{column.null_count} are missing (null). Fill them, or leave the column out."
                 )
             yield column.to_numpy()
 

@@ -265,12 +265,8 @@ class MemmapBlocks(MappedBlocks):
     """Blocks of a user's memory-mapped array."""
 
     def __init__(self, X, block_bytes=MAPPED_BYTES):
-        mapping = X
-        while not (mapping is None or isinstance(mapping, mmap.mmap)):
-            mapping = getattr(mapping, "base", None)
         begin = X.offset - X.offset % mmap.ALLOCATIONGRANULARITY  # as numpy.memmap maps it
-        n_bytes = 0 if mapping is None else begin + len(mapping)
-        file = StampedFile(X.filename, mapping, n_bytes)
+        file = StampedFile(X.filename, X._mmap, begin + len(X._mmap))
         super().__init__([X.view(np.ndarray)], [file], block_bytes)
 
 
@@ -286,16 +282,14 @@ def blocks_of(X):
     if isinstance(X, np.memmap) and X.ndim == 2 and X.size > 0 and X.dtype.kind in "fiub":
         # results of NumPy's functions have this class, too, but lie in memory
         return None if X._mmap is None else MemmapBlocks(X)
-    if not callable(getattr(type(X), "read", None)):
-        return None
-    if not all(hasattr(X, name) for name in ("shape", "dtype", "lengths")):
+    members = [hasattr(X, name) for name in ("shape", "dtype", "lengths")]
+    if not (all(members) and callable(getattr(type(X), "read", None))):
         return None
     lengths = [int(length) for length in X.lengths]
     if len(X.shape) != 2 or sum(lengths) != X.shape[0] or min(lengths, default=0) < 1:
         raise ValueError(
-            "Row blocks must have a 'shape' (n_samples, n_features) and 'lengths' of at least 1 "
-            f"that add up to n_samples, got {tuple(X.shape)} and {sum(lengths)} rows in "
-            f"{len(lengths)} blocks."
+            "Row blocks must have a 'shape' (n_samples, n_features) and 'lengths' >= 1 that add up "
+            f"to n_samples, got {tuple(X.shape)} and {sum(lengths)} rows in {len(lengths)} blocks."
         )
     return X
 
@@ -356,7 +350,7 @@ class _Reader:
         self._is_mapped = isinstance(source, MappedBlocks)
         ends = itertools.accumulate(map(int, source.lengths), initial=0)
         self.places = [slice(begin, end) for begin, end in itertools.pairwise(ends)]
-        self._first_is_sparse = None
+        self._kinds = set()  # of the blocks so far: whether they are sparse
 
     def start(self, i):
         """Begin to read block i; the function that is returned waits for it."""
@@ -382,12 +376,11 @@ class _Reader:
     def _check(self, i, X):
         """Raise ValueError unless X is what the source declares of block i."""
         is_sparse = sparse.issparse(X)
-        if self._first_is_sparse is None:
-            self._first_is_sparse = is_sparse
+        self._kinds.add(is_sparse)
         if not (X.format == "csr" if is_sparse else isinstance(X, np.ndarray)):
             got = f"a sparse matrix of format {X.format}" if is_sparse else type(X).__name__
             raise ValueError(f"'read' must return an ndarray or CSR, got {got}.")
-        if is_sparse != self._first_is_sparse:
+        if len(self._kinds) > 1:
             raise ValueError("blocks must be all dense or all sparse; these are mixed.")
         wanted = int(self._source.lengths[i]), self._source.shape[1]
         dtype = np.dtype(self._source.dtype)

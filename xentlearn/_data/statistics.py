@@ -61,8 +61,6 @@ class Moments:
             return
         size = np.maximum(np.sqrt(square), np.abs(self.mean))  # where the square is lost
         seen = np.flatnonzero(size)
-        if not len(seen):
-            return
         least, most = seen[np.argmin(size[seen])], np.argmax(size)
         if size[most] > limit * size[least]:
             raise ValueError(
@@ -148,10 +146,9 @@ def moments_of(X, weight, n_threads=1):
         find = _sparse_moments if is_sparse else _dense_moments
         mean, variance = find(X, weight, total, n_threads)
     if not np.isfinite(variance).all():
-        feature = int(np.argmin(np.isfinite(variance)))
         raise ValueError(
-            f"The squares of 'X' must be finite in {dtype}; those of feature {feature} are not. "
-            "Divide it by its largest value."
+            f"The squares of 'X' must be finite in {dtype}; those of feature "
+            f"{np.argmin(np.isfinite(variance))} are not. Divide it by its largest value."
         )
     if not variance.max(initial=0.0) > np.finfo(variance.dtype).tiny:
         # it may still vary, in numbers whose squares are 0
@@ -252,8 +249,7 @@ def covariance(X, weight, mean, settings, n_threads=1):
         products = (rows.multiply(weight[:, np.newaxis]).T @ rows).toarray() / weight.sum()
         # about the mean of all rows, also where these are only some
         own = weight @ rows / weight.sum()
-        products -= np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean)
-        return products
+        return products - (np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean))
     dtype = computing_dtype(X)
     mean, root = mean.astype(dtype), np.sqrt(weight).astype(dtype)[:, np.newaxis]
 

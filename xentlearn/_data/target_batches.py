@@ -17,10 +17,10 @@ KINDS = {"multilabel": "a multi-label indicator", "soft": "soft or one-hot rows"
 
 
 def _checked(y, n_samples, sample_weight):
-    """(y as an array, checked weights or None)."""
+    """(y as an array, checked weights)."""
     y = encoding.as_target(y)
     encoding.check_length(y, n_samples)
-    return y, encoding.check_sample_weight(sample_weight, y)
+    return y, encoding.check_sample_weight(1.0 if sample_weight is None else sample_weight, y)
 
 
 def encode_like(known, y, n_samples, sample_weight=None):
@@ -43,29 +43,23 @@ def encode_like(known, y, n_samples, sample_weight=None):
     """
     known.loss._check_parameters()  # they may have changed between calls of partial_fit
     y, weight = _checked(y, n_samples, sample_weight)
-    if known.weight_exponent and weight is None:
-        weight = np.ones(n_samples)
-    if weight is not None:
-        most = weight.max(initial=0.0)
-        of_classes = 1.0 if known.class_weight is None else known.class_weight.max()
-        with np.errstate(over="ignore"):
-            weight = np.ldexp(weight, -known.weight_exponent)
-            most_used = weight.max(initial=0.0) * of_classes
-        if not np.isfinite(most_used):
-            raise ValueError(
-                "'sample_weight' must have a size that can be added to that of earlier weights, "
-                f"about 1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of "
-                f"{most:.3g}. Multiply all weights of all batches by the same number, and divide "
-                "'C' by it."
-            )
+    most = weight.max(initial=0.0)
+    of_classes = 1.0 if known.class_weight is None else known.class_weight.max()
+    with np.errstate(over="ignore"):
+        weight = np.ldexp(weight, -known.weight_exponent)
+        most_used = weight.max(initial=0.0) * of_classes
+    if not np.isfinite(most_used):
+        raise ValueError(
+            "'sample_weight' must have a size that can be added to that of earlier weights, about "
+            f"1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of {most:.3g}. "
+            "Multiply all weights of all batches by the same number, and divide 'C' by it."
+        )
     if known.kind in KINDS:
         if y.ndim == 1 and known.n_outputs == 1:
             y = y[:, np.newaxis]
-        if y.ndim != 2 or y.shape[1] != known.n_outputs:
-            raise ValueError(
-                f"'y' must have shape (n_samples, {known.n_outputs}) like earlier rows, got "
-                f"{y.shape}."
-            )
+        if y.shape[1:] != (known.n_outputs,):
+            shape = f"(n_samples, {known.n_outputs})"
+            raise ValueError(f"'y' must have shape {shape} like earlier rows, got {y.shape}.")
         try:
             y = encoding.check_rows(encoding.as_columns(y), known.loss, weight)
         except ValueError as error:
@@ -78,9 +72,9 @@ def encode_like(known, y, n_samples, sample_weight=None):
     at = np.minimum(np.searchsorted(known.classes, found), len(known.classes) - 1)
     new = known.classes[at] != found
     if np.any(new):
+        got = shown(found[new][0])
         raise ValueError(
-            f"'y' must hold only the classes {listed(known.classes)} of earlier rows; got "
-            f"{shown(found[new][0])}."
+            f"'y' must hold only the classes {listed(known.classes)} of earlier rows; got {got}."
         )
     return known.with_labels(n_samples, counted, at[inverse], weight)
 
@@ -173,7 +167,6 @@ def digest(y, n_samples, sample_weight=None):
     weight : ndarray of shape (n,)
     """
     y, weight = _checked(y, n_samples, sample_weight)
-    weight = np.ones(n_samples) if weight is None else weight
     if weight.ndim == 2:
         weight = weight.mean(axis=1)
     if y.ndim == 1:

@@ -386,7 +386,7 @@ def _encode_labels(y, setting, class_weight, weight):
     if setting is not None and setting.ignore_class is not None:
         counted = encoding.counted_rows(y, setting.ignore_class)
     classes, inverse = unique(y[counted])
-    n_outputs = n_classes = len(classes)
+    n_classes = len(classes)
     if n_classes < 2:
         got = f"1 class ({shown(classes[0])})" if n_classes else "0 classes"
         raise ValueError(f"'y' must have at least 2 classes whose rows count; got {got}.")
@@ -400,10 +400,9 @@ def _encode_labels(y, setting, class_weight, weight):
         setting = BinaryCrossentropy() if n_classes == 2 else SparseCategoricalCrossentropy()
     if setting.proba_kind == "softmax":
         kind = "two_logits" if n_classes == 2 else "multiclass"
-    elif n_classes > 2:
-        kind = "one_vs_rest"
     else:
-        kind, n_outputs = "binary", 1
+        kind = "binary" if n_classes == 2 else "one_vs_rest"
+    n_outputs = 1 if kind == "binary" else n_classes
     known = EncodedY(kind, setting, classes, n_outputs, class_weight=class_weight)
     return known.with_labels(len(y), counted, inverse, weight)
 
@@ -414,6 +413,5 @@ def unique(y):
         return np.unique(y, return_inverse=True)
     except TypeError:
         raise ValueError(
-            "'y' must hold labels of one kind; it mixes types that cannot be sorted. "
-            "Convert all of them to strings."
+            "'y' must hold labels of one kind that can be sorted; convert all of them to strings."
         ) from None
