@@ -236,7 +236,7 @@ class Batches:
         self._target = y.kernel_target(rows.dtype, rows.outputs)
         self.size, self._bounds = size, [*range(0, rows.n_rows, size), rows.n_rows]
         # equal weights, the most common ones, take no sums
-        if rows.y.has_equal_weights:
+        if y.entry_weight is None and (y.weight == y.weight[:1]).all():
             weights = np.diff(self._bounds) * y.weight[:1].sum()
         else:
             weights = np.diff(np.append(0.0, np.cumsum(y.weight))[self._bounds])
@@ -261,6 +261,12 @@ class Data:
     """X after the steps of a presolve, which can be undone; ``steps`` lists them."""
 
     steps = ()
+
+    def presolved(self, plan, weight, fit_intercept, l2_reg):
+        """The same after the steps of a plan; itself, if there are none."""
+        if plan.unit == 1.0 and plan.kept is None and not plan.centre:
+            return self
+        return MemoryData(self.X, presolved(self.X, plan, weight, fit_intercept, l2_reg))
 
     def apply(self, coef, intercept):
         """(coef, intercept) for the rows, from those for the features of the original."""
@@ -329,12 +335,6 @@ class MemoryData(Data):
     def checksum(self):
         """By which other X are told from this one."""
         return checksum(self.X), self.X.dtype.str, self.shape
-
-    def presolved(self, plan, weight, fit_intercept, l2_reg):
-        """The same after the steps of a plan; itself, if there are none."""
-        if plan.unit == 1.0 and plan.kept is None and not plan.centre:
-            return self
-        return MemoryData(self.X, presolved(self.X, plan, weight, fit_intercept, l2_reg))
 
     def moments(self, y, n_threads=1):
         """``Moments`` of X with the weights of y."""

@@ -70,7 +70,7 @@ def combined(one, two):
 
 
 class ShardedData(Data):
-    """X in shards, from which objectives get their rows.
+    """X in shards, from which objectives get their rows. No plan takes steps with it.
 
     Attributes
     ----------
@@ -97,10 +97,6 @@ class ShardedData(Data):
         """Rows of the sample."""
         return sum(X.shape[0] for _, X, _ in self.survey.sample)
 
-    def presolved(self, plan, weight, fit_intercept, l2_reg):
-        """Nothing is centred or rotated."""
-        return self
-
     def moments(self, y, n_threads=1):
         """``Moments`` of X."""
         return self.survey.moments
@@ -124,6 +120,9 @@ def _summed(method):
 class ShardedRows:
     """Rows in several shards. A subclass says how a method of ``MemoryRows`` is summed over them.
 
+    Its ``total(method, *arguments)`` returns the sum over all shards of what ``method`` of their
+    rows returns.
+
     Parameters
     ----------
     data : ShardedData
@@ -146,10 +145,6 @@ class ShardedRows:
         self.n_rows, self.n_features = data.shape
         self.dtype, self.target = sample.dtype, sample.target
         self.y, self.outputs, self._data = y, outputs, data
-
-    def total(self, method, *arguments):
-        """Sum over all shards of what ``method`` of their rows returns."""
-        raise NotImplementedError
 
     loss_gradient = _summed(MemoryRows.loss_gradient)
     hessian_product = _summed(MemoryRows.hessian_product)

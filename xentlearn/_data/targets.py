@@ -107,11 +107,6 @@ class EncodedY:
         return self.weight.sum() if self.sums is None else self.sums.weight
 
     @functools.cached_property
-    def has_equal_weights(self):
-        """Whether all rows have the same weight."""
-        return self.entry_weight is None and bool((self.weight == self.weight[:1]).all())
-
-    @functools.cached_property
     def weighs_rows(self):
         """Whether all entries of a row of plain binary outputs have the same weight."""
         values = self.values.data if sparse.issparse(self.values) else self.values
@@ -380,12 +375,12 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
 
 def _encode_labels(y, setting, class_weight, weight):
     """``EncodedY`` of one label per row."""
-    if y.dtype.kind not in encoding.WHOLE:
-        check_classification_targets(y)
     counted = slice(None)
     if setting is not None and setting.ignore_class is not None:
         counted = encoding.counted_rows(y, setting.ignore_class)
     classes, inverse = unique(y[counted])
+    if y.dtype.kind not in encoding.WHOLE:
+        check_classification_targets(y)
     n_classes = len(classes)
     if n_classes < 2:
         got = f"1 class ({shown(classes[0])})" if n_classes else "0 classes"
