@@ -34,10 +34,7 @@ def show_versions():
     """
     openmp = _openmp.version()
     sections = {
-        "System": [
-            ("python", sys.version.replace("\n", " ")),
-            ("machine", platform.platform()),
-        ],
+        "System": [("python", sys.version.replace("\n", " ")), ("machine", platform.platform())],
         "Packages": list(_versions()),
         "Build": [
             ("OpenMP", f"yes, specification of {openmp}" if openmp else "no (one thread)"),

@@ -129,12 +129,7 @@ class FitCallbacks:
             return self.attributes_of(*fit.model())
 
         for checkpoint in self.checkpoints:
-            checkpoint.watch(
-                lambda: {
-                    "random_state": self._first_random_state,
-                    "fit": fit.dump(),
-                }
-            )
+            checkpoint.watch(lambda: {"random_state": self._first_random_state, "fit": fit.dump()})
         stop = self.iteration is not None and self._end(self.iteration, fitted)
         self.iteration = self.context.subcontext(task_name="iteration")
         self.iteration.call_on_fit_task_begin(

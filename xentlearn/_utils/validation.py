@@ -74,11 +74,11 @@ def check_weights(weight, name, *shapes):
     """Finite weights >= 0 of one of the shapes, as float64 in C order; None stays None."""
     if weight is None:
         return None
+    wanted = f"have shape {' or '.join(map(str, shapes))}"
     if sparse.issparse(weight):
         raise ValueError(
-            f"'{name}' must be an array of shape {' or '.join(str(shape) for shape in shapes)}, "
-            f"got a sparse matrix of shape {weight.shape}; pass {name}.toarray()"
-            + (".ravel()." if all(len(shape) == 1 for shape in shapes) else ".")
+            f"'{name}' must be an array and {wanted}, got a sparse matrix of shape {weight.shape}; "
+            f"pass {name}.toarray()" + (".ravel()." if weight.shape not in shapes else ".")
         )
     weight = np.asarray(as_numpy(weight, name))
     if weight.dtype.kind == "c":
@@ -88,19 +88,15 @@ def check_weights(weight, name, *shapes):
     except (TypeError, ValueError):
         raise ValueError(f"'{name}' must hold numbers, got dtype {weight.dtype}.") from None
     if weight.shape not in shapes:
-        raise ValueError(
-            f"'{name}' must have shape {' or '.join(str(shape) for shape in shapes)}, "
-            f"got {weight.shape}."
-            if shapes != ((),)
-            else f"'{name}' must be a single number, got an array of shape {weight.shape}."
-        )
+        wanted = wanted if shapes != ((),) else "be a single number"
+        raise ValueError(f"'{name}' must {wanted}, got an array of shape {weight.shape}.")
     bad = ~((weight >= 0) & (weight < np.inf))
     if bad.any():
         at = np.unravel_index(np.argmax(bad), weight.shape)
+        where = f" at index {shown_index(at)}" if at else ""
         raise ValueError(
-            f"'{name}' must be finite and at least 0, got {weight[at]}"
-            + (f" at index {shown_index(at)}" if at else "")
-            + "; leave rows out by a weight of 0."
+            f"'{name}' must be finite and at least 0, got {weight[at]}{where}; leave rows out by "
+            "a weight of 0."
         )
     return weight
 
@@ -164,16 +160,11 @@ def apart(array, *outs):
     Kernels write outputs before they have read all inputs. ``array`` may also be a sparse matrix,
     or None.
     """
-    outs = [out for out in outs if isinstance(out, np.ndarray)]
-    if not outs or array is None:
-        return array
-    if sparse.issparse(array):
-        names = ("data", "indices", "indptr", "row", "col")
-        arrays = [part for name in names if (part := getattr(array, name, None)) is not None]
-    else:
-        arrays = [array]
-    over = any(np.may_share_memory(part, out) for part in arrays for out in outs)
-    return array.copy() if over else array
+    parts = [array]
+    if sparse.issparse(array):  # each format has some of these
+        parts = [getattr(array, name, None) for name in ("data", "indices", "indptr", "row", "col")]
+    overlap = any(np.may_share_memory(part, out) for part in parts for out in outs)
+    return array.copy() if overlap else array
 
 
 def shown_index(at):
