@@ -9,8 +9,9 @@ import pytest
 from scipy import optimize
 
 from xentlearn._plan import settings
+from xentlearn._solvers.descent import REQUIRED as REQUIRES
 from xentlearn._solvers.descent import line_search, require
-from xentlearn._solvers.lbfgs import REQUIRES, History, lbfgs
+from xentlearn._solvers.lbfgs import History, lbfgs
 from xentlearn._solvers.registry import SOLVERS as ALL
 from xentlearn._solvers.stopping import Result, gap_by_progress
 

@@ -5,6 +5,8 @@ import functools
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from .._utils.state import Stateful
+
 
 def split_rows(y, fraction, random_state):
     """(rows to train on, rows to judge by), both sorted.
@@ -51,7 +53,7 @@ def split_rows(y, fraction, random_state):
     )
 
 
-class EarlyStopping:
+class EarlyStopping(Stateful):
     """Judges coefficients after each iteration, and remembers the best.
 
     Parameters
@@ -78,6 +80,8 @@ class EarlyStopping:
         If no row has a weight.
     """
 
+    CHANGES = ("losses", "best", "_least", "_unchanged")
+
     def __init__(self, data, y, patience, tol):
         if not y.total_weight > 0:
             raise ValueError(
@@ -96,20 +100,6 @@ class EarlyStopping:
     def has_ended(self):
         """Whether it has said so already."""
         return self._unchanged >= self.patience
-
-    def dump(self):
-        """What has been judged, as a tree."""
-        return {
-            "losses": self.losses,
-            "best": self.best,
-            "least": self._least,
-            "unchanged": self._unchanged,
-        }
-
-    def load(self, tree):
-        """Put a ``dump`` back."""
-        self.losses, self.best = tree["losses"], tree["best"]
-        self._least, self._unchanged = tree["least"], tree["unchanged"]
 
     def stop(self, outputs, coef, intercept, n_threads):
         """Whether to stop here; of the chosen outputs, float64 or as they are stored.

@@ -50,21 +50,12 @@ class Solved:
 
     def dump(self):
         """All of it, as a tree."""
-        ended = {"reason": int(self.result.reason), "message": self.result.message}
-        kept = ("solver", "objective", "bound", "separable", "lost")
-        return {
-            "result": self.result.dump(),
-            "ended": {**ended, "converged": self.result.converged},
-            **{name: getattr(self, name) for name in kept},
-        }
+        return {**vars(self), "result": self.result.dump()}
 
     @classmethod
     def load(cls, tree):
         """The object of a ``dump``."""
-        result, ended = Result.load(tree["result"]), tree["ended"]
-        result.stop(StopReason(ended["reason"]), ended["converged"], ended["message"])
-        rest = {name: value for name, value in tree.items() if name not in ("result", "ended")}
-        return cls(result, **rest)
+        return cls(**{**tree, "result": Result.load(tree["result"])})
 
 
 @dataclass
@@ -460,7 +451,7 @@ class Fit:
         solver = "lbfgs" if self.problem.solver == "auto" else self.problem.solver
         found = Training(state.coef, state.intercept, solver)
         found.moments, found.stopped_by = self.moments, self.stopped_by
-        bounds, bounded, length = 0.0, True, 1
+        bounds, bounded, length = 0.0, True, 0 if state.solved else 1
         for solved in state.solved:
             result, found.solver = solved.result, solved.solver
             found.objective += solved.objective
@@ -482,7 +473,8 @@ class Fit:
             history[1] *= history[0] if len(state.solved) > 1 else 1.0
             n_done = history.shape[1]
             columns[:, :n_done] += history
-            columns[:, n_done:] += history[:, -1:]  # one that has ended stays at its last value
+            if n_done < length:  # one that has ended stays at its last value
+                columns[:, n_done:] += history[:, -1:]
         if len(state.solved) > 1:
             columns[1] /= columns[0]
         found.history = dict(zip(("objective", "gap", "seconds"), columns, strict=True))

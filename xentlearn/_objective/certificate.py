@@ -10,12 +10,13 @@ import numpy as np
 
 from .._plan import settings as defaults
 from .._utils.numerics import LEAST_CURVATURE
+from .._utils.state import Stateful
 from .._utils.threads import VECTOR_BLOCK, ParallelLoop
 from .preconditioners import cholesky_factor, solve
 
 
 @dataclass
-class Certificate:
+class Certificate(Stateful):
     """Bounds of an objective's minimum, the best of them remembered.
 
     Objectives are given to each call rather than kept: a cycle of references would keep X until the
@@ -30,19 +31,13 @@ class Certificate:
         At ``objective.start()``, once it has been evaluated.
     """
 
+    CHANGES = ("least", "_looseness")
+
     settings: defaults.Certificate = defaults.Certificate()
     least: float = -np.inf
     start_gradient: np.ndarray | None = None
     _constant: tuple | None = None
     _looseness: float = 2.0  # of the last bound, in units of that without an intercept
-
-    def dump(self):
-        """What has changed since it was made, as a tree."""
-        return {"least": self.least, "looseness": self._looseness}
-
-    def load(self, tree):
-        """Put a ``dump`` back."""
-        self.least, self._looseness = tree["least"], tree["looseness"]
 
     def gap(self, objective, vector, value, gradient):
         """Upper bound of the value at ``vector`` less the minimum; inf without one."""

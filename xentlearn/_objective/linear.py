@@ -245,9 +245,8 @@ class LinearObjective:
 
     def precondition(self, gradient):
         """Approximate inverse Hessian times a gradient."""
-        chosen = self.preconditioners.local or self.preconditioners.of_features(self)
         matrix = gradient.reshape(self.shape)
-        return chosen.apply(matrix, self.fit_intercept, self.n_threads).ravel()
+        return self.preconditioner.apply(matrix, self.fit_intercept, self.n_threads).ravel()
 
     def follow_curvature(self, vector):
         """Precondition by the mean curvatures of the outputs at ``vector``."""

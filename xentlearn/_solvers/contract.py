@@ -77,13 +77,10 @@ class StopReason(enum.IntEnum):
 
 
 MESSAGES = {
-    StopReason.CONSTANT: "there was nothing to fit",
     StopReason.CERTIFIED: "the gap reached 'tol'",
     StopReason.ESTIMATED: "the gap reached 'tol'",
     StopReason.ROUNDING: "no further progress at floating-point precision",
-    StopReason.EARLY_STOPPING: "the validation loss stopped falling",
     StopReason.CALLBACK: "stopped by a callback",
-    StopReason.SEPARABLE: "the classes are separable",
     StopReason.MAX_ITER: "reached 'max_iter'",
     StopReason.LINE_SEARCH: "the line search found no decrease",
     StopReason.DIVERGED: "the objective is not finite at the start",

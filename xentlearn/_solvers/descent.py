@@ -13,14 +13,16 @@ import time
 import numpy as np
 
 from .._plan import settings as defaults
-from .contract import StopReason
+from .._utils.state import Stateful
+from .contract import State, StopReason
 from .stopping import Result, Stopping
 
 LINE_SEARCH, REFRESH = defaults.LineSearch(), defaults.Refresh()
 CONTINUATION, STOPPING = defaults.Continuation(), defaults.Stopping()
+REQUIRED = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 
 
-class Descent:
+class Descent(Stateful):
     """Descent along the directions of a rule; ``result`` holds the best point at every moment.
 
     All that the next iteration depends on is here, in the rule and in the objective: a dump of the
@@ -41,6 +43,9 @@ class Descent:
         Whether to go on until rounding leaves no further progress.
     """
 
+    CHANGES = ("x", "value", "gradient", "direction", "slope", "scale", "gap")
+    PARTS = ("objective", "rule", "schedule", "stopping")
+
     def __init__(self, objective, rule, start, polish):
         self.objective, self.rule = objective, rule
         self.offers = getattr(objective, "OFFERS", ())
@@ -51,24 +56,15 @@ class Descent:
 
     def dump(self):
         """All that the next iteration depends on, as a tree."""
-        names = ("x", "value", "gradient", "direction", "slope", "scale", "gap")
-        return {
-            "point": {name: getattr(self, name) for name in names},
-            "result": self.result.dump(),
-            "schedule": self.schedule.dump(),
-            "stopping": self.stopping.dump(),
-            "rule": self.rule.dump(),
-            "objective": self.objective.dump(),
-        }
+        parts = {name: getattr(self, name).dump() for name in self.PARTS}
+        return {**super().dump(), **parts, "result": self.result.dump()}
 
     def load(self, tree):
         """Put a ``dump`` back, on an objective like the one it was of."""
-        self.objective.load(tree["objective"])
-        for name, value in tree["point"].items():
-            setattr(self, name, value)
+        super().load(tree)
+        for name in self.PARTS:
+            getattr(self, name).load(tree[name])
         self.result = Result.load(tree["result"])
-        for part in ("schedule", "stopping", "rule"):
-            getattr(self, part).load(tree[part])
 
     def run(self, tol, max_iter, callback):
         """Iterate, from the start or from where a dump was made: after the callback."""
@@ -162,7 +158,7 @@ class Descent:
         return True
 
 
-class _Schedule:
+class _Schedule(Stateful):
     """When the objective is asked for a new preconditioner, and for the next extra penalty.
 
     Attributes
@@ -179,6 +175,11 @@ class _Schedule:
         Iteration of the next one.
     """
 
+    CHANGES = (
+        *("n_made", "strengths", "continued", "penalty_changed", "ended"),
+        *("began", "settled_from", "due", "patience"),
+    )
+
     def __init__(self, objective, rule, polish):
         self.objective, self.rule, self.polish = objective, rule, polish
         offers = getattr(objective, "OFFERS", ())
@@ -190,16 +191,6 @@ class _Schedule:
         self.settled_from = 0  # from which the problem is the one that was asked for
         self.due = REFRESH.polished if polish else rule.settings.first_refresh
         self.patience = rule.settings.patience
-
-    def dump(self):
-        """What has changed since it was made, as a tree."""
-        kept = ("objective", "rule", "polish")
-        return {name: value for name, value in vars(self).items() if name not in kept}
-
-    def load(self, tree):
-        """Put a ``dump`` back."""
-        for name, value in tree.items():
-            setattr(self, name, value)
 
     def next_stage(self, descent, tol):
         """Whether the objective's preconditioner has changed."""
@@ -338,26 +329,31 @@ def require(objective, solver, names):
         )
 
 
-def carry_out(solver, state, tol, max_iter, callback):
+def carry_out(solver, *, tol, max_iter, callback=None, state=None):
     """The result of ``solver.run(tol, max_iter, callback)``, whatever ends it.
 
     Parameters
     ----------
     solver : object
         With ``run`` and ``result``, the best point at every moment; ``dump`` and ``load``.
-    state : State or None
-    tol, max_iter, callback
-        As in the solvers.
+    tol : float
+        Stop when the estimated relative gap is at most this.
+    max_iter : int
+        Most iterations.
+    callback : callable or None, default=None
+        Called with the ``Result`` so far at the start and after each iteration; what it returns
+        says whether to stop.
+    state : State or None, default=None
+        Gets the solver, whose ``dump`` goes on with the same bits; and has one to go on from.
 
     Returns
     -------
     Result
     """
-    if state is not None:
-        if state.saved is not None:
-            solver.load(state.saved)
-        state.solver, state.saved = solver, None
-    result = solver.result
+    state = State() if state is None else state
+    if state.saved is not None:
+        solver.load(state.saved)
+    state.solver, state.saved = solver, None
     try:
         solver.run(tol, max_iter, callback)
     except (KeyboardInterrupt, Exception) as error:
@@ -367,6 +363,34 @@ def carry_out(solver, state, tol, max_iter, callback):
         result.stop(StopReason.INTERRUPTED, False, f"broken off by {type(error).__name__}")
         result.stopped_by = error
     finally:
-        if state is not None:
-            state.solver = None  # it holds the objective, and with it X
+        state.solver = None  # it holds the objective, and with it X
     return solver.result
+
+
+def descend(rule, objective, start, *, polish=False, settings=None, **options):
+    """Minimise an objective by line searches along the directions of a rule.
+
+    Parameters
+    ----------
+    rule : type
+        See ``Descent``; with its ``name``, the members of an objective that it ``requires``, and
+        ``defaults`` of its settings.
+    objective : object
+        See ``contract.py``.
+    start : ndarray of shape (size,)
+        Where to begin.
+    polish : bool, default=False
+        Whether to go on beyond ``tol`` until rounding leaves no further progress, for some hundred
+        iterations in all.
+    settings : object or None, default=None
+        Of the rule (``_plan/settings.py``).
+    **options
+        As in ``carry_out``.
+
+    Returns
+    -------
+    Result
+    """
+    require(objective, rule.name, rule.requires)
+    rule = rule(objective, rule.defaults if settings is None else settings)
+    return carry_out(Descent(objective, rule, start, polish), **options)

@@ -13,7 +13,8 @@ import time
 
 import numpy as np
 
-from .._plan import settings as defaults
+from .._plan.settings import DualAscent
+from .._utils.state import Stateful
 from .contract import StopReason
 from .descent import Descent, carry_out, require
 from .lbfgs import History
@@ -22,63 +23,45 @@ from .stopping import Result
 REQUIRES = ("dual", "value_gradient", "precondition", "rounding")
 
 
-def dual_ascent(
-    objective,
-    start,
-    *,
-    tol,
-    max_iter,
-    polish=False,
-    callback=None,
-    state=None,
-    settings=defaults.DualAscent(),
-):
-    """Minimise an objective; parameters and result as in ``lbfgs``.
+def dual_ascent(objective, start, *, polish=False, settings=DualAscent(), **options):
+    """Minimise an objective; parameters and result as in ``descend``.
 
     An iteration is as many sweeps as should reach ``tol``, up to a limit, and a look at how far the
     minimum is, which is certified, not estimated. ``polish`` is of no use.
     """
     require(objective, "dual-ascent", REQUIRES)
-    return carry_out(_Ascent(objective, start, settings), state, tol, max_iter, callback)
+    return carry_out(_Ascent(objective, start, settings), **options)
 
 
-class _Ascent:
+class _Ascent(Stateful):
     """The iteration; ``result`` holds the best point at every moment."""
+
+    CHANGES = ("rise", "left", "factor", "least", "needed", "n_sweeps", "before")
 
     def __init__(self, objective, start, settings):
         self.objective, self.dual, self.settings = objective, objective.dual, settings
         self.result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
-        self.point = self.descent = self.before = None
-        self.n_sweeps = 0
+        self.point = self.descent = self.before = self.rise = self.left = self.factor = None
+        self.n_sweeps, self.needed = 0, 0  # done, and still needed
+        self.least = -np.inf  # lower bound of the minimum
 
     def dump(self):
         """All that the next iteration depends on, as a tree."""
+        tree = {**super().dump(), "result": self.result.dump()}
         if self.descent is not None:
-            return {
-                "result": self.result.dump(),
-                "before": self.before,
-                "descent": self.descent.dump(),
-            }
-        names = ("rise", "left", "factor", "least", "needed", "n_sweeps")
-        return {
-            "result": self.result.dump(),
-            "point": self.point.dump(),
-            "objective": self.objective.dump(),
-            **{name: getattr(self, name) for name in names},
-        }
+            return {**tree, "descent": self.descent.dump()}
+        return {**tree, "point": self.point.dump(), "objective": self.objective.dump()}
 
     def load(self, tree):
         """Put a ``dump`` back, on an objective like the one it was of."""
+        super().load(tree)
         self.result = Result.load(tree["result"])
         if "descent" in tree:
-            self.before = tree["before"]
             self.descent = self._make_descent()
             self.descent.load(tree["descent"])
-            return
-        self.objective.load(tree["objective"])
-        self.point = self.dual.load_point(tree["point"])
-        for name in ("rise", "left", "factor", "least", "needed", "n_sweeps"):
-            setattr(self, name, tree[name])
+        else:
+            self.objective.load(tree["objective"])
+            self.point = self.dual.load_point(tree["point"])
 
     def _make_descent(self):
         return Descent(self.objective, History(self.objective), self.result.vector, polish=False)
@@ -116,7 +99,6 @@ class _Ascent:
         self.rise = np.full(self.point.n_lots, np.inf)  # of each lot by the last sweep,
         self.left = np.full(self.point.n_lots, np.inf)  # what is expected to be left then,
         self.factor = np.ones(self.point.n_lots)  # and how much more it has been
-        self.least, self.needed = -np.inf, 0  # lower bound; sweeps still needed
         self.result.record(time.perf_counter() - self.began)
         return True
 

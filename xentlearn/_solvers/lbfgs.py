@@ -5,58 +5,15 @@ objective's own approximate inverse Hessian H0, scaled by s.y / y.H0 y: the meth
 the units of the features. See Nocedal and Wright, Numerical Optimization (2006), algorithm 7.4.
 """
 
+import functools
+
 import numpy as np
 from scipy.linalg.lapack import dtrtrs as solve_upper  # without checks, a tenth of the time
 
-from .._plan import settings as defaults
+from .._plan.settings import LBFGS
 from .._utils._sweeps import difference
 from .._utils.threads import FLOAT32_BLOCK, ParallelLoop
-from .descent import Descent, carry_out, require
-
-REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
-
-
-def lbfgs(
-    objective,
-    start,
-    *,
-    tol,
-    max_iter,
-    polish=False,
-    callback=None,
-    state=None,
-    settings=defaults.LBFGS(),
-):
-    """Minimise an objective; see ``contract.py`` for the contract.
-
-    Parameters
-    ----------
-    objective : object
-        With the members in ``REQUIRES``.
-    start : ndarray of shape (size,)
-        Where to begin.
-    tol : float
-        Stop when the estimated relative gap is at most this.
-    max_iter : int
-        Most iterations.
-    polish : bool, default=False
-        Whether to go on beyond ``tol`` until rounding leaves no further progress, for some hundred
-        iterations in all.
-    callback : callable or None, default=None
-        Called with the ``Result`` so far at the start and after each iteration; what it returns
-        says whether to stop.
-    state : State or None, default=None
-        Gets the solver, whose ``dump`` goes on with the same bits; and has one to go on from.
-    settings : settings.LBFGS, default=LBFGS()
-
-    Returns
-    -------
-    Result
-    """
-    require(objective, "lbfgs", REQUIRES)
-    rule = History(objective, settings)
-    descent = Descent(objective, rule, start, polish)
-    return carry_out(descent, state, tol, max_iter, callback)
+from .descent import REQUIRED, descend
 
 
 class History:
@@ -68,9 +25,12 @@ class History:
     blocks are the same for any number of threads, and so are the sums.
     """
 
+    name = "lbfgs"
+    requires = REQUIRED
+    defaults = LBFGS()
     exact = False
 
-    def __init__(self, objective, settings=defaults.LBFGS()):
+    def __init__(self, objective, settings=LBFGS()):
         size = objective.size
         self.objective, self.settings = objective, settings
         large = size >= settings.large
@@ -183,3 +143,6 @@ class History:
 
         self.loop.each(minus)
         return result
+
+
+lbfgs = functools.partial(descend, History)

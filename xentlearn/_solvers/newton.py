@@ -7,54 +7,23 @@ as pays: until another product adds little to the decrease that the quadratic mo
 and Sofer, Operations Research Letters 9, 1990).
 """
 
+import functools
+
 import numpy as np
 
-from .._plan import settings as defaults
-from .descent import Descent, carry_out, require
-
-REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
-
-
-def newton_cholesky(
-    objective,
-    start,
-    *,
-    tol,
-    max_iter,
-    polish=False,
-    callback=None,
-    state=None,
-    settings=defaults.NewtonCholesky(),
-):
-    """Minimise an objective; parameters and result as in ``lbfgs``."""
-    require(objective, "newton-cholesky", (*REQUIRES, "hessian_at"))
-    rule = WholeHessian(objective, settings)
-    descent = Descent(objective, rule, start, polish)
-    return carry_out(descent, state, tol, max_iter, callback)
+from .._plan.settings import NewtonCG, NewtonCholesky
+from .._utils.state import Stateful
+from .descent import REQUIRED, descend
 
 
-def newton_cg(
-    objective,
-    start,
-    *,
-    tol,
-    max_iter,
-    polish=False,
-    callback=None,
-    state=None,
-    settings=defaults.NewtonCG(),
-):
-    """Minimise an objective; parameters and result as in ``lbfgs``."""
-    require(objective, "newton-cg", (*REQUIRES, "hessian_product"))
-    rule = ConjugateGradients(objective, settings)
-    descent = Descent(objective, rule, start, polish)
-    return carry_out(descent, state, tol, max_iter, callback)
-
-
-class _Forgetful:
+class _Forgetful(Stateful):
     """A rule that learns nothing from steps."""
 
     n_added = 0
+
+    def __init__(self, objective, settings):
+        self.objective, self.settings = objective, settings
+        self.clear()
 
     def add(self, x, x_new, gradient, gradient_new):
         """Nothing to learn."""
@@ -65,33 +34,23 @@ class _Forgetful:
     def clear(self):
         """Nothing to forget."""
 
-    def dump(self):
-        """Nothing to keep."""
-        return {}
-
-    def load(self, tree):
-        """Nothing to put back."""
-
 
 class WholeHessian(_Forgetful):
     """The rule of ``newton_cholesky``."""
 
-    def __init__(self, objective, settings=defaults.NewtonCholesky()):
-        self.objective, self.settings = objective, settings
-        self.exact = getattr(objective, "exact_hessian", True)
-        self.clear()
+    name = "newton-cholesky"
+    requires = (*REQUIRED, "hessian_at")
+    defaults = NewtonCholesky()
+    CHANGES = ("decrement",)
+
+    @property
+    def exact(self):
+        """Whether directions are Newton's."""
+        return getattr(self.objective, "exact_hessian", True)
 
     def clear(self):
         """Make the next Hessian in any case."""
         self.decrement = 0.0
-
-    def dump(self):
-        """The decrement of the last Hessian's step, as a tree."""
-        return {"decrement": self.decrement}
-
-    def load(self, tree):
-        """Put a ``dump`` back."""
-        self.decrement = tree["decrement"]
 
     def direction(self, point, gradient):
         """-H^-1 gradient; after a step that left little to do, with the Hessian before it."""
@@ -110,10 +69,10 @@ class WholeHessian(_Forgetful):
 class ConjugateGradients(_Forgetful):
     """The rule of ``newton_cg``."""
 
+    name = "newton-cg"
+    requires = (*REQUIRED, "hessian_product")
+    defaults = NewtonCG()
     exact = False
-
-    def __init__(self, objective, settings=defaults.NewtonCG()):
-        self.objective, self.settings = objective, settings
 
     def direction(self, point, gradient):
         """An approximate solution of H direction = -gradient."""
@@ -146,3 +105,7 @@ class ConjugateGradients(_Forgetful):
                 break
             conjugate = preconditioned + (size / size_before) * conjugate
         return direction if direction.any() else precondition(-gradient)
+
+
+newton_cholesky = functools.partial(descend, WholeHessian)
+newton_cg = functools.partial(descend, ConjugateGradients)

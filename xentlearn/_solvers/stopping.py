@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._utils.state import Stateful
 from .contract import MESSAGES, StopReason
-
-STATE = ("values", "last_slope", "last_gap", "best_slope", "since_best", "doubtful_from")
 
 
 @dataclass
@@ -71,19 +70,18 @@ class Result:
         self.seconds.append(seconds)
 
     def dump(self):
-        """All but how it ended, as a tree."""
-        names = ("vector", "objective", "gradient_norm", "gap", "bound", "n_iter")
-        lists = {name: np.array(getattr(self, name)) for name in ("objectives", "gaps", "seconds")}
-        return {**lists, **{name: getattr(self, name) for name in names}}
+        """All but what interrupted it, as a tree."""
+        reason = None if self.reason is None else int(self.reason)
+        return {**vars(self), "reason": reason, "stopped_by": None}
 
     @classmethod
     def load(cls, tree):
         """The result of a ``dump``."""
-        lists = {name: tree[name].tolist() for name in ("objectives", "gaps", "seconds")}
-        return cls(**{**tree, **lists})
+        reason = tree["reason"]
+        return cls(**{**tree, "reason": None if reason is None else StopReason(reason)})
 
 
-class Stopping:
+class Stopping(Stateful):
     """The estimates of a descent so far, and the criteria by which it stops.
 
     Parameters
@@ -102,6 +100,11 @@ class Stopping:
         With the present penalty, and since the first preconditioner at a point.
     """
 
+    CHANGES = (
+        *("values", "last_slope", "last_gap", "best_slope", "since_best", "best"),
+        *("doubtful_from", "agreed_at"),
+    )
+
     def __init__(self, objective, polish, exact, settings):
         self.objective, self.polish, self.exact, self.settings = objective, polish, exact, settings
         offers = getattr(objective, "OFFERS", ())
@@ -119,17 +122,6 @@ class Stopping:
         """Another function is minimised from now on: what was seen says nothing of it."""
         self.values = [value]
         self.best_slope, self.last_slope, self.last_gap = np.inf, 0.0, 0.0
-
-    def dump(self):
-        """What has changed since it was made, as a tree."""
-        best, names = self.best, (*STATE, "agreed_at")
-        return {"best": best and list(best), **{name: getattr(self, name) for name in names}}
-
-    def load(self, tree):
-        """Put a ``dump`` back."""
-        for name in (*STATE, "agreed_at"):
-            setattr(self, name, tree[name])
-        self.best = tree["best"] and tuple(tree["best"])
 
     # ---- Estimates -----------------------------------------------------------------------------
 
