@@ -259,7 +259,7 @@ class Fit:
         self.group, self.objective = group, objective
         settings, solve = SETTINGS[group.solver], SOLVERS[group.solver]
         if self.problem.settings is not None:
-            settings = self.problem.settings.applied(settings)
+            settings = self.problem.settings._applied(settings)
         options = {**self.options, "settings": settings}
         first, convex, resumed = objective.start(), None, state.solver.saved is not None
         if resumed:
