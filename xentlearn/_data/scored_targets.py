@@ -7,10 +7,10 @@ from .encoding import as_columns, as_target, counted_rows
 from .targets import unique
 
 
-def encode_for_score(y, kind, n_outputs, ignore_class=None):
+def encode_for_score(y, kind, shape, ignore_class=None):
     """y as ``score`` compares it with ``predict``, and which of its rows are judged.
 
-    Where ``kind`` is None, y itself decides whether it holds labels or rows of numbers.
+    ``shape`` is (n_samples, n_outputs). Where ``kind`` is None, y itself decides whether it holds labels or rows of numbers.
 
     Returns
     -------
@@ -19,7 +19,11 @@ def encode_for_score(y, kind, n_outputs, ignore_class=None):
     judged : ndarray of shape (n_samples,), bool
         False where the label is ``ignore_class``, or all labels of a row are missing.
     """
-    y = as_target(y)
+    y, (n_rows, n_outputs) = as_target(y), shape
+    if y.shape[0] != n_rows:
+        raise ValueError(
+            f"'X' and 'y' must have the same number of rows, got {n_rows} and {y.shape[0]}."
+        )
     y = y.toarray() if sparse.issparse(y) else y  # as large as the predictions
     if kind == "multilabel":
         y = as_columns(y.reshape(len(y), -1))

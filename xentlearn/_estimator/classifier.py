@@ -19,15 +19,14 @@ from .._objective.problem import Problem
 from .._plan.plan import make_plan
 from .._solvers.settings import resolve_solver
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
-from .constant_outputs import constant_outputs
 from .early_stopping import EarlyStopping, split_rows
 from .inputs import check_features, require_memory, validated
 from .outcome import warn_of_outcome
 from .parameters import RULES, require_settings
 from .partial_fit import PartialFitMixin
 from .predicting import PredictingMixin
+from .start import constant_outputs, warm_start
 from .training import FitState, train
-from .warm_start import warm_start
 
 # What to do with a pickled model of another version
 ADVICE = (
@@ -379,11 +378,7 @@ class SoftmaxClassifier(
         check_features(self, source, reset=True)
         self._X_dtype = np.dtype(source.dtype)
         y = encode_y(y, source.shape[0], self.loss, self.class_weight, sample_weight)
-
-        def check(X, finite):
-            return validated(self, X, reset=None, finite=finite)
-
-        return BlockData(source, y, check), y
+        return BlockData(source, y, functools.partial(validated, self, reset=None)), y
 
     def _coef_dtype(self):
         """The dtype that X is computed in: coefficients are stored in it if its digits suffice."""

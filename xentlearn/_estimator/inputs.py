@@ -14,7 +14,7 @@ from .._utils.messages import listed
 from .._utils.validation import as_numpy, missing_among
 
 
-def validated(estimator, X, reset, finite=True):
+def validated(estimator, X, finite=True, *, reset):
     """X as an array or CSR of a dtype that the kernels read.
 
     Parameters
@@ -22,11 +22,11 @@ def validated(estimator, X, reset, finite=True):
     estimator : SoftmaxClassifier
         Gets the number and names of the features, and ``_X_dtype``, if ``reset``.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    finite : bool, default=True
+        Whether to search X for nan and inf.
     reset : bool or None
         Whether to set the features of the estimator or to compare with them; None does neither, for
         a block of rows whose features have been checked.
-    finite : bool, default=True
-        Whether to search X for nan and inf.
 
     Returns
     -------

@@ -20,7 +20,7 @@ from .._solvers.stochastic import StochasticDescent
 from .._utils.messages import warn
 from .._utils.threads import effective_n_threads
 from .inputs import require_memory, validated
-from .warm_start import finite_intercept
+from .start import finite_intercept
 
 # Attributes that the validation of X sets
 SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_", "_X_dtype")
@@ -42,17 +42,16 @@ class Stream:
 
     Attributes
     ----------
-    history : dict
-        Lists "objective", "gap" and "seconds", one entry per call of ``update``.
+    history : list of (objective, gap, seconds)
+        One entry per call of ``update``.
     dtype : dtype
         What the last call computed in: float64 if float32 would lose the variation of a feature.
     """
 
     def __init__(self, known, coef, intercept, random_state, moments=None):
         self.known, self.random_state, self.dtype = known, random_state, np.dtype(np.float32)
-        self.history = {"objective": [], "gap": [], "seconds": []}
-        self._start, self._descent = (coef, intercept), None
-        self._moments, self._class_weight_sums, self._seconds = moments, 1.0, 0.0
+        self.history, self._start, self._descent = [], (coef, intercept), None
+        self._moments, self._class_weight_sums = moments, 1.0
 
     def update(self, X, y, setting, C, fit_intercept, n_threads):
         """Take the steps of one epoch on more rows.
@@ -89,12 +88,12 @@ class Stream:
             X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
         moments = moments_of(X, y.weight, n_threads)
         self._moments = moments if self._moments is None else self._moments + moments
-        offset = np.zeros(y.n_outputs)
+        offset = None
         if y.loss.proba_kind == "softmax":
             # each class counts once more, so that classes yet to come have a share
             self._class_weight_sums = self._class_weight_sums + y.class_weight_sums()
-            adjustment = y.loss.logit_offset(self._class_weight_sums)
-            offset = offset if adjustment is None else adjustment
+            offset = y.loss.logit_offset(self._class_weight_sums)
+        offset = np.zeros(y.n_outputs) if offset is None else offset
         value, before, went_well = np.nan, self._descent, True
         # a copy, as steps change arrays in place, which are read-only in a stream mapped by joblib
         self._descent = copy.deepcopy(before)
@@ -117,9 +116,8 @@ class Stream:
             went_well = np.isfinite(value) and all(np.isfinite(x).all() for x in self.found())
             if not went_well:
                 self._descent = before
-        self._seconds += time.perf_counter() - began
-        for name, number in (("objective", value), ("gap", np.inf), ("seconds", self._seconds)):
-            self.history[name].append(number)
+        seconds_before = self.history[-1][2] if self.history else 0.0
+        self.history.append((value, np.inf, seconds_before + time.perf_counter() - began))
         return went_well
 
     def found(self):
@@ -200,10 +198,9 @@ class PartialFitMixin:
         y = encode_like(known, y, X.shape[0], sample_weight)
         stream.known = known
         setting = setting if isinstance(setting, StochasticSetting) else Adam()
-        went_well = stream.update(
+        if not stream.update(
             X, y, setting, self.C, bool(self.fit_intercept), effective_n_threads()
-        )
-        if not went_well:
+        ):
             warn(
                 "Training diverged; the coefficients from before this call were restored: "
                 "'learning_rate' is too large. Lower it.",
@@ -215,9 +212,10 @@ class PartialFitMixin:
         dtype = np.result_type(self._coef_dtype(), stream.dtype)
         for name, value in self._fitted(y, coef.astype(dtype), intercept.astype(dtype)).items():
             setattr(self, name, value)
-        self.history_ = {name: np.array(values) for name, values in stream.history.items()}
-        self.objective_, self.optimality_gap_ = float(self.history_["objective"][-1]), np.inf
-        self.n_iter_ = np.array([len(self.history_["objective"])], dtype=np.int32)
+        columns = np.array(list(zip(*stream.history, strict=True)))
+        self.history_ = dict(zip(("objective", "gap", "seconds"), columns, strict=True))
+        self.objective_, self.optimality_gap_ = float(stream.history[-1][0]), np.inf
+        self.n_iter_ = np.array([len(stream.history)], dtype=np.int32)
         self.solver_, self._stream = setting.name, stream
         return self
 

@@ -74,11 +74,12 @@ def check_weights(weight, name, *shapes):
     """Finite weights >= 0 of one of the shapes, as float64 in C order; None stays None."""
     if weight is None:
         return None
-    wanted = f"have shape {' or '.join(map(str, shapes))}"
+    allowed = " or ".join(map(str, shapes))
     if sparse.issparse(weight):
         raise ValueError(
-            f"'{name}' must be an array and {wanted}, got a sparse matrix of shape {weight.shape}; "
-            f"pass {name}.toarray()" + (".ravel()." if weight.shape not in shapes else ".")
+            f"'{name}' must be an array of shape {allowed}, got a sparse matrix of shape "
+            f"{weight.shape}; pass {name}.toarray()"
+            + (".ravel()." if weight.shape not in shapes else ".")
         )
     weight = np.asarray(as_numpy(weight, name))
     if weight.dtype.kind == "c":
@@ -88,8 +89,8 @@ def check_weights(weight, name, *shapes):
     except (TypeError, ValueError):
         raise ValueError(f"'{name}' must hold numbers, got dtype {weight.dtype}.") from None
     if weight.shape not in shapes:
-        wanted = wanted if shapes != ((),) else "be a single number"
-        raise ValueError(f"'{name}' must {wanted}, got an array of shape {weight.shape}.")
+        rule = f"have shape {allowed}" if shapes != ((),) else "be a single number"
+        raise ValueError(f"'{name}' must {rule}, got an array of shape {weight.shape}.")
     bad = ~((weight >= 0) & (weight < np.inf))
     if bad.any():
         at = np.unravel_index(np.argmax(bad), weight.shape)
