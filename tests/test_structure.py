@@ -1,7 +1,7 @@
 """The layout of the source: what imports what, sizes of files, and where tuning constants live.
 
-Imports point one way, between folders as between files. The lists of known violations below say
-what does not hold yet. They are exact: a violation that is gone must be taken off its list.
+Imports point one way, between folders as between files. What does not hold yet is on a list of
+known violations or expected to fail. Both are exact: a violation that is gone must be taken off.
 """
 
 import ast
@@ -22,6 +22,7 @@ STRUCTURE = Path(__file__).resolve().parents[1] / "benchmarks" / "structure.py"
 # Each may import from its own group and from those before it.
 LAYERS = [
     {"_utils"},
+    {"_plan"},
     {"_loss", "_losses"},
     {"_data"},
     {"_objective"},
@@ -30,54 +31,16 @@ LAYERS = [
     {"_cpu_target", "_show_versions", "_classifier"},
 ]
 MOST_LINES = 500  # of a Python file, docstrings and comments included
-MOST_FILES_OF_CONSTANTS = 5
-
-KNOWN_UPWARD_IMPORTS = {
-    "_data.dataset -> _objective._dual",
-    "_utils.validation -> _data._csr",
-    "_utils.validation -> _losses._proba_loss",
-}
-KNOWN_IMPORTS_OF_PUBLIC_MODULES = {
-    "_data.out_of_core -> blocks",
-    "_estimator.callbacks -> callbacks",
-    "_estimator.classifier -> blocks",
-    "_estimator.inputs -> blocks",
-    "_estimator.predicting -> blocks",
-}
-KNOWN_CYCLES = set()  # each as "one - other - third"
-KNOWN_LONG_FILES = {
-    "_data.dataset",
-    "_data.distributed",
-    "_data.targets",
-    "_estimator.training",
-    "_losses.functions",
-    "_objective.linear",
-    "_utils.validation",
-    "blocks",
-}
 FILES_OF_CONSTANTS = {
-    "_data.dataset",
-    "_data.distributed",
-    "_data.out_of_core",
-    "_data.presolve",
-    "_data.statistics",
-    "_data.targets",
-    "_data.varying",
-    "_estimator.training",
-    "_objective.dual",
-    "_objective.linear",
-    "_objective.preconditioners",
-    "_solvers.descent",
-    "_solvers.dual_ascent",
-    "_solvers.lbfgs",
-    "_solvers.newton",
-    "_utils.messages",
-    "_utils.parallel",
-    "_utils.units",
-    "_utils.validation",
-    "blocks",
-    "callbacks",
+    "_plan.plan",
+    "_plan.settings",
+    "_utils.numerics",
+    "_utils.threads",
+    "_data.readers",
 }
+OF_A_FORMAT = {"VERSION", "DIGEST_SIZE"}  # of files: nobody tunes them
+
+KNOWN_LONG_FILES = {"_estimator.training"}
 
 
 # --- Reading the source ---------------------------------------------------------------------------
@@ -244,7 +207,7 @@ def test_imports_between_folders_point_downwards():
         for target in targets
         if None not in (layer(name), layer(target)) and layer(target) > layer(name)
     }
-    assert_known(found, KNOWN_UPWARD_IMPORTS)
+    assert not found
 
 
 def test_private_modules_do_not_import_public_ones():
@@ -254,11 +217,11 @@ def test_private_modules_do_not_import_public_ones():
         for target in targets
         if layer(name) is not None and layer(target) is None
     }
-    assert_known(found, KNOWN_IMPORTS_OF_PUBLIC_MODULES)
+    assert not found
 
 
 def test_no_cycle_between_files():
-    assert_known({" - ".join(sorted(cycle)) for cycle in cycles(IMPORTS)}, KNOWN_CYCLES)
+    assert not {" - ".join(sorted(cycle)) for cycle in cycles(IMPORTS)}
 
 
 def test_no_long_file():
@@ -272,16 +235,14 @@ def test_no_long_file():
 
 def test_tuning_constants_live_in_few_files():
     found = {
-        name
+        f"{name}.{constant}"
         for name, path in SOURCES.items()
-        if path.suffix == ".py" and constants_of(syntax_tree(name))
+        if path.suffix == ".py" and name not in FILES_OF_CONSTANTS
+        for constant in constants_of(syntax_tree(name))
+        if constant not in OF_A_FORMAT
     }
-    assert_known(found, FILES_OF_CONSTANTS)
-
-
-@pytest.mark.xfail(reason="constants are still being brought together", strict=True)
-def test_there_are_few_files_of_constants():
-    assert len(FILES_OF_CONSTANTS) <= MOST_FILES_OF_CONSTANTS
+    assert not found
+    assert SOURCES.keys() >= FILES_OF_CONSTANTS
 
 
 # --- A default fit --------------------------------------------------------------------------------
@@ -297,8 +258,17 @@ def default_fit():
     return json.loads(done.stdout)
 
 
-@pytest.mark.xfail(reason="layers are still being taken away", strict=True)
-@pytest.mark.parametrize(("what", "most"), [("functions", 140), ("files", 14), ("frames", 9)])
+not_yet = pytest.mark.xfail(reason="layers are still being taken away", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("what", "most"),
+    [
+        pytest.param("functions", 140, marks=not_yet),
+        ("files", 14),
+        pytest.param("frames", 9, marks=not_yet),
+    ],
+)
 def test_a_default_fit_runs_few_functions(what, most, default_fit):
     count = default_fit[what]
     assert (count if what == "functions" else len(count)) <= most

@@ -235,8 +235,8 @@ def test_weights_of_single_labels(problem, rng, tmp_path):
     assert_same_fit(X, blocks, Y, atol=1e-6, sample_weight=rng.uniform(0, 1, Y.shape))
 
 
-def test_more_rows_than_the_sample_has(problem, tmp_path, monkeypatch):
-    monkeypatch.setattr("xentlearn._data.shards.SAMPLE_ROWS", 500)
+def test_more_rows_than_the_sample_has(problem, tmp_path, set_rules):
+    set_rules(sample_rows=500)
     X, y = problem
     X = X.astype(np.float64)
     blocks = NpyBlocks(save(tmp_path / "X.npy", X), X.nbytes // 5)

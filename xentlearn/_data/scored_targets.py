@@ -3,14 +3,15 @@
 import numpy as np
 from scipy import sparse
 
-from .encoding import as_columns, as_target, counted_rows
+from .encoding import as_columns, as_target, check_length, counted_rows
 from .targets import unique
 
 
 def encode_for_score(y, kind, shape, ignore_class=None):
     """y as ``score`` compares it with ``predict``, and which of its rows are judged.
 
-    ``shape`` is (n_samples, n_outputs). Where ``kind`` is None, y itself decides whether it holds labels or rows of numbers.
+    ``shape`` is (n_samples, n_outputs). Where ``kind`` is None, y itself decides whether it holds
+    labels or rows of numbers.
 
     Returns
     -------
@@ -19,16 +20,13 @@ def encode_for_score(y, kind, shape, ignore_class=None):
     judged : ndarray of shape (n_samples,), bool
         False where the label is ``ignore_class``, or all labels of a row are missing.
     """
-    y, (n_rows, n_outputs) = as_target(y), shape
-    if y.shape[0] != n_rows:
-        raise ValueError(
-            f"'X' and 'y' must have the same number of rows, got {n_rows} and {y.shape[0]}."
-        )
+    y = as_target(y)
+    check_length(y, shape[0])
     y = y.toarray() if sparse.issparse(y) else y  # as large as the predictions
     if kind == "multilabel":
         y = as_columns(y.reshape(len(y), -1))
-        if y.shape[1] != n_outputs:
-            raise ValueError(f"'y' must have {n_outputs} columns, got {y.shape[1]}.")
+        if y.shape[1] != shape[1]:
+            raise ValueError(f"'y' must have {shape[1]} columns, got {y.shape[1]}.")
         return y, ~np.isnan(y).all(axis=1)
     if kind == "soft" and y.ndim == 2:
         y = as_columns(y).argmax(axis=1)

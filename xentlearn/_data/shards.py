@@ -9,14 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+from .._plan import plan
 from .dataset import MemoryRows, spaced
 from .statistics import Moments, moments_of
 from .targets import concatenated
-
-# Of the rows that stand for all of them: numbers (128 MB in float32) and rows. MNIST, from 30,000
-# of its 60,000 rows, takes as many iterations as from all of them.
-SAMPLE_NUMBERS = 32_000_000
-SAMPLE_ROWS = 100_000
 
 
 @dataclass
@@ -66,7 +62,8 @@ def survey(X, y, before, spacing, origin=0, n_threads=1):
 def sample_spacing(shape, total_weight):
     """Weight that each row of a sample stands for; 0 where all rows are few enough."""
     n_rows, n_features = shape
-    wanted = max(1, min(SAMPLE_ROWS, SAMPLE_NUMBERS // max(1, n_features)))
+    rules = plan.RULES
+    wanted = max(1, min(rules.sample_rows, rules.sample_numbers // max(1, n_features)))
     return 0.0 if n_rows <= wanted else total_weight / wanted
 
 

@@ -131,6 +131,7 @@ def _identity(problem, stopping):
         "C": float(problem.penalty.C),
         "fit_intercept": problem.fit_intercept,
         "solver": problem.solver if problem.settings is None else repr(problem.settings),
+        "n_iter_no_change": problem.n_iter_no_change,
         "shape of coefficients": (y.n_outputs, data.shape[1]),
         "loss": of_y[0],
         "checksum of y and weights": of_y[1],
