@@ -148,7 +148,7 @@ def objective_of(X, y):
 def test_history_size_is_what_is_kept(rng):
     objective = objective_of(*three_classes(rng))
     for size in (1, 7):
-        rule = History(objective, LBFGS(history_size=size).applied(DEFAULTS["lbfgs"]))
+        rule = History(objective, LBFGS(history_size=size)._applied(DEFAULTS["lbfgs"]))
         assert rule.s.shape == rule.y.shape == (size, objective.size)
 
 
@@ -176,7 +176,7 @@ def test_max_cg_iter_is_the_most_products(rng, monkeypatch):
     for most in (1, 2, 3):
         n_products = 0
         rule = ConjugateGradients(
-            objective, NewtonCG(max_cg_iter=most).applied(DEFAULTS["newton-cg"])
+            objective, NewtonCG(max_cg_iter=most)._applied(DEFAULTS["newton-cg"])
         )
         rule.direction(start, gradient)
         assert n_products == most

@@ -178,7 +178,7 @@ class LBFGS:
         Number of iterations until the next preconditioner.
     slope_left : float
         Curvature condition of the line search: largest share of the slope that a step may leave.
-    history : int
+    history_size : int
         Differences in the history; 10 take a third more evaluations on MNIST, 50 save a few at
         most.
     rescale : int
@@ -198,7 +198,7 @@ class LBFGS:
     first_refresh: int = 25
     patience: int = 25
     slope_left: float = 0.9
-    history: int = 20
+    history_size: int = 20
     rescale: int = 4
     large: int = 100_000
     large_history: int = 5
@@ -219,12 +219,15 @@ class NewtonCholesky:
     hardly_changed : float
         Largest ratio of the squared Newton decrement to that of the step before at which the
         Hessian of that step is used again.
+    max_coefficients : int
+        Most coefficients for which a whole Hessian is formed: 288 MB. The plan checks it.
     """
 
     first_refresh: int = 15
     patience: int = 15
     slope_left: float = 0.2
     hardly_changed: float = 1e-3
+    max_coefficients: int = 6000
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,7 @@ class NewtonCG:
     ----------
     first_refresh, patience, slope_left
         As in ``LBFGS``.
-    least_products, most_products : int
+    least_products, max_cg_iter : int
         Least and largest number of Hessian products in an iteration.
     little : float
         Conjugate gradients stop when a product adds at most this share of the mean gain per product
@@ -246,7 +249,7 @@ class NewtonCG:
     patience: int = 4
     slope_left: float = 0.9
     least_products: int = 3
-    most_products: int = 100
+    max_cg_iter: int = 100
     little: float = 0.3
 
 

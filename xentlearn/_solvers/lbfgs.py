@@ -35,7 +35,9 @@ class History:
         self.objective, self.settings = objective, settings
         large = size >= settings.large
         dtype = np.float32 if large else np.float64
-        self.length = min(settings.history, settings.large_history) if large else settings.history
+        self.length = (
+            min(settings.history_size, settings.large_history) if large else settings.history_size
+        )
         self.s, self.y = np.empty((2, self.length, size), dtype=dtype)  # taken when touched
         self.products = np.zeros((self.length, self.length))
         self.n_threads = getattr(objective, "n_threads", 1)

@@ -21,7 +21,7 @@ class SolverSetting(Setting):
 
     def _applied(self, defaults):
         """What a solver runs with: its defaults (``_plan/settings.py``) with these parameters."""
-        return defaults
+        return replace(defaults, **self.get_params())
 
     def check(self):
         """Raise the ValueError of the first parameter that is out of its range."""
@@ -48,9 +48,6 @@ class StochasticSetting(SolverSetting):
     batch_size: int | str = parameter("auto", _BATCH_SIZE)
     shuffle: bool = parameter(True, FLAG)
     average: bool = parameter(True, FLAG)
-
-    def _applied(self, defaults):
-        return self
 
     def rows_per_batch(self, n_rows):
         """Rows in a batch: ``batch_size``, or all rows if they are fewer.
@@ -215,9 +212,6 @@ class LBFGS(SolverSetting):
     name = "lbfgs"
     history_size: int = parameter(20, POSITIVE_INTEGER)
 
-    def _applied(self, defaults):
-        return replace(defaults, history=self.history_size)
-
 
 @with_parameters
 class NewtonCG(SolverSetting):
@@ -243,9 +237,6 @@ class NewtonCG(SolverSetting):
 
     name = "newton-cg"
     max_cg_iter: int = parameter(100, POSITIVE_INTEGER)
-
-    def _applied(self, defaults):
-        return replace(defaults, most_products=self.max_cg_iter)
 
 
 @with_parameters

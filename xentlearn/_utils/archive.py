@@ -37,7 +37,7 @@ ARRAY_KINDS = "biuf"  # of dtypes: bool, signed and unsigned integers, floats
 MALFORMED = struct.error, ArithmeticError, LookupError, RecursionError, TypeError, ValueError
 
 
-class DamagedArchive(ValueError):
+class DamagedArchive(Exception):
     """Data are not an archive, are incomplete or changed, or have another version."""
 
 
@@ -99,8 +99,6 @@ def load(file):
             raise DamagedArchive(f"has version {version}, and this xentlearn reads {VERSION} alone")
         begin = HEADER.size + size
         return _decoded(json.loads(body[HEADER.size : begin]), body, begin)
-    except DamagedArchive:
-        raise
     except MALFORMED as error:
         raise DamagedArchive("is no archive, though its checksum is right") from error
 

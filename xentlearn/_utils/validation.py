@@ -60,13 +60,10 @@ def as_floating(array, name):
             f"'{name}' must have at least 1 dimension, got the single number {array}; "
             "put it into a list."
         )
-    if array.dtype == np.float16:
-        return array.astype(np.float32), tolerance
-    if array.dtype not in (np.float32, np.float64):
-        return array.astype(np.float64), tolerance
+    dtype = np.float32 if array.dtype.kind == "f" and array.itemsize <= 4 else np.float64
     # kernels need the machine's byte order, and count strides in numbers
-    if not array.dtype.isnative or not has_whole_strides(array):
-        array = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
+    if array.dtype != dtype or not has_whole_strides(array):
+        array = array.astype(dtype)
     return array, tolerance
 
 
