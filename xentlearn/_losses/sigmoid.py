@@ -153,8 +153,8 @@ class BinaryFocalCrossentropy(FocalSetting, BinarySetting):
 
     gamma: float = parameter(2.0, FOCUS)
     alpha: float | None = parameter(
-        None,
-number_in("[0, 1]", "the weight of the positives", optional=True)    )
+        None, number_in("[0, 1]", "the weight of the positives", optional=True)
+    )
     label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
 
     def _alphas(self):
@@ -210,8 +210,8 @@ class AsymmetricBinaryCrossentropy(BinarySetting):
     gamma_neg: float = parameter(4.0, FOCUS)
     gamma_pos: float = parameter(0.0, FOCUS)
     clip: float = parameter(
-        0.05,
-number_in("[0, 1)", "the probability up to which a negative costs nothing")    )
+        0.05, number_in("[0, 1)", "the probability up to which a negative costs nothing")
+    )
 
     def _form(self):
         return {

@@ -11,7 +11,9 @@ from .validation import check_labels, check_output_weight, check_soft_rows
 _ADJUSTMENT = Rule(
     "a finite number >= 0 (which times the log of the class shares is added to the training "
     "logits; 0: nothing)",
-    numbers.Real, 0, ends=(0,)
+    numbers.Real,
+    0,
+    ends=(0,),
 )
 
 
