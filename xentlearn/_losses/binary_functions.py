@@ -177,14 +177,13 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
         y_true = np.asarray(y_true)
         if y_true.ndim == predictions.ndim:
             y_true = np.moveaxis(y_true, axis, -1)
-    *row_shape, n_labels = predictions.shape if predictions.ndim > 1 else (len(predictions), 1)
-    row_shape = tuple(row_shape)
+    shape = predictions.shape if predictions.ndim > 1 else (len(predictions), 1)
+    row_shape, n_labels = shape[:-1], shape[-1]
     if n_labels == 0:
         raise ValueError(f"'y_pred' must have at least 1 label, got shape {predictions.shape}.")
     values = check_binary_targets(y_true, predictions.shape, predictions.dtype)
-    weight = check_weights(
-        sample_weight, "sample_weight", *dict.fromkeys((row_shape, shape_as_given))
-    )
+    shapes = dict.fromkeys((row_shape, shape_as_given))
+    weight = check_weights(sample_weight, "sample_weight", *shapes)
     if weight is not None and weight.ndim == predictions.ndim > 1:
         weight = np.moveaxis(weight, axis, -1)
 
@@ -216,10 +215,9 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
         )
 
     if weight is not None and weight.shape != row_shape:
-        entry_weight = weight.reshape(rows.shape)
         if reduction == "weighted_mean":
             return reduce_rows(entries.ravel(), (weight,), present.ravel(), reduction, None)
-        entries, weight = weigh(entries, entry_weight), None
+        entries, weight = weigh(entries, weight.reshape(rows.shape)), None
     n_present = present.sum(axis=1)
     loss = entries.sum(axis=1, dtype=np.float64) / np.maximum(n_present, 1)
     return reduce_rows(loss.astype(rows.dtype), (weight,), n_present > 0, reduction, row_shape)

@@ -312,17 +312,16 @@ def _categorical(
 
     loss = np.empty(len(rows), dtype=rows.dtype)
     smoothing = setting.label_smoothing
-    if not from_logits:
-        require_distributions(rows, labels, "y_pred", tolerance, shape, n_threads)
     if from_logits:
-        target = setting._kernel_target(
-            rows.shape, rows.dtype, labels=labels, values=values, once=True
-        )
+        given = {"labels": labels, "values": values, "once": True}
+        target = setting._kernel_target(rows.shape, rows.dtype, **given)
         target.loss_gradient(rows, loss, None, n_threads)
-    elif labels is not None:
-        _proba_loss.sparse_categorical(rows, labels, smoothing, loss, n_threads)
     else:
-        alpha = setting._output_weight(n_classes, np.float64)
-        alpha = np.ones(n_classes) if alpha is None else alpha
-        _proba_loss.categorical(rows, values, smoothing, setting.gamma, alpha, loss, n_threads)
+        require_distributions(rows, labels, "y_pred", tolerance, shape, n_threads)
+        if labels is not None:
+            _proba_loss.sparse_categorical(rows, labels, smoothing, loss, n_threads)
+        else:
+            alpha = setting._output_weight(n_classes, np.float64)
+            alpha = np.ones(n_classes) if alpha is None else alpha
+            _proba_loss.categorical(rows, values, smoothing, setting.gamma, alpha, loss, n_threads)
     return reduce_rows(loss, (weight, of_rows), counts, reduction, shape[:-1])

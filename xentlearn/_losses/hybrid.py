@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import _BaseComposition
 
 from .._loss import EncodedTarget
+from .._utils.numerics import DEFAULT_SUM_TOLERANCE
 from .._utils.validation import check_weights
 from .base import LossSetting, with_parameters
 
@@ -128,9 +129,10 @@ class HybridLoss(LossSetting, _BaseComposition):
 
     certifiable = False
 
-    # a row's loss is coupled if it is in one part; all else must hold in every part
     couples = _combined(any, "couples", "Whether the loss of a row is more than a sum over logits.")
-    shift_invariant = _combined(all, "shift_invariant", "Whether a shift of all logits is nothing.")
+    shift_invariant = _combined(
+        all, "shift_invariant", "Whether a shift of all logits changes no loss."
+    )
     takes_rows = _combined(all, "takes_rows", "Whether all parts take soft rows or an indicator.")
     plain = _combined(all, "plain", "Whether all parts are plain cross-entropy.")
     convex = _combined(all, "convex", "Whether all parts are convex.")
@@ -170,7 +172,7 @@ class HybridLoss(LossSetting, _BaseComposition):
                 )
             if part.couples and values is not None and self.proba_kind == "sigmoid":
                 with np.errstate(invalid="ignore"):
-                    distributions = np.abs(values.sum(axis=1) - 1) <= 1e-4  # as for soft rows
+                    distributions = np.abs(values.sum(axis=1) - 1) <= DEFAULT_SUM_TOLERANCE
                 if not distributions.all():
                     raise ValueError(
                         f"Part {name!r} of HybridLoss takes rows that sum to 1, but row "

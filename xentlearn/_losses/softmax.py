@@ -9,11 +9,7 @@ from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, with_parame
 from .validation import check_labels, check_output_weight, check_soft_rows
 
 _ADJUSTMENT = Rule(
-    "a finite number >= 0 (which times the log of the class shares is added to the training "
-    "logits; 0: nothing)",
-    numbers.Real,
-    0,
-    ends=(0,),
+    "a finite number >= 0 (factor of the log class shares)", numbers.Real, 0, ends=(0,)
 )
 
 

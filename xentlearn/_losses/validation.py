@@ -13,13 +13,7 @@ from .._utils.arrays import kernel_array
 from .._utils.csr import as_csr
 from .._utils.numerics import OUTPUT_WEIGHTS
 from .._utils.parameters import Rule
-from .._utils.validation import (
-    as_floating,
-    check_weight,
-    check_weights,
-    missing_among,
-    shown_index,
-)
+from .._utils.validation import as_floating, check_weight, check_weights, missing_among, shown_index
 from . import _proba_loss
 
 IGNORED = Rule("an integer class index or None", numbers.Integral, names=(None,))
@@ -41,8 +35,7 @@ def as_integers(y):
     y = np.asarray(y)
     if y.ndim == 0:
         raise ValueError(
-            f"'y_true' must have at least 1 dimension, got the single label {y}; put it into a "
-            "list."
+            f"'y_true' must have at least 1 dimension, got the label {y}; put it into a list."
         )
     if y.dtype.kind in "iub":
         return y
@@ -55,13 +48,12 @@ def as_integers(y):
         remedy = "for soft targets use a categorical loss, with one column per class"
     else:
         bad = missing_among(y)
-        remedy = (
-            "encode labels first, for example with sklearn.preprocessing.LabelEncoder"
-            if bad is None
-            else "drop these rows, or give them an integer of their own and name it by "
-            "'ignore_class'"
-        )
-    got = f"dtype {y.dtype}" if bad is None else _shown_first(y, bad)
+        remedy = "drop these rows, or give them an integer that 'ignore_class' names"
+    if bad is None:
+        got = f"dtype {y.dtype}"
+        remedy = "encode labels first, for example with sklearn.preprocessing.LabelEncoder"
+    else:
+        got = _shown_first(y, bad)
     raise ValueError(f"'y_true' must hold integer class indices, got {got}; {remedy}.")
 
 
@@ -110,12 +102,12 @@ def check_soft_rows(values, name, shape, dtype, n_threads=1):
     """Rows of probabilities, one per row of the logits, in ``dtype``; C order or CSR."""
     remedy = "reshape one of them, or pass integer labels to the sparse categorical loss"
     values, tolerance = _of_predictions(values, name, shape, remedy)
-    if sparse.issparse(values):
-        require_distributions(values, None, name, tolerance, shape, n_threads)
-        return values.astype(dtype, copy=False)
-    values = kernel_array(values, dtype)
-    require_distributions(values.reshape(-1, shape[-1]), None, name, tolerance, shape, n_threads)
-    return values
+    rows = values
+    if not sparse.issparse(values):
+        values = kernel_array(values, dtype)
+        rows = values.reshape(-1, shape[-1])
+    require_distributions(rows, None, name, tolerance, shape, n_threads)
+    return values.astype(dtype, copy=False)
 
 
 def _first_bad_sparse_row(values, tolerance):
