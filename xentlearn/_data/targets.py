@@ -22,6 +22,8 @@ from .._utils.units import weight_exponent
 from . import encoding
 
 AUTO_NAMES = ("auto", "log_loss")
+# What they take for labels. All fits share these settings, which an encoded target never changes.
+LOSS_OF_TWO_CLASSES, LOSS_OF_CLASSES = BinaryCrossentropy(), SparseCategoricalCrossentropy()
 ARRAYS = ("labels", "values", "weight", "entry_weight")  # attributes of EncodedY with a row each
 
 
@@ -408,7 +410,7 @@ def _encode_labels(y, setting, class_weight, weight):
             class_weight = encoding.class_weights(class_weight, classes, sums)
         encoding.require_weight(sums, class_weight)
     if setting is None:
-        setting = BinaryCrossentropy() if n_classes == 2 else SparseCategoricalCrossentropy()
+        setting = LOSS_OF_TWO_CLASSES if n_classes == 2 else LOSS_OF_CLASSES
     if setting.proba_kind == "softmax":
         kind = "two_logits" if n_classes == 2 else "multiclass"
     elif n_classes > 2:

@@ -1,17 +1,12 @@
 """Settings of the solvers: their parameters as objects, for ``SoftmaxClassifier(solver=...)``."""
 
 import numbers
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 
-from .._utils.parameters import FLAG, POSITIVE_INTEGER, Rule, Setting
+from .._utils.parameters import FLAG, POSITIVE_INTEGER, Rule, Setting, number_in, parameter
 
 # Makes an __init__ that stores the parameters; equality and representation are those of Setting.
 with_parameters = dataclass(kw_only=True, eq=False, repr=False)
-
-
-def parameter(default, rule):
-    """A parameter of a setting: its default, and what else it may be."""
-    return field(default=default, metadata={"rule": rule})
 
 
 class SolverSetting(Setting):
@@ -23,20 +18,12 @@ class SolverSetting(Setting):
         """What a solver runs with: its defaults (``_plan/settings.py``) with these parameters."""
         return replace(defaults, **self.get_params())
 
-    def check(self):
-        """Raise the ValueError of the first parameter that is out of its range."""
-        for declared in fields(self):
-            declared.metadata["rule"].check(declared.name, getattr(self, declared.name))
-
 
 _BATCH_SIZE = Rule("an integer >= 1 or 'auto'", numbers.Integral, 0, names=("auto",))
-_DECAY = Rule("a number in [0, 1)", numbers.Real, 0, 1, ends=(0,))
+_DECAY = number_in("[0, 1)")
 # In the first steps epsilon is multiplied by the root of 1 - beta_2 ** t, at least 1e-8; a product
 # that float32 rounds to 0 would be a divisor of 0.
-_BOUNDS = 1e-30, 1e30
-_EPSILON = Rule(
-    "a number from 1e-30 to 1e30, as float32 holds its products", numbers.Real, *_BOUNDS, _BOUNDS
-)
+_EPSILON = number_in("[1e-30, 1e30]", "as float32 holds its products")
 _SCHEDULES = ("constant", "invscaling", "adaptive")
 
 
@@ -279,7 +266,7 @@ def resolve_solver(solver):
         If it is neither a known name nor a setting, or a parameter is out of its range.
     """
     if isinstance(solver, SolverSetting):
-        solver.check()
+        solver._check_parameters()
         return solver
     if isinstance(solver, str) and solver in ("auto", *SETTINGS):
         return None if solver == "auto" else SETTINGS[solver]()

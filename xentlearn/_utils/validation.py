@@ -5,7 +5,6 @@ rule, what was passed, and a way out.
 """
 
 import itertools
-import numbers
 
 import numpy as np
 from scipy import sparse
@@ -102,14 +101,6 @@ def check_weights(weight, name, *shapes):
 def check_weight(weight, name):
     """A single finite weight >= 0 as a float."""
     return check_weights(np.asarray(weight), name, ()).item()
-
-
-def check_number(value, name, valid, rule):
-    """``value`` as a float, if it is a real number for which ``valid(value)`` is true."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
-    if not (is_number and valid(value)):
-        raise ValueError(f"'{name}' must be {rule}; got {value!r}.")
-    return float(value)
 
 
 def check_out(out, name, shape, dtype):
