@@ -60,8 +60,6 @@ def validated(estimator, X, finite=True, *, reset):
         ) from None
     if reset:
         estimator._X_dtype = X.dtype
-    if X.dtype.kind == "c":
-        raise ValueError("Complex data not supported: 'X' must hold real numbers.")
     return converted(X)
 
 

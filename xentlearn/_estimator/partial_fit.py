@@ -33,9 +33,8 @@ class Stream:
     ----------
     known : EncodedY
         Kind, loss, classes and class weights, for all y to come.
-    coef : ndarray of shape (n_outputs, n_features)
+    start : (coef (n_outputs, n_features), intercept (n_outputs,))
         Where to begin.
-    intercept : ndarray of shape (n_outputs,)
     random_state : RandomState instance
     moments : Moments or None, default=None
         Of the features, over the rows that were seen before.
@@ -48,9 +47,9 @@ class Stream:
         What the last call computed in: float64 if float32 would lose the variation of a feature.
     """
 
-    def __init__(self, known, coef, intercept, random_state, moments=None):
+    def __init__(self, known, start, random_state, moments=None):
         self.known, self.random_state, self.dtype = known, random_state, np.dtype(np.float32)
-        self.history, self._start, self._descent = [], (coef, intercept), None
+        self.history, self._start, self._descent = [], start, None
         self._moments, self._class_weight_sums = moments, 1.0
 
     def update(self, X, y, setting, C, fit_intercept, n_threads):
@@ -221,22 +220,23 @@ class PartialFitMixin:
 
     def _begin_stream(self, X, y, classes, sample_weight):
         """A stream that starts from what ``classes``, ``fit`` or y tell."""
-        seen, known = getattr(self, "_seen", None), getattr(self, "_known_y", None)
-        start = None
+        known, coef = getattr(self, "_known_y", None), None
         if hasattr(self, "coef_"):
             coef, intercept = self._model()
-            start = coef, finite_intercept(intercept)
             if known is None and classes is None and self._kind != "multilabel":  # set by hand
                 classes = self.classes_
         if known is None:
             known = encode_first(
                 y, X.shape[0], self.loss, self.class_weight, classes, sample_weight
             )
-        if start is None:
-            start = np.zeros((known.n_outputs, X.shape[1])), np.zeros(known.n_outputs)
-        if start[0].shape != (known.n_outputs, X.shape[1]):
+        shape = known.n_outputs, X.shape[1]
+        if coef is None:
+            coef, intercept = np.zeros(shape), np.zeros(known.n_outputs)
+        if coef.shape != shape:
             raise ValueError(
-                f"'coef_' must have shape {(known.n_outputs, X.shape[1])} for this 'X' and 'y', "
-                f"got {start[0].shape}. Fit a clone to start anew."
+                f"'coef_' must have shape {shape} for this 'X' and 'y', got {coef.shape}. "
+                "Fit a clone to start anew."
             )
-        return Stream(known, *start, check_random_state(self.random_state), seen)
+        start = coef, finite_intercept(intercept)
+        random_state = check_random_state(self.random_state)
+        return Stream(known, start, random_state, getattr(self, "_seen", None))

@@ -215,9 +215,7 @@ class LossScorer(_BaseScorer):
                     "of the loss."
                 )
             # logits with this difference; a softmax accepts -inf, but not inf
-            certain = logits == np.inf
-            both = np.where(certain, -np.inf, 0.0), np.where(certain, 0.0, logits)
-            logits = np.stack(both, axis=1).astype(logits.dtype)
+            logits = np.stack([-np.maximum(logits, 0), np.minimum(logits, 0)], axis=1)
         return -setting(indices, logits, weight)
 
     def _setting(self, classifier, logits):
