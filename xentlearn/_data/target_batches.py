@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from .._utils.messages import listed, shown
-from .._utils.units import weight_exponent
+from .._utils.numerics import weight_exponent
 from .._utils.validation import as_floating
 from . import encoding
 from .targets import encode_y, unique

@@ -17,8 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from .._losses.base import LossSetting
 from .._losses.registry import BinaryCrossentropy, SparseCategoricalCrossentropy, known_names
 from .._utils.messages import listed, shown
-from .._utils.numerics import CERTAIN
-from .._utils.units import weight_exponent
+from .._utils.numerics import CERTAIN, weight_exponent
 from . import encoding
 
 AUTO_NAMES = ("auto", "log_loss")

@@ -304,7 +304,7 @@ class FitCallbacks:
             Whether a callback asks the fit to stop.
         """
         if self.verbose:
-            estimate = f"   estimated gap {result.gap:.1e}" if result.gap < float("inf") else ""
+            estimate = f"   estimated gap {result.gap:.1e}" if result.gap < inf else ""
             print(
                 f"iteration {result.n_iter:4d}   objective {result.objective:.8f}{estimate}"
                 f"   {result.seconds[-1]:.2f} s",

@@ -367,6 +367,7 @@ class SoftmaxClassifier(
 
     def _read(self, X, y, sample_weight):
         """(data, encoded y) to train from."""
+        source = None
         if type(X) is np.ndarray and X.dtype in DTYPES:
             X = validate_data(self, X, dtype=None)
             self._X_dtype = X.dtype
@@ -374,18 +375,17 @@ class SoftmaxClassifier(
             source = blocks_of(X)
             if isinstance(source, MemmapBlocks) and len(source.lengths) == 1:
                 X, source = in_memory(source), None  # its file may shrink; a copy does not
-            if source is not None:
-                return self._read_blocks(source, y, sample_weight)
-            X = validated(self, X, reset=True)
+            if source is None:
+                X = validated(self, X, reset=True)
+            else:
+                X = source
+                check_features(self, source, reset=True)
+                self._X_dtype = np.dtype(source.dtype)
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
+        if source is not None:
+            return BlockData(source, y, functools.partial(validated, self, reset=None)), y
         kept, y = y.with_weight()
         return MemoryData(X[kept]), y
-
-    def _read_blocks(self, source, y, sample_weight):
-        check_features(self, source, reset=True)
-        self._X_dtype = np.dtype(source.dtype)
-        y = encode_y(y, source.shape[0], self.loss, self.class_weight, sample_weight)
-        return BlockData(source, y, functools.partial(validated, self, reset=None)), y
 
     def _coef_dtype(self):
         """The dtype that X is computed in: coefficients are stored in it if its digits suffice."""

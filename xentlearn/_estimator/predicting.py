@@ -12,9 +12,8 @@ from .._data.targets import resolve_loss, unique
 from .._loss import proba
 from .._losses.base import mean_of
 from .._utils.csr import as_csr
-from .._utils.numerics import CERTAIN
+from .._utils.numerics import CERTAIN, in_unit
 from .._utils.threads import effective_n_threads
-from .._utils.units import in_unit
 from .._utils.validation import as_floating, check_weights
 from .inputs import check_features, validated
 

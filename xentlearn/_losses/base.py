@@ -9,9 +9,9 @@ from sklearn.base import clone
 from .._loss import proba
 from .._utils.arrays import kernel_array
 from .._utils.messages import warn
+from .._utils.numerics import in_unit
 from .._utils.parameters import Setting, number_in
 from .._utils.threads import effective_n_threads
-from .._utils.units import in_unit
 from .._utils.validation import apart, as_floating, check_out, check_weights, require_apart
 from .validation import check_logits
 

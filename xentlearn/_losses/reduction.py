@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .._utils.units import in_unit
+from .._utils.numerics import in_unit
 from .base import mean_of
 
 _REDUCTIONS = ("none", "sum", "mean", "weighted_mean")

@@ -374,17 +374,11 @@ class Stochastic:
 
     Attributes
     ----------
-    tried, tried_again : int
-        Number of steps that are timed with one thread and with all of them, and number of steps
-        after which they are timed again. Two threads halve a step of 200 rows of MNIST, which takes
-        160 us; on cores that are busy otherwise such a step takes 10 ms.
     least_rate : float
         Learning rate at which the "adaptive" schedule ends, as in scikit-learn's MLPClassifier.
     slower : float
         Number by which that schedule divides the learning rate.
     """
 
-    tried: int = 3
-    tried_again: int = 2000
     least_rate: float = 1e-6
     slower: float = 5.0
