@@ -133,7 +133,8 @@ class PredictingMixin:
         """
         logits, intercept = self._logits(X), self._model()[1]
         infinite = np.isinf(intercept)
-        logits[:, infinite] = np.copysign(CERTAIN, intercept[infinite])
+        if infinite.any():
+            logits[:, infinite] = np.copysign(CERTAIN, intercept[infinite])
         if self._kind == "binary":
             return logits[:, 0]
         if self._kind == "two_logits":
