@@ -19,9 +19,8 @@ def as_csr(values, name):
     """
     values, repeats = as_sound_csr(values, name)
     data, tolerance = as_floating(values.data, name)
-    data = kernel_array(data)
     n_stored = values.indptr[-1]  # the arrays may be longer
-    arrays = data[:n_stored], values.indices[:n_stored], values.indptr
+    arrays = kernel_array(data)[:n_stored], values.indices[:n_stored], values.indptr
     values = sparse.csr_array(arrays, shape=values.shape, copy=repeats)
     if repeats:
         values.sum_duplicates()

@@ -134,8 +134,7 @@ def _overlaps_itself(array):
 
 def require_apart(**outs):
     """Raise ValueError if two outputs, given by name, share memory."""
-    given = [(name, out) for name, out in outs.items() if out is not None]
-    for (name, out), (other_name, other) in itertools.combinations(given, 2):
+    for (name, out), (other_name, other) in itertools.combinations(outs.items(), 2):
         if np.shares_memory(out, other):
             raise ValueError(
                 f"'{name}' and '{other_name}' must not share memory, but they overlap; "
