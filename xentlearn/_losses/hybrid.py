@@ -130,9 +130,7 @@ class HybridLoss(LossSetting, _BaseComposition):
     certifiable = False
 
     couples = _combined(any, "couples", "Whether the loss of a row is more than a sum over logits.")
-    shift_invariant = _combined(
-        all, "shift_invariant", "Whether a shift of all logits changes no loss."
-    )
+    shift_invariant = _combined(all, "shift_invariant", "Whether shifted logits have equal losses.")
     takes_rows = _combined(all, "takes_rows", "Whether all parts take soft rows or an indicator.")
     plain = _combined(all, "plain", "Whether all parts are plain cross-entropy.")
     convex = _combined(all, "convex", "Whether all parts are convex.")

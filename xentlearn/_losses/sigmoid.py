@@ -162,7 +162,7 @@ class BinaryFocalCrossentropy(FocalSetting, BinarySetting):
 
     def _form(self):
         alpha, alpha_of_0 = self._alphas()
-        return {"form": "focal", "gamma": self.gamma, "alpha": alpha, "alpha_of_0": alpha_of_0}
+        return dict(form="focal", gamma=self.gamma, alpha=alpha, alpha_of_0=alpha_of_0)
 
     def _outcome_weight(self, n_outputs):
         return np.array(self._alphas()[::-1])
@@ -214,12 +214,9 @@ class AsymmetricBinaryCrossentropy(BinarySetting):
     )
 
     def _form(self):
-        return {
-            "form": "asymmetric",
-            "gamma": self.gamma_pos,
-            "gamma_of_0": self.gamma_neg,
-            "clip": self.clip,
-        }
+        return dict(
+            form="asymmetric", gamma=self.gamma_pos, gamma_of_0=self.gamma_neg, clip=self.clip
+        )
 
     def _convex_start(self):
         return BinaryCrossentropy()

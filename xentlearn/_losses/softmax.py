@@ -207,7 +207,7 @@ class CategoricalFocalCrossentropy(FocalSetting, CategoricalSetting):
     logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
     def _form(self, labelled):
-        return {"form": "focal", "gamma": self.gamma}
+        return dict(form="focal", gamma=self.gamma)
 
     def _output_weight(self, n_outputs, dtype):
         return check_output_weight(self.alpha, "alpha", n_outputs, dtype)
@@ -255,7 +255,7 @@ class GeneralizedCrossentropy(CategoricalSetting):
     logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
     def _form(self, labelled):
-        return {"form": "generalized", "q": self.q}
+        return dict(form="generalized", q=self.q)
 
 
 @with_parameters
@@ -319,13 +319,10 @@ class SymmetricCrossentropy(CategoricalSetting):
     def _form(self, labelled):
         if labelled:
             miss_weight = -float(self.beta) * float(self.log_zero)
-            return {"form": "poly", "log_weight": self.alpha, "miss_weight": miss_weight}
-        return {
-            "form": "symmetric",
-            "log_weight": self.alpha,
-            "miss_weight": self.beta,
-            "floor": self.log_zero,
-        }
+            return dict(form="poly", log_weight=self.alpha, miss_weight=miss_weight)
+        return dict(
+            form="symmetric", log_weight=self.alpha, miss_weight=self.beta, floor=self.log_zero
+        )
 
 
 @with_parameters
@@ -380,4 +377,4 @@ class PolyCrossentropy(CategoricalSetting):
     certifiable = plain
 
     def _form(self, labelled):
-        return {"form": "poly", "miss_weight": self.epsilon}
+        return dict(form="poly", miss_weight=self.epsilon)
