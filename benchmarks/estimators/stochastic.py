@@ -20,7 +20,7 @@ from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import MemoryData
 from xentlearn._data.targets import encode_y
 from xentlearn._objective.linear import LinearObjective
-from xentlearn._solvers import StochasticDescent
+from xentlearn._solvers.stochastic import StochasticDescent
 from xentlearn._utils.threads import effective_n_threads
 from xentlearn.solvers import SGD, Adam
 
@@ -47,9 +47,7 @@ def our_epoch(X, y, rule, batch_size):
     encoded = encode_y(y, len(y), "auto")
     rows = MemoryData(X).rows(encoded, np.arange(N_CLASSES))
     n_threads = effective_n_threads()
-    objective = LinearObjective(
-        rows, encoded.fitted_weight_sums(), len(y), 1 / len(y), True, n_threads
-    )
+    objective = LinearObjective(rows, 1 / len(y), True, n_threads)
     setting = Adam() if rule == "adam" else SGD()
     start = np.zeros((N_CLASSES, X.shape[1])), np.zeros(N_CLASSES)
     descent = StochasticDescent(setting, True, *start, rows.dtype)

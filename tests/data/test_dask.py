@@ -27,7 +27,6 @@ from distributed import Client, KilledWorker, LocalCluster
 import test_docstrings as docstrings
 import xentlearn
 from xentlearn._data import distributed as dask_rows
-from xentlearn._data import shards
 from xentlearn.dask import SoftmaxClassifier
 from xentlearn.losses import (
     CategoricalCrossentropy,
@@ -158,9 +157,9 @@ def test_fit_is_that_of_one_machine(kind, parameters, weighted, X, y, logits, rn
 
 
 @pytest.mark.parametrize("parameters", [{}, {"solver": "lbfgs"}], ids=str)
-def test_sample_of_rows(parameters, X, y, rng, monkeypatch):
+def test_sample_of_rows(parameters, X, y, rng, set_rules):
     """The preconditioner is made of a tenth of the rows; the minimum stays where it is."""
-    monkeypatch.setattr(shards, "SAMPLE_ROWS", N // 10)
+    set_rules(sample_rows=N // 10)
     weight = rng.random(N)
     local = xentlearn.SoftmaxClassifier(tol=1e-12, **parameters).fit(X, y, weight)
     clf = SoftmaxClassifier(tol=1e-12, **parameters).fit(lazy(X), lazy(y), lazy(weight))

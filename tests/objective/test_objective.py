@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -724,23 +725,15 @@ def test_precondition_at_changes_nothing_for_sparse_X(rng):
 
 def test_wide_X_gets_the_diagonal(rng):
     n, n_features = 20, RULES.most_covariance + 1
-    X = rng.normal(size=(n, n_features))
-    moments = moments_of(X, np.ones(n))
+    X, y = rng.normal(size=(n, n_features)), rng.integers(2, size=(n, 2)).astype(float)
+    case = Case(X, y, losses.BinaryCrossentropy(), y)
+    objective = case.objective(C=1 / (0.1 * n), covariance=False)
     curvatures = np.array([0.2, 0.003])
-    preconditioner = FeaturePreconditioner(
-        X,
-        np.ones(n),
-        moments.mean,
-        moments.variance,
-        curvatures[::-1],
-        0.1,
-        settings=settings.Preconditioning(covariance=False),
-    )
-    preconditioner.follow(curvatures)
+    objective.preconditioner.follow(curvatures)
     gradient = rng.normal(size=(n_features + 1, 2))
-    want = gradient / np.vstack([np.outer(moments.variance, curvatures) + 0.1, curvatures])
-    np.testing.assert_allclose(preconditioner.apply(gradient, True), want)
-    np.testing.assert_allclose(preconditioner.apply(gradient[:-1], False), want[:-1])
+    want = gradient / np.vstack([np.outer(X.var(axis=0), curvatures) + 0.1, curvatures])
+    np.testing.assert_allclose(objective.preconditioner.apply(gradient, True), want)
+    np.testing.assert_allclose(objective.preconditioner.apply(gradient[:-1], False), want[:-1])
 
 
 # --- Optimality gap -------------------------------------------------------------------------------
@@ -1032,9 +1025,17 @@ def test_blocks_are_the_diagonal_of_the_hessian(dtype, rng):
     gradient = rng.normal(size=(n_features + 1, n_outputs))
     penalty = np.full(n_features, 0.1)
     everything = np.zeros((n_features, n_features))  # nothing of the covariance of all rows
-    got = HessianBlocks.of(X, curvature, mean, penalty, np.ones(n), everything).apply(
-        gradient, True
+    objective = SimpleNamespace(
+        rows=SimpleNamespace(sample=SimpleNamespace(X=X)),
+        mean=mean,
+        penalty_curvature=penalty,
+        shift_invariant=False,
+        n_threads=1,
     )
+    blocks = HessianBlocks.of(
+        objective, curvature, np.ones(n), everything, settings.Preconditioning()
+    )
+    got = blocks.apply(gradient, True)
     Z = X.astype(np.float64) - mean
     for k in range(n_outputs):
         block = Z.T @ (curvature[:, k, np.newaxis] * Z) + 0.1 * np.eye(n_features)

@@ -77,10 +77,12 @@ def test_the_plan_before_is_the_plan_of_the_fit(name):
     before = clf.plan(X, y)
     after = clf.fit(X, y).plan_
     assert before.solver == after.solver == clf.solver_
-    assert before.steps == after.steps and before.reasons == after.reasons
+    assert before.steps == after.steps
+    assert before.reasons == after.reasons
     assert before.memory_bytes == after.memory_bytes > 0
     assert before.passes == after.passes
-    assert 0 < before.pass_seconds < 10 and 0 < after.pass_seconds < 10
+    assert 0 < before.pass_seconds < 10
+    assert 0 < after.pass_seconds < 10
     least, most = after.passes
     assert 1 <= least < most
     assert len(before.steps) == len(before.reasons)

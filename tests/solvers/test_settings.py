@@ -9,6 +9,12 @@ from sklearn.model_selection import GridSearchCV
 
 from rows import three_classes
 from xentlearn import SoftmaxClassifier, solvers
+from xentlearn._data.dataset import MemoryData
+from xentlearn._data.targets import encode_y
+from xentlearn._objective.linear import LinearObjective
+from xentlearn._solvers.lbfgs import History
+from xentlearn._solvers.newton import ConjugateGradients
+from xentlearn._solvers.registry import SETTINGS as DEFAULTS
 from xentlearn._solvers.settings import SETTINGS
 from xentlearn.solvers import LBFGS, SGD, Adam, NewtonCG, NewtonCholesky
 
@@ -19,6 +25,16 @@ OTHERS = [
     NewtonCG(max_cg_iter=10),
     NewtonCholesky(max_coefficients=100),
 ]
+
+
+# A preconditioner that knows the variances of the features alone.
+DIAGONAL = {"polished_work": 0, "small_work": 0, "hessian_work": 0, "most_covariance": 0}
+
+
+def ill_conditioned(rng):
+    """X whose features depend on each other so much that descents take a while, and y."""
+    mixed = rng.normal(size=(300, 15)) @ (rng.normal(size=(15, 15)) * np.geomspace(1e-2, 10, 15))
+    return mixed, (mixed[:, :3] / 10 + rng.gumbel(size=(300, 3))).argmax(axis=1)
 
 
 def test_all_are_public():
@@ -103,6 +119,97 @@ def test_parameter_of_a_solver_that_is_a_string_is_an_error_with_the_remedy(rng)
         search.fit(X, y)
     with pytest.raises(ValueError, match=r"Invalid parameter 'momentum' for estimator Adam\(\)"):
         SoftmaxClassifier(solver=Adam()).set_params(solver__momentum=0.5)
+
+
+# --- What the parameters do -----------------------------------------------------------------------
+
+
+def n_iter_of(solver, X, y):
+    """Iterations to a minimum that is the same for every setting."""
+    clf = SoftmaxClassifier(solver=solver, tol=1e-10, max_iter=10_000).fit(X, y)
+    assert clf.optimality_gap_ < 1e-6
+    return clf.n_iter_[0]
+
+
+def test_history_size(rng, set_rules):
+    """With fewer differences L-BFGS takes more iterations; of a fit they are kept."""
+    set_rules(**DIAGONAL)
+    X, y = ill_conditioned(rng)
+    default = n_iter_of("lbfgs", X, y)
+    assert n_iter_of(LBFGS(history_size=20), X, y) == default
+    assert n_iter_of(LBFGS(history_size=1), X, y) > 1.3 * default
+
+
+def objective_of(X, y):
+    encoded = encode_y(y, len(X), "auto")
+    return LinearObjective(MemoryData(X).rows(encoded, np.arange(3), 1), 0.1, True, 1)
+
+
+def test_history_size_is_what_is_kept(rng):
+    objective = objective_of(*three_classes(rng))
+    for size in (1, 7):
+        rule = History(objective, LBFGS(history_size=size)._applied(DEFAULTS["lbfgs"]))
+        assert rule.s.shape == rule.y.shape == (size, objective.size)
+
+
+def test_max_cg_iter(rng, set_rules):
+    """Truncated after one product, Newton steps are preconditioned gradient steps."""
+    set_rules(**DIAGONAL)
+    X, y = ill_conditioned(rng)
+    default = n_iter_of("newton-cg", X, y)
+    assert n_iter_of(NewtonCG(max_cg_iter=100), X, y) == default
+    assert n_iter_of(NewtonCG(max_cg_iter=1), X, y) > 2 * default
+
+
+def test_max_cg_iter_is_the_most_products(rng, monkeypatch):
+    objective, product, n_products = objective_of(*ill_conditioned(rng)), None, 0
+
+    def counted(vector, direction):
+        nonlocal n_products
+        n_products += 1
+        return product(vector, direction)
+
+    product = objective.hessian_product
+    monkeypatch.setattr(objective, "hessian_product", counted)
+    start = rng.normal(size=objective.size)
+    gradient = objective.value_gradient(start)[1]
+    for most in (1, 2, 3):
+        n_products = 0
+        rule = ConjugateGradients(
+            objective, NewtonCG(max_cg_iter=most)._applied(DEFAULTS["newton-cg"])
+        )
+        rule.direction(start, gradient)
+        assert n_products == most
+
+
+def test_max_coefficients(rng, set_rules):
+    X, y = three_classes(rng)
+    n_coefficients = (X.shape[1] + 1) * 3
+    message = (
+        r"solver='newton-cholesky' forms the whole Hessian, for at most 10 coefficients; "
+        rf"this fit has {n_coefficients}\. Use solver='auto'\."
+    )
+    clf = SoftmaxClassifier(solver=NewtonCholesky(max_coefficients=10))
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, y)
+    clf.set_params(solver__max_coefficients=n_coefficients - 1)
+    with pytest.raises(ValueError, match=f"at most {n_coefficients - 1} coefficients"):
+        clf.fit(X, y)
+    clf.set_params(solver__max_coefficients=n_coefficients).fit(X, y)
+    default = SoftmaxClassifier(solver="newton-cholesky").fit(X, y)
+    np.testing.assert_array_equal(clf.coef_, default.coef_)
+
+
+def test_max_coefficients_may_be_more_than_the_default(rng):
+    X, y = rng.normal(size=(100, 80)), rng.permuted(np.arange(100) % 80)
+    with pytest.raises(ValueError, match="for at most 6000 coefficients; this fit has 6480"):
+        SoftmaxClassifier(solver="newton-cholesky").fit(X, y)
+    setting = NewtonCholesky(max_coefficients=6480)
+    clf = SoftmaxClassifier(solver=setting, max_iter=1, tol=0.9).fit(X, y)
+    assert clf.solver_ == "newton-cholesky"
+
+
+# --- Errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", ["Adam", Adam, None, 3, np.array(["adam"]), ["adam"]], ids=str)

@@ -1,33 +1,28 @@
-"""Rows of X in several shards, in blocks on disk or on the workers of a cluster.
+"""X in several shards: blocks of rows on disk, or partitions on the workers of a cluster.
 
-X stays as it is where shards are: nothing is centred or rotated.
+The shards of X are used as they are, without presolve.
 """
 
-import zlib
+import functools
 from dataclasses import dataclass, replace
 
-import numpy as np
-from scipy import sparse
-
-from .dataset import MemoryRows, fit_dtype, spaced
+from .._plan import plan
+from .dataset import Data, MemoryRows, spaced
 from .statistics import Moments, moments_of
-from .targets import concatenated
-
-# Of the rows that stand for all of them: numbers (128 MB in float32) and rows. MNIST, from 30,000
-# of its 60,000 rows, takes as many iterations as from all of them.
-SAMPLE_NUMBERS = 32_000_000
-SAMPLE_ROWS = 100_000
+from .targets import checksum, concatenated, stacked
 
 
 @dataclass
 class Survey:
-    """What one look at the rows of X finds; the sum of two is the survey of both.
+    """Moments and a sample of rows, from one pass over them.
+
+    The sum of two surveys is the survey of the rows of both.
 
     Attributes
     ----------
     moments : Moments
-    sample : list
-        Of pieces of the rows that stand for all: (number of the shard, X, EncodedY).
+    sample : list of (int, ndarray or CSR, EncodedY)
+        Pieces of the sample: number of the shard, rows of X, and their targets.
     """
 
     moments: Moments
@@ -38,144 +33,130 @@ class Survey:
 
 
 def survey(X, y, before, spacing, origin=0, n_threads=1):
-    """Look at rows of X.
+    """Compute the survey of rows of X.
 
     Parameters
     ----------
     X : ndarray or CSR of shape (n_rows, n_features)
     y : EncodedY
-        Of the same rows.
+        Targets of the same rows.
     before : float
-        Weight of the rows that come before these.
+        Sum of the weights of the rows before these, in earlier shards.
     spacing : float
-        Weight that a row of the sample stands for; 0 takes all rows.
+        Weight that each row of the sample represents; 0 takes all rows.
     origin : int, default=0
-        Number of the shard that they are.
+        Number of the shard.
     n_threads : int, default=1
 
     Returns
     -------
     Survey
     """
-    weight = y.weight
-    moments = moments_of(X, weight, n_threads)
     sample = spaced(X, y, spacing, before) if spacing > 0 else (X, y)
-    return Survey(moments, [(origin, *sample)])
+    return Survey(moments_of(X, y.weight, n_threads), [(origin, *sample)])
 
 
 def sample_spacing(shape, total_weight):
-    """Weight that each row of a sample stands for; 0 where all rows are few enough."""
+    """Return the weight that each row of the sample represents; 0 means to take all rows."""
     n_rows, n_features = shape
-    wanted = max(1, min(SAMPLE_ROWS, SAMPLE_NUMBERS // max(1, n_features)))
+    rules = plan.RULES
+    wanted = max(1, min(rules.sample_rows, rules.sample_numbers // max(1, n_features)))
     return 0.0 if n_rows <= wanted else total_weight / wanted
 
 
 def combined(one, two):
-    """The sum of two results of the same function of rows: numbers, arrays, or tuples of these."""
+    """Add two results of the same function of rows: numbers, arrays, or tuples of these."""
     if isinstance(one, tuple):
         return tuple(a + b for a, b in zip(one, two, strict=True))
     return one + two
 
 
-class ShardedData:
-    """X in shards, from which objectives get their rows.
+class ShardedData(Data):
+    """X in shards, from which objectives get their rows. No plan takes steps with it.
 
     Attributes
     ----------
     shape : (int, int)
     survey : Survey
-        Of all rows. Subclasses have these two.
+        Of all rows.
+    rows_type : type
+        The subclass of ``ShardedRows``. Subclasses have these three.
     """
 
-    in_memory = False
-    unit = 1.0
-    steps = ()
+    in_memory, unit = False, 1.0
 
     @property
     def is_sparse(self):
-        """Whether shards are sparse."""
+        """Whether the shards are sparse."""
         return self.survey.moments.is_sparse
+
+    def rows(self, y, outputs, n_threads=1):
+        """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
+        return self.rows_type(self, y, outputs)
 
     @property
     def n_sampled(self):
-        """Rows of the sample."""
+        """Number of rows of the sample."""
         return sum(X.shape[0] for _, X, _ in self.survey.sample)
 
-    def presolved(self, plan, weight, fit_intercept, l2_reg):
-        """Nothing is centred or rotated."""
-        return self
-
-    def apply(self, coef, intercept):
-        """(coef, intercept) for the rows: the same."""
-        return coef, intercept
-
-    def undo(self, coef, intercept):
-        """(coef, intercept) for the features of the original: the same."""
-        return coef, intercept
-
-    def undo_moments(self, moments, but_for=()):
-        """Moments of the features of the original: the same."""
-        return moments
-
     def moments(self, y, n_threads=1):
-        """``Moments`` of X."""
+        """Return the ``Moments`` of X."""
         return self.survey.moments
 
     def checksum(self):
-        """By which other X are told from this one."""
+        """Return a checksum of the moments with the shape, to compare X with other X."""
         moments = self.survey.moments
-        return zlib.crc32(moments.variance, zlib.crc32(moments.mean)), self.shape
+        return checksum(moments.mean, moments.variance), self.shape
+
+
+def _summed(method):
+    """The method of ``MemoryRows``, summed over all shards."""
+
+    @functools.wraps(method)
+    def summed(self, *arguments, out=None):
+        return self.total(method.__name__, *arguments)
+
+    return summed
 
 
 class ShardedRows:
-    """Rows in several shards. A subclass says how a method of ``MemoryRows`` is summed over them.
+    """Rows in several shards; a subclass implements ``total``, which sums over the shards.
+
+    Its ``total(method, *arguments)`` returns the sum over all shards of what ``method`` of their
+    rows returns.
 
     Parameters
     ----------
-    n_rows : int
-    survey : Survey
-        Of all rows.
+    data : ShardedData
     y : EncodedY
-        Of all rows, whatever it knows of them.
+        Loss and weights of all rows; on a cluster, the targets themselves stay with the shards.
     outputs : ndarray of int
-        The ones that are fitted.
+        Indices of the outputs to use.
 
     Attributes
     ----------
     sample : MemoryRows
-        The rows of the survey's sample, with their targets.
+        The sample of the survey, with its targets.
+    in_memory : bool
+        False: only the methods below are available.
     """
 
-    in_memory = False
-
-    def __init__(self, n_rows, survey, y, outputs):
-        self.sample = sample = sampled_rows(survey, y, outputs)
-        self.n_rows, self.n_features = n_rows, sample.n_features
+    def __init__(self, data, y, outputs):
+        _, Xs, ys = zip(*sorted(data.survey.sample, key=lambda piece: piece[0]), strict=True)
+        of_sample = replace(concatenated(ys), loss=y.loss)
+        dtype = data.survey.moments.fit_dtype
+        self.sample = sample = MemoryRows(stacked(Xs), of_sample, outputs, dtype=dtype)
+        self.n_rows, self.n_features = data.shape
         self.dtype, self.target = sample.dtype, sample.target
-        self.y, self.outputs, self._survey = y, outputs, survey
+        self.y, self.outputs, self._data = y, outputs, data
 
-    def total(self, method, *arguments):
-        """Sum over all shards of what ``method`` of their rows returns."""
-        raise NotImplementedError
-
-    def loss_gradient(self, coef, intercept, n_threads, out=None):
-        """As in ``MemoryRows``."""
-        return self.total("loss_gradient", coef, intercept, n_threads)
-
-    def hessian_product(
-        self, coef, intercept, coef_direction, intercept_direction, n_threads, out=None
-    ):
-        """As in ``MemoryRows``."""
-        return self.total(
-            "hessian_product", coef, intercept, coef_direction, intercept_direction, n_threads
-        )
-
-    def hessian(self, coef, intercept, mean, dtype, neglected, n_threads):
-        """As in ``MemoryRows``."""
-        return self.total("hessian", coef, intercept, mean, dtype, neglected, n_threads)
+    loss_gradient = _summed(MemoryRows.loss_gradient)
+    hessian_product = _summed(MemoryRows.hessian_product)
+    hessian = _summed(MemoryRows.hessian)
+    extremes = _summed(MemoryRows.extremes)
 
     def batches(self, order, size, offset):
-        """Shards have no batches of rows from everywhere: a ValueError."""
+        """Raise ValueError: a batch would need rows from all shards."""
         raise ValueError(
             "'solver' must be 'auto', 'lbfgs', 'newton-cg' or 'newton-cholesky' for X in blocks or "
             "partitions; 'adam' and 'sgd' take X in memory, or block after block by partial_fit."
@@ -183,20 +164,4 @@ class ShardedRows:
 
     def moments(self, n_threads):
         """As in ``MemoryRows``."""
-        return self._survey.moments
-
-    def extremes(self, mean, n_threads):
-        """As in ``MemoryRows``."""
-        return self.total("extremes", mean, n_threads)
-
-
-def sampled_rows(survey, y, outputs):
-    """The rows of a survey's sample, as ``MemoryRows`` with the loss of ``y``."""
-    pieces = sorted(survey.sample, key=lambda piece: piece[0])
-    X = pieces[0][1]
-    if len(pieces) > 1:
-        stack = sparse.vstack if survey.moments.is_sparse else np.concatenate
-        X = stack([X for _, X, _ in pieces])
-    X = sparse.csr_array(X) if survey.moments.is_sparse else X
-    of_sample = replace(concatenated([piece for _, _, piece in pieces]), loss=y.loss)
-    return MemoryRows(X, of_sample, outputs, dtype=fit_dtype(X, survey.moments))
+        return self._data.survey.moments

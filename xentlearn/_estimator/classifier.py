@@ -20,7 +20,6 @@ from .._plan.plan import make_plan, outlined
 from .._plan.report import PlanReport
 from .._solvers.settings import resolve_solver
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
-from .constant_outputs import constant_outputs
 from .early_stopping import EarlyStopping, split_rows
 from .inputs import check_features, require_memory, validated
 from .outcome import warn_of_outcome
@@ -28,8 +27,8 @@ from .parameters import RULES, require_settings
 from .partial_fit import PartialFitMixin
 from .planning import PlanningMixin
 from .predicting import PredictingMixin
+from .start import constant_outputs, warm_start
 from .training import FitState, train
-from .warm_start import warm_start
 
 # What to do with a pickled model of another version
 ADVICE = (
@@ -135,6 +134,13 @@ class SoftmaxClassifier(
     solver_ : str
         Name of the solver that was used: one of those of ``solver``, or "dual-ascent". Many labels
         over sparse X are fitted in groups; it is then the solver of the last group.
+    stop_reason_ : str
+        Why the solver stopped: "certified" (the gap is proved to be within ``tol``), "estimated"
+        (it is estimated to be), "rounding" (no further progress at floating-point precision),
+        "early_stopping", "callback", "separable" (the objective goes to 0 without a penalty),
+        "max_iter", "line_search" (no decrease was found), "diverged" (the objective was not finite)
+        or "interrupted"; "constant" if there was nothing to fit. Of labels that are fitted in
+        groups it is the worst reason; they are listed here from the best to the worst.
     objective_ : float
         The objective above, at the stored coefficients.
     optimality_gap_ : float
@@ -147,8 +153,8 @@ class SoftmaxClassifier(
         is an entry per epoch, for ``partial_fit`` one per call: the mean objective of the batches,
         each before its step, and a gap of inf, as there is no estimate.
     plan_ : PlanReport
-        What ``fit`` did and why, the memory and the passes that this was expected to take, and how
-        long a pass took: ``print(clf.plan_)``. ``plan`` tells the same beforehand.
+        The steps of the last ``fit`` and the reasons for them, the memory and the number of passes
+        that were expected, and the time of a pass: see ``plan``, which tells them before a fit.
 
     Raises
     ------
@@ -346,7 +352,7 @@ class SoftmaxClassifier(
         return self
 
     def _pose(self, setting, data, y, X_val, y_val, random_state):
-        """(problem, what stops it early or None, rows held out for that) of data that was read."""
+        """Return (problem, EarlyStopping or None, number of rows held out) for data as read."""
         stopping, n_held_out, n_rows = None, 0, data.shape[0]
         if self.early_stopping:
             data, y, judges = self._split(data, y, X_val, y_val, random_state)
@@ -381,6 +387,7 @@ class SoftmaxClassifier(
 
     def _read(self, X, y, sample_weight):
         """(data, encoded y) to train from."""
+        source = None
         if type(X) is np.ndarray and X.dtype in DTYPES:
             X = validate_data(self, X, dtype=None)
             self._X_dtype = X.dtype
@@ -388,23 +395,18 @@ class SoftmaxClassifier(
             source = blocks_of(X)
             if isinstance(source, MemmapBlocks) and len(source.lengths) == 1:
                 X, source = in_memory(source), None  # its file may shrink; a copy does not
-            if source is not None:
-                return self._read_blocks(source, y, sample_weight)
-            X = validated(self, X, reset=True)
+            if source is None:
+                X = validated(self, X, reset=True)
+            else:
+                X = source
+                check_features(self, source, reset=True)
+                self._X_dtype = np.dtype(source.dtype)
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
+        if source is not None:
+            return BlockData(source, y, functools.partial(validated, self, reset=None)), y
         kept, y = y.with_weight()
         # SciPy copies a matrix of which all rows are taken
         return MemoryData(X if type(kept) is slice else X[kept]), y
-
-    def _read_blocks(self, source, y, sample_weight):
-        check_features(self, source, reset=True)
-        self._X_dtype = np.dtype(source.dtype)
-        y = encode_y(y, source.shape[0], self.loss, self.class_weight, sample_weight)
-
-        def check(X, finite):
-            return validated(self, X, reset=None, finite=finite)
-
-        return BlockData(source, y, check), y
 
     def _coef_dtype(self):
         """The dtype that X is computed in: coefficients are stored in it if its digits suffice."""

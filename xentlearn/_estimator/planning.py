@@ -1,4 +1,4 @@
-"""``SoftmaxClassifier.plan``: how a fit would go, before it is made."""
+"""``SoftmaxClassifier.plan``: what a fit would do and cost, without fitting."""
 
 import copy
 
@@ -12,13 +12,13 @@ from .training import Fit, FitState
 
 
 class PlanningMixin:
-    """The plan of a fit that has not been made."""
+    """Mixin with ``plan``."""
 
     def plan(self, X, y, sample_weight=None):
-        """Tell how ``fit`` with the same arguments would go, and what it would take.
+        """Describe what ``fit`` with the same arguments would do, and what it would cost.
 
-        X is read as by ``fit``, and its loss is summed twice at the point where a fit begins, to
-        tell the time of a pass. Nothing is fitted, and this estimator stays as it is.
+        X is read as ``fit`` reads it, and the loss and its gradient are evaluated twice at the
+        point where a fit starts, which gives the time of a pass. The estimator does not change.
 
         Parameters
         ----------
@@ -32,10 +32,10 @@ class PlanningMixin:
         Returns
         -------
         PlanReport
-            Its text is for ``print``. Its attributes are ``solver``, a name; ``steps`` and
-            ``reasons``, a phrase each for what is done and why; ``memory_bytes``, the most that the
-            fit will hold beside X and y; ``pass_seconds``, the time of a pass over X on this
-            machine; and ``passes``, (least, most) of nine of ten such fits.
+            Print it to read the plan. Attributes: ``solver``, its name; ``steps`` and ``reasons``,
+            what would be done and why; ``memory_bytes``, the peak of the memory beside X and y;
+            ``pass_seconds``, the time of a pass over X on this machine; ``passes``, the range
+            (least, most) of the number of passes in nine of ten fits.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class PlanningMixin:
 
 
 def _evaluated(fit, group):
-    """The objective of a group, evaluated at the start; what a fit refuses is refused."""
+    """Return the objective of a group, evaluated at the start; raise the errors of a fit."""
     objective = fit.objective_of(fit.problem.y, group)
     in_unit = fit.data.undo_moments(objective.moments, but_for=(ScaledX,))
     in_unit.require_comparable(objective.rows.dtype)

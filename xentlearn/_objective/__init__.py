@@ -1,1 +1,1 @@
-"""What is minimised, how far from its minimum a point is, and approximate inverse Hessians."""
+"""The objective, certified bounds of its optimality gap, and approximate inverse Hessians."""

@@ -1,7 +1,7 @@
 """Sweeps of dual coordinate ascent for binary outputs over sparse X (``_kernels/dual_body.h``).
 
-Outputs are processed in lots of OUTPUTS, each by one thread, so that results have the same bits for
-any number of threads.
+Outputs are processed in lots of OUTPUTS. Each lot is processed by a single thread, so that results
+have the same bits for any number of threads.
 """
 
 from cython.parallel cimport prange
@@ -112,17 +112,21 @@ def run(
     what : {"sweep", "look"}
     X : DualRows
     lots : ndarray of int64
+        Indices of the lots to process.
     scale : float
         Factor of the coefficients: W = -scale sum alpha (x - mean).
-    weight : ndarray of shape (n_lots, n_rows, OUTPUTS), or (1, n_rows, 1) if only by row
+    weight : ndarray of shape (n_lots, n_rows, OUTPUTS), or (1, n_rows, 1)
+        Weights of the entries; of the second shape if all entries of a row have the same weight.
     p : ndarray of shape (n_lots, n_rows, OUTPUTS)
-        Changed by a sweep, together with coef, shift and along.
+        Predicted probabilities; changed by a sweep, together with coef, shift and along.
     coef : ndarray of shape (n_lots, n_features, OUTPUTS)
+        W + shift mean.
     shift, along, intercept : ndarray of shape (n_lots, OUTPUTS)
+        -scale sum alpha; coef . mean; and the intercepts.
     share, constant : ndarray of shape (n_lots, OUTPUTS)
-        For "look": how p is mixed with a constant.
+        For "look", the mixture q = (1 - share) p + share constant.
     gain, curvature, entropy, distance : ndarray of shape (n_lots, OUTPUTS)
-        Results: the first two of "sweep", the others of "look" (``_kernels/dual.h``).
+        Results: "sweep" fills the first two, "look" the others (``_kernels/dual.h``).
     n_threads : int
     """
     cdef:

@@ -1,64 +1,60 @@
-"""How far from the minimum a point is: an upper bound of the gap that is proved.
+"""Certified upper bounds of the optimality gap, from the dual problem.
 
-The minimum of a penalised cross-entropy is at least the value of its dual problem at any point of
-that (Shalev-Shwartz and Zhang, JMLR 14, 2013), and the predictions at a vector give such a point.
+The minimum of a penalised cross-entropy is at least the value of the dual objective at any dual
+feasible point (Shalev-Shwartz and Zhang, JMLR 14, 2013). The predictions at a vector of
+coefficients provide such a point.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from .._plan import settings as defaults
 from .._utils.numerics import LEAST_CURVATURE
+from .._utils.state import Stateful
 from .._utils.threads import VECTOR_BLOCK, ParallelLoop
 from .preconditioners import cholesky_factor, solve
 
 
-class Certificate:
-    """Bounds of an objective's minimum, the best of them remembered.
+@dataclass
+class Certificate(Stateful):
+    """Lower bounds of an objective's minimum; the best one is remembered.
 
-    Objectives are given to each call rather than kept: a cycle of references would keep X until the
-    collector runs.
-
-    Parameters
-    ----------
-    settings : Certificate, default=Certificate()
+    The objective is passed to each call instead of being stored: a cycle of references would keep X
+    in memory until the garbage collector runs.
 
     Attributes
     ----------
+    settings : settings.Certificate
     least : float
-        The largest lower bound of the minimum so far.
+        The largest lower bound of the minimum found so far.
     start_gradient : ndarray of shape (n_features + 1, n_outputs) or None
-        At ``objective.start()``, once it has been evaluated.
+        Gradient at ``objective.start()``, once it has been computed.
     """
 
-    def __init__(self, settings=defaults.Certificate()):
-        self.settings = settings
-        self.least = -np.inf
-        self.start_gradient = self._constant = None
-        self._looseness = 2.0  # of the last bound, in units of that without an intercept
+    CHANGES = ("least", "_looseness")
 
-    def dump(self):
-        """What has changed since it was made, as a tree."""
-        return {"least": self.least, "looseness": self._looseness}
-
-    def load(self, tree):
-        """Put a ``dump`` back."""
-        self.least, self._looseness = tree["least"], tree["looseness"]
+    settings: defaults.Certificate = defaults.Certificate()
+    least: float = -np.inf
+    start_gradient: np.ndarray | None = None
+    _constant: tuple | None = None
+    _looseness: float = 2.0  # ratio of the last bound to the one that holds without an intercept
 
     def gap(self, objective, vector, value, gradient):
-        """Upper bound of the value at ``vector`` less the minimum; inf without one."""
+        """Return an upper bound of (value at ``vector``) - minimum; inf if there is none."""
         if not objective.certifiable:
             return np.inf
-        gap = max(value - self.least, 0.0)  # values of one point differ by their rounding
+        gap = max(value - self.least, 0.0)  # two values of one point may differ by rounding
         natural = _natural_gap(objective, gradient)
-        if not gap <= self.settings.enough * natural:  # what is known can hardly be improved
+        if not gap <= self.settings.enough * natural:  # else a new bound would hardly be tighter
             gap = min(gap, self._certified(objective, vector, value, gradient))
         return gap
 
     def gap_if_at_most(self, objective, vector, value, gradient, wanted):
-        """Upper bound of the value at ``vector`` less the minimum; inf if it is above ``wanted``.
+        """Return an upper bound of (value at ``vector``) - minimum, or inf if above ``wanted``.
 
-        That it must be above is mostly seen from the gradient alone, with what the bound was in
-        units of |gradient|^2 the last time; otherwise it takes two passes.
+        In most cases the norm of the gradient shows that the bound would be above ``wanted``: the
+        ratio of the last bound to the squared norm is known. Otherwise two passes over X are made.
         """
         if not objective.certifiable or (objective.penalty_curvature != objective.l2_reg).any():
             return np.inf
@@ -70,12 +66,12 @@ class Certificate:
         return gap if gap <= wanted else np.inf
 
     def _certified(self, objective, vector, value, gradient):
-        """Upper bound of the value at ``vector`` less the minimum; inf where there is none.
+        """Return an upper bound of (value at ``vector``) - minimum; inf if there is none.
 
-        From the vector itself, or from where a Newton step of its intercept alone leads to: the
-        bound is first order in the gradient of the intercept, which no penalty forgives. On MNIST
-        the step takes the bound after a default fit from 0.15 to 0.005, on sparse text from 0.006
-        to 0.00002.
+        The bound is computed at the vector, or after a Newton step of its intercept alone if that
+        gives a smaller one. As the intercept is not penalised, the bound is of first order in the
+        gradient with respect to it. On MNIST the step takes the relative bound after a default fit
+        from 0.15 to 0.005, on sparse text from 0.006 to 0.00002.
         """
         if not np.isfinite(value):
             return np.inf
@@ -85,19 +81,21 @@ class Certificate:
             of_intercept = slice(-objective.n_outputs, None)
             at[of_intercept] -= self._intercept_step(objective, vector, gradient[of_intercept])
             value_at, gradient_at = objective.value_gradient(at)
-            if value_at <= value:  # else the step was too long
+            if value_at <= value:  # otherwise the step was too long
                 there = self._duality_gap(objective, at, value_at, gradient_at)
                 gap = min(gap, value - value_at + there)
-        # what rounding may have taken away: residuals are as large as the loss, times b
+        # Allow for rounding errors: the terms of the bound are sums of residuals, which are about
+        # as large as the loss, times b.
         b = at[objective.n_features * objective.n_outputs :]
         gap = max(0.0, gap) + objective.rounding * value * (1.0 + np.abs(b).max(initial=0.0))
         self.least = max(self.least, value - gap)
         return gap
 
     def _intercept_step(self, objective, vector, gradient):
-        """Newton step of the intercept for fixed W, with the Hessian of some rows if all are many.
+        """Return the Newton step of the intercept for fixed W, of shape (n_outputs,).
 
-        0 where there are too many classes.
+        The Hessian is computed from a subset of the rows if there are many, and the step is 0 if
+        there are too many classes.
         """
         n_outputs, coupled = objective.n_outputs, not objective.is_binary
         if coupled and n_outputs > self.settings.most_coupled:
@@ -113,7 +111,8 @@ class Certificate:
         hessian *= (objective.sums.sum() if coupled else objective.sums.sum(axis=1)) / total
         if not coupled:
             return gradient / np.maximum(hessian, LEAST_CURVATURE)
-        # no gradient points to the same change of all logits, which has no curvature of its own
+        # The same change of all logits has no curvature, and the gradient has no component along
+        # it: adding curvature there makes the matrix definite and does not change the step.
         hessian += hessian.diagonal().mean() / n_outputs
         scale = 1 / np.sqrt(np.maximum(hessian.diagonal(), LEAST_CURVATURE))
         try:
@@ -122,26 +121,31 @@ class Certificate:
             return np.zeros(n_outputs)
 
     def _duality_gap(self, objective, vector, value, gradient):
-        """Upper bound of the value at ``vector`` less the minimum, but for rounding.
+        """Return an upper bound of (value at ``vector``) - minimum, apart from rounding errors.
 
-        The minimum is at least the value of the dual problem at any of its points (Shalev-Shwartz
-        and Zhang, JMLR 14, 2013). With a free intercept, alpha_i = q_i - t_i is such a point if its
-        weighted sum is 0; the dual's value is -mean(sum_k q_k log q_k) - ||mean(alpha x)||^2 /
-        (2 l2_reg). Here
+        The minimum is at least the value of the dual objective at any feasible point
+        (Shalev-Shwartz and Zhang, JMLR 14, 2013). With an intercept, which is not penalised,
+        alpha_i = q_i - t_i is feasible if its weighted sum over the rows i is 0; t_i is the target
+        of the row and q_i any distribution. The value of the dual objective is
 
-            q = (1 - tau) t + tau ((1 - epsilon) p + epsilon r)
+            -mean(sum_k q_k log q_k) - ||mean(alpha x)||^2 / (2 l2_reg).
 
-        mixes three predictions: p itself; one constant distribution r, with epsilon just large
-        enough for the sum to become 0; and t, which shortens alpha. Negative entropies of mixtures
-        are bounded by convexity, that of t by 0. Near the optimum tau is 1; further away a smaller
-        one keeps the bound useful. inf where the sum cannot be made 0.
+        Here q is a mixture of three distributions,
+
+            q = (1 - tau) t + tau ((1 - epsilon) p + epsilon r):
+
+        the prediction p at ``vector``; a distribution r that is the same for all rows, with epsilon
+        just large enough to make the weighted sum 0; and the target t, which scales alpha down. The
+        negative entropy of a mixture is bounded by convexity, and that of t by 0. Near the optimum
+        tau = 1 is best; further away, a smaller tau keeps the bound useful. The result is inf if no
+        mixture makes the sum 0.
         """
         shape, n_features, l2_reg = objective.shape, objective.n_features, objective.l2_reg
         matrix, gradient = vector.reshape(shape), gradient.reshape(shape)
         W, dW = matrix[:n_features], gradient[:n_features]
         b, g_b = matrix[n_features:], gradient[n_features:]
-        # mean alpha times what is added to all logits; in the dual it stays as a linear term unless
-        # an intercept makes mean alpha 0
+        # `constant` is mean(alpha) times what is added to the logits of every row. In the dual
+        # objective the offset is a linear term, which vanishes if an intercept makes mean(alpha) 0.
         constant, linear = np.vdot(g_b, b + objective.offset), 0.0
         if not objective.fit_intercept and objective.offset.any():
             _, _, sums = objective.rows.loss_gradient(*objective.at(vector), objective.n_threads)
@@ -149,13 +153,17 @@ class Certificate:
 
         epsilon, r = 0.0, None
         if objective.fit_intercept:
-            epsilon, r = _constant_share(objective.sums, g_b[0])
-            if r is None:
+            # all outputs have the same epsilon: the largest that one of them needs
+            epsilons, r = constant_shares(objective.sums, g_b[0])
+            epsilon = float(epsilons.max())
+            if not epsilon < 1:  # this includes nan
                 return np.inf
+            if len(r) > 1:
+                r = constant_shares(objective.sums, g_b[0], epsilon)[1]
         of_constant = self.constant_gradient(objective, r) if epsilon > 0 else None
 
         def squares(rows):
-            g = dW[rows] - l2_reg * W[rows]  # gradient of the mean loss alone
+            g = dW[rows] - l2_reg * W[rows]  # gradient of the mean loss, without the penalty
             change, along = dW[rows], 0.0
             if epsilon > 0:
                 shift = epsilon * (of_constant[rows] - g)
@@ -176,9 +184,9 @@ class Certificate:
                 terms = np.where(r > 0, r * np.log(r), 0.0).sum(axis=1)
             excess = epsilon * (np.sum(objective.sums.sum(axis=-1) * terms) - negative_entropy)
 
-        # tau = 1, written so that only terms are left which vanish at the optimum
+        # For tau = 1, in a form in which every term vanishes at the optimum: no cancellation.
         gap = constant + excess + of_change / (2 * l2_reg) - along_shift
-        # the best tau; -tau entropy - tau^2 of_rest / (2 l2_reg) is the dual's value
+        # For the best tau: the dual objective is -tau entropy - tau^2 of_rest / (2 l2_reg).
         entropy = negative_entropy + excess - linear
         of_rest /= 2 * l2_reg
         if of_rest > 0 and -entropy < 2 * of_rest:
@@ -186,25 +194,32 @@ class Certificate:
         return gap
 
     def constant_gradient(self, objective, r):
-        """Gradient in W of the mean loss where every row is predicted by the shares ``r``.
+        """Return the gradient with respect to W of the mean loss if every row is predicted as r.
 
-        It is linear in r; about the mean of X and with equal weights it does not depend on r at
-        all, but weights that differ between outputs have means of their own.
-        """
-        shares, at_shares, slope = self._constant_gradients(objective)
-        return at_shares if slope is None else at_shares + slope * (r[:, 1] - shares)
+        It is linear in ``r``. For a centred X it does not depend on r at all, unless the weights of
+        a row differ between its outputs: every output then has its own mean of X.
 
-    def _constant_gradients(self, objective):
-        """(shares of the 1s, gradient in W there, its slope in the shares) of a binary loss.
+        Parameters
+        ----------
+        objective : LinearObjective
+        r : ndarray of shape (n_distributions, n_outcomes)
+            As ``constant_shares`` returns it.
 
-        (None, gradient in W at the shares of the classes, None) for the softmax, and where all
-        entries of a row have one weight.
+        Returns
+        -------
+        ndarray of shape (n_features, n_outputs)
         """
         if self._constant is None:
             self._constant = self._find_constant_gradients(objective)
-        return self._constant
+        shares, at_shares, slope = self._constant
+        return at_shares if slope is None else at_shares + slope * (r[:, 1] - shares)
 
     def _find_constant_gradients(self, objective):
+        """Return (shares of the 1s, gradient in W there, its derivative in the shares).
+
+        If the gradient does not depend on the shares (for a softmax loss, or if all entries of a
+        row have the same weight), return (None, gradient in W, None).
+        """
         shape = objective.shape
         matrix = objective.start().reshape(shape)
         if self.start_gradient is None:
@@ -213,9 +228,10 @@ class Certificate:
         if not objective.is_binary:
             return None, at_shares, None
         shares = objective.sums[:, 1] / objective.sums.sum(axis=1)
-        if objective.rows.sample.y.weighs_rows:  # all outputs have the mean that X is centred by
+        if objective.rows.sample.y.weighs_rows:  # X is centred by the mean of every output
             return None, at_shares, None
-        # any other shares give the slope; near 0 and 1 those of the next logit may be the same
+        # A second point gives the derivative. It is at logit 0 where the logit of the shares is
+        # large: the shares one logit further may round to the same number.
         matrix[-1] = np.where(np.abs(matrix[-1]) > 1.0, 0.0, matrix[-1] + 1.0)
         shifted = 1 / (1 + np.exp(-matrix[-1]))
         there = objective.value_gradient(matrix.ravel())[1].reshape(shape)[:-1]
@@ -223,27 +239,33 @@ class Certificate:
 
 
 def _natural_gap(objective, gradient):
-    """What the bound would be without an intercept: |gradient|^2 / (2 l2_reg)."""
+    """Return |gradient|^2 / (2 l2_reg), the upper bound of the gap if there is no intercept."""
     of_coef = gradient[: objective.n_features * objective.n_outputs]
     return np.vdot(of_coef, of_coef) / (2 * objective.l2_reg)
 
 
-def _constant_share(sums, g_b):
-    """(epsilon, r) with (1 - epsilon) mean(p) + epsilon r = mean(t), epsilon the smallest.
-
-    ``g_b`` is the gradient in the intercept, mean(p) - mean(t). r has one row per
-    distribution: one for the softmax, one per output (0 or 1) if binary. (None, None) where
-    there is no such r.
-    """
-    epsilons, rs = constant_shares(sums, g_b)
-    epsilon = float(epsilons.max())
-    if not epsilon < 1:  # nan too
-        return None, None
-    return epsilon, rs if len(rs) == 1 else constant_shares(sums, g_b, epsilon)[1]
-
-
 def constant_shares(sums, g_b, least=0.0):
-    """``_constant_share`` of each distribution by itself: (n,) shares, none below ``least``."""
+    """Solve (1 - epsilon) mean(p) + epsilon r = mean(t) for the smallest epsilon and its r.
+
+    Each distribution is solved for separately: a softmax has one, over its classes; every binary
+    output has one, over the outcomes 0 and 1.
+
+    Parameters
+    ----------
+    sums : ndarray of shape (n_classes,) or (n_outputs, 2)
+        Class weight sums, over the sum of the weights.
+    g_b : ndarray of shape (n_outputs,)
+        Gradient with respect to the intercept, mean(p) - mean(t).
+    least : float, default=0.0
+        Lower bound of every epsilon.
+
+    Returns
+    -------
+    epsilon : ndarray of shape (n_distributions,)
+        At least 1, or nan, if there is no such r.
+    r : ndarray of shape (n_distributions, n_outcomes)
+        Distributions: entries in [0, 1] that sum to 1.
+    """
     if sums.ndim == 2:
         total = sums.sum(axis=1, keepdims=True)
         wanted = sums / total

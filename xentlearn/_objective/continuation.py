@@ -1,8 +1,8 @@
-"""Continuation: a sequence of falling extra penalties that leads to a hard minimum.
+"""Continuation: a sequence of decreasing extra penalties on the way to a hard minimum.
 
-Data that can nearly be separated, with hardly a penalty, are approached through easier problems.
-Without that a few rows are overshot early, their losses grow long straight tails without curvature,
-and steps stay short for hundreds of iterations.
+If data are nearly separable and hardly penalised, easier problems with a larger penalty are solved
+first. Without them, early steps make the logits of a few rows far too large, where their losses are
+linear and have no curvature, and steps stay short for hundreds of iterations.
 """
 
 import numpy as np
@@ -11,46 +11,49 @@ from .._plan import settings as defaults
 
 
 class Continuation:
-    """The reach of the features, and what follows from it.
+    """Extra penalties and the step bound of a hard problem, from the ranges of the features.
 
-    The reach is the largest distance of a value from the mean: unlike the variance it is as large
-    for a feature that few rows have, and those are what a hard problem overshoots.
+    The range of a feature is measured by the largest distance of a value from the mean, in the
+    units of X. Unlike the standard deviation, it is not small for a feature that is nonzero in few
+    rows, and the coefficients of such features are the ones that early steps make too large.
 
     Parameters
     ----------
-    settings : Continuation, default=Continuation()
+    settings : settings.Continuation, default=Continuation()
 
     Attributes
     ----------
     reach : ndarray of shape (n_features,) or None
-        None until a problem has been found hard.
+        Largest distance of a value of each feature from its mean; None until a problem has been
+        found hard.
     """
 
     def __init__(self, settings=defaults.Continuation()):
         self.settings, self.reach = settings, None
 
     def find_reach(self, objective):
-        """A pass over X, once."""
+        """Compute ``reach`` by a pass over X, unless it is known."""
         if self.reach is None:
             found = objective.rows.extremes(objective.mean, objective.n_threads)
             self.reach = np.maximum(found.most - objective.mean, objective.mean - found.least)
 
     def strengths(self, objective, value):
-        """Falling strengths of the extra penalty, from one that keeps most logits moderate.
+        """Return decreasing strengths of the extra penalty; the first keeps most logits moderate.
 
-        None where the penalty asked for is as strong already, or where the rows are all but
-        separated. At a strength of 1 / S it costs half a row's share of the objective to move the
-        logit of a single row by 1.
+        At a strength of 1 / S, with S the sum of the weights, it costs half of a row's share of the
+        objective to move the logit of that row alone by 1.
 
         Parameters
         ----------
         objective : LinearObjective
         value : float
-            At the point where they are asked for.
+            Value at the present point.
 
         Returns
         -------
         list of float
+            Empty if the penalty that was asked for is as strong already, or if the value shows that
+            the rows are nearly separated.
         """
         settings = self.settings
         if value < settings.separated * 1e6 * objective.value_scale:
@@ -65,14 +68,20 @@ class Continuation:
         return strengths
 
     def extra(self, strength, n_features):
-        """Curvature of strength / 2 * sum_j (r_j ||W_j||)^2 by feature, with r_j the reach."""
+        """Return the second derivatives of the extra penalty, of shape (n_features,).
+
+        The extra penalty is strength / 2 * sum_j (r_j ||W_j||)^2, with r_j the ``reach`` of feature
+        j and W_j its coefficients.
+        """
         return strength * self.reach**2 if strength else np.zeros(n_features)
 
     def bounded(self, direction, shape):
-        """A direction of which no feature alone moves a row's logit by more than the step bound.
+        """Return the direction with each coefficient clipped to the step bound.
 
-        In a hard problem the model of the curvature is valid for a few units of a logit only:
-        without this, whole steps shrink to a tenth or less because of features that few rows have.
+        No feature alone then changes a row's logit by more than ``settings.step_bound`` in a full
+        step. In a hard problem the quadratic model is valid for changes of a few units of a logit
+        only: without the bound, features that are nonzero in few rows make the line search shrink
+        the whole step to a tenth or less.
         """
         least = np.finfo(float).tiny
         most = self.settings.step_bound / np.maximum(self.reach, least)[:, np.newaxis]

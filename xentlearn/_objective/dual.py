@@ -1,25 +1,30 @@
-"""A point of the dual problem of binary outputs over sparse X, and the coefficients it stands for.
+"""The dual problem of binary outputs over sparse X, and the coefficients of a dual point.
+
+For each output k, the primal problem is
 
     minimise (1/S) sum_i A_ik loss(t_ik, w_k . (x_i - mean) + c_k) + (l2_reg / 2) ||w_k||^2
 
-for each output k. A point of its dual is a prediction p_ik of every row: with residuals
-alpha = A (p - t) it stands for w_k = -sum_i alpha_ik (x_i - mean) / (S l2_reg). Sweeps over the
-rows (``_dual.pyx``) change one p after the other, and w with it. The free c is met from outside: it
-is right where the alphas of an output sum to 0.
+with A the weights, S the sum of the weights of the rows, t the targets and c the intercepts. A
+point of the dual problem is a prediction p_ik for every row i. With the residuals
+alpha = A (p - t), its coefficients are w_k = -sum_i alpha_ik (x_i - mean) / (S l2_reg). A sweep
+over the rows (``_dual.pyx``) changes one p after the other, and updates w at once. The intercept c
+is not penalised, so at the minimum the alphas of an output sum to 0; c takes a Newton step towards
+that after each sweep.
 """
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from .._plan.settings import DualAscent
 from ._dual import OUTPUTS, DualRows, run, weights
 from .certificate import constant_shares
 
-MOST_STEP = 2.0  # of an intercept per sweep: where p is all but 0 or 1 its curvature says nothing
+MOST_STEP = DualAscent().most_step
 
 
 class Dual:
-    """The dual problem of an objective of plain binary outputs over sparse X.
+    """The dual problem of an objective with plain binary cross-entropy over sparse X.
 
     Parameters
     ----------
@@ -31,7 +36,7 @@ class Dual:
         self.rows = DualRows(objective.rows.X, objective.mean)
 
     def point(self, vector):
-        """(value at a vector, the ``DualPoint`` that predicts what the vector predicts)."""
+        """Return (value at a vector, the ``DualPoint`` with the predictions of the vector)."""
         objective = self.objective
         value, gradient = objective.value_gradient(vector)
         matrix, gradient = vector.reshape(objective.shape), gradient.reshape(objective.shape)
@@ -56,22 +61,30 @@ class Dual:
         )
 
     def load_point(self, tree):
-        """The point of a ``DualPoint.dump``."""
+        """Return the point that ``DualPoint.dump`` returned as a tree."""
         return DualPoint(**tree)
 
     def sweep(self, point, lots):
-        """Sweep over all rows for some lots of outputs; about what each lot's dual has risen by."""
+        """Sweep over all rows for the chosen lots of outputs.
+
+        Returns
+        -------
+        ndarray of shape (len(lots),)
+            Estimates of the increase of the dual objective, by lot.
+        """
         objective = self.objective
         rise = point.sweep(self.rows, lots, objective.fit_intercept, objective.n_threads)
         return rise / objective.total_weight
 
     def look(self, point):
-        """(vector, value there, certified bounds of value - minimum by output) of a dual point.
+        """Return (vector, value there, certified bounds of value - minimum by output) of a point.
 
-        With W as the point has it, the value less that of the dual is the mean distance of the
-        predictions from those of W, plus c times mean alpha. Where alphas do not sum to 0 the
-        dual's value is that of p mixed with a constant prediction, as in ``certificate.py``, but
-        with the entropy of the mixture itself: the bound is second order in the sum.
+        The vector has the coefficients W of the dual point. The difference between its value and
+        the dual objective is the mean Kullback-Leibler divergence of the point's predictions p from
+        the predictions of W, plus c times the mean of alpha. If the alphas of an output do not sum
+        to 0, p is mixed with a constant prediction as in ``certificate.py``. As the entropy of the
+        mixture is computed itself instead of being bounded by convexity, the bound is of second
+        order in the sum of the alphas.
         """
         objective, certificate = self.objective, self.objective.certificate
         n_features, l2_reg = objective.n_features, objective.l2_reg
@@ -104,7 +117,9 @@ class Dual:
 
 @dataclass
 class DualPoint:
-    """Arrays of lots of OUTPUTS outputs; the last lot is filled up.
+    """A point of the dual problem, as arrays of lots of OUTPUTS outputs.
+
+    The last lot is padded with outputs that are all 0.
 
     Attributes
     ----------
@@ -112,12 +127,18 @@ class DualPoint:
     scale : float
         1 / (S l2_reg).
     weight : ndarray of shape (n_lots, n_rows, OUTPUTS), or (1, n_rows, 1)
-        A above; of rows alone.
+        The weights A; of the second shape if all entries of a row have the same weight.
     p : ndarray of shape (n_lots, n_rows, OUTPUTS)
+        Predicted probabilities of 1.
     coef : ndarray of shape (n_lots, n_features, OUTPUTS)
-        w + shift mean: what a row adds to it lies where the row has entries.
-    shift, along, intercept : ndarray of shape (n_lots, OUTPUTS)
-        -scale times the sum of the alphas, coef . mean, and c.
+        w + shift mean. When the p of a row changes, this changes only where the row has entries,
+        while w would change everywhere.
+    shift : ndarray of shape (n_lots, OUTPUTS)
+        -scale times the sum of the alphas.
+    along : ndarray of shape (n_lots, OUTPUTS)
+        coef . mean.
+    intercept : ndarray of shape (n_lots, OUTPUTS)
+        The intercepts c.
     """
 
     n_outputs: int
@@ -131,18 +152,19 @@ class DualPoint:
 
     @classmethod
     def at(cls, p, weight, coef, intercept, sum_alpha, mean, scale):
-        """The point that predicts ``p``.
+        """Make the point with predictions ``p``.
 
         Parameters
         ----------
-        p : ndarray of shape (n_rows, n_outputs), or (1, n_outputs) for all rows
+        p : ndarray of shape (n_rows, n_outputs), or (1, n_outputs) if all rows have the same
         weight : ndarray of shape (n_rows,) or (n_rows, n_outputs)
         coef : ndarray of shape (n_features, n_outputs)
-            What p stands for, w.
+            The coefficients w that follow from p.
         intercept, sum_alpha : ndarray of shape (n_outputs,)
-            c, and the sums of the alphas.
+            The intercepts c, and the sums of the alphas.
         mean : ndarray of shape (n_features,)
         scale : float
+            1 / (S l2_reg).
         """
         shift = -scale * sum_alpha
         if shift.any():
@@ -160,7 +182,7 @@ class DualPoint:
         )
 
     def dump(self):
-        """All of it, as a tree."""
+        """Return all attributes as a tree (``_utils/archive.py``)."""
         return asdict(self)
 
     @property
@@ -168,20 +190,22 @@ class DualPoint:
         return len(self.p)
 
     def sweep(self, rows, lots, moves_intercept, n_threads):
-        """Sweep over all rows, and move the intercepts.
+        """Sweep over all rows, then take a Newton step of the intercepts.
 
         Parameters
         ----------
         rows : DualRows
         lots : ndarray of int64
-            Which.
+            Indices of the lots to sweep.
         moves_intercept : bool
+            Whether there is an intercept to move.
         n_threads : int
 
         Returns
         -------
         ndarray of shape (len(lots),)
-            What the dual's value has risen by, about, and what the better c is expected to add.
+            Estimates of the increase of the dual objective times S, by lot, including what the new
+            intercepts are expected to add.
         """
         nothing = np.zeros_like(self.shift)
         gain, curvature = self._run("sweep", rows, lots, nothing, nothing, n_threads)[:2]
@@ -195,27 +219,32 @@ class DualPoint:
         return gain
 
     def look(self, rows, share, constant, n_threads):
-        """How far predictions are from those of the coefficients.
+        """Compare the predictions p with those of the coefficients, in one pass over the rows.
 
         Parameters
         ----------
         rows : DualRows
         share, constant : ndarray of shape (n_outputs,)
-            q = (1 - share) p + share constant.
+            They define the mixture q = (1 - share) p + share constant.
         n_threads : int
 
         Returns
         -------
-        entropy, distance : ndarray of shape (n_outputs,)
-            Sums over the rows of A H(q), and of A (log(1 + exp(z)) - p z - H(q)) for logits z,
-            which is A KL(p, sigmoid(z)) where q is p.
+        entropy : ndarray of shape (n_outputs,)
+            Sum over the rows of A H(q), with H(q) = -q log q - (1 - q) log(1 - q).
+        distance : ndarray of shape (n_outputs,)
+            Sum over the rows of A (log(1 + exp(z)) - p z - H(q)), with z the logit. If q = p, this
+            is the sum of A KL(p, sigmoid(z)).
         """
         mixed = (_lots(values[np.newaxis])[:, 0] for values in (share, constant))
         results = self._run("look", rows, np.arange(self.n_lots), *mixed, n_threads)
         return tuple(self.by_output(result) for result in results[2:])
 
     def _run(self, what, rows, lots, share, constant, n_threads):
-        """gain, curvature, entropy and distance, as ``_dual.run`` fills them."""
+        """Call ``_dual.run``; return the arrays that it fills: gain, curvature, entropy, distance.
+
+        Each has shape (n_lots, OUTPUTS).
+        """
         gain, curvature, entropy, distance = np.zeros((4, *self.shift.shape))
         run(
             what,
@@ -239,27 +268,29 @@ class DualPoint:
         return gain, curvature, entropy, distance
 
     def by_output(self, values):
-        """Of shape (n_outputs,), from (n_lots, OUTPUTS)."""
+        """Return values of shape (n_outputs,) from those of shape (n_lots, OUTPUTS)."""
         return values.reshape(-1)[: self.n_outputs]
 
     def by_lot(self, values):
-        """Sums of shape (n_lots,), from (n_outputs,)."""
+        """Return sums by lot, of shape (n_lots,), of values of shape (n_outputs,)."""
         return np.add.reduceat(values, np.arange(0, self.n_outputs, OUTPUTS))
 
     def weights(self, mean, other, factor, w, n_threads):
-        """Fill w; w . w, w . change and change . change per output, change = factor other - w.
+        """Compute the coefficients w, and products of w and of change = factor other - w.
 
         Parameters
         ----------
         mean : ndarray of shape (n_features,)
         other : ndarray of shape (n_features, n_outputs)
         factor : float
-        w : ndarray of shape (n_features, n_outputs), changed
+        w : ndarray of shape (n_features, n_outputs)
+            Overwritten with the coefficients.
         n_threads : int
 
         Returns
         -------
         ndarray of shape (3, n_outputs)
+            w . w, w . change and change . change of each output.
         """
         sums = np.empty((3, self.n_outputs))
         weights(self.coef, self.shift, mean, other, factor, w, sums, n_threads)
@@ -267,7 +298,7 @@ class DualPoint:
 
 
 def _lots(matrix):
-    """(n_lots, n, OUTPUTS) of an (n, n_outputs) matrix, filled up by 0."""
+    """Rearrange an (n, n_outputs) matrix as (n_lots, n, OUTPUTS), padded with zeros."""
     n, n_outputs = matrix.shape
     lots = np.zeros((-(-n_outputs // OUTPUTS), n, OUTPUTS))
     for lot, into in enumerate(lots):

@@ -1,31 +1,40 @@
-"""Diagonal blocks of the Hessian at a point, each from rows that are drawn for it."""
+"""Diagonal blocks of the Hessian at a point, each computed from rows sampled for its output."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import blas
 
 from .._data._design_matrix import computing_dtype
 from .._data._factors import solve_factors, weighted_factors
 from .._data.statistics import row_blocks, row_loop
-from .._plan.settings import Preconditioning
 from .._utils.numerics import LEAST_CURVATURE, SLACK
 
 
 def on_balanced(solve, gradient, for_mean):
-    """``solve`` of what sums to 0 over the outputs, of which it takes the same; the mean by itself.
+    """Apply ``solve`` to the part of a gradient that sums to 0 over the outputs.
 
-    A softmax does not see the same change of all logits of a row, which the penalty alone keeps at
-    0. Outputs with preconditioners of their own bring it in, and as no gradient of the loss leads
-    out, it takes long to get rid of: on 3,000 rows of 4 classes 15 iterations stood still at 2e-6,
-    raw MNIST took 1,670 iterations in place of 1,030.
+    The result is P solve(P gradient) + for_mean * mean, where the mean is taken over the outputs
+    and P subtracts it: the mean is preconditioned separately.
+
+    The same change of all logits of a row does not change a softmax loss; only the penalty keeps
+    such a change at 0. If every output has its own preconditioner, their product with a gradient
+    has such a component. As the gradient of the loss has none, it takes many iterations to remove
+    it again: with 3,000 rows of 4 classes a fit made no progress at a gap of 2e-6 for 15
+    iterations, and raw MNIST took 1,670 iterations instead of 1,030.
 
     Parameters
     ----------
     solve : callable
-        A symmetric positive matrix times an array like ``gradient``.
+        Multiplies an array like ``gradient`` by a symmetric positive definite matrix.
     gradient : ndarray of shape (n_rows, n_outputs)
+        Gradient as a matrix: one row per feature, and one for the intercept if there is one.
     for_mean : ndarray of shape (n_rows, 1) or float
-        What the mean over the outputs is multiplied by, > 0.
+        Factors of the mean over the outputs, > 0.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_outputs)
     """
     averages = np.full(gradient.shape[1], 1.0 / gradient.shape[1])
     mean = (gradient @ averages)[:, np.newaxis]
@@ -37,23 +46,26 @@ def on_balanced(solve, gradient, for_mean):
 
 @dataclass(frozen=True)
 class HessianBlocks:
-    """Inverses of the Hessian's diagonal blocks at one point, one for each output.
+    """Inverses of the diagonal blocks of the Hessian at a point, one block per output.
 
-    What separates it from ``FeaturePreconditioner`` is that each row weighs by its own curvature
-    w p (1 - p) in the output: near the optimum of separable or hardly penalised problems few rows
-    have any, and directions that X alone makes look steep are flat.
+    Unlike in ``FeaturePreconditioner``, each row is weighted by its own curvature w p (1 - p) in
+    the output. Near the optimum of a separable or hardly penalised problem, few rows have any
+    curvature left, and directions that are steep according to the covariance of X are in fact flat.
 
-    For each output rows are drawn by curvature times leverage. By curvature alone, 20,000 of the
-    60,000 rows of MNIST are worse than 5,000 by both: features that few rows have are missed, and
-    their coefficients then move without restraint. A little of the covariance of all rows
-    (``share_of_all`` of the curvature) is the rest of the restraint.
+    For each output, rows are sampled with odds in proportion to curvature times leverage. With odds
+    in proportion to the curvature alone, 20,000 of the 60,000 rows of MNIST are worse than 5,000
+    with both: features that are nonzero in few rows are missed, and nothing then limits the steps
+    of their coefficients. A small multiple of the covariance of all rows (``share_of_all`` of the
+    curvature) is added for the same reason.
 
     Attributes
     ----------
     factors, scale : ndarray
-        As ``_factors.weighted_factors`` returns them.
+        Cholesky factors and scales, as ``_factors.weighted_factors`` returns them.
     intercept_scale : ndarray of shape (n_outputs,)
+        Inverse of the curvature of each intercept.
     shift_invariant : bool
+        Whether the same change of all logits of a row leaves the loss unchanged.
     """
 
     factors: np.ndarray
@@ -62,70 +74,61 @@ class HessianBlocks:
     shift_invariant: bool
 
     @classmethod
-    def of(
-        cls,
-        X,
-        curvature,
-        mean,
-        penalty,
-        leverage,
-        covariance,
-        shift_invariant=False,
-        settings=Preconditioning(),
-        n_threads=1,
-    ):
-        """The blocks at a point.
+    def of(cls, objective, curvature, leverage, covariance, settings):
+        """Compute and factorise the blocks at a point.
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
+        objective : LinearObjective
+            Whose blocks they are; its penalty is included.
         curvature : ndarray of shape (n_samples, n_outputs)
-            w p (1 - p) over the sum of the weights.
-        mean : ndarray of shape (n_features,)
-        penalty : ndarray of shape (n_features,)
-            Second derivative of the penalty.
+            w p (1 - p) of the rows of its sample at the point, over the sum of the weights.
         leverage : ndarray of shape (n_samples,)
+            As ``leverages`` returns it.
         covariance : ndarray of shape (n_features, n_features)
-        shift_invariant : bool, default=False
-            Whether the same change of all logits of a row changes nothing.
-        settings : Preconditioning, default=Preconditioning()
-        n_threads : int, default=1
+            Covariance of X.
+        settings : Preconditioning
+
+        Returns
+        -------
+        HessianBlocks
 
         Raises
         ------
         numpy.linalg.LinAlgError
-            If one of them is not definite.
+            If a block is not positive definite.
         """
-        total = curvature.sum(axis=0, dtype=np.float64)
+        X, total = objective.rows.sample.X, curvature.sum(axis=0, dtype=np.float64)
         intercept_scale = 1.0 / np.maximum(total, LEAST_CURVATURE)
         most = min(settings.drawn_per_feature * X.shape[1], len(X) // settings.drawn_of_rows)
         n_wanted = max(settings.least_drawn, most)
         share = leverage + leverage.mean()
         rows, weight = [], []
-        for of_output in curvature.T:  # one by one: in float64 all of them may be large
+        for of_output in curvature.T:  # one by one, as all of them in float64 may be large
             of_rows = of_output.astype(np.float64)
             chosen, odds = draw_rows(of_rows * share, n_wanted)
             rows.append(chosen)
             weight.append(of_rows[chosen] / odds)
-        # all in the dtype of X: the slack covers its rounding, and float32 takes half the time
+        # Everything is computed in the dtype of X: what is added to the diagonal covers its
+        # rounding errors, and float32 takes half the time.
         X, at = computable(X, np.concatenate(rows))
         factors, scale = weighted_factors(
             X,
-            mean.astype(X.dtype),
+            objective.mean.astype(X.dtype),
             at,
             np.concatenate(weight),
             np.cumsum([0, *map(len, rows)], dtype=np.intp),
             covariance.astype(X.dtype, copy=False),
             settings.share_of_all * total,
-            penalty,
+            objective.penalty_curvature,
             LEAST_CURVATURE,
             SLACK[X.dtype] * X.shape[1],
-            n_threads,
+            objective.n_threads,
         )
-        return cls(factors, scale, intercept_scale, shift_invariant)
+        return cls(factors, scale, intercept_scale, objective.shift_invariant)
 
     def apply(self, gradient, has_intercept, n_threads=1):
-        """Times a gradient of shape (n_features [+ 1], n_outputs)."""
+        """Return the preconditioner times a gradient of shape (n_features [+ 1], n_outputs)."""
         if not self.shift_invariant:
             return self._solved(gradient, has_intercept, n_threads)
         for_mean = (self.scale.astype(np.float64) ** 2).mean(axis=0)
@@ -138,7 +141,7 @@ class HessianBlocks:
         )
 
     def _solved(self, gradient, has_intercept, n_threads):
-        """The blocks' inverses times a gradient."""
+        """Return the inverses of the blocks times a gradient."""
         result = np.empty_like(gradient)
         n_features = len(gradient) - has_intercept
         solve_factors(
@@ -149,18 +152,34 @@ class HessianBlocks:
         return result
 
 
-def leverages(X, mean, preconditioner, sketch, n_threads=1):
-    """How much of the covariance each row makes up, roughly: x^T covariance^-1 x about the mean.
+def leverages(objective, preconditioner, sketch):
+    """Estimate the leverage of each row, (x - mean)^T H^-1 (x - mean).
 
-    From ``sketch`` random projections, right to a third for 16 of them. Rows are drawn by it, with
-    weights that make up for the odds. Features that few rows have show here as rows of large
-    leverage.
+    H is the matrix that the preconditioner has factorised, a multiple of the covariance of X plus
+    the penalty. Rows with features that are nonzero in few rows have a large leverage. The
+    estimates come from ``sketch`` random projections; with 16 they are accurate to about a third.
+    That is enough for the odds of a sample, as the weights of sampled rows are divided by them.
+
+    Parameters
+    ----------
+    objective : LinearObjective
+        The rows are those of its sample.
+    preconditioner : FeaturePreconditioner
+        Made with ``settings.covariance``.
+    sketch : int
+        Number of random projections.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
     """
-    n_features, dtype = X.shape[1], computing_dtype(X)
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_features, sketch))
-    projections = preconditioner.whiten(signs, transposed=True)
+    X = objective.rows.sample.X
+    dtype = computing_dtype(X)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(X.shape[1], sketch))
+    factor, signs = preconditioner.inverse_factor, np.asfortranarray(signs)
+    projections = blas.dtrmm(1.0, factor, signs, lower=True, trans_a=True)
     projections *= preconditioner.scale[:, np.newaxis]
-    projections, mean = projections.astype(dtype, order="C"), mean.astype(dtype)
+    projections, mean = projections.astype(dtype, order="C"), objective.mean.astype(dtype)
     result = np.empty(len(X))
 
     def project(part):
@@ -168,21 +187,37 @@ def leverages(X, mean, preconditioner, sketch, n_threads=1):
             projected = (X[rows].astype(dtype, copy=False) - mean) @ projections
             result[rows] = np.einsum("ij,ij->i", projected, projected)
 
-    row_loop(len(X), n_threads).each(project)
+    row_loop(len(X), objective.n_threads).each(project)
     return result / sketch
 
 
 def draw_rows(score, n_wanted):
-    """(rows, odds): about ``n_wanted`` rows, each with odds min(1, score / threshold).
+    """Sample about ``n_wanted`` rows with odds min(1, score / threshold).
 
-    Not at random: at equal distances of cumulated odds.
+    The sampling is systematic, not random: a row is chosen wherever the cumulative sum of the odds
+    passes an integer plus 1/2.
+
+    Parameters
+    ----------
+    score : ndarray of shape (n_samples,)
+        Scores, >= 0; rows with score 0 are never chosen.
+    n_wanted : int
+
+    Returns
+    -------
+    rows : ndarray of int
+        Indices of the chosen rows.
+    odds : ndarray of float
+        Their odds, in (0, 1].
     """
     positive = np.count_nonzero(score > 0)
     if positive <= n_wanted:
         chosen = np.flatnonzero(score > 0)
         return chosen, np.ones(len(chosen))
     threshold = score.sum() / n_wanted
-    while True:  # those above the threshold are taken whatever their score: lower it for the rest
+    # Rows above the threshold have odds of 1 whatever their score, so that the sum of the odds is
+    # too small: lower the threshold for the other rows.
+    while True:
         above = score >= threshold
         lower = score[~above].sum() / (n_wanted - np.count_nonzero(above))
         if not lower < 0.999 * threshold:
@@ -195,7 +230,14 @@ def draw_rows(score, n_wanted):
 
 
 def computable(X, rows):
-    """(matrix in C order and in what is computed in, where the chosen rows of X are in it)."""
+    """Return X, or a copy of the chosen rows, in C order and in the dtype of computations.
+
+    Returns
+    -------
+    matrix : ndarray of shape (n, n_features)
+    at : ndarray of int
+        Indices in ``matrix`` of the chosen rows of X.
+    """
     dtype = computing_dtype(X)
     if X.dtype == dtype and X.flags.c_contiguous:
         return X, rows

@@ -2,7 +2,7 @@
 
     (1/S) sum_i s_i loss(y_i, W x_i + b)  +  (l2_reg / 2) ||W||^2,        l2_reg = 1 / (C S)
 
-with s_i the weights of the rows and S their sum; the intercept b is not penalised.
+where s_i are the weights of the rows and S is their sum. The intercept b is not penalised.
 """
 
 import math
@@ -27,32 +27,32 @@ class L2:
     Attributes
     ----------
     C : float
-        inf: no penalty.
+        Inverse strength of the penalty, > 0; inf means no penalty.
     """
 
     C: float
 
     def strength(self, total_weight, exponent=0, unit=1.0):
-        """1 / (C S) where X and weights are in units of their own.
+        """Return l2_reg = 1 / (C S) for the units that X and the weights are in.
 
         Parameters
         ----------
         total_weight : float
-            S, over 2 ** ``exponent``.
+            The sum S of the weights, divided by 2 ** ``exponent``.
         exponent : int, default=0
-            Of the power of 2 that weights have been divided by.
+            Exponent of the power of 2 that the weights have been divided by.
         unit : float, default=1.0
-            What X has been divided by; coefficients are multiplied by it.
+            Number that X has been divided by; coefficients are multiplied by it.
 
         Returns
         -------
         float
-            0 without a penalty; otherwise within STRENGTHS: what is stronger leaves coefficients of
-            0, what is weaker is no penalty, as far as objectives tell.
+            0 without a penalty. Otherwise clipped to STRENGTHS: a stronger penalty makes all
+            coefficients 0, and a weaker one does not change a value of the objective.
         """
         if self.C == np.inf:
             return 0.0
-        # Factors of the result may be out of range where it is not: exponents are added up.
+        # The result may be in range though products of the factors are not: exponents are added.
         mantissa, power = 1.0, -exponent
         for factor in (self.C, total_weight, unit, unit):
             part, of_part = math.frexp(factor)
@@ -62,17 +62,18 @@ class L2:
 
 
 class LinearObjective:
-    """Rows, loss, penalty and scaling as one function of one vector (``_solvers/contract.py``).
+    """The objective as a function of one flat vector, for solvers (``_solvers/contract.py``).
 
     The vector is an (n_features + fit_intercept, n_outputs) matrix in C order, always float64. Its
-    first rows are W^T in the units of X. With an intercept its last row is b + W mean, the logits
-    at the mean of X, rather than b: X is thereby centred without being touched, offsets of features
-    do not couple W with the intercept, and the penalty on W is the original one.
+    first n_features rows are W^T, in the units of X. With an intercept, its last row is b + W mean,
+    the logits at the mean of X, instead of b: this has the effect of centring X without changing
+    it, so that offsets of features do not couple W with the intercept, and the penalty on W is the
+    original one.
 
     Parameters
     ----------
     rows : MemoryRows or ShardedRows
-        X and its targets (``_data/dataset.py``).
+        The rows of X with their targets (``_data/dataset.py``, ``_data/shards.py``).
     l2_reg : float
         Strength of the penalty, at least 0.
     fit_intercept : bool
@@ -82,15 +83,15 @@ class LinearObjective:
     Attributes
     ----------
     sums : ndarray of shape (n_outputs,) or (n_outputs, 2)
-        Sums of weights times targets by class, over the sum of the weights; for binary outputs of
-        the 0s and of the 1s.
+        Class weight sums over the sum of the weights: sums of weights times targets by class; for
+        binary outputs, of the 0s and of the 1s.
     certifiable : bool
-        Whether the loss is plain cross-entropy with a penalty, whose dual gives bounds of the
-        minimum.
+        Whether the dual problem gives lower bounds of the minimum: the loss is plain cross-entropy,
+        and there is a penalty.
     exact_hessian : bool
-        Whether the Hessian of the loss is the Hessian, and not what stands for it.
+        Whether Hessians are those of the loss, not positive definite approximations of them.
     pass_seconds : float
-        The least time that a sum over all rows has taken, for reports; inf before the first.
+        Shortest time of a sum over all rows so far, for reports alone; inf before the first.
     """
 
     OFFERS = (
@@ -117,10 +118,11 @@ class LinearObjective:
         self.certifiable = y.loss.certifiable and l2_reg > 0
         offset = y.logit_offset(outputs)
         self.offset = np.zeros(self.n_outputs) if offset is None else offset
-        # a sum of n rounding errors of random sign; float32 rows are rounded one by one
+        # The losses of float32 rows are rounded one by one: the mean of n rounding errors of random
+        # sign is about eps / sqrt(n).
         eps = EPS[np.dtype(rows.dtype)]
         self.rounding = max(8 * EPS[np.dtype(float)], eps / np.sqrt(max(1, rows.n_rows)))
-        # objective at zero coefficients: log K per row, or log 2 per entry
+        # 1e-6 of the objective at zero coefficients, which is log K per row, or log 2 per entry
         n_alternatives = 2 if self.is_binary else self.n_outputs
         self.value_scale = 1e-6 * self.sums.sum() * np.log(n_alternatives)
 
@@ -134,17 +136,17 @@ class LinearObjective:
             share = self.sums / self.sums.sum()
             self.curvatures_at_shares = self.sums.sum() * share * (1 - share)
 
-        # what changes on the way
-        self.penalty_curvature = np.full(self.n_features, l2_reg)  # by feature
+        # what changes during a solve
+        self.penalty_curvature = np.full(self.n_features, l2_reg)  # second derivative by feature
         self.preconditioners = Preconditioners(preconditioning)
         self.certificate, self.continuation = Certificate(), None
         self._is_evaluated, self.pass_seconds = False, np.inf
-        self.few = None  # some rows that stand for all, once they are asked for
+        self.few = None  # a small sample of the rows, once it is needed
 
-    # ---- One vector and its parts ------------------------------------------------------------
+    # ---- The vector and its parts ------------------------------------------------------------
 
     def pack(self, coef, intercept):
-        """Vector from coef (n_outputs, n_features) and intercept (n_outputs,)."""
+        """Return the vector of coef (n_outputs, n_features) and intercept (n_outputs,)."""
         matrix = np.empty(self.shape)
         matrix[: self.n_features] = coef.T
         if self.fit_intercept:
@@ -152,29 +154,27 @@ class LinearObjective:
         return matrix.ravel()
 
     def unpack(self, vector):
-        """(coef (n_outputs, n_features), intercept (n_outputs,)) of a vector, copied."""
-        coef, intercept = self._split(vector)
+        """Return copies of coef (n_outputs, n_features) and intercept (n_outputs,) of a vector."""
+        coef, intercept = self.split(vector)
         return coef.T.copy(), intercept
 
-    def view(self, vector):
-        """As ``unpack``, but coef is a view of the vector."""
-        coef, intercept = self._split(vector)
-        return coef.T, intercept
-
     def at(self, vector):
-        """(W^T, what is added to the logits) at a vector."""
-        coef, intercept = self._split(vector)
+        """Return (W^T, intercept + offset) at a vector: logits are X W^T plus the latter."""
+        coef, intercept = self.split(vector)
         return coef, intercept + self.offset
 
-    def _split(self, vector):
-        """(W^T (n_features, n_outputs), b) of a vector."""
+    def split(self, vector):
+        """Return W^T (n_features, n_outputs), a view of the vector, and b (n_outputs,)."""
         matrix = vector.reshape(self.shape)
         if not self.fit_intercept:
             return matrix, np.zeros(self.n_outputs)
         return matrix[:-1], matrix[-1] - self.mean @ matrix[:-1]
 
     def start(self):
-        """W = 0 and the best intercept for it: the logs of the class shares, less the offset."""
+        """Return the default start: W = 0 and the best intercept for it.
+
+        That is the logits of the class shares less the offset.
+        """
         matrix = np.zeros(self.shape)
         if self.fit_intercept:
             logs = np.log(self.sums)
@@ -182,39 +182,38 @@ class LinearObjective:
             matrix[-1] -= self.offset
         return matrix.ravel()
 
-    # ---- What solvers use --------------------------------------------------------------------
+    # ---- Value, gradient and Hessian ---------------------------------------------------------
 
     def value_gradient(self, vector):
-        """Value and gradient at a vector."""
+        """Return value (float) and gradient (ndarray of shape (size,)) at a vector."""
         coef, intercept = self.at(vector)
         gradient, began = np.empty(self.shape), time.perf_counter()
         loss, coef_sum, intercept_sum = self.rows.loss_gradient(
-            coef, intercept, self.n_threads, gradient[: self.n_features]
+            coef, intercept, self.n_threads, out=gradient[: self.n_features]
         )
         self.pass_seconds = min(self.pass_seconds, time.perf_counter() - began)
         penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
-        if not self._is_evaluated:  # mostly the start, whose gradient certificates will ask for
+        if not self._is_evaluated:  # most often at the start; a certificate needs its gradient
             self._is_evaluated = True
             if self.certifiable and not coef.any() and np.array_equal(vector, self.start()):
                 self.certificate.start_gradient = gradient
         return float(loss / self.total_weight + penalty), gradient.ravel()
 
     def hessian_product(self, vector, direction):
-        """Hessian at ``vector`` times ``direction``."""
-        coef_direction, intercept_direction = self._split(direction)
-        product = np.empty(self.shape)
+        """Return the Hessian at ``vector`` times ``direction``."""
+        direction, product = self.split(direction), np.empty(self.shape)
         coef_sum, intercept_sum = self.rows.hessian_product(
-            *self.at(vector),
-            coef_direction,
-            intercept_direction,
-            self.n_threads,
-            product[: self.n_features],
+            *self.at(vector), direction, self.n_threads, out=product[: self.n_features]
         )
-        self._centre(product, coef_sum, intercept_sum, coef_direction)
+        self._centre(product, coef_sum, intercept_sum, direction[0])
         return product.ravel()
 
     def _centre(self, gradient, coef_sum, intercept_sum, coef):
-        """Fill a gradient from the sums over rows, where b = last row - W mean; the penalty."""
+        """Fill ``gradient`` from sums over the rows, and return the value of the penalty.
+
+        The sums are gradients with respect to W and b; those with respect to the vector follow from
+        b = (last row) - W mean.
+        """
         intercept_gradient = intercept_sum / self.total_weight
         if self.fit_intercept:
             gradient[-1] = intercept_gradient
@@ -230,11 +229,11 @@ class LinearObjective:
         )
 
     def least_curvature(self, direction):
-        """What is at most rounding of the curvature along ``direction``.
+        """Return an upper bound of the rounding error of the curvature along ``direction``.
 
-        Relative to what its coefficients would have if no two features were correlated, as
-        ``cholesky_factor`` has it. The products of float32 rows are squares of sums with errors of
-        their own.
+        As in ``cholesky_factor``, it is a multiple of the curvature that the direction would have
+        if the features were uncorrelated. For float32 rows, the curvature is made of squares of
+        logits that have rounding errors of their own.
         """
         matrix = direction.reshape(self.shape)
         squares = np.einsum("jk,jk->j", matrix, matrix)
@@ -249,107 +248,115 @@ class LinearObjective:
 
     @property
     def preconditioner(self):
-        """The one in force."""
+        """The preconditioner in use."""
         return self.preconditioners.local or self.preconditioners.of_features(self)
 
     def precondition(self, gradient):
-        """Approximate inverse Hessian times a gradient."""
-        chosen = self.preconditioners.local or self.preconditioners.of_features(self)
+        """Return the approximate inverse Hessian times a gradient."""
         matrix = gradient.reshape(self.shape)
-        return chosen.apply(matrix, self.fit_intercept, self.n_threads).ravel()
+        return self.preconditioner.apply(matrix, self.fit_intercept, self.n_threads).ravel()
 
     def follow_curvature(self, vector):
-        """Precondition by the mean curvatures of the outputs at ``vector``."""
+        """Adapt the preconditioner to the mean curvatures of the outputs at ``vector``."""
         self.preconditioners.follow(self, vector)
 
     def precondition_at(self, vector, thorough=False):
-        """Use the Hessian at ``vector`` from now on, or what of it the plan has chosen.
+        """Precondition by the Hessian at ``vector`` from now on, in the form that the plan chose.
 
-        A ``thorough`` one is made in float64, whatever the time.
+        Parameters
+        ----------
+        vector : ndarray of shape (size,)
+        thorough : bool, default=False
+            Whether to compute a whole Hessian in float64, which takes longer, instead of float32.
 
         Returns
         -------
         bool
-            Whether it is the whole Hessian.
+            Whether the plan chose the whole Hessian, from all rows.
         """
         self.preconditioners.make_local(self, vector, thorough)
         return self.preconditioners.settings.local == "whole"
 
     def hessian_at(self, vector):
-        """Use the whole Hessian at ``vector`` from now on."""
+        """Precondition by the whole Hessian at ``vector``, in float64, from now on."""
         self.preconditioners.make_hessian(self, self.rows, vector, np.float64)
 
     def regularise(self):
-        """Put more on the diagonal of Hessians to come; whether that changes anything."""
+        """Regularise subsequent Hessians; return whether that changes anything."""
         return self.preconditioners.regularise()
 
-    # ---- Hard minima -------------------------------------------------------------------------
+    # ---- Continuation ------------------------------------------------------------------------
 
     def continuation_strengths(self, value):
-        """Falling strengths of an extra penalty; ``value`` is that of the present point."""
+        """Return decreasing strengths of an extra penalty; ``value`` is at the present point."""
         if self.continuation is None:
             self.continuation = Continuation()
         return self.continuation.strengths(self, value)
 
     def continue_at(self, strength):
-        """Put the extra penalty of a strength in force; 0 ends it."""
+        """Add the extra penalty of this strength to the objective; 0 removes it."""
         self.penalty_curvature = self.l2_reg + self.continuation.extra(strength, self.n_features)
 
     def continuation_penalty(self, vector):
-        """What the extra penalty adds to the value at ``vector``."""
+        """Return what the extra penalty adds to the value at ``vector``."""
         W = vector.reshape(self.shape)[: self.n_features]
         extra = (self.penalty_curvature - self.l2_reg)[:, np.newaxis]
         return 0.5 * float(np.sum(extra * W**2))
 
     def bound_step(self, direction):
-        """A direction within where the model of the curvature is valid, once a problem is hard."""
+        """Return the direction, clipped to the step bound if the problem has been found hard."""
         if self.continuation is None or self.continuation.reach is None:
             return direction
         return self.continuation.bounded(direction, self.shape)
 
-    # ---- How far from the optimum ------------------------------------------------------------
+    # ---- Optimality gap ----------------------------------------------------------------------
 
     def optimality_gap(self, vector):
-        """Certified upper bound of (objective - minimum) / minimum at a vector, with its objective.
+        """Return the objective at a vector and a certified upper bound of its relative gap.
 
         Returns
         -------
-        objective, gap : float
-            The gap is inf without a penalty, or where the bound says nothing.
+        objective : float
+        gap : float
+            Upper bound of (objective - minimum) / minimum; inf without a penalty, or if the lower
+            bound of the minimum is not positive.
         """
         value, gradient = self.value_gradient(vector)
         gap = self.certificate.gap(self, vector, value, gradient)
         return value, float(gap / (value - gap)) if gap < value else np.inf
 
     def certified_gap(self, vector, value, gradient, wanted):
-        """Upper bound of value - minimum at ``vector``; inf if it is above ``wanted``."""
+        """Return an upper bound of value - minimum at ``vector``; inf if it is above ``wanted``."""
         return self.certificate.gap_if_at_most(self, vector, value, gradient, wanted)
 
     @property
     def dual(self):
-        """The dual problem, for sweeps over its rows (``dual.py``)."""
+        """The dual problem, for dual ascent (``dual.py``)."""
         return Dual(self)
 
-    # ---- Batch by batch ----------------------------------------------------------------------
+    # ---- Batches of rows, for stochastic solvers ---------------------------------------------
 
     @property
     def by_output(self):
-        """Whether coefficients of batches are (n_outputs, n_features)."""
+        """Whether batches take coefficients of shape (n_outputs, n_features), not its transpose."""
         return not self.moments.is_sparse
 
     @property
     def inverse_spread(self):
-        """1 / standard deviation of each feature, about; 0 of constant ones."""
+        """Reciprocal of the standard deviation of each feature, approximately; 0 if constant.
+
+        See ``Moments.inverse_spread``.
+        """
         return self.moments.inverse_spread(self.fit_intercept, self.l2_reg, self.rows.dtype)
 
     def batches(self, order, size):
-        """The rows in the given order, in batches (``_data/dataset.py``)."""
+        """Return the rows in the given order, in batches (``Batches`` of ``_data/dataset.py``)."""
         return self.rows.batches(order, size, self.offset)
 
-    # ---- What is learnt on the way -----------------------------------------------------------
+    # ---- State -------------------------------------------------------------------------------
 
     def dump(self):
-        """All that changes after the objective has been made, as a tree."""
+        """Return what has changed since construction, as a tree (``_utils/archive.py``)."""
         return {
             "penalty": self.penalty_curvature,
             "hard": self.continuation is not None and self.continuation.reach is not None,
@@ -358,7 +365,7 @@ class LinearObjective:
         }
 
     def load(self, tree):
-        """Put a ``dump`` back."""
+        """Restore what ``dump`` returned."""
         self.penalty_curvature = tree["penalty"]
         if tree["hard"]:
             self.continuation = Continuation()

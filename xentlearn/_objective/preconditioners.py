@@ -1,13 +1,15 @@
-"""Approximate inverses of the Hessian: from the features alone, or the one of a point, whichever is
-in force.
+"""Preconditioners: approximate inverses of the Hessian.
 
-The Hessian of softmax cross-entropy in the coefficients of class k is close to a multiple of the
-weighted covariance of X: the multiple is the mean of p_k (1 - p_k). Dividing by
+There are two kinds: one from the features alone, and one from the Hessian at a point.
 
-    curvature * (X - mean)^T S (X - mean) / sum(S) + l2_reg I
+The Hessian of a cross-entropy in the coefficients of output k is close to a multiple of the
+weighted covariance of X, with the mean of p_k (1 - p_k) as the factor. The inverse of
 
-takes out what the features alone decide (scales, offsets, correlations). The diagonal serves where
-X is too wide for a matrix of n_features squared. The multiples of the outputs change on the way.
+    curvature * (X - mean)^T S (X - mean) / sum(S) + l2_reg I,
+
+with S the diagonal matrix of the weights, therefore removes the effects of the scales, offsets and
+correlations of the features. Only the diagonal is used if X is too wide for a matrix of
+n_features^2. The curvatures of the outputs are adapted during the fit.
 """
 
 import contextlib
@@ -25,11 +27,29 @@ from .hessian_blocks import HessianBlocks, leverages
 
 
 def cholesky_factor(matrix, scale, slack=None, dtype=None):
-    """L of ``L L^T = scale matrix scale``, in Fortran order.
+    """Return L, in Fortran order, with ``L L^T = scale matrix scale + slack``.
 
-    The matrix, in C order, is overwritten; only its upper triangle is looked at. ``scale`` makes
-    the diagonal about 1, so that the factorisation does not see units of features. The diagonal
-    gets what rounding takes away, ``SLACK`` of ``slack`` rows in ``dtype``, by default its own.
+    Parameters
+    ----------
+    matrix : ndarray of shape (n, n), in C order
+        Overwritten; only its upper triangle is read.
+    scale : ndarray of shape (n,)
+        Makes the diagonal about 1, so that the factorisation does not depend on the units of the
+        features.
+    slack : float or None, default=None
+        What is added to the diagonal against rounding errors, in units of ``SLACK[dtype]``; None
+        means n.
+    dtype : dtype or None, default=None
+        Dtype whose rounding errors the matrix has; None means its own.
+
+    Returns
+    -------
+    ndarray of shape (n, n)
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the matrix is not positive definite.
     """
     slack = len(matrix) if slack is None else slack
     dtype = matrix.dtype if dtype is None else dtype
@@ -37,8 +57,8 @@ def cholesky_factor(matrix, scale, slack=None, dtype=None):
     matrix *= scale[:, np.newaxis]
     matrix *= scale
     matrix.flat[:: len(matrix) + 1] += SLACK[np.dtype(dtype)] * slack
-    # LAPACK itself: for a matrix of forty rows scipy.linalg.cholesky takes five times as long, and
-    # for one of 784 in float32 numpy.linalg.cholesky three times
+    # LAPACK is called directly: scipy.linalg.cholesky takes five times as long for a matrix of 40
+    # rows, and numpy.linalg.cholesky three times as long for one of 784 rows in float32.
     factorise = lapack.dpotrf if matrix.dtype == np.float64 else lapack.spotrf
     factor, info = factorise(matrix.T, lower=True, overwrite_a=True)
     if info != 0:
@@ -47,95 +67,79 @@ def cholesky_factor(matrix, scale, slack=None, dtype=None):
 
 
 def solve(factor, scale, right):
-    """``scale * (L L^T)^-1 (scale * right)`` for a vector, in the dtype of the factor."""
+    """Return ``scale * (L L^T)^-1 (scale * right)`` for a vector, in the dtype of the factor L."""
     substitute = blas.dtrsv if factor.dtype == np.float64 else blas.strsv
     solved = substitute(factor, (scale * right).astype(factor.dtype, copy=False), lower=True)
     return scale * substitute(factor, solved, lower=True, trans=True, overwrite_x=True)
 
 
 class FeaturePreconditioner:
-    """(c_k M + l2_reg I)^-1 for output k, about, and 1 / c_k for its intercept.
+    """Approximates (c_k M + l2_reg I)^-1 for output k, and 1 / c_k for its intercept.
 
-    M is the covariance of X or, where X is too wide for it, its diagonal. The curvatures c_k
-    may change: a class that is a thousand times as rare has a thousandth of the curvature, and all
-    fall as rows are predicted better. With 500 unbalanced classes a fit takes 16 evaluations where
-    one curvature for all takes 26.
+    M is the covariance of X or, if X is too wide for it, its diagonal. The curvatures c_k may
+    change: a class that is a thousand times rarer has a thousandth of the curvature, and all
+    curvatures decrease as the predictions improve. With 500 unbalanced classes, a fit takes 16
+    evaluations; with the same curvature for all classes it takes 26.
 
-    For the mean c of the first curvatures L L^T = c M + l2_reg I is factorised, and for another
+    The matrix is factorised once, for the mean c of the first curvatures: c M + l2_reg I = L L^T.
+    For another curvature,
 
         c_k M + l2_reg I = L (I + (c_k - c) S) L^T,    S = L^-1 M L^-T = (I - l2_reg L^-1 L^-T) / c,
 
-    of which the diagonal of S is kept: all that matters where the penalty is weak or strong, and
-    the eigenvectors of S save no iteration.
+    and S is approximated by its diagonal. That is exact in the limits of a weak and of a strong
+    penalty, and its eigenvectors would not save an iteration.
 
-    For a softmax see ``on_balanced``.
+    For a softmax loss, the mean over the outputs is treated separately; see ``on_balanced``.
 
     Parameters
     ----------
-    X : ndarray or CSR of shape (n_samples, n_features)
-    weight : ndarray of shape (n_samples,)
-        Weights of rows, >= 0.
-    mean, variance : ndarray of shape (n_features,)
-        Of the features, weighted; for a sparse X zero and the mean square.
-    curvatures : ndarray of shape (n_outputs,)
-        Typical second derivatives of the loss in the logits.
-    l2_reg : float
-        Weight of ||W||^2 / 2.
-    shift_invariant : bool, default=False
-        Whether the same change of all logits of a row changes nothing.
-    settings : Preconditioning, default=Preconditioning()
-    n_threads : int, default=1
+    objective : LinearObjective
+        Its sample of the rows, the mean and the variance of the features (the mean square for a
+        sparse X, or without an intercept), the curvatures at the class shares, and the strength of
+        its penalty are used; it is not kept.
+    settings : Preconditioning
     """
 
-    def __init__(
-        self,
-        X,
-        weight,
-        mean,
-        variance,
-        curvatures,
-        l2_reg,
-        shift_invariant=False,
-        settings=Preconditioning(),
-        n_threads=1,
-    ):
+    def __init__(self, objective, settings):
+        sample, l2_reg = objective.rows.sample, objective.l2_reg
+        curvatures = objective.curvatures_at_shares
         self._least_relative = settings.least_relative
-        self.shift_invariant = shift_invariant
+        self.shift_invariant = objective.shift_invariant
         self.curvature = curvature = curvatures.mean()
-        diagonal = curvature * variance + l2_reg
-        # a constant feature without a penalty has no curvature at all: leave its scale alone
+        diagonal = curvature * objective.variance + l2_reg
+        # without a penalty, a constant feature has no curvature: its scale stays 1
         diagonal[diagonal == 0] = 1.0
         self.scale = 1.0 / np.sqrt(diagonal)
         self.inverse_factor = self.covariance = None
         penalty_share = l2_reg * self.scale**2
         if settings.covariance:
-            self.covariance = covariance(X, weight, mean, settings, n_threads)
-            factor = self._factor(curvature, l2_reg, computing_dtype(X))
-            # two products with L^-1 are positive definite whatever the rounding
+            self.covariance = covariance(
+                sample.X, sample.weight, objective.mean, settings, objective.n_threads
+            )
+            dtype, factor = computing_dtype(sample.X), None
+            # The covariance of a sparse X is a difference of sums over all rows: for constant
+            # features, its error may be larger than the rounding error of a matrix.
+            for more in (1, 1e3, 1e6):
+                matrix = curvature * self.covariance
+                matrix.flat[:: len(matrix) + 1] += l2_reg
+                with contextlib.suppress(np.linalg.LinAlgError):
+                    factor = cholesky_factor(matrix, self.scale, more * len(matrix), dtype)
+                    break
+            if factor is None:  # use the diagonal alone
+                factor = np.asfortranarray(np.eye(len(self.scale)))
+            # products with L^-1 and its transpose are positive definite whatever its rounding error
             self.inverse_factor = lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
             squares = np.tril(self.inverse_factor) ** 2
             penalty_share = squares @ penalty_share
         self.loss_share = np.clip(1.0 - penalty_share, 0.0, 1.0)
-        # the inverse for the mean of the curvatures, in the factor's coordinates if there is one
+        # inverse for the mean curvature: a diagonal, in the coordinates of the factor if there is
+        # one
         self.for_mean = self.scale**2 if self.inverse_factor is None else np.ones(len(diagonal))
-        self.inverse = np.empty((len(diagonal), len(curvatures)))  # of sparse text 21 MB: reused
+        self.inverse = np.empty((len(diagonal), len(curvatures)))  # 21 MB for sparse text: reused
         self.follow(curvatures)
 
-    def _factor(self, curvature, l2_reg, dtype):
-        """L of curvature * covariance + l2_reg I.
-
-        The covariance of sparse X is a difference of sums over all rows: where features are
-        constant, more may be left of it than the rounding of a matrix.
-        """
-        for more in (1, 1e3, 1e6):
-            matrix = curvature * self.covariance
-            matrix.flat[:: len(matrix) + 1] += l2_reg
-            with contextlib.suppress(np.linalg.LinAlgError):
-                return cholesky_factor(matrix, self.scale, more * len(matrix), dtype)
-        return np.asfortranarray(np.eye(len(self.scale)))  # of the diagonal alone
-
     def follow(self, curvatures):
-        """Take other curvatures of the outputs, shape (n_outputs,)."""
+        """Adapt to other curvatures of the outputs, of shape (n_outputs,)."""
         self.curvatures = curvatures
         relative = np.maximum(curvatures / self.curvature, self._least_relative)
         np.multiply.outer(self.loss_share, relative - 1.0, out=self.inverse)
@@ -143,23 +147,24 @@ class FeaturePreconditioner:
         np.divide(self.for_mean[:, np.newaxis], self.inverse, out=self.inverse)
         self.intercept_inverse = 1.0 / (self.curvature * relative[np.newaxis])
 
-    def whiten(self, right, transposed=False):
-        """L^-1 right, or its transpose times that; by one thread, as OpenMP's may be waiting."""
-        right = np.asfortranarray(right)
-        return blas.dtrmm(1.0, self.inverse_factor, right, lower=True, trans_a=transposed)
-
     def apply(self, gradient, has_intercept, n_threads=1):
-        """Times a gradient of shape (n_features [+ 1], n_outputs)."""
+        """Return the preconditioner times a gradient of shape (n_features [+ 1], n_outputs)."""
         result = np.empty_like(gradient)
         n_features, scale = len(self.scale), self.scale[:, np.newaxis]
         of_coef, common = result[:n_features], self.shift_invariant
-        # rows of a gradient times an inverse diagonal; what is common to all outputs by itself
+        # `divide` multiplies by an inverse diagonal; for a softmax loss (`common`), the mean over
+        # the outputs is multiplied by `for_mean` instead
         if self.inverse_factor is None:
             divide(gradient[:n_features], self.inverse, self.for_mean, common, of_coef, n_threads)
         else:
-            half = np.ascontiguousarray(self.whiten(gradient[:n_features] * scale))
+            # L^-T diagonal L^-1 times the scaled gradient. BLAS uses one thread, as those of OpenMP
+            # may be busy waiting.
+            factor, right = self.inverse_factor, np.asfortranarray(gradient[:n_features] * scale)
+            half = np.ascontiguousarray(blas.dtrmm(1.0, factor, right, lower=True))
             divide(half, self.inverse, self.for_mean, common, half, n_threads)
-            np.multiply(self.whiten(half, transposed=True), scale, out=of_coef)
+            right = np.asfortranarray(half)
+            right = blas.dtrmm(1.0, factor, right, lower=True, trans_a=True, overwrite_b=True)
+            np.multiply(right, scale, out=of_coef)
         if has_intercept:
             for_mean, last = np.array([1.0 / self.curvature]), slice(n_features, None)
             divide(
@@ -170,7 +175,10 @@ class FeaturePreconditioner:
 
 @dataclass(frozen=True)
 class LocalHessian:
-    """Inverse of the Hessian at one point, for problems so small that it costs next to nothing.
+    """Inverse of the whole Hessian at a point, for problems in which it is cheap to compute.
+
+    Here and below, n_rows is the number of rows of the vector as a matrix: n_features, or
+    n_features + 1 with an intercept.
 
     Attributes
     ----------
@@ -183,38 +191,43 @@ class LocalHessian:
     scale: np.ndarray
 
     @classmethod
-    def of(cls, matrix, n_outputs, penalty, shift_invariant, slack=1.0):
-        """The inverse of a matrix.
+    def of(cls, matrix, objective, slack=1.0):
+        """Factorise a Hessian.
 
         Parameters
         ----------
         matrix : ndarray of shape (n_outputs n_rows, n_outputs n_rows)
-            ``_factors.hessian_sum`` over the sum of the weights; overwritten.
-        n_outputs : int
-        penalty : ndarray of shape (n_features,)
-            Second derivative of the penalty in the first rows of the vector.
-        shift_invariant : bool
-            Whether the same change of all logits of a row changes nothing.
-        slack : float, default=1
-            Of ``cholesky_factor``, in float64, if the matrix is definite with it.
+            Hessian of the mean loss: ``_factors.hessian_sum`` over the sum of the weights.
+            Overwritten.
+        objective : LinearObjective
+            Whose Hessian it is; its penalty is added here.
+        slack : float, default=1.0
+            Slack of ``cholesky_factor`` for a matrix in float64, if it is positive definite with
+            it; otherwise, and in float32, it is the default of ``cholesky_factor``.
+
+        Returns
+        -------
+        LocalHessian
 
         Raises
         ------
         numpy.linalg.LinAlgError
-            If it is not definite.
+            If the matrix is not positive definite.
         """
+        n_outputs, penalty = objective.n_outputs, objective.penalty_curvature
         n_rows, dtype = len(matrix) // n_outputs, matrix.dtype
         diagonal = matrix.reshape(-1)[:: len(matrix) + 1].reshape(n_outputs, n_rows)  # a view
         diagonal[:, : len(penalty)] += penalty.astype(dtype)
         diagonal = diagonal.ravel().astype(np.float64)
-        # where every row is certain there is no curvature whose inverse could be written down
+        # if every row is predicted with certainty, the inverse of the curvature would overflow
         diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
-        if n_outputs > 1 and shift_invariant:
-            # The same change of all logits costs nothing without a penalty, and no gradient points
-            # there: a curvature like that of the outputs leaves all other directions as they are.
+        if n_outputs > 1 and objective.shift_invariant:
+            # Without a penalty, the same change of all logits has no curvature, and the gradient
+            # has no component along it. Adding a curvature like that of the outputs makes the
+            # matrix definite and does not change other directions.
             sums = np.add.reduce(diagonal.reshape(n_outputs, n_rows))
             penalised = np.zeros(n_rows, dtype=bool)
-            # a penalty that is rounding beside the loss holds nothing
+            # a penalty below the rounding error of the loss has no effect
             rounding = SLACK[np.dtype(np.float64)] * len(matrix) / n_outputs * sums
             penalised[: len(penalty)] = penalty > rounding[: len(penalty)]
             free = np.flatnonzero(~penalised)
@@ -223,57 +236,55 @@ class LocalHessian:
             of_rows[:, free, :, free] += like.astype(dtype)[:, np.newaxis, np.newaxis]
             diagonal.reshape(n_outputs, n_rows)[:, free] += like
         scale = 1.0 / np.sqrt(diagonal)
-        if dtype == np.float64:  # flat directions need every digit that there is
+        if dtype == np.float64:  # flat directions need all digits: try a small slack first
             with contextlib.suppress(np.linalg.LinAlgError):
                 return cls(cholesky_factor(matrix.copy(), scale, slack), scale)
         return cls(cholesky_factor(matrix, scale), scale)
 
     def apply(self, gradient, has_intercept, n_threads=1):
-        """Times a gradient of shape (n_rows, n_outputs)."""
+        """Return the inverse times a gradient of shape (n_rows, n_outputs)."""
         solved = solve(self.factor, self.scale, gradient.T.ravel())
         return np.ascontiguousarray(solved.reshape(gradient.shape[::-1]).T)
 
 
+@dataclass
 class Preconditioners:
-    """The preconditioner that is in force.
+    """The preconditioners of an objective, and which of them is in use.
 
-    Of the last point that one was made at, else of the features alone. Objectives are given to each
-    call rather than kept: a cycle of references would keep X until the collector runs.
+    The one in use is from the Hessian at the last point where one was computed, or else from the
+    features alone. The objective is passed to each call instead of being stored: a cycle of
+    references would keep X in memory until the garbage collector runs.
 
-    Parameters
+    Attributes
     ----------
     settings : Preconditioning
+    local : LocalHessian, HessianBlocks or None
+        The preconditioner from the Hessian at a point.
+    slack : float
+        Slack of Hessians in float64; see ``cholesky_factor``.
     """
 
-    def __init__(self, settings):
-        self.settings = settings
-        self.local = None
-        self.slack = 1.0  # of Hessians in float64
-        self._of_features = self._leverage = None
+    settings: Preconditioning
+    local: object = None
+    slack: float = 1.0
+    _of_features: FeaturePreconditioner | None = None
+    _leverage: np.ndarray | None = None
 
     def of_features(self, objective):
-        """Made when it is asked for: newton-cholesky never does."""
+        """Return the ``FeaturePreconditioner``, made when it is first needed.
+
+        newton-cholesky never needs it.
+        """
         if self._of_features is None:
-            sample = objective.rows.sample
-            self._of_features = FeaturePreconditioner(
-                sample.X,
-                sample.weight,
-                objective.mean,
-                objective.variance,
-                objective.curvatures_at_shares,
-                objective.l2_reg,
-                objective.shift_invariant,
-                self.settings,
-                objective.n_threads,
-            )
+            self._of_features = FeaturePreconditioner(objective, self.settings)
         return self._of_features
 
     def follow(self, objective, vector):
-        """Precondition by the mean curvatures of the outputs at ``vector``, from some rows.
+        """Adapt to the mean curvatures of the outputs at ``vector``, from a sample of the rows.
 
-        Outputs of which these show next to nothing are taken to have lost as much of their
-        curvature as the others. Nothing changes for a single output, whose scale solvers find
-        themselves, nor once there is the Hessian of a point.
+        The curvature of an output that the sample hardly shows is taken to have decreased, since
+        the start, by the same factor as that of all outputs together. Nothing is done for a single
+        output, whose scale solvers find themselves, nor if the Hessian at a point is in use.
         """
         if objective.n_outputs == 1 or self.local is not None:
             return
@@ -295,9 +306,9 @@ class Preconditioners:
         self.of_features(objective).follow((n_rows * seen + believed * left) / (n_rows + unseen))
 
     def make_local(self, objective, vector, thorough):
-        """Use the Hessian at ``vector`` from now on, or what of it the plan has chosen.
+        """Precondition by the Hessian at ``vector`` from now on, in the form that the plan chose.
 
-        A ``thorough`` one is made in float64, whatever the time.
+        With ``thorough``, a whole Hessian is computed in float64 instead of float32.
         """
         kind, sample = self.settings.local, objective.rows.sample
         if kind == "blocks":
@@ -307,51 +318,37 @@ class Preconditioners:
             self.make_hessian(objective, rows, vector, np.float64 if thorough else np.float32)
 
     def make_hessian(self, objective, rows, vector, dtype):
-        """Use the Hessian at ``vector`` from now on, made from ``rows``."""
+        """Precondition by the whole Hessian at ``vector`` from now on, computed from ``rows``."""
         neglected = 0.0
         if dtype == np.float32:
-            # The one before goes first, and its memory is used again: to touch new memory takes a
-            # third of the time. Should this one fail, that of the features is in force again.
+            # The previous Hessian is freed first, so that its memory is used again: touching new
+            # memory would take a third of the time. If the factorisation fails, the preconditioner
+            # from the features is in use again.
             self.local, neglected = None, self.settings.neglected
         mean = objective.mean if objective.fit_intercept else None
         matrix = rows.hessian(*objective.at(vector), mean, dtype, neglected, objective.n_threads)
         matrix /= objective.total_weight
-        # where it fails, the point is so flat that rounding has the last word
+        # it fails only where the objective is so flat that rounding errors decide
         with contextlib.suppress(np.linalg.LinAlgError):
-            self.local = LocalHessian.of(
-                matrix,
-                objective.n_outputs,
-                objective.penalty_curvature,
-                objective.shift_invariant,
-                self.slack,
-            )
+            self.local = LocalHessian.of(matrix, objective, self.slack)
 
     def _make_blocks(self, objective, sample, vector):
         of_features = self.of_features(objective)
         if self._leverage is None:
-            self._leverage = leverages(
-                sample.X, objective.mean, of_features, self.settings.sketch, objective.n_threads
-            )
+            self._leverage = leverages(objective, of_features, self.settings.sketch)
         curvature = sample.curvature(*objective.at(vector), objective.n_threads)
         curvature /= objective.total_weight
         with contextlib.suppress(np.linalg.LinAlgError):
             self.local = HessianBlocks.of(
-                sample.X,
-                curvature,
-                objective.mean,
-                objective.penalty_curvature,
-                self._leverage,
-                of_features.covariance,
-                objective.shift_invariant,
-                self.settings,
-                objective.n_threads,
+                objective, curvature, self._leverage, of_features.covariance, self.settings
             )
 
     def regularise(self):
-        """Put more on the diagonal of Hessians to come; whether there are any, and more helps.
+        """Regularise subsequent Hessians by a larger slack; return whether that changes anything.
 
-        Where a feature is all but a sum of others, the least eigenvalues of a Hessian are what
-        rounding has left of them, and a step along their axes can be a million times too long.
+        It changes nothing if no whole Hessian is in use, or if the slack is at its limit. If a
+        feature is nearly a sum of others, the smallest eigenvalues of a Hessian are mostly rounding
+        error, and a step along their eigenvectors can be a million times too long.
         """
         if not isinstance(self.local, LocalHessian) or self.slack >= self.settings.most_slack:
             return False
@@ -359,7 +356,7 @@ class Preconditioners:
         return True
 
     def dump(self):
-        """What has changed since it was made, as a tree."""
+        """Return what has changed since construction, as a tree (``_utils/archive.py``)."""
         local = self.local
         return {
             "slack": self.slack,
@@ -369,7 +366,7 @@ class Preconditioners:
         }
 
     def load(self, objective, tree):
-        """Put a ``dump`` back."""
+        """Restore what ``dump`` returned."""
         self.slack = tree["slack"]
         if tree["curvatures"] is not None:
             self.of_features(objective).follow(tree["curvatures"])

@@ -1,4 +1,4 @@
-"""What is asked of a fit."""
+"""The problem that a fit has to solve, as one immutable object."""
 
 from dataclasses import dataclass
 
@@ -9,36 +9,38 @@ from .linear import L2
 
 @dataclass(frozen=True)
 class Problem:
-    """Data, targets, loss and penalty, and how well the minimum is wanted.
+    """Data, targets with loss and weights, penalty, and the tolerance of the solution.
 
     Attributes
     ----------
     data : MemoryData or ShardedData
-        X.
+        The feature matrix X.
     y : EncodedY
-        Of the same rows; it has the loss and the weights.
+        The targets of the same rows, with the loss and the weights.
     outputs : ndarray of int
-        The ones that have something to fit.
+        Indices of the outputs that have to be fitted.
     constant : ndarray of shape (n_outputs,)
-        Intercepts of the others.
+        Intercepts of the outputs that are constant in training; only their entries are used.
     penalty : L2
     fit_intercept : bool
     solver : str
-        "auto" or a name.
+        "auto" or the name of a solver.
     settings : object or None
-        The user's settings of that solver (``xentlearn.solvers``); None for the defaults.
+        The user's settings of that solver (``xentlearn.solvers``); None means the defaults.
     tol : float
+        Relative optimality gap at which to stop.
     max_iter : int
+        Largest number of iterations, or of epochs of a stochastic solver.
     dtype : dtype
-        In which coefficients are stored, if that is enough.
+        Dtype in which to store the coefficients, unless that loses too many digits.
     start : (coef, intercept) or None
-        Where to begin, in the units of X.
+        Coefficients to start from, in the units of X.
     early_stopping : bool
-        Whether the loss of other rows may end the fit.
+        Whether the loss of rows that are not trained on may end the fit.
     n_iter_no_change : int
-        Of stochastic solvers.
+        For stochastic solvers: number of epochs without progress after which to stop.
     random_state : RandomState instance or None
-        Of stochastic solvers.
+        For stochastic solvers: source of the order of the rows.
     """
 
     data: object

@@ -58,7 +58,8 @@ class Outline:
     coupled, convex, certifiable, fit_intercept, early_stopping : bool
     C, tol, weakness : float
         The last one is the strength of the penalty, 1 / (C S), over the mean variance of a feature.
-    max_iter, work : int
+    max_iter, history_size, work : int
+        ``work`` is the number of multiply-adds of a pass over X as it was given.
     unit : float
     n_kept : int or None
         Features that are not constant, where the others are dropped.
@@ -87,6 +88,7 @@ class Outline:
     tol: float
     weakness: float
     max_iter: int
+    history_size: int
     work: int
     unit: float
     n_kept: int | None
@@ -243,7 +245,7 @@ def _history_bytes(outline, group):
     """Differences of points and gradients (``_solvers/lbfgs.py``), as far as they are used."""
     settings, size = LBFGS(), (outline.n_solved + 1) * group.n_outputs
     large = size >= settings.large
-    length = min(settings.history, settings.large_history) if large else settings.history
+    length = min(outline.history_size, settings.large_history if large else outline.history_size)
     if outline.hard and group.local == "blocks":
         length = max(length, min(settings.long_history, settings.long_numbers // size))
     return 2 * (4 if large else 8) * size * min(length, outline.max_iter)
@@ -262,7 +264,8 @@ def _feature_bytes(outline, group, n_threads):
     rows = min(outline.n_sampled, max(settings.least_rows, settings.rows_per_feature * d))
     blocks = 1 if rows * d**2 < THREADED_WORK else min(ROW_BLOCKS, 2 * n_threads)
     square = 8 * d**2
-    made = (2 + blocks) * square + blocks * min(PRODUCT_ROWS, rows) * d * outline.computed * 2
+    width = min(PRODUCT_ROWS, rows if blocks == 1 else -(-rows // ROW_BLOCKS))
+    made = (2 + blocks) * square + blocks * width * d * outline.computed * 2
     if not outline.dense:
         made = 3 * square + rows * d * 12 * outline.n_entries / max(1, outline.n_rows * d) * 3
     return inverse + few + 2 * square, max(made - 2 * square, 3 * square)

@@ -1,9 +1,9 @@
-"""Every choice of "auto", made here and nowhere else: presolve, groups, solvers, preconditioners.
+"""The rules of "auto", all of them: presolve, groups of outputs, solvers, preconditioners.
 
-A plan follows from the sizes of a problem and from what a look at X and y shows, never from a
-clock, the number of threads or free memory: the same problem is solved with the same bits
-everywhere. Costs are counted in multiply-adds, numbers and passes over X, and each limit says which
-measurement it comes from.
+A plan depends on the sizes of a problem and on statistics of X and y, never on a clock, the number
+of threads or free memory: the same problem is solved with the same bits everywhere. Costs are
+counted in multiply-adds, numbers and passes over X, and each limit says which measurement it comes
+from.
 """
 
 from dataclasses import dataclass, replace
@@ -11,57 +11,68 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .cost import Outline, OutlinedGroup
-from .settings import STOCHASTIC, Preconditioning
+from .settings import LBFGS, STOCHASTIC, NewtonCholesky, Preconditioning
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Limits at which choices change.
+    """Thresholds at which the choices of "auto" change.
 
     Attributes
     ----------
     polished_work : int
-        Multiply-adds of a pass up to which a fit is polished until rounding stops it: it is over in
-        milliseconds whatever is asked for, and results do not depend on how a problem is put (a
-        weight of 2, or the row twice). With the 8 x 8 digits, 1.2 million, polishing takes three
-        times as long as the fit.
+        Largest work of a pass over X, in multiply-adds, at which a fit is polished: its solver
+        continues until no further progress is possible at floating-point precision. Such a fit
+        takes milliseconds in any case, and its result then does not depend on how the problem is
+        stated (a row with a weight of 2, or the same row twice). For the 8 x 8 digits, with 1.2
+        million multiply-adds, polishing takes three times as long as the fit.
     small_work : int
-        Multiply-adds of a pass up to which X is copied to float64 and centred.
+        Largest work of a pass, in multiply-adds, at which X is copied to float64 and centred.
     least_constant : float
-        Share of constant features from which they are dropped: fewer are not worth a copy.
+        Share of constant features from which on they are dropped; fewer are not worth a copy of X.
     most_copied : int
-        Numbers of a dense X that is copied without its constant features: 16 MB in float32.
+        Largest size of a dense X that is copied without its constant features: 16 MB in float32.
     most_rotated, most_rotation : float
-        Numbers of a wide X that is copied to be rotated, 400 MB in float64, and
-        n_samples^2 n_features: a second or two, and most often much less than a fit.
+        A wide X is rotated into its row space if it has at most ``most_rotated`` numbers (400 MB in
+        float64) and n_samples^2 n_features is at most ``most_rotation``: this takes a second or
+        two, mostly much less than the fit.
     tiny_hessian : float
-        Multiply-adds up to which a Hessian costs about as much as what Python does around a pass.
-        Then newton-cholesky takes 10 iterations in place of the 25 of lbfgs: iris, wine and breast
-        cancer are fitted in half the time; the digits, 200 million, take six times as long.
+        Largest work of a whole Hessian, in multiply-adds, at which newton-cholesky is chosen: the
+        Hessian then costs about as much as the Python code around a pass. It takes 10 iterations
+        instead of the 25 of lbfgs: iris, wine and breast cancer are fitted in half the time, while
+        the digits, with 200 million multiply-adds, take six times as long.
     hessian_work : float
-        Multiply-adds up to which the Hessian itself preconditions: a tenth of a second.
+        Largest work of a Hessian, in multiply-adds, at which the whole Hessian is used as a
+        preconditioner: a tenth of a second.
     most_coefficients : int
-        Of a whole Hessian: 288 MB.
+        Largest number of coefficients for which the whole Hessian is formed: 288 MB.
     most_covariance : int
-        Features up to which their covariance preconditions: 32 MB, and a factorisation well below a
-        second.
+        Largest number of features whose covariance is used as a preconditioner: 32 MB, and its
+        factorisation takes well below a second.
     most_block_numbers, most_logits : int
-        Of the diagonal blocks of a Hessian, all outputs together (64 MB in float32), and of the
-        rows that they are made from.
+        Largest size of the diagonal blocks of a Hessian, all outputs together (64 MB in float32),
+        and largest number of logits of the rows that they are computed from.
     most_penalty : float
-        Strength up to which matrices of float32 hold it.
-    grouped, group_numbers, grouped_rows, group_step : int
-        Binary outputs do not see each other. Over sparse X, where little is shared but X itself, so
-        many coefficients (or so many predictions of rows, which dual ascent keeps: 160 MB) are
-        fitted in groups of outputs, multiples of ``group_step`` that fill vectors, whose vectors
-        have ``group_numbers`` numbers and stay near the processor: 600 labels of 45,000 features
-        took five times as long at once, and 4 GB.
+        Largest strength of a penalty that float32 matrices can hold.
+    grouped, grouped_rows : int
+        Binary outputs are independent of each other, and over sparse X they share little work. They
+        are fitted in groups if there are more than ``grouped`` coefficients, or more than
+        ``grouped_rows`` predictions of rows, which dual ascent keeps (160 MB).
+    group_numbers, group_step : int
+        A group has at most ``group_numbers`` coefficients, so that vectors of them stay in the
+        cache, and a multiple of ``group_step`` outputs, which fill whole SIMD vectors. 600 labels
+        with 45,000 features took five times as long, and 4 GB, in a single group.
     most_pull : float
-        Mean of C ||x||^2 p (1 - p), by which rows pull at each other, at the class shares: above it
-        sweeps of dual ascent gain too little. Below it they take a quarter to a half of the time of
-        L-BFGS.
+        Largest mean of C ||x||^2 p (1 - p), with p at the class shares, at which dual ascent is
+        chosen. It measures how strongly the rows are coupled in the dual problem. Above it, sweeps
+        gain too little; below it, they take a quarter to a half of the time of L-BFGS.
     fewest_ascended : int
-        Outputs of dual ascent: of 4, sweeps use one core and a quarter of its vectors.
+        Fewest outputs for which dual ascent is chosen: with 4, its sweeps use one core and a
+        quarter of the vectors that it works on.
+    sample_rows, sample_numbers : int
+        Limits of the sample of rows that preconditioners are made from, if X is in shards: rows,
+        and numbers (128 MB in float32). From 30,000 of its 60,000 rows, MNIST takes as many
+        iterations as from all of them.
     """
 
     polished_work: int = 300_000
@@ -72,7 +83,7 @@ class Rules:
     most_rotation: float = 5e10
     tiny_hessian: float = 10_000_000
     hessian_work: float = 1.5e9
-    most_coefficients: int = 6000
+    most_coefficients: int = NewtonCholesky.max_coefficients
     most_covariance: int = 2000
     most_block_numbers: int = 16_000_000
     most_logits: int = 50_000_000
@@ -83,6 +94,8 @@ class Rules:
     group_step: int = 16
     most_pull: float = 0.15
     fewest_ascended: int = 10
+    sample_rows: int = 100_000
+    sample_numbers: int = 32_000_000
 
 
 RULES = Rules()
@@ -90,17 +103,17 @@ RULES = Rules()
 
 @dataclass(frozen=True)
 class Presolve:
-    """What is done to X before a solver sees it, and undone to the coefficients afterwards.
+    """The presolve steps to apply to X; their inverses are applied to the coefficients.
 
     Attributes
     ----------
     unit : float
-        Power of 2 that X is divided by; 1 for numbers of usual size.
+        Power of 2 that X is divided by; 1 unless X is tiny or huge.
     kept : ndarray of int or None
-        Features that are not constant, where the others are dropped.
+        The features to keep, which are not constant; None keeps all.
     centre : bool
-        Whether X is copied to float64 and centred; if it has more features than rows, it is rotated
-        into the space of its rows.
+        Whether X is copied to float64 and centred, and, if it has more features than rows, rotated
+        into its row space.
     """
 
     unit: float = 1.0
@@ -110,13 +123,16 @@ class Presolve:
 
 @dataclass(frozen=True)
 class Group:
-    """Outputs that are fitted together, and how.
+    """Outputs that are fitted together, with their solver.
 
     Attributes
     ----------
     outputs : ndarray of int
+        Indices of the outputs.
     solver : str
+        Name of the solver, as in ``_solvers/registry.py``.
     preconditioning : Preconditioning
+        How the solver's objective is preconditioned.
     """
 
     outputs: np.ndarray
@@ -126,15 +142,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a problem is solved.
+    """How a problem is to be solved.
 
     Attributes
     ----------
     presolve : Presolve
+        What is done to X first.
     polish : bool
-        Whether the solver goes on until rounding stops it.
+        Whether the solver continues beyond ``tol`` until no further progress is possible at
+        floating-point precision.
     groups : tuple of Group
-        In the order in which they are fitted; none where no output has anything to fit.
+        The groups in the order in which they are fitted; empty if no output has anything to fit.
     work : int
         Multiply-adds of a pass over X as it was given.
     """
@@ -146,7 +164,7 @@ class Plan:
 
 
 def make_plan(problem):
-    """The plan of a problem.
+    """Plan how to solve a problem.
 
     Parameters
     ----------
@@ -194,18 +212,18 @@ def make_plan(problem):
 
 
 def outlined(problem, plan, X, n_held_out, moments):
-    """The problem and its plan in numbers, from which a report is made when it is asked for.
+    """Return the problem and its plan in numbers, from which ``report.PlanReport`` makes its text.
 
     Parameters
     ----------
     problem : Problem
     plan : Plan
     X : object
-        As it was given.
+        X as passed to ``fit``.
     n_held_out : int
-        Rows of X that were copied for early stopping, beside those of the problem.
+        Number of the rows that early stopping holds out of X.
     moments : Moments or None
-        Of the features of X; None where nothing is fitted.
+        Moments of the features of X; None if nothing is fitted.
 
     Returns
     -------
@@ -219,7 +237,9 @@ def outlined(problem, plan, X, n_held_out, moments):
     if data.in_memory and not (isinstance(X, np.ndarray) and np.may_share_memory(X, stored)):
         width = stored.itemsize + (4 if data.is_sparse else 0)
         n_copied = int(stored.size * width * (1 + n_held_out / max(1, data.shape[0])))
-    y_bytes, groups, weakness = 0, [], 1.0
+    y_bytes, groups, weakness, history_size = 0, [], 1.0, LBFGS.history_size
+    if problem.settings is not None and problem.solver == "lbfgs":
+        history_size = problem.settings.history_size
     if moments is not None:
         strength = problem.penalty.strength(y.total_weight, y.weight_exponent)
         weakness = strength * len(moments.variance) / max(np.add.reduce(moments.variance), 1e-300)
@@ -253,6 +273,7 @@ def outlined(problem, plan, X, n_held_out, moments):
         tol=float(problem.tol),
         weakness=weakness,
         max_iter=int(problem.max_iter),
+        history_size=history_size,
         work=plan.work,
         unit=presolve.unit,
         n_kept=None if presolve.kept is None else len(presolve.kept),
@@ -263,7 +284,7 @@ def outlined(problem, plan, X, n_held_out, moments):
 
 
 def _presolve(data, fit_intercept, work):
-    """What is done to X; nothing where it is in shards."""
+    """Choose the presolve steps; X in shards has none."""
     if not data.in_memory:
         return Presolve()
     n_rows, n_features = data.shape
@@ -282,21 +303,24 @@ def _presolve(data, fit_intercept, work):
 
 
 def output_groups(shape, outputs, alone, sums):
-    """The outputs that are fitted together, in groups.
+    """Divide outputs into groups that are fitted together.
 
     Parameters
     ----------
     shape : (int, int)
-        Of X.
+        Shape of X.
     outputs : ndarray of int
+        Indices of the outputs.
     alone : bool
-        Whether outputs neither see each other nor share much work.
+        Whether outputs are independent of each other and share little work.
     sums : ndarray of shape (n_outputs, 2)
-        Weights of the 0s and of the 1s: outputs with as many 1s take about as many iterations.
+        Class weight sums of all outputs: of the 0s and of the 1s. Groups are formed in the order of
+        the latter, as outputs with similar sums take about the same number of iterations.
 
     Returns
     -------
     list of ndarray
+        The indices of the outputs of each group.
     """
     n_rows, n_features = shape
     few = n_features * len(outputs) <= RULES.grouped and n_rows * len(outputs) <= RULES.grouped_rows
@@ -310,7 +334,15 @@ def output_groups(shape, outputs, alone, sums):
 
 @dataclass(frozen=True)
 class _Size:
-    """Of the problem that a solver sees."""
+    """Size of the problem that a solver sees, after presolve.
+
+    Attributes
+    ----------
+    n_rows, n_features : int
+    n_sampled : int
+        Rows of the sample that preconditioners may be made from.
+    fit_intercept, is_sparse : bool
+    """
 
     n_rows: int
     n_sampled: int
@@ -319,11 +351,11 @@ class _Size:
     is_sparse: bool
 
     def n_coefficients(self, n_outputs):
-        """Of a solver's vector."""
+        """Return the length of a solver's vector."""
         return (self.n_features + self.fit_intercept) * n_outputs
 
     def hessian_work(self, n_rows, n_outputs, coupled):
-        """Multiply-adds of the whole Hessian from ``n_rows`` rows; inf if it is too large."""
+        """Return the multiply-adds of the whole Hessian from ``n_rows`` rows; inf if too large."""
         per_output = self.n_features + self.fit_intercept
         if per_output * n_outputs > RULES.most_coefficients:
             return np.inf
@@ -336,16 +368,16 @@ def _require_small(n_coefficients, setting):
     most = RULES.most_coefficients if setting is None else setting.max_coefficients
     if n_coefficients > most:
         raise ValueError(
-            f"solver='newton-cholesky' makes the whole Hessian, for at most {most} coefficients; "
-            f"here are {n_coefficients}. Use solver='auto'."
+            f"solver='newton-cholesky' forms the whole Hessian, for at most {most} coefficients; "
+            f"this fit has {n_coefficients}. Use solver='auto'."
         )
 
 
 def _preconditioning(size, n_outputs, coupled, strength):
-    """Which approximate inverse Hessians a solver gets.
+    """Choose the approximate inverse Hessians that a solver is given.
 
-    None at a point for sparse X, where even the diagonal blocks take too much memory, nor where the
-    penalty is beyond float32.
+    No Hessian at a point is used for sparse X, where even its diagonal blocks would take too much
+    memory, nor where the strength of the penalty is out of the range of float32.
     """
     chosen = Preconditioning(size.n_features <= RULES.most_covariance, None)
     if size.is_sparse or strength > RULES.most_penalty:
@@ -365,7 +397,7 @@ def _preconditioning(size, n_outputs, coupled, strength):
 
 
 def _suits_dual(problem, outputs, sums, strength):
-    """Whether sweeps over the rows of the dual problem find the minimum, most often sooner."""
+    """Return whether dual ascent is likely to reach the minimum sooner than L-BFGS."""
     y, data = problem.y, problem.data
     if len(outputs) < RULES.fewest_ascended or not (y.loss.certifiable and strength > 0):
         return False

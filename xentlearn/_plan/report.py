@@ -1,4 +1,7 @@
-"""A plan as text: what is done and why, and what it takes. Made when it is asked for."""
+"""A plan as text: the steps of a fit, the reasons for them, and what the fit costs.
+
+Everything is computed when it is asked for: a fit only stores an ``Outline``.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -21,22 +24,23 @@ UNITS = {
 
 @dataclass(frozen=True)
 class PlanReport:
-    """How a fit goes: ``print`` it. It holds numbers alone, no rows of X or y.
+    """The plan of a fit; ``print`` shows it. It holds numbers, no rows of X or y.
 
     Attributes
     ----------
     solver : str
-        Of groups of outputs the last one's.
+        Name of the solver; of groups of outputs, that of the last one.
     steps : tuple of str
-        What is done, in order.
+        What the fit does, in order.
     reasons : tuple of str
-        Why, one for each step.
+        The reason for each step.
     memory_bytes : int
-        The most that the fit holds beside X and y as they were given.
+        Expected peak of the memory that the fit takes beside X and y.
     pass_seconds : float or None
-        Time of a pass over X on this machine; None where it is not known.
+        Measured time of a pass over X on this machine; None if it is not known.
     passes : tuple (least, most)
-        What nine of ten such fits take: evaluations of the loss and products with its Hessian.
+        Expected number of passes over X, each an evaluation of the loss or a product with its
+        Hessian; a range that holds for nine of ten fits.
     """
 
     outline: Outline

@@ -1,8 +1,8 @@
-"""Settings of the solvers and of what they work with: one frozen dataclass for each.
+"""Settings of the solvers and of the parts they work with, one frozen dataclass each.
 
-Every number says where it comes from, and what other values did. Tests replace single fields
-(``dataclasses.replace``) to reach large problems' code with small data. The rules of "auto" have
-theirs in ``plan.py``.
+Every number comes with its source and with what other values did. Tests replace single fields
+(``dataclasses.replace``) so that small data reach the code for large problems. The thresholds of
+the "auto" rules are in ``plan.py``.
 """
 
 from dataclasses import dataclass
@@ -12,16 +12,18 @@ STOCHASTIC = ("adam", "sgd")  # solvers that take steps on batches of rows
 
 @dataclass(frozen=True)
 class LineSearch:
-    """The weak Wolfe conditions (``_solvers/descent.py``).
+    """The weak Wolfe conditions and the step bound (``_solvers/descent.py``).
 
     Attributes
     ----------
     sufficient_decrease : float
-        Share of the decrease that the slope promises which a step must bring.
+        Constant of the sufficient-decrease condition: the value must fall by at least this share of
+        what the slope predicts.
     most_trials : int
-        Evaluations; a healthy search needs one or two.
+        Largest number of evaluations in a line search; a healthy one needs one or two.
     least_slope : float
-        Share of the slope that a direction keeps within the step bound, else the bound is ignored.
+        A step bound is applied only if the bounded direction keeps at least this share of the
+        slope.
     """
 
     sufficient_decrease: float = 1e-4
@@ -31,42 +33,54 @@ class LineSearch:
 
 @dataclass(frozen=True)
 class Stopping:
-    """Estimates of the gap, and criteria to stop (``_solvers/stopping.py``).
+    """Estimates of the optimality gap and stopping criteria (``_solvers/stopping.py``).
+
+    Gaps are relative: (value - minimum) / max(value, value_scale).
 
     Attributes
     ----------
     polished : float
-        Relative gap of a polished problem: coefficients are right to about 9 digits.
+        Gap at which a polished problem stops: its coefficients are right to about 9 digits.
     polish_iterations : int
-        Iterations after which a polished problem stops at ``tol``, like others.
+        Number of iterations after which a polished problem stops at ``tol`` as others do.
     rounding : float
-        Times the rounding of a value: less of a decrease cannot be found for sure.
+        In units of the rounding error of a value: a predicted decrease below this cannot be
+        measured reliably.
     flat : int
-        Iterations over which values that do not fall any more are noticed.
+        Number of iterations without a measurable decrease after which a descent has stalled.
     quadratic : float
-        Share of the last slope that a Newton step leaves near the minimum.
+        Newton's method is taken to converge quadratically once a step leaves at most this share of
+        the previous slope.
     minute : float
-        Relative gap below which Newton's convergence is quadratic in any case.
+        Relative slope below which Newton's method is taken to converge quadratically in any case.
     window : int
-        Iterations over which progress is judged.
-    slow, most_fall : int, float
-        Iterations that make a descent slow, and how much the estimate of a slow one may fall in an
-        iteration. Its progress comes in bursts, and dies away more slowly than at any fixed rate:
-        windows of 5 iterations promised 1e-4 on raw MNIST where 1.5e-3 was left.
-    share_of_slow, caution : int, float
-        One over the share of a slow descent's iterations that a window has; how much less than it
-        shows is believed.
+        Number of iterations over which progress is measured.
+    slow : int
+        Number of iterations after which a descent counts as slow.
+    most_fall : float
+        Least ratio of the estimate of a slow descent to that of the iteration before. Slow descents
+        progress in bursts, and their progress dies away more slowly than at any fixed rate: windows
+        of 5 iterations estimated a gap of 1e-4 on raw MNIST where it was 1.5e-3.
+    share_of_slow : int
+        For a slow descent, progress is also measured over windows of one in ``share_of_slow`` of
+        all iterations.
+    caution : float
+        Factor of the estimate from these long windows.
     recheck : int
-        Iterations until a slow descent whose end was not confirmed is looked at again.
+        Number of iterations until a slow descent whose estimate was not confirmed by a new Hessian
+        is checked again.
     trusted, metric : float
-        Of a fast descent, with 500 classes say, the bounds of the rate promise a hundredth of what
-        they should. A third of the decrease in logarithms is believed, and the decrement in the
-        metric of L-BFGS, which on MNIST is up to 10 times too small.
+        For a fast descent, with 500 classes for example, the bounds of the rate make the estimate
+        about a hundred times too large. The estimate may therefore fall to the larger of two
+        others: one from the observed rate to the power of ``trusted``, and one of ``metric`` times
+        half the squared Newton decrement in the metric of the L-BFGS matrix, which is up to 10
+        times too small on MNIST.
     least_rate, most_rate : float
-        Convergence per iteration that an estimate may assume. With 1/2 per 10 iterations as the
-        least, the true gap of a default fit of MNIST was 1.2e-4 where 1e-4 was asked for.
+        Bounds of the convergence rate per iteration that an estimate may assume. With 1/2 per 10
+        iterations as the lower bound, the true gap of a default fit of MNIST was 1.2e-4 where 1e-4
+        was asked for.
     settled : int
-        Iterations after a change of the penalty before an estimate is believed.
+        Number of iterations after a change of the extra penalty during which estimates are ignored.
     """
 
     polished: float = 1e-18
@@ -95,13 +109,16 @@ class Refresh:
     Attributes
     ----------
     polished : int
-        Iterations after which a polished problem gets its Hessian, and gets it anew.
+        Number of iterations after which a polished problem gets its first Hessian, and between that
+        one and the next.
     often_after, often : int
-        A problem that three Hessians have not finished gets them more often.
+        From iteration ``often_after`` on, when three Hessians have not been enough, a polished
+        problem gets a new one every ``often`` iterations.
     nearly : float
-        Times ``tol``: so near the end a new one comes too late,
+        In units of ``tol``: a gap at which a new preconditioner would come too late to pay off.
     soon, seen : int
-        or where so many iterations are left, if it goes on as in the last ``seen``.
+        No new preconditioner is made either if at most ``soon`` iterations are left, at the rate of
+        the last ``seen`` iterations.
     """
 
     polished: int = 20
@@ -114,23 +131,30 @@ class Refresh:
 
 @dataclass(frozen=True)
 class Continuation:
-    """A sequence of falling extra penalties for hard problems (``_objective/continuation.py``).
+    """A sequence of decreasing extra penalties for hard problems (``_objective/continuation.py``).
 
     Attributes
     ----------
-    first, step, most : float, float, int
-        The first strength, times the sum of the weights; the ratio of one to the next; how many.
+    first : float
+        First strength times the sum of the weights.
+    step : float
+        Ratio of each strength to the one before.
+    most : int
+        Largest number of strengths.
     largest : float
-        Bound of the first one, where weights are tiny.
+        Upper bound of the first strength, for tiny weights.
     last : float
-        Times the penalty that was asked for, at a typical feature: below it there are no more.
+        The sequence ends where the extra penalty of a typical feature is less than this many times
+        the penalty that was asked for.
     separated : float
-        Share of the objective at zero coefficients below which rows are all but separated: their
-        losses then fall together, and continuation only costs time.
+        Rows whose objective is below this share of the objective at zero coefficients count as
+        nearly separated: their losses then fall together, and continuation only costs time.
     step_bound : float
-        Most change of a row's logit by one feature in a step.
-    tol, iterations : float, int
-        Relative gap at which the next penalty is taken, or after so many iterations.
+        Largest change of a row's logit that the coefficient of one feature may make in a step.
+    tol : float
+        Relative gap at which the next strength is taken.
+    iterations : int
+        Number of iterations after which it is taken in any case.
     """
 
     first: float = 0.03
@@ -150,28 +174,35 @@ class LBFGS:
 
     Attributes
     ----------
-    first_refresh, patience : int
-        Iterations after which a problem is hard and gets a new preconditioner; until the next.
+    first_refresh : int
+        Number of iterations after which a problem counts as hard and gets a preconditioner made at
+        the present point.
+    patience : int
+        Number of iterations until the next preconditioner.
     slope_left : float
-        Share of the slope that may be left after a step.
-    history : int
-        Differences kept; 10 take a third more evaluations on MNIST, 50 save a few at most.
+        Constant of the second Wolfe condition: the largest share of the slope that a step may
+        leave.
+    history_size : int
+        Differences in the history; 10 take a third more evaluations on MNIST, 50 save a few at
+        most.
     rescale : int
-        Steps after which the preconditioner follows the curvature, and its scale is made anew.
+        Number of steps after which the preconditioner is adapted to the present curvature, and the
+        scale of the initial matrix is computed anew.
     large, large_history : int
-        Numbers in a vector from which differences are kept in float32, half the time and memory,
-        and fewer of them: 20 save no iteration on sparse text or with 500 classes, and take a third
-        of the time.
+        From ``large`` coefficients on, the history has ``large_history`` differences, in float32,
+        for half the time and memory: 20 save no iteration on sparse text or with 500 classes, and
+        take a third of the time.
     long_history, long_numbers : int
-        Differences that are kept once a descent has been slow, of so many numbers at most: a third
-        fewer iterations on raw MNIST. From the start so many cost more than they save: on the 8 x 8
-        digits old ones mislead.
+        Once a descent has been slow, its history grows to ``long_history`` differences, or to
+        ``long_numbers`` numbers if that is less: a third fewer iterations on raw MNIST. A long
+        history from the start costs more than it saves: on the 8 x 8 digits old differences
+        mislead.
     """
 
     first_refresh: int = 25
     patience: int = 25
     slope_left: float = 0.9
-    history: int = 20
+    history_size: int = 20
     rescale: int = 4
     large: int = 100_000
     large_history: int = 5
@@ -186,16 +217,21 @@ class NewtonCholesky:
     Attributes
     ----------
     first_refresh, patience, slope_left
-        As in ``LBFGS``. A Hessian takes as long as some trials of a line search: 0.9 of the slope
-        left needs one or two more of them.
+        As in ``LBFGS``. The slope has to fall further than in L-BFGS, because a Hessian takes as
+        long as several trials of a line search: with 0.9 of the slope left, one or two more
+        Hessians are needed.
     hardly_changed : float
-        Share of the decrement that a step leaves where the Hessian before it is good enough.
+        Largest ratio of the squared Newton decrement to that of the step before at which the
+        Hessian of that step is used again.
+    max_coefficients : int
+        Most coefficients for which a whole Hessian is formed: 288 MB. The plan checks it.
     """
 
     first_refresh: int = 15
     patience: int = 15
     slope_left: float = 0.2
     hardly_changed: float = 1e-3
+    max_coefficients: int = 6000
 
 
 @dataclass(frozen=True)
@@ -206,34 +242,40 @@ class NewtonCG:
     ----------
     first_refresh, patience, slope_left
         As in ``LBFGS``.
-    least_products, most_products : int
-        Hessian products in an iteration.
+    least_products, max_cg_iter : int
+        Least and largest number of Hessian products in an iteration.
     little : float
-        Share of the mean gain per product so far at which they end.
+        Conjugate gradients stop when a product adds at most this share of the mean gain per product
+        to the decrease that the quadratic model predicts.
     """
 
     first_refresh: int = 8
     patience: int = 4
     slope_left: float = 0.9
     least_products: int = 3
-    most_products: int = 100
+    max_cg_iter: int = 100
     little: float = 0.3
 
 
 @dataclass(frozen=True)
 class DualAscent:
-    """Sweeps over the rows of the dual problem (``_solvers/dual_ascent.py``).
+    """Dual coordinate ascent: sweeps over the rows (``_solvers/dual_ascent.py``).
 
     Attributes
     ----------
-    sweeps, least_sweeps : int
-        At most in an iteration; before their rate is known.
+    sweeps : int
+        Largest number of sweeps in an iteration.
+    least_sweeps : int
+        Number of sweeps after which their convergence rate is known.
     most_sweeps : int
-        In all: L-BFGS takes less time than more of them.
+        Largest number of sweeps in all: beyond it L-BFGS takes less time.
     least_rate, most_rate : float
-        Of convergence that is believed.
+        Bounds of the convergence rate per sweep that an estimate may assume.
     aimed_at : float
-        Share of the gap wanted.
+        Sweeps go on until the estimated gap is this share of the gap wanted.
+    most_step : float
+        Largest change of an intercept per sweep: where p is close to 0 or 1, the curvature is
+        almost 0 and no guide to the size of the step.
     """
 
     sweeps: int = 12
@@ -242,40 +284,47 @@ class DualAscent:
     least_rate: float = 0.02
     most_rate: float = 0.98
     aimed_at: float = 0.3
+    most_step: float = 2.0
 
 
 @dataclass(frozen=True)
 class Preconditioning:
-    """Approximate inverse Hessians (``_objective/preconditioners.py``, ``hessians.py``).
+    """Approximate inverse Hessians (``_objective/preconditioners.py``, ``hessian_blocks.py``).
 
     Attributes
     ----------
     covariance : bool
-        Of the features, or their variances alone.
+        Whether to use the covariance of the features; otherwise their variances alone.
     local : {"whole", "sample", "blocks"} or None
-        The Hessian at a point: of all rows, of the rows that stand for all, its diagonal blocks, or
-        none. The plan chooses both.
+        What is made of the Hessian at a point: all of it from all rows, all of it from the sample
+        of rows, its diagonal blocks, or nothing. The plan chooses this and ``covariance``.
     least_rows, rows_per_feature : int
-        Rows that the covariance is made from, which is needed to a few percent, not exactly.
+        The covariance is computed from the larger of ``least_rows`` and ``rows_per_feature``
+        times n_features rows: it is needed to a few percent, not exactly.
     few_of_weight, least_few, most_few : int
-        Rows from which mean curvatures of outputs are estimated: one in so many, by weight, within
-        bounds.
+        The mean curvatures of the outputs are estimated from about ``weight / few_of_weight`` rows,
+        with ``weight`` the sum of the weights; at least ``least_few`` and at most ``most_few``.
     few_seen : float
-        Rows' worth of p (1 - p): curvatures that fewer show are hardly believed.
+        Weight of the prior of such an estimate, as a sum of p (1 - p) over rows: a curvature that
+        is estimated from less than that is dominated by the prior.
     least_relative : float
-        Least curvature, to the mean of the first: no step need be longer.
+        Lower bound of the curvature of an output over the mean of the curvatures at the class
+        shares. No step needs to be longer than it allows.
     least_drawn, drawn_per_feature, drawn_of_rows : int
-        Rows that are drawn for the matrix of one output: so many at least, per feature, and one of
-        so many of all at most.
+        For the diagonal block of an output, ``drawn_per_feature`` times n_features rows are drawn,
+        at most one in ``drawn_of_rows`` of all rows, and at least ``least_drawn``.
     sketch : int
-        Random projections that leverages are estimated from.
+        Number of random projections from which leverages are estimated.
     share_of_all : float
-        Of an output's curvature that all rows get alike; 0.002 and 0.3 were slower.
+        Share of an output's curvature that is spread evenly over all rows; 0.002 and 0.3 were
+        slower.
     neglected : float
-        Share of the coupling of two outputs, in a Hessian to precondition with.
+        Share of the coupling of two outputs that may be neglected in a Hessian that only
+        preconditions.
     more_slack, most_slack : float
-        Steps, and the largest, of what is added to the diagonal of a Hessian that rounding spoils,
-        in units of its rounding.
+        What is added to the diagonal of a Hessian, in units of its rounding error, is multiplied by
+        ``more_slack`` each time that the Hessian has to be regularised, until it reaches
+        ``most_slack``.
     """
 
     covariance: bool = True
@@ -299,19 +348,21 @@ class Preconditioning:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The certified bound of the gap (``_objective/certificate.py``).
+    """The certified upper bound of the gap (``_objective/certificate.py``).
 
     Attributes
     ----------
     tiny : float
-        Relative gap below which a bound is good enough as it is.
+        A bound below this relative gap is not improved further.
     enough : float
-        Times the bound without an intercept: a bound so tight is not made again.
+        A known bound is not computed again if it is at most this many times the bound that holds
+        without an intercept.
     most_coupled : int
-        Classes, for a Newton step of the intercept.
+        Largest number of classes for which the intercept takes a Newton step.
     step_work, step_passes : float
-        Multiply-adds of that step, or so many passes over X if that is more. With 500 classes a
-        sixth of the rows left a fifth of the gradient, and a bound ten times as large.
+        Largest work of that step: ``step_work`` multiply-adds, or ``step_passes`` passes over X if
+        that is more. With 500 classes, a sixth of the rows left a fifth of the gradient, and a
+        bound ten times as large.
     """
 
     tiny: float = 1e-9
@@ -327,15 +378,11 @@ class Stochastic:
 
     Attributes
     ----------
-    tried, tried_again : int
-        Steps that are timed with one thread and with all of them, and after how many again. Two
-        halve a step of 200 rows of MNIST, 160 us; on cores that are busy otherwise they take 10 ms.
-    least_rate, slower : float
-        Learning rate at which "adaptive" ends, as scikit-learn's MLPClassifier has it, and what it
-        divides a rate by.
+    least_rate : float
+        Learning rate at which the "adaptive" schedule ends, as in scikit-learn's MLPClassifier.
+    slower : float
+        Number by which that schedule divides the learning rate.
     """
 
-    tried: int = 3
-    tried_again: int = 2000
     least_rate: float = 1e-6
     slower: float = 5.0

@@ -1,100 +1,76 @@
-"""Newton's method: with the whole Hessian, or with its products alone.
+"""Newton's method, with the whole Hessian or with Hessian products alone.
 
-``newton_cholesky`` factorises the Hessian at every point: a few iterations to the last digit, where
-n_features * n_outputs is at most some thousands. ``newton_cg`` solves for the step by conjugate
-gradients, each a pass over X, in the metric of the objective's preconditioner, and only as exactly
-as pays: until another product adds little to the decrease that the quadratic model promises (Nash
-and Sofer, Operations Research Letters 9, 1990).
+``newton_cholesky`` factorises the Hessian at every point. It needs few iterations to reach full
+precision, if n_features * n_outputs is at most a few thousand. ``newton_cg`` solves for the step by
+conjugate gradients, with the objective's preconditioner and one pass over X per product. It stops
+when another product would add little to the decrease that the quadratic model predicts (Nash and
+Sofer, Operations Research Letters 9, 1990).
 """
+
+import functools
 
 import numpy as np
 
-from .._plan import settings as defaults
-from .descent import Descent, carry_out, require
-
-REQUIRES = ("size", "value_scale", "rounding", "value_gradient", "precondition")
-
-
-def newton_cholesky(
-    objective,
-    start,
-    *,
-    tol,
-    max_iter,
-    polish=False,
-    callback=None,
-    state=None,
-    settings=defaults.NewtonCholesky(),
-):
-    """Minimise an objective; parameters and result as in ``lbfgs``."""
-    require(objective, "newton-cholesky", (*REQUIRES, "hessian_at"))
-    rule = WholeHessian(objective, settings)
-    descent = Descent(objective, rule, start, polish)
-    return carry_out(descent, state, tol, max_iter, callback)
+from .._plan.settings import NewtonCG, NewtonCholesky
+from .._utils.state import Stateful
+from .descent import REQUIRED, descend
 
 
-def newton_cg(
-    objective,
-    start,
-    *,
-    tol,
-    max_iter,
-    polish=False,
-    callback=None,
-    state=None,
-    settings=defaults.NewtonCG(),
-):
-    """Minimise an objective; parameters and result as in ``lbfgs``."""
-    require(objective, "newton-cg", (*REQUIRES, "hessian_product"))
-    rule = ConjugateGradients(objective, settings)
-    descent = Descent(objective, rule, start, polish)
-    return carry_out(descent, state, tol, max_iter, callback)
+class _Forgetful(Stateful):
+    """A rule without a history: its directions do not depend on the steps before.
 
-
-class _Forgetful:
-    """A rule that learns nothing from steps."""
+    Parameters
+    ----------
+    objective : object
+        See ``contract.py``.
+    settings : settings.NewtonCholesky or settings.NewtonCG
+    """
 
     n_added = 0
 
+    def __init__(self, objective, settings):
+        self.objective, self.settings = objective, settings
+        self.clear()
+
     def add(self, x, x_new, gradient, gradient_new):
-        """Nothing to learn."""
+        """Do nothing, as there is no history to add the step to."""
 
     def lengthen(self):
-        """Nothing to remember."""
+        """Do nothing, as there is no history to extend."""
 
     def clear(self):
-        """Nothing to forget."""
-
-    def dump(self):
-        """Nothing to keep."""
-        return {}
-
-    def load(self, tree):
-        """Nothing to put back."""
+        """Do nothing, as there is no history to empty."""
 
 
 class WholeHessian(_Forgetful):
-    """The rule of ``newton_cholesky``."""
+    """The rule of ``newton_cholesky``: the inverse of the whole Hessian.
 
-    def __init__(self, objective, settings=defaults.NewtonCholesky()):
-        self.objective, self.settings = objective, settings
-        self.exact = getattr(objective, "exact_hessian", True)
-        self.clear()
+    Attributes
+    ----------
+    decrement : float
+        Squared Newton decrement at the last point; 0 if the next direction needs a new Hessian.
+    """
+
+    name = "newton-cholesky"
+    requires = (*REQUIRED, "hessian_at")
+    defaults = NewtonCholesky()
+    CHANGES = ("decrement",)
+
+    @property
+    def exact(self):
+        """Whether directions are Newton directions."""
+        return getattr(self.objective, "exact_hessian", True)
 
     def clear(self):
-        """Make the next Hessian in any case."""
+        """Compute a new Hessian for the next direction in any case."""
         self.decrement = 0.0
 
-    def dump(self):
-        """The decrement of the last Hessian's step, as a tree."""
-        return {"decrement": self.decrement}
-
-    def load(self, tree):
-        """Put a ``dump`` back."""
-        self.decrement = tree["decrement"]
-
     def direction(self, point, gradient):
-        """-H^-1 gradient; after a step that left little to do, with the Hessian before it."""
+        """Return -H^-1 gradient.
+
+        H is the Hessian at the point, or the one before if the squared Newton decrement has become
+        so small that a new one would not pay off.
+        """
         if self.decrement > 0:
             direction = -self.objective.precondition(gradient)
             decrement = -(gradient @ direction)
@@ -108,15 +84,15 @@ class WholeHessian(_Forgetful):
 
 
 class ConjugateGradients(_Forgetful):
-    """The rule of ``newton_cg``."""
+    """The rule of ``newton_cg``: preconditioned conjugate gradients."""
 
+    name = "newton-cg"
+    requires = (*REQUIRED, "hessian_product")
+    defaults = NewtonCG()
     exact = False
 
-    def __init__(self, objective, settings=defaults.NewtonCG()):
-        self.objective, self.settings = objective, settings
-
     def direction(self, point, gradient):
-        """An approximate solution of H direction = -gradient."""
+        """Return an approximate solution of H direction = -gradient."""
         precondition, product = self.objective.precondition, self.objective.hessian_product
         offers, settings, least = getattr(self.objective, "OFFERS", ()), self.settings, 0.0
         if "follow_curvature" in offers:
@@ -125,11 +101,12 @@ class ConjugateGradients(_Forgetful):
         preconditioned = precondition(residual)
         conjugate, size = preconditioned.copy(), residual @ preconditioned
         direction, gain = np.zeros_like(gradient), 0.0
-        for n in range(1, settings.most_products + 1):
+        for n in range(1, settings.max_cg_iter + 1):
             image = product(point, conjugate)
             curvature = conjugate @ image
-            # Curvature that is only rounding is none: where features depend on each other, a step
-            # by it can be 1e16 times too long. Nor is there any where the function is not convex.
+            # Stop where the curvature may be nothing but rounding error: if features are linearly
+            # dependent, a step by it can be 1e16 times too long. Stop as well where it is negative,
+            # which is possible where the function is not convex.
             if "least_curvature" in offers:
                 least = self.objective.least_curvature(conjugate)
             if not curvature > least:
@@ -146,3 +123,7 @@ class ConjugateGradients(_Forgetful):
                 break
             conjugate = preconditioned + (size / size_before) * conjugate
         return direction if direction.any() else precondition(-gradient)
+
+
+newton_cholesky = functools.partial(descend, WholeHessian)
+newton_cg = functools.partial(descend, ConjugateGradients)

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 
+from .._utils.state import Stateful
 from .._utils.threads import ThreadChoice
 from ._steps import step
 from .contract import StopReason
@@ -22,7 +23,7 @@ from .stopping import Result
 REQUIRES = ("batches", "by_output", "rows", "mean", "inverse_spread", "l2_reg", "pack", "unpack")
 
 
-class StochasticDescent:
+class StochasticDescent(Stateful):
     """The coefficients between two steps, with all that the next step needs; it can be pickled.
 
     Parameters
@@ -40,6 +41,8 @@ class StochasticDescent:
         Least weight of a new point in the average: 0.02 is a memory of about 100 steps.
     """
 
+    CHANGES = ("point", "average", "first", "second", "n_steps", "divisor")
+
     def __init__(self, setting, by_output, coef, intercept, dtype, least_share=0.0):
         self.setting, self.by_output, self.least_share = setting, by_output, least_share
         self.point = self._own_order(coef), np.array(intercept, dtype=np.float64)
@@ -49,18 +52,6 @@ class StochasticDescent:
         if not isinstance(setting, SGD):
             self.second = np.zeros_like(self.first[0]), np.zeros_like(self.first[1])
         self.n_steps, self.divisor, self._threads = 0, 1.0, None
-
-    def dump(self):
-        """What has changed since it was made, as a tree."""
-        names = ("point", "average", "first", "second", "n_steps", "divisor")
-        return {name: getattr(self, name) for name in names}
-
-    def load(self, tree):
-        """Put a ``dump`` back."""
-        for name, value in tree.items():
-            setattr(self, name, value)
-        if isinstance(self.setting, SGD):  # one array under two names
-            self.second = self.first
 
     def _own_order(self, coef):
         return np.array(coef if self.by_output else coef.T, dtype=np.float64, order="C")
@@ -164,18 +155,7 @@ class StochasticDescent:
         return self.setting.learning_rate / self.divisor > 1e-6
 
 
-def stochastic(
-    objective,
-    start,
-    *,
-    tol,
-    max_iter,
-    settings,
-    n_iter_no_change,
-    random_state,
-    callback=None,
-    state=None,
-):
+def stochastic(objective, start, *, settings, n_iter_no_change, random_state, **options):
     """Minimise an objective batch by batch, by Adam or SGD.
 
     A solver as in ``contract.py``, with parameters of its own. The objective has
@@ -185,17 +165,13 @@ def stochastic(
     ----------
     objective : object
     start : ndarray of shape (size,)
-    tol : float
-        Stop when ``n_iter_no_change`` epochs in a row have not lowered the objective by this
-        share.
-    max_iter : int
-        Most epochs.
     settings : Adam or SGD
     n_iter_no_change : int
+        Stop when so many epochs in a row have not lowered the objective by a share of ``tol``.
     random_state : RandomState instance
         Draws the order of the rows.
-    callback, state
-        As in other solvers; the callback is called after each epoch.
+    **options
+        As in ``carry_out``; iterations are epochs.
 
     Returns
     -------
@@ -205,11 +181,13 @@ def stochastic(
     """
     require(objective, settings.name, REQUIRES)
     epochs = _Epochs(objective, start, settings, n_iter_no_change, random_state)
-    return carry_out(epochs, state, tol, max_iter, callback)
+    return carry_out(epochs, **options)
 
 
-class _Epochs:
+class _Epochs(Stateful):
     """The iteration over epochs: all that the next epoch depends on, except the data."""
+
+    CHANGES = ("best", "unchanged")
 
     def __init__(self, objective, start, setting, n_iter_no_change, random_state):
         self.objective, self.setting = objective, setting
@@ -222,25 +200,20 @@ class _Epochs:
 
     def dump(self):
         """All that the next epoch depends on, as a tree."""
-        return {
-            "descent": self.descent.dump(),
-            "result": self.result.dump(),
-            "best": self.best,
-            "unchanged": self.unchanged,
-            "random_state": self.random_state.get_state(legacy=False),
-        }
+        parts = {"descent": self.descent.dump(), "result": self.result.dump()}
+        return {**super().dump(), **parts, "random": self.random_state.get_state(legacy=False)}
 
     def load(self, tree):
         """Put a ``dump`` back."""
+        super().load(tree)
         self.descent.load(tree["descent"])
         self.result = Result.load(tree["result"])
-        self.best, self.unchanged = tree["best"], tree["unchanged"]
-        self.random_state.set_state(tree["random_state"])
+        self.random_state.set_state(tree["random"])
 
     def run(self, tol, max_iter, callback):
         """Go over the rows, from the start or from where a dump was made: after the callback."""
         result = self.result
-        seconds = result.history["seconds"]
+        seconds = result.seconds
         began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
         while not self._ended() and result.n_iter < max_iter:
             value = self._epoch()

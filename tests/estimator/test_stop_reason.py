@@ -1,0 +1,157 @@
+"""``stop_reason_`` says in one word why a fit stopped; of groups of outputs, the worst reason."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+
+from xentlearn import SoftmaxClassifier
+from xentlearn._objective.linear import LinearObjective
+from xentlearn._solvers.contract import MESSAGES, StopReason
+from xentlearn.solvers import SGD, Adam
+
+
+@pytest.fixture
+def problem(rng):
+    X = rng.normal(size=(400, 12))
+    return X, (X[:, :4] + rng.gumbel(size=(400, 4))).argmax(axis=1)
+
+
+def reason_of(X, y, warning=None, **parameters):
+    """Of a fit that warns if, and only if, there is the pattern of a ``warning``."""
+    clf = SoftmaxClassifier(**parameters)
+    if warning is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return clf.fit(X, y).stop_reason_
+    with pytest.warns(ConvergenceWarning, match=warning):
+        return clf.fit(X, y).stop_reason_
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky", "adam"])
+def test_estimated(solver, problem, set_rules):
+    set_rules(polished_work=0, small_work=0)
+    tol = 0.01 if solver == "adam" else 1e-4
+    assert reason_of(*problem, solver=solver, tol=tol) == "estimated"
+
+
+def test_certified(problem, set_rules):
+    """At a start that is the minimum, and along the way."""
+    set_rules(polished_work=0, small_work=0)
+    X, y = problem
+    for parameters in ({"C": 1e-7}, {"solver": "newton-cg", "tol": 1e-10}):
+        clf = SoftmaxClassifier(**parameters).fit(X, y)
+        assert clf.stop_reason_ == "certified"
+        assert 0 <= clf.optimality_gap_ <= clf.tol
+
+
+def test_certified_by_the_dual(rng, set_rules):
+    X = sparse.random(300, 30, density=0.3, format="csr", rng=rng)
+    Y = 1.0 * (X @ rng.normal(size=(30, 40)) + rng.logistic(size=(300, 40)) > 0)
+    set_rules(polished_work=0, small_work=0, tiny_hessian=0)
+    clf = SoftmaxClassifier(C=0.01, tol=1e-8).fit(X, Y)
+    assert (clf.solver_, clf.stop_reason_) == ("dual-ascent", "certified")
+    assert 0 <= clf.optimality_gap_ <= 1e-8
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky"])
+def test_rounding(solver, problem):
+    assert reason_of(*problem, solver=solver, tol=0) == "rounding"
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky", "adam", "sgd"])
+def test_max_iter(solver, problem):
+    warning = r"1 (iterations|epochs) \(reached 'max_iter'\)"
+    reason = reason_of(*problem, warning, solver=solver, max_iter=1, tol=1e-9)
+    assert reason == "max_iter"
+
+
+class StopAtTheSecond:
+    """A callback of scikit-learn that asks for a stop."""
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        return context.task_name == "iteration" and context.task_id == 1
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky", "adam"])
+def test_callback(solver, problem):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn is older than 1.9")
+    clf = SoftmaxClassifier(solver=solver).set_callbacks(StopAtTheSecond()).fit(*problem)
+    assert clf.stop_reason_ == "callback"
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky", "adam"])
+def test_early_stopping(solver, problem, rng):
+    X, _ = problem
+    noise = rng.integers(4, size=len(X))  # nothing to learn: the loss of other rows soon rises
+    parameters = {"early_stopping": True, "n_iter_no_change": 1, "random_state": 0, "C": 1e6}
+    assert reason_of(X, noise, solver=solver, **parameters) == "early_stopping"
+
+
+@pytest.mark.parametrize("setting", [Adam(learning_rate=1e300), SGD(learning_rate=1e30)])
+def test_diverged(setting, problem):
+    assert reason_of(*problem, "'learning_rate' is too large", solver=setting) == "diverged"
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky"])
+@pytest.mark.parametrize("polished", [True, False])
+def test_separable(polished, solver, problem, set_rules):
+    if not polished:
+        set_rules(polished_work=0, small_work=0)
+    X, _ = problem
+    y = X[:, 0] > 0
+    assert reason_of(X, y, "are separable", solver=solver, C=np.inf) == "separable"
+
+
+@pytest.mark.parametrize("solver", ["auto", "adam"])
+def test_constant(solver, problem):
+    X, _ = problem
+    clf = SoftmaxClassifier(solver=solver)
+    with pytest.warns(UserWarning, match="constant"):
+        clf.fit(X, np.zeros((len(X), 3)))
+    assert clf.stop_reason_ == "constant"
+
+
+def test_line_search(problem, monkeypatch):
+    """After the start the objective does not fall along any direction."""
+    value_gradient, values = LinearObjective.value_gradient, itertools.count(10.0)
+
+    def rising(self, vector):
+        return next(values), value_gradient(self, vector)[1]
+
+    monkeypatch.setattr(LinearObjective, "value_gradient", rising)
+    monkeypatch.setattr(LinearObjective, "regularise", lambda self: False)
+    warning = "the line search found no decrease"
+    assert reason_of(*problem, warning, solver="lbfgs") == "line_search"
+
+
+def test_of_groups_the_worst(rng, set_rules):
+    """One label that needs more iterations than there are, in one of three groups."""
+    set_rules(polished_work=0, small_work=0, grouped=0, group_numbers=16 * 30)
+    X = sparse.random(300, 30, density=0.3, format="csr", rng=rng)
+    Y = 1.0 * (rng.random((300, 40)) < 0.5)
+    parameters = {"solver": "lbfgs", "max_iter": 3, "C": 1e-4}
+    assert reason_of(X, Y, **parameters) in ("certified", "estimated")
+    X = X.multiply(np.geomspace(1e-4, 1e4, 30)).tocsr()
+    Y[:, 7] = X @ rng.normal(size=30) + rng.logistic(size=300) > 0
+    easy = reason_of(X, np.delete(Y, 7, axis=1), **parameters)
+    assert easy in ("certified", "estimated")
+    assert reason_of(X, Y, "reached 'max_iter'", **parameters) == "max_iter"
+
+
+def test_every_reason_of_a_solver_has_its_words():
+    """The others are found after it has stopped; what broke it off has words of its own."""
+    of_fits = {StopReason.CONSTANT, StopReason.EARLY_STOPPING, StopReason.SEPARABLE}
+    assert MESSAGES.keys() == set(StopReason) - of_fits - {StopReason.INTERRUPTED}
