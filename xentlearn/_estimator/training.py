@@ -164,6 +164,8 @@ class Training:
         Moments of the features; None if nothing was fitted.
     stopped_by : BaseException or None
         The exception that interrupted the fit; the attributes are those of the best point so far.
+    pass_seconds : float
+        Time of a pass over X.
     """
 
     coef: np.ndarray
@@ -179,6 +181,7 @@ class Training:
     lost: float = 0.0
     moments: Moments | None = None
     stopped_by: BaseException | None = None
+    pass_seconds: float = 0.0
 
 
 def train(problem, plan, state, monitor=None):
@@ -233,6 +236,7 @@ class Fit:
             self.options["polish"] = plan.polish
         self.data, self.stopped_by, self.moments = problem.data, None, None
         self.group = self.objective = self.vector = None  # the present ones
+        self.pass_seconds = 0.0
         if plan.groups:
             self.data = problem.data.presolved(
                 plan.presolve, y.weight, problem.fit_intercept, self.l2_reg
@@ -240,7 +244,7 @@ class Fit:
 
     def solve(self, group):
         """Fit a group from the best start that is known, and store its coefficients."""
-        objective, state = self._objective(self.problem.y, group), self.state
+        objective, state = self.objective_of(self.problem.y, group), self.state
         self.in_unit = self.data.undo_moments(objective.moments, but_for=(ScaledX,))
         self.in_unit.require_comparable(objective.rows.dtype)
         if self.stopped_by is not None:  # the fit was interrupted: store the default start
@@ -259,7 +263,7 @@ class Fit:
             known = np.nan_to_num(intercept[group.outputs], posinf=0.0, neginf=0.0)
             first = objective.pack(*self.data.apply(coef[group.outputs], known))
         elif self.convex_y is not None:
-            relative = self._objective(self.convex_y, group)
+            relative = self.objective_of(self.convex_y, group)
             convex = solve(relative, relative.start(), **options)
             first = convex.vector
         result = convex
@@ -277,7 +281,7 @@ class Fit:
         self._keep(result)
         self.objective = None
 
-    def _objective(self, y, group):
+    def objective_of(self, y, group):
         rows = self.data.rows(y, group.outputs, self.n_threads)
         return LinearObjective(
             rows, self.l2_reg, self.problem.fit_intercept, self.n_threads, group.preconditioning
@@ -353,6 +357,7 @@ class Fit:
         self.state.solved.append(solved)
         self.moments = self.data.undo_moments(objective.moments)
         self.stopped_by = result.stopped_by
+        self.pass_seconds += objective.pass_seconds
 
     def _stored(self, coef, intercept, reached, bound):
         """Compute the objective and its bound at the coefficients as they are stored.
@@ -442,6 +447,7 @@ class Fit:
         solver = "lbfgs" if self.problem.solver == "auto" else self.problem.solver
         found = Training(state.coef, state.intercept, solver)
         found.moments, found.stopped_by = self.moments, self.stopped_by
+        found.pass_seconds = self.pass_seconds
         bounds, bounded, length = 0.0, True, 0 if state.solved else 1
         for solved in state.solved:
             result, found.solver = solved.result, solved.solver

@@ -7,6 +7,8 @@ the "auto" rules are in ``plan.py``.
 
 from dataclasses import dataclass
 
+STOCHASTIC = ("adam", "sgd")  # solvers that take steps on batches of rows
+
 
 @dataclass(frozen=True)
 class LineSearch:
