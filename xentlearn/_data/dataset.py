@@ -5,24 +5,18 @@ compute a preconditioner. ``MemoryRows`` provides them for rows in memory; ``Sha
 (``shards.py``) adds up the sums of several shards, which may be elsewhere.
 """
 
-import zlib
+import functools
 
 import numpy as np
 from scipy import sparse
 
 from .._loss import proba
-from .._utils.threads import LOGIT_BLOCK, SPARSE_ROWS
+from .._utils.threads import LOGIT_BLOCK
+from . import statistics
 from ._design_matrix import DesignMatrix, computing_dtype
 from ._factors import hessian_sum
 from .presolve import presolved
-from .statistics import (
-    clear_constants,
-    extremes_of,
-    moments_of,
-    rows_by_weight,
-    unit_of,
-    varying_features,
-)
+from .targets import checksum
 
 
 class MemoryRows:
@@ -55,11 +49,7 @@ class MemoryRows:
     target : EncodedTarget
     weight : ndarray of shape (n_rows,)
         Weights of the rows, for the moments of X.
-    in_memory : bool
-        True: all rows are in memory, and all methods are available.
     """
-
-    in_memory = True
 
     def __init__(self, X, y, outputs, design=None, target=None, moments=None, dtype=None):
         self.X, self.y, self.outputs = X, y, outputs
@@ -99,30 +89,22 @@ class MemoryRows:
         """
         return self.design.loss_gradient(self.target, coef, intercept, n_threads, out)
 
-    def hessian_product(
-        self, coef, intercept, coef_direction, intercept_direction, n_threads, out=None
-    ):
-        """Multiply the Hessian of the sum of the weighted losses by a direction.
+    def hessian_product(self, coef, intercept, direction, n_threads, out=None):
+        """(coef product, intercept product) of the Hessian of that sum with a direction.
 
-        Shapes are as in ``loss_gradient``.
-
-        Returns
-        -------
-        coef_product, intercept_product : ndarray
+        ``direction`` is a pair of (coef, intercept), too.
         """
-        return self.design.hessian_product(
-            self.target, coef, intercept, coef_direction, intercept_direction, n_threads, out
-        )
+        return self.design.hessian_product(self.target, coef, intercept, *direction, n_threads, out)
 
     def moments(self, n_threads):
         """Return the ``Moments`` of the features."""
         if self._moments is None:
-            self._moments = moments_of(self.X, self.weight, n_threads)
+            self._moments = statistics.moments_of(self.X, self.weight, n_threads)
         return self._moments
 
     def extremes(self, mean, n_threads):
         """Return the ``Extremes`` of the features over ``mean`` and the rows with weight."""
-        return extremes_of(self.X, self.weight, mean, n_threads)
+        return statistics.extremes_of(self.X, self.weight, mean, n_threads)
 
     def scores(self, kind, coef, intercept, n_threads):
         """Return scores of all rows, of shape (n_rows, n_outputs); see ``DesignMatrix.scores``."""
@@ -200,8 +182,7 @@ class MemoryRows:
         curvature = coupling = None
         if self.target.couples:
             logits = self.scores("logits", coef, intercept, n_threads)
-            coupling = self._coupling(logits, n_threads)
-            coupling = coupling.T.astype(dtype, order="C", copy=False)
+            coupling = self._coupling(logits, n_threads).T.astype(dtype, order="C", copy=False)
             curvature = self._uncoupled_curvature(logits, n_threads)
         else:
             curvature = self.curvature(coef, intercept, n_threads)
@@ -236,7 +217,7 @@ class MemoryRows:
             if mean is not None:
                 centred = X - mean
                 if self._moments is None or self._moments.is_sparse:
-                    clear_constants(centred, mean)
+                    statistics.clear_constants(centred, mean)
                 else:
                     centred[:, self._moments.variance == 0.0] = 0.0
                 X = np.concatenate([centred, np.ones((len(X), 1))], axis=1)
@@ -305,38 +286,64 @@ class Batches:
         # The targets are copied in their order at once; X, which is wider, is read batch by batch.
         y = rows.y if order is None else rows.y.taken(order)
         self._target = y.kernel_target(rows.dtype, rows.outputs)
-        # Equal weights are the most common case and need no cumulative sums.
-        self._each = float(y.weight[:1].sum()) if rows.y.has_equal_weights else None
-        if self._each is None:
-            self._cumulated = np.concatenate([[0.0], np.cumsum(y.weight)])
-        self.size, self._n_rows = size, rows.n_rows
+        self.size, self._bounds = size, [*range(0, rows.n_rows, size), rows.n_rows]
+        # equal weights, the most common ones, take no sums
+        if y.entry_weight is None and (y.weight == y.weight[:1]).all():
+            weights = np.diff(self._bounds) * y.weight[:1].sum()
+        else:
+            weights = np.diff(np.append(0.0, np.cumsum(y.weight))[self._bounds])
+        self._weights = weights.tolist()
 
     def __len__(self):
-        return -(-self._n_rows // self.size)
-
-    def _bounds(self, i):
-        return i * self.size, min((i + 1) * self.size, self._n_rows)
+        return len(self._weights)
 
     def weight(self, i):
         """Return the sum of the weights of batch ``i``."""
-        begin, end = self._bounds(i)
-        if self._each is not None:
-            return (end - begin) * self._each
-        return float(self._cumulated[end] - self._cumulated[begin])
+        return self._weights[i]
 
     def loss_gradient(self, i, coef, intercept, n_threads):
         """Return the result of ``DesignMatrix.batch_loss_gradient`` for batch ``i``."""
+        begin, end = self._bounds[i : i + 2]
         return self._design.batch_loss_gradient(
-            self._target,
-            self._order,
-            *self._bounds(i),
-            coef,
-            intercept + self._offset,
-            n_threads,
+            self._target, self._order, begin, end, coef, intercept + self._offset, n_threads
         )
 
 
-class MemoryData:
+class Data:
+    """X after the steps of a presolve, which can be undone; ``steps`` lists them."""
+
+    steps = ()
+
+    def presolved(self, plan, weight, fit_intercept, l2_reg):
+        """Apply the steps of a plan (``Presolve``); return itself if there are none."""
+        if plan.unit == 1.0 and plan.kept is None and not plan.centre:
+            return self
+        return MemoryData(self.X, presolved(self.X, plan, weight, fit_intercept, l2_reg))
+
+    def apply(self, coef, intercept):
+        """Return (coef, intercept) for X after the steps from those for the original features."""
+        for step in self.steps:
+            coef, intercept = step.apply(coef, intercept)
+        return coef, intercept
+
+    def undo(self, coef, intercept):
+        """Return (coef, intercept) for the original features from those for X after the steps."""
+        for step in reversed(self.steps):
+            coef, intercept = step.undo(coef, intercept)
+        return coef, intercept
+
+    def undo_moments(self, moments, but_for=()):
+        """Return the moments of the original features from those of X after the steps.
+
+        Steps of the types in ``but_for`` are not undone.
+        """
+        for step in reversed(self.steps):
+            if not isinstance(step, but_for):
+                moments = step.undo_moments(moments)
+        return moments
+
+
+class MemoryData(Data):
     """X in memory, with the presolve steps that have been applied to it.
 
     Parameters
@@ -368,18 +375,16 @@ class MemoryData:
         self.shape, self.is_sparse = self.X.shape, sparse.issparse(self.X)
         self.n_sampled = self.shape[0]
         self.steps, self._original = steps, X
-        self._unit = self._design = self._moments = self._moments_y = None
+        self._design = self._moments = self._moments_y = None
 
-    @property
+    @functools.cached_property
     def unit(self):
         """The unit of X, computed when it is first needed."""
-        if self._unit is None:
-            self._unit = unit_of(self.X)
-        return self._unit
+        return statistics.unit_of(self.X)
 
     def varying_features(self, fit_intercept, most):
         """Return the result of ``statistics.varying_features``."""
-        return varying_features(self.X, fit_intercept, most)
+        return statistics.varying_features(self.X, fit_intercept, most)
 
     def taken(self, rows):
         """Return a copy of the chosen rows, as ``MemoryData``."""
@@ -387,47 +392,14 @@ class MemoryData:
 
     def checksum(self):
         """Return a checksum of X with its dtype and shape, to compare it with other X."""
-        check, X = 0, self.X
-        for array in (X.data, X.indices, X.indptr) if self.is_sparse else (X,):
-            for begin in range(0, len(array), SPARSE_ROWS):
-                piece = np.ascontiguousarray(array[begin : begin + SPARSE_ROWS])
-                check = zlib.crc32(piece, check)
-        return check, X.dtype.str, self.shape
-
-    def presolved(self, plan, weight, fit_intercept, l2_reg):
-        """Apply the steps of a plan (``Presolve``); return itself if there are none."""
-        if plan.unit == 1.0 and plan.kept is None and not plan.centre:
-            return self
-        return MemoryData(self.X, presolved(self.X, plan, weight, fit_intercept, l2_reg))
-
-    def apply(self, coef, intercept):
-        """Return (coef, intercept) for X after the steps from those for the original features."""
-        for step in self.steps:
-            coef, intercept = step.apply(coef, intercept)
-        return coef, intercept
-
-    def undo(self, coef, intercept):
-        """Return (coef, intercept) for the original features from those for X after the steps."""
-        for step in reversed(self.steps):
-            coef, intercept = step.undo(coef, intercept)
-        return coef, intercept
-
-    def undo_moments(self, moments, but_for=()):
-        """Return the moments of the original features from those of X after the steps.
-
-        Steps of the types in ``but_for`` are not undone.
-        """
-        for step in reversed(self.steps):
-            if not isinstance(step, but_for):
-                moments = step.undo_moments(moments)
-        return moments
+        return checksum(self.X), self.X.dtype.str, self.shape
 
     def moments(self, y, n_threads=1):
         """Return the ``Moments`` of X with the weights of ``y``; kept for the same weights."""
         known = self._moments_y
         if known is None or not (known.weight is y.weight and known.entry_weight is y.entry_weight):
             self._moments_y, self._design = y, None
-            self._moments = moments_of(self.X, y.weight, n_threads)
+            self._moments = statistics.moments_of(self.X, y.weight, n_threads)
         return self._moments
 
     def rows(self, y, outputs, n_threads=1):
@@ -459,9 +431,8 @@ class MemoryData:
         -------
         float
         """
-        design = DesignMatrix(
-            self._original, np.result_type(computing_dtype(self._original), dtype)
-        )
+        dtype = np.result_type(computing_dtype(self._original), dtype)
+        design = DesignMatrix(self._original, dtype)
         target = y.kernel_target(design.dtype, outputs)
         return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
 
@@ -473,5 +444,5 @@ def spaced(X, y, spacing, before=0.0):
     the weight of the rows that come before these; see ``rows_by_weight``.
     """
     weight = y.weight
-    chosen, counts = rows_by_weight(weight, spacing, before)
+    chosen, counts = statistics.rows_by_weight(weight, spacing, before)
     return X[chosen], y.taken(chosen, counts * spacing / weight[chosen])
