@@ -1,6 +1,7 @@
 """Checkpoints: a fit that was stopped goes on with the same bits; files are whole or refused."""
 
 import errno
+import io
 import os
 import pickle
 import re
@@ -320,6 +321,10 @@ def assert_refused(path, match="must be a checkpoint of a fit, and .*delete it t
     assert repr(str(path)) in str(caught.value)
 
 
+ARCHIVE = io.BytesIO()
+archive.dump({"a": 1}, ARCHIVE)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -327,7 +332,7 @@ def assert_refused(path, match="must be a checkpoint of a fit, and .*delete it t
         b"not a checkpoint",
         pickle.dumps({"a": 1}),
         pickle.dumps({"xentlearn": 1, "snapshot": b""}),
-        archive.pack({"a": 1})[:-1],
+        ARCHIVE.getvalue()[:-1],
     ],
 )
 def test_a_bad_file_is_refused(content, rng, tmp_path):
@@ -379,7 +384,7 @@ def test_another_version_is_refused(rng, tmp_path, monkeypatch):
 
 def test_an_archive_of_something_else(rng, tmp_path):
     X, y = make_data(rng)
-    (tmp_path / "file").write_bytes(archive.pack({"a": 1}))
+    (tmp_path / "file").write_bytes(ARCHIVE.getvalue())
     with refused(tmp_path / "file"):
         SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
 

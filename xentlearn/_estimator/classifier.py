@@ -19,15 +19,14 @@ from .._objective.problem import Problem
 from .._plan.plan import make_plan
 from .._solvers.settings import resolve_solver
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
-from .constant_outputs import constant_outputs
 from .early_stopping import EarlyStopping, split_rows
 from .inputs import check_features, require_memory, validated
 from .outcome import warn_of_outcome
 from .parameters import RULES, require_settings
 from .partial_fit import PartialFitMixin
 from .predicting import PredictingMixin
+from .start import constant_outputs, warm_start
 from .training import FitState, train
-from .warm_start import warm_start
 
 # What to do with a pickled model of another version
 ADVICE = (
@@ -368,6 +367,7 @@ class SoftmaxClassifier(
 
     def _read(self, X, y, sample_weight):
         """(data, encoded y) to train from."""
+        source = None
         if type(X) is np.ndarray and X.dtype in DTYPES:
             X = validate_data(self, X, dtype=None)
             self._X_dtype = X.dtype
@@ -375,22 +375,17 @@ class SoftmaxClassifier(
             source = blocks_of(X)
             if isinstance(source, MemmapBlocks) and len(source.lengths) == 1:
                 X, source = in_memory(source), None  # its file may shrink; a copy does not
-            if source is not None:
-                return self._read_blocks(source, y, sample_weight)
-            X = validated(self, X, reset=True)
+            if source is None:
+                X = validated(self, X, reset=True)
+            else:
+                X = source
+                check_features(self, source, reset=True)
+                self._X_dtype = np.dtype(source.dtype)
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
+        if source is not None:
+            return BlockData(source, y, functools.partial(validated, self, reset=None)), y
         kept, y = y.with_weight()
         return MemoryData(X[kept]), y
-
-    def _read_blocks(self, source, y, sample_weight):
-        check_features(self, source, reset=True)
-        self._X_dtype = np.dtype(source.dtype)
-        y = encode_y(y, source.shape[0], self.loss, self.class_weight, sample_weight)
-
-        def check(X, finite):
-            return validated(self, X, reset=None, finite=finite)
-
-        return BlockData(source, y, check), y
 
     def _coef_dtype(self):
         """The dtype that X is computed in: coefficients are stored in it if its digits suffice."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .settings import Preconditioning
+from .settings import NewtonCholesky, Preconditioning
 
 STOCHASTIC = ("adam", "sgd")
 
@@ -84,7 +84,7 @@ class Rules:
     most_rotation: float = 5e10
     tiny_hessian: float = 10_000_000
     hessian_work: float = 1.5e9
-    most_coefficients: int = 6000
+    most_coefficients: int = NewtonCholesky.max_coefficients
     most_covariance: int = 2000
     most_block_numbers: int = 16_000_000
     most_logits: int = 50_000_000

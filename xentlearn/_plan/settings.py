@@ -180,7 +180,7 @@ class LBFGS:
     slope_left : float
         Constant of the second Wolfe condition: the largest share of the slope that a step may
         leave.
-    history : int
+    history_size : int
         Differences in the history; 10 take a third more evaluations on MNIST, 50 save a few at
         most.
     rescale : int
@@ -200,7 +200,7 @@ class LBFGS:
     first_refresh: int = 25
     patience: int = 25
     slope_left: float = 0.9
-    history: int = 20
+    history_size: int = 20
     rescale: int = 4
     large: int = 100_000
     large_history: int = 5
@@ -221,12 +221,15 @@ class NewtonCholesky:
     hardly_changed : float
         Largest ratio of the squared Newton decrement to that of the step before at which the
         Hessian of that step is used again.
+    max_coefficients : int
+        Most coefficients for which a whole Hessian is formed: 288 MB. The plan checks it.
     """
 
     first_refresh: int = 15
     patience: int = 15
     slope_left: float = 0.2
     hardly_changed: float = 1e-3
+    max_coefficients: int = 6000
 
 
 @dataclass(frozen=True)
@@ -237,7 +240,7 @@ class NewtonCG:
     ----------
     first_refresh, patience, slope_left
         As in ``LBFGS``.
-    least_products, most_products : int
+    least_products, max_cg_iter : int
         Least and largest number of Hessian products in an iteration.
     little : float
         Conjugate gradients stop when a product adds at most this share of the mean gain per product
@@ -248,7 +251,7 @@ class NewtonCG:
     patience: int = 4
     slope_left: float = 0.9
     least_products: int = 3
-    most_products: int = 100
+    max_cg_iter: int = 100
     little: float = 0.3
 
 
@@ -373,17 +376,11 @@ class Stochastic:
 
     Attributes
     ----------
-    tried, tried_again : int
-        Number of steps that are timed with one thread and with all of them, and number of steps
-        after which they are timed again. Two threads halve a step of 200 rows of MNIST, which takes
-        160 us; on cores that are busy otherwise such a step takes 10 ms.
     least_rate : float
         Learning rate at which the "adaptive" schedule ends, as in scikit-learn's MLPClassifier.
     slower : float
         Number by which that schedule divides the learning rate.
     """
 
-    tried: int = 3
-    tried_again: int = 2000
     least_rate: float = 1e-6
     slower: float = 5.0

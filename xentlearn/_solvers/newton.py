@@ -101,7 +101,7 @@ class ConjugateGradients(_Forgetful):
         preconditioned = precondition(residual)
         conjugate, size = preconditioned.copy(), residual @ preconditioned
         direction, gain = np.zeros_like(gradient), 0.0
-        for n in range(1, settings.most_products + 1):
+        for n in range(1, settings.max_cg_iter + 1):
             image = product(point, conjugate)
             curvature = conjugate @ image
             # Stop where the curvature may be nothing but rounding error: if features are linearly

@@ -64,3 +64,49 @@ DEFAULT_SUM_TOLERANCE = 1e-4
 # are far smaller. The sum of its squares over 1e8 rows is finite in float32 too, which calibrators
 # and stacked models need.
 CERTAIN = 1e15
+
+
+def weight_exponent(weight):
+    """The power of 2 that weights are divided by: 0 where the largest weight is in usual range.
+
+    Weights of 1e300 define the same problem as moderate ones, with another strength of the penalty.
+
+    Parameters
+    ----------
+    weight : ndarray or None
+        Weights >= 0.
+
+    Returns
+    -------
+    int
+    """
+    most = 0.0 if weight is None else weight.max(initial=0.0)
+    if most == 0 or LEAST_WEIGHT <= most <= MOST_WEIGHT:
+        return 0
+    return int(np.frexp(most)[1])
+
+
+def in_unit(weight):
+    """Weights whose sums and products are in range, and the power of 2 they are divided by.
+
+    Weighted means do not change, since division by a power of 2 is exact.
+
+    Parameters
+    ----------
+    weight : ndarray or None
+        Weights >= 0.
+
+    Returns
+    -------
+    weight : ndarray or None
+        The same object where the largest weight is in usual range.
+    exponent : int
+        The weights have been divided by 2 ** ``exponent``.
+    """
+    exponent = weight_exponent(weight)
+    if exponent == 0:
+        return weight, 0
+    divided = np.ldexp(weight, -exponent)
+    lost = (divided == 0) & (weight > 0)  # such a row still counts, since its loss may be inf
+    divided[lost] = np.nextafter(0.0, 1.0)
+    return divided, exponent
