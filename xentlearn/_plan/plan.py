@@ -242,7 +242,9 @@ def outlined(problem, plan, X, n_held_out, moments):
         history_size = problem.settings.history_size
     if moments is not None:
         strength = problem.penalty.strength(y.total_weight, y.weight_exponent)
-        weakness = strength * len(moments.variance) / max(np.add.reduce(moments.variance), 1e-300)
+        with np.errstate(over="ignore"):
+            square = max(np.add.reduce(moments.variance), 1e-300)
+            weakness = np.float64(strength) * len(moments.variance) / square
     for array in (y.labels, y.values, y.weight, y.entry_weight):
         if array is not None:
             y_bytes += array.nbytes if isinstance(array, np.ndarray) else 12 * array.nnz
