@@ -20,7 +20,7 @@ class Survey:
     ----------
     moments : Moments
     sample : list
-        Of pieces of the rows that stand for all: (number of the shard, X, EncodedY).
+        Of pieces of the rows that stand for all, in the order of the shards: (X, EncodedY).
     """
 
     moments: Moments
@@ -30,7 +30,7 @@ class Survey:
         return Survey(self.moments + other.moments, self.sample + other.sample)
 
 
-def survey(X, y, before, spacing, origin=0, n_threads=1):
+def survey(X, y, before, spacing, n_threads=1):
     """Look at rows of X.
 
     Parameters
@@ -42,8 +42,6 @@ def survey(X, y, before, spacing, origin=0, n_threads=1):
         Weight of the rows that come before these.
     spacing : float
         Weight that a row of the sample stands for; 0 takes all rows.
-    origin : int, default=0
-        Number of the shard that they are.
     n_threads : int, default=1
 
     Returns
@@ -51,7 +49,7 @@ def survey(X, y, before, spacing, origin=0, n_threads=1):
     Survey
     """
     sample = spaced(X, y, spacing, before) if spacing > 0 else (X, y)
-    return Survey(moments_of(X, y.weight, n_threads), [(origin, *sample)])
+    return Survey(moments_of(X, y.weight, n_threads), [sample])
 
 
 def sample_spacing(shape, total_weight):
@@ -95,7 +93,7 @@ class ShardedData(Data):
     @property
     def n_sampled(self):
         """Rows of the sample."""
-        return sum(X.shape[0] for _, X, _ in self.survey.sample)
+        return sum(X.shape[0] for X, _ in self.survey.sample)
 
     def moments(self, y, n_threads=1):
         """``Moments`` of X."""
@@ -138,7 +136,7 @@ class ShardedRows:
     """
 
     def __init__(self, data, y, outputs):
-        _, Xs, ys = zip(*sorted(data.survey.sample, key=lambda piece: piece[0]), strict=True)
+        Xs, ys = zip(*data.survey.sample, strict=True)
         of_sample = replace(concatenated(ys), loss=y.loss)
         dtype = data.survey.moments.fit_dtype
         self.sample = sample = MemoryRows(stacked(Xs), of_sample, outputs, dtype=dtype)
