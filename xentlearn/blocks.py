@@ -6,8 +6,7 @@ the members that it needs. ``NpyBlocks`` reads NumPy's files, ``ParquetBlocks`` 
 """
 
 from ._data.file_readers import NpyBlocks, ParquetBlocks
-from ._data.files import BlockError
-from ._data.readers import RowBlocks
+from ._data.readers import BlockError, RowBlocks
 
 __all__ = ["BlockError", "NpyBlocks", "ParquetBlocks", "RowBlocks"]
 

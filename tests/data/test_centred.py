@@ -5,13 +5,13 @@ import pytest
 from scipy import sparse
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._data import presolve as module
 from xentlearn._data.dataset import MemoryData
 from xentlearn._data.presolve import CentredX
 from xentlearn._data.targets import encode_y
 from xentlearn._objective.linear import L2
 from xentlearn._objective.problem import Problem
 from xentlearn._plan.plan import make_plan
+from xentlearn._utils import numerics
 
 SHAPES = [(30, 4), (12, 12), (8, 50)]
 
@@ -28,7 +28,7 @@ def make(shape, seed=0):
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
 def test_logits_and_norms_are_kept(shape, fit_intercept, pivoting, container, monkeypatch):
     if not pivoting:
-        monkeypatch.setattr(module, "PIVOTED_ROTATION", 0)
+        monkeypatch.setattr(numerics, "PIVOTED_ROTATION", 0)
     X, weight, coef, intercept = make(shape)
     centred = CentredX(container(X), weight, fit_intercept, np.inf)
     # of more features than rows, one direction less: that in which rows about their mean add to 0
@@ -49,7 +49,7 @@ def test_logits_and_norms_are_kept(shape, fit_intercept, pivoting, container, mo
 @pytest.mark.parametrize("pivoting", [True, False])
 def test_repeated_rows_have_no_directions_of_rounding(pivoting, monkeypatch):
     if not pivoting:
-        monkeypatch.setattr(module, "PIVOTED_ROTATION", 0)
+        monkeypatch.setattr(numerics, "PIVOTED_ROTATION", 0)
     X, weight, coef, intercept = make((8, 50))
     X, weight = np.concatenate([X, X]), np.concatenate([weight, weight])
     centred = CentredX(X, weight, True, np.inf)

@@ -122,3 +122,10 @@ def test_bad_rows_are_in_the_digest(rows, message, rng):
     for rows_of_y in (y, small):
         with pytest.raises(ValueError, match=message):
             encode_y(rows_of_y, rows_of_y.shape[0], "auto")
+
+
+@pytest.mark.parametrize("n_samples", [6, 600])
+def test_labels_that_cannot_be_sorted(n_samples):
+    y = np.array([0, "a", 1] * (n_samples // 3), dtype=object)
+    with pytest.raises(ValueError, match="'y' must hold labels of one kind"):
+        encode_y(y, n_samples, "auto")

@@ -5,24 +5,18 @@ preconditioner from. ``MemoryRows`` has its rows in memory; ``ShardedRows`` (``s
 up what several of them give, wherever they are.
 """
 
-import zlib
+import functools
 
 import numpy as np
 from scipy import sparse
 
 from .._loss import proba
-from .._utils.threads import LOGIT_BLOCK, SPARSE_ROWS
+from .._utils.threads import LOGIT_BLOCK
+from . import statistics
 from ._design_matrix import DesignMatrix, computing_dtype
 from ._factors import hessian_sum
 from .presolve import presolved
-from .statistics import (
-    clear_constants,
-    extremes_of,
-    moments_of,
-    rows_by_weight,
-    unit_of,
-    varying_features,
-)
+from .targets import checksum
 
 
 class MemoryRows:
@@ -54,11 +48,7 @@ class MemoryRows:
     target : EncodedTarget
     weight : ndarray of shape (n_rows,)
         Weights of the rows, for the moments of X.
-    in_memory : bool
-        Whether these are all rows, with whatever an objective may ask of them.
     """
-
-    in_memory = True
 
     def __init__(self, X, y, outputs, design=None, target=None, moments=None, dtype=None):
         self.X, self.y, self.outputs = X, y, outputs
@@ -85,23 +75,22 @@ class MemoryRows:
         """
         return self.design.loss_gradient(self.target, coef, intercept, n_threads, out)
 
-    def hessian_product(
-        self, coef, intercept, coef_direction, intercept_direction, n_threads, out=None
-    ):
-        """(coef product, intercept product) of the Hessian of that sum with a direction."""
-        return self.design.hessian_product(
-            self.target, coef, intercept, coef_direction, intercept_direction, n_threads, out
-        )
+    def hessian_product(self, coef, intercept, direction, n_threads, out=None):
+        """(coef product, intercept product) of the Hessian of that sum with a direction.
+
+        ``direction`` is a pair of (coef, intercept), too.
+        """
+        return self.design.hessian_product(self.target, coef, intercept, *direction, n_threads, out)
 
     def moments(self, n_threads):
         """``Moments`` of the features."""
         if self._moments is None:
-            self._moments = moments_of(self.X, self.weight, n_threads)
+            self._moments = statistics.moments_of(self.X, self.weight, n_threads)
         return self._moments
 
     def extremes(self, mean, n_threads):
         """``Extremes`` of the features among the rows with weight, ``mean`` included."""
-        return extremes_of(self.X, self.weight, mean, n_threads)
+        return statistics.extremes_of(self.X, self.weight, mean, n_threads)
 
     def scores(self, kind, coef, intercept, n_threads):
         """Scores of all rows, (n_rows, n_outputs); see ``DesignMatrix.scores``."""
@@ -154,8 +143,7 @@ class MemoryRows:
         curvature = coupling = None
         if self.target.couples:
             logits = self.scores("logits", coef, intercept, n_threads)
-            coupling = self._coupling(logits, n_threads)
-            coupling = coupling.T.astype(dtype, order="C", copy=False)
+            coupling = self._coupling(logits, n_threads).T.astype(dtype, order="C", copy=False)
             curvature = self._uncoupled_curvature(logits, n_threads)
         else:
             curvature = self.curvature(coef, intercept, n_threads)
@@ -190,7 +178,7 @@ class MemoryRows:
             if mean is not None:
                 centred = X - mean
                 if self._moments is None or self._moments.is_sparse:
-                    clear_constants(centred, mean)
+                    statistics.clear_constants(centred, mean)
                 else:
                     centred[:, self._moments.variance == 0.0] = 0.0
                 X = np.concatenate([centred, np.ones((len(X), 1))], axis=1)
@@ -246,88 +234,33 @@ class Batches:
         # targets are shuffled once; X, which is wider, is gathered batch by batch
         y = rows.y if order is None else rows.y.taken(order)
         self._target = y.kernel_target(rows.dtype, rows.outputs)
+        self.size, self._bounds = size, [*range(0, rows.n_rows, size), rows.n_rows]
         # equal weights, the most common ones, take no sums
-        self._each = float(y.weight[:1].sum()) if rows.y.has_equal_weights else None
-        if self._each is None:
-            self._cumulated = np.concatenate([[0.0], np.cumsum(y.weight)])
-        self.size, self._n_rows = size, rows.n_rows
+        if y.entry_weight is None and (y.weight == y.weight[:1]).all():
+            weights = np.diff(self._bounds) * y.weight[:1].sum()
+        else:
+            weights = np.diff(np.append(0.0, np.cumsum(y.weight))[self._bounds])
+        self._weights = weights.tolist()
 
     def __len__(self):
-        return -(-self._n_rows // self.size)
-
-    def _bounds(self, i):
-        return i * self.size, min((i + 1) * self.size, self._n_rows)
+        return len(self._weights)
 
     def weight(self, i):
         """Sum of the weights of batch ``i``."""
-        begin, end = self._bounds(i)
-        if self._each is not None:
-            return (end - begin) * self._each
-        return float(self._cumulated[end] - self._cumulated[begin])
+        return self._weights[i]
 
     def loss_gradient(self, i, coef, intercept, n_threads):
         """As ``DesignMatrix.batch_loss_gradient``, of batch ``i``."""
+        begin, end = self._bounds[i : i + 2]
         return self._design.batch_loss_gradient(
-            self._target,
-            self._order,
-            *self._bounds(i),
-            coef,
-            intercept + self._offset,
-            n_threads,
+            self._target, self._order, begin, end, coef, intercept + self._offset, n_threads
         )
 
 
-class MemoryData:
-    """X in memory, from which objectives get their rows.
+class Data:
+    """X after the steps of a presolve, which can be undone; ``steps`` lists them."""
 
-    Parameters
-    ----------
-    X : ndarray or CSR of shape (n_rows, n_features)
-        The rows that have a weight.
-
-    Attributes
-    ----------
-    shape : (int, int)
-    is_sparse : bool
-    in_memory : bool
-    steps : list
-        What has been done to X, one after the other; see ``presolve.py``.
-    unit : float
-        What X is to be divided by: 1 but for tiny and huge X.
-    """
-
-    in_memory = True
-
-    def __init__(self, X, steps=()):
-        self.X = steps[-1].X if steps else X
-        self.shape, self.is_sparse = self.X.shape, sparse.issparse(self.X)
-        self.n_sampled = self.shape[0]
-        self.steps, self._original = steps, X
-        self._unit = self._design = self._moments = self._moments_y = None
-
-    @property
-    def unit(self):
-        """See above; found when it is asked for."""
-        if self._unit is None:
-            self._unit = unit_of(self.X)
-        return self._unit
-
-    def varying_features(self, fit_intercept, most):
-        """As ``statistics.varying_features``."""
-        return varying_features(self.X, fit_intercept, most)
-
-    def taken(self, rows):
-        """The chosen rows, copied."""
-        return MemoryData(self.X[rows])
-
-    def checksum(self):
-        """By which other X are told from this one."""
-        check, X = 0, self.X
-        for array in (X.data, X.indices, X.indptr) if self.is_sparse else (X,):
-            for begin in range(0, len(array), SPARSE_ROWS):
-                piece = np.ascontiguousarray(array[begin : begin + SPARSE_ROWS])
-                check = zlib.crc32(piece, check)
-        return check, X.dtype.str, self.shape
+    steps = ()
 
     def presolved(self, plan, weight, fit_intercept, l2_reg):
         """The same after the steps of a plan; itself, if there are none."""
@@ -357,12 +290,58 @@ class MemoryData:
                 moments = step.undo_moments(moments)
         return moments
 
+
+class MemoryData(Data):
+    """X in memory, from which objectives get their rows.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_rows, n_features)
+        The rows that have a weight.
+
+    Attributes
+    ----------
+    shape : (int, int)
+    is_sparse : bool
+    in_memory : bool
+    steps : list
+        What has been done to X, one after the other; see ``presolve.py``.
+    unit : float
+        What X is to be divided by: 1 but for tiny and huge X.
+    """
+
+    in_memory = True
+
+    def __init__(self, X, steps=()):
+        self.X = steps[-1].X if steps else X
+        self.shape, self.is_sparse = self.X.shape, sparse.issparse(self.X)
+        self.n_sampled = self.shape[0]
+        self.steps, self._original = steps, X
+        self._design = self._moments = self._moments_y = None
+
+    @functools.cached_property
+    def unit(self):
+        """See above; found when it is asked for."""
+        return statistics.unit_of(self.X)
+
+    def varying_features(self, fit_intercept, most):
+        """As ``statistics.varying_features``."""
+        return statistics.varying_features(self.X, fit_intercept, most)
+
+    def taken(self, rows):
+        """The chosen rows, copied."""
+        return MemoryData(self.X[rows])
+
+    def checksum(self):
+        """By which other X are told from this one."""
+        return checksum(self.X), self.X.dtype.str, self.shape
+
     def moments(self, y, n_threads=1):
         """``Moments`` of X with the weights of y."""
         known = self._moments_y
         if known is None or not (known.weight is y.weight and known.entry_weight is y.entry_weight):
             self._moments_y, self._design = y, None
-            self._moments = moments_of(self.X, y.weight, n_threads)
+            self._moments = statistics.moments_of(self.X, y.weight, n_threads)
         return self._moments
 
     def rows(self, y, outputs, n_threads=1):
@@ -393,9 +372,8 @@ class MemoryData:
         -------
         float
         """
-        design = DesignMatrix(
-            self._original, np.result_type(computing_dtype(self._original), dtype)
-        )
+        dtype = np.result_type(computing_dtype(self._original), dtype)
+        design = DesignMatrix(self._original, dtype)
         target = y.kernel_target(design.dtype, outputs)
         return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
 
@@ -403,5 +381,5 @@ class MemoryData:
 def spaced(X, y, spacing, before=0.0):
     """(X, EncodedY) of rows that stand for all, each for a weight of ``spacing`` or a multiple."""
     weight = y.weight
-    chosen, counts = rows_by_weight(weight, spacing, before)
+    chosen, counts = statistics.rows_by_weight(weight, spacing, before)
     return X[chosen], y.taken(chosen, counts * spacing / weight[chosen])

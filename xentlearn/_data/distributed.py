@@ -17,7 +17,6 @@ import uuid
 import warnings
 from dataclasses import dataclass, replace
 
-import dask
 import dask.array
 import dask.dataframe
 import numpy as np
@@ -27,9 +26,9 @@ from scipy import sparse
 from .._utils.threads import FAN_IN, sequential_blas
 from .dataset import MemoryRows
 from .encoding import warn_of_column
-from .shards import ShardedData, ShardedRows, combined, sample_spacing, survey
+from .shards import ShardedData, ShardedRows, Survey, combined, sample_spacing, survey
 from .target_batches import digest, encode_like
-from .targets import ARRAYS, TargetSums, encode_y
+from .targets import TargetSums, encode_y, stacked
 
 # ---- Blocks of the input -------------------------------------------------------------------------
 
@@ -56,16 +55,14 @@ def as_blocks(X, y, sample_weight=None):
         If their numbers of rows or partitions differ, as far as Dask knows these.
     """
     require_2d(X)
+    _require_collection("y", y)
     others = {"y": y}
-    if dask.is_dask_collection(sample_weight):
+    if dask.is_dask_collection(sample_weight) or np.ndim(sample_weight):
+        _require_collection("sample_weight", sample_weight, ", a number or None")
         others["sample_weight"] = sample_weight
-    elif sample_weight is not None and np.ndim(sample_weight):
-        raise TypeError(_rule("sample_weight", sample_weight, ", a number or None"))
     X, lengths = whole_rows(X), _lengths(X)
     blocks = [_delayed(X)]
     for name, other in others.items():
-        if not _is_array(other) and not _is_frame(other):
-            raise TypeError(_rule(name, other))
         other = whole_rows(_as_vector(other) if name == "y" else other)
         if lengths is not None and _lengths(other) is not None:
             if sum(lengths) != sum(_lengths(other)):
@@ -103,8 +100,7 @@ def _as_vector(y):
 
 def require_2d(X):
     """Raise an error unless X is a dask array or dataframe with rows and columns."""
-    if not (_is_array(X) or _is_frame(X)):
-        raise TypeError(_rule("X", X))
+    _require_collection("X", X)
     if X.ndim != 2:
         raise ValueError(f"'X' must have shape (n_samples, n_features), got {X.shape}.")
 
@@ -113,15 +109,13 @@ def _is_array(collection):
     return isinstance(collection, dask.array.Array)
 
 
-def _is_frame(collection):
-    return isinstance(collection, (dask.dataframe.DataFrame, dask.dataframe.Series))
-
-
-def _rule(name, got, more=""):
-    return (
-        f"'{name}' must be a dask array or dataframe{more}, got {type(got).__name__}; wrap it by "
-        "dask.array.from_array, or fit xentlearn.SoftmaxClassifier, which takes data in memory."
-    )
+def _require_collection(name, got, more=""):
+    types = dask.array.Array, dask.dataframe.DataFrame, dask.dataframe.Series
+    if not isinstance(got, types):
+        raise TypeError(
+            f"'{name}' must be a dask array or dataframe{more}, got {type(got).__name__}; wrap it "
+            "by dask.array.from_array, or fit xentlearn.SoftmaxClassifier to data in memory."
+        )
 
 
 def _lengths(collection):
@@ -192,13 +186,8 @@ class Block:
         """``Facts`` for the client."""
         with _of_partition(self.number):
             found = digest(self.y, self.X.shape[0], self.sample_weight)
-        return Facts(
-            self.X.shape[1],
-            sparse.issparse(self.X),
-            self.dtype,
-            self.names,
-            found if self.X.shape[0] > 0 else None,
-        )
+        found = found if self.X.shape[0] > 0 else None
+        return Facts(self.X.shape[1], sparse.issparse(self.X), self.dtype, self.names, found)
 
     def encoded(self, known):
         """``Partition`` of the rows that have a weight, with y encoded like ``known``."""
@@ -256,7 +245,7 @@ class Partition:
         return Partition, (self.number, self.X, self.y)
 
     def __sizeof__(self):
-        return sizeof(self.X) + sum(sizeof(getattr(self.y, name)) for name in ARRAYS)
+        return sum(map(sizeof, [self.X, *self.y.arrays().values()]))
 
     def sums(self):
         """``TargetSums`` of the rows."""
@@ -275,11 +264,6 @@ class Partition:
                 self._rows = MemoryRows(self.X, y, task.outputs, dtype=task.dtype)
                 self._name = task.name
             return getattr(self._rows, task.method)(*task.arguments, n_threads)
-
-
-def _sum(results):
-    """The sum of a few results, in their order."""
-    return functools.reduce(combined, results)
 
 
 # ---- On the client -------------------------------------------------------------------------------
@@ -314,11 +298,6 @@ class Cluster:
         """List of the results of ``function`` for each object."""
         return self.client.gather(self.map(function).futures)
 
-    def chosen(self, wanted):
-        """Cluster of the objects whose entry of ``wanted`` is true."""
-        futures = [future for future, want in zip(self.futures, wanted, strict=True) if want]
-        return Cluster(self.client, futures)
-
     def total(self, function, shared, own):
         """Sum of the results of ``function`` for each object, added in a tree.
 
@@ -349,7 +328,8 @@ class Cluster:
             level += 1
             groups = [keys[begin : begin + FAN_IN] for begin in range(0, len(keys), FAN_IN)]
             keys = [(name, level, number) for number in range(len(groups))]
-            graph.update({key: (_sum, group) for key, group in zip(keys, groups, strict=True)})
+            for key, group in zip(keys, groups, strict=True):
+                graph[key] = functools.reduce, combined, group
         # Evaluate where the partition is. Dask might choose the worker that holds the coefficients,
         # and move the partition there.
         places = dask.annotate(workers=lambda key: where.get(key, ()), allow_other_workers=True)
@@ -365,19 +345,16 @@ class DaskRows(ShardedRows):
 
     Parameters
     ----------
-    cluster : Cluster
-        Of ``Partition``.
-    n_rows : int
-    survey : Survey
+    data : DaskData
     y : EncodedY
         Without rows; its loss is evaluated.
     outputs : ndarray of int
         The outputs that are fitted.
     """
 
-    def __init__(self, cluster, n_rows, survey, y, outputs):
-        super().__init__(n_rows, survey, y, outputs)
-        self._cluster = cluster
+    def __init__(self, data, y, outputs):
+        super().__init__(data, y, outputs)
+        self._cluster = data.cluster
         self._round = functools.partial(Round, uuid.uuid4().hex, y.loss, outputs, self.dtype)
 
     def total(self, method, *arguments):
@@ -387,6 +364,7 @@ class DaskRows(ShardedRows):
         return self._cluster.total(Partition.evaluate, task, nothing)
 
 
+@dataclass
 class DaskData(ShardedData):
     """X on a cluster, from which objectives get their rows, like ``MemoryData``.
 
@@ -398,13 +376,11 @@ class DaskData(ShardedData):
     survey : Survey
     """
 
-    def __init__(self, cluster, shape, survey):
-        self._cluster, self.survey = cluster, survey
-        self.shape = shape
+    cluster: Cluster
+    shape: tuple
+    survey: Survey
 
-    def rows(self, y, outputs, n_threads=1):
-        """Rows with the chosen outputs of ``y``."""
-        return DaskRows(self._cluster, self.shape[0], self.survey, y, outputs)
+    rows_type = DaskRows
 
 
 def read(client, blocks, validate, loss, class_weight):
@@ -433,23 +409,20 @@ def read(client, blocks, validate, loss, class_weight):
     ValueError
         If partitions do not agree, or hold invalid data.
     """
-    made = [
-        dask.delayed(Block, pure=False)(number, *block, validate)
-        for number, block in enumerate(blocks)
-    ]
+    block = dask.delayed(Block, pure=False)
+    made = [block(number, *members, validate) for number, members in enumerate(blocks)]
     read_blocks = Cluster(client, client.compute(made))
     facts = _agreed(read_blocks.gathered(Block.facts))
     y, weight = facts.digest
     with warnings.catch_warnings():
         # a digest has each class once or twice, which scikit-learn takes for a regression target
         warnings.filterwarnings("ignore", message="The number of unique classes")
-        known = encode_y(y, y.shape[0], loss, class_weight, weight)
-    known = known.without_rows()
+        known = encode_y(y, y.shape[0], loss, class_weight, weight).without_rows()
     partitions = read_blocks.map(Block.encoded, known=known)
     sums = partitions.gathered(Partition.sums)
-    partitions = partitions.chosen([of_partition.n_rows for of_partition in sums])
-    sums = [of_partition for of_partition in sums if of_partition.n_rows]
-    y = replace(known, sums=TargetSums(*_sum(sums)))
+    with_rows = [pair for pair in zip(partitions.futures, sums, strict=True) if pair[1].n_rows]
+    partitions.futures, sums = map(list, zip(*with_rows, strict=True))
+    y = replace(known, sums=TargetSums(*functools.reduce(combined, sums)))
     shape = y.sums.n_rows, facts.n_features
     spacing = sample_spacing(shape, y.total_weight)
     before = np.cumsum([0.0] + [of_partition.weight for of_partition in sums[:-1]])
@@ -459,12 +432,11 @@ def read(client, blocks, validate, loss, class_weight):
 
 def _agreed(facts):
     """Facts about X as a whole, from those of the partitions that have rows."""
-    first = None
-    for number, found in enumerate(facts):
-        if found.digest is None:
-            continue
-        if first is None:
-            first, of_first = found, number
+    kept = {number: found for number, found in enumerate(facts) if found.digest is not None}
+    if not kept:
+        raise ValueError("'X' must have at least one row, got none in any partition.")
+    of_first, first = next(iter(kept.items()))
+    for number, found in kept.items():
         for name in ("n_features", "is_sparse"):
             if getattr(found, name) != getattr(first, name):
                 raise ValueError(
@@ -472,13 +444,6 @@ def _agreed(facts):
                     f"{name} is {getattr(found, name)} in partition {number}, "
                     f"{getattr(first, name)} in partition {of_first}."
                 )
-    if first is None:
-        raise ValueError("'X' must have at least one row, got none in any partition.")
-    kept = [found for found in facts if found.digest is not None]
-    ys, weights = zip(*(found.digest for found in kept), strict=True)
-    y = sparse.csr_array(sparse.vstack(ys)) if sparse.issparse(ys[0]) else np.concatenate(ys)
-    return replace(
-        first,
-        dtype=np.result_type(*(found.dtype for found in kept)),
-        digest=(y, np.concatenate(weights)),
-    )
+    ys, weights = zip(*(found.digest for found in kept.values()), strict=True)
+    dtype = np.result_type(*(found.dtype for found in kept.values()))
+    return replace(first, dtype=dtype, digest=(stacked(ys), np.concatenate(weights)))

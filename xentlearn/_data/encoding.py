@@ -6,9 +6,7 @@ import numbers
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
-from sklearn.utils import check_array
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.validation import check_consistent_length
+from sklearn.utils import check_array, check_consistent_length, compute_class_weight
 
 from .._losses.registry import BinaryCrossentropy, CategoricalCrossentropy
 from .._losses.validation import check_soft_rows
@@ -25,7 +23,7 @@ LISTS_OF_LABELS = (
     "indicator by sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
 )
 # Types of values that can be equal to labels; bytes only equal labels that are bytes.
-LABEL_TYPES = (numbers.Real, str, np.generic, datetime.date, datetime.timedelta)
+LABEL_TYPES = (numbers.Real, str, np.bool_, np.datetime64, datetime.date, datetime.timedelta)
 
 # ---- y as an array -------------------------------------------------------------------------------
 
@@ -36,10 +34,8 @@ def as_target(y):
         raise ValueError(
             "This SoftmaxClassifier estimator requires y to be passed, but the target y is None."
         )
-    if sparse.issparse(y):
-        y, missing = sparse.csr_array(as_sound_csr(y, "y")[0]), None
-    else:
-        y, missing = _with_missing(as_numpy(y, "y"))
+    is_sparse = sparse.issparse(y)
+    y = sparse.csr_array(as_sound_csr(y, "y")[0]) if is_sparse else _as_array(as_numpy(y, "y"))
     if y.ndim not in (1, 2):
         raise ValueError(
             "'y' must have shape (n_samples,) or (n_samples, n_outputs), got "
@@ -55,26 +51,25 @@ def as_target(y):
             f"Complex data not supported: 'y' must hold labels or real numbers, got {y.dtype}."
         )
     if y.ndim == 2 and y.shape[1] == 1:
-        y = (y.toarray() if sparse.issparse(y) else y).ravel()
-        missing = None if missing is None else missing.ravel()
+        y = (y.toarray() if is_sparse else y).ravel()
         warn_of_column()
-    if y.ndim == 2 and missing is not None:
-        y = np.where(missing, np.nan, y)
-    if y.ndim == 1:
-        if y.dtype.kind in "mM" and np.isnat(y).any():
-            missing = np.isnat(y)
-        if missing is not None:
-            raise ValueError(
-                f"Input y contains NaN or None, first at row {np.argmax(missing)}; drop these "
-                "rows, or give them a label of their own and name it by 'ignore_class'."
-            )
-        if y.dtype.kind not in WHOLE + "O":
-            check_array(y, dtype=None, ensure_2d=False, ensure_min_samples=0, input_name="y")
+    missing = missing_among(y)
+    if y.ndim == 2:
+        return y if missing is None else np.where(missing, np.nan, y)
+    if y.dtype.kind in "mM":
+        missing = np.isnat(y)
+    if missing is not None and missing.any():
+        raise ValueError(
+            f"Input y contains NaN or None, first at row {np.argmax(missing)}; drop these rows, or "
+            "give them a label of their own and name it by 'ignore_class'."
+        )
+    if y.dtype.kind not in WHOLE + "O":
+        check_array(y, dtype=None, ensure_2d=False, ensure_min_samples=0, input_name="y")
     return y
 
 
-def _with_missing(y):
-    """(y as an array, mask of missing values among its objects or None)."""
+def _as_array(y):
+    """y as an array: of numbers, if it is a series of numbers without missing values."""
     try:
         array = np.asarray(y)
     except ValueError:
@@ -82,16 +77,13 @@ def _with_missing(y):
             raise ValueError(LISTS_OF_LABELS) from None
         raise
     if array.dtype.kind != "O":
-        return array, None
-    types = set(map(type, array.flat))
-    if any(issubclass(one, (list, tuple, set, frozenset, np.ndarray)) for one in types):
+        return array
+    collections = list, tuple, set, frozenset, np.ndarray
+    if any(issubclass(one, collections) for one in set(map(type, array.flat))):
         raise ValueError(LISTS_OF_LABELS)
-    missing = missing_among(array)
-    if missing is not None:
-        return array, missing
     # older versions of pandas return its integers and booleans as objects
-    kind = getattr(getattr(y, "dtype", None), "kind", "O")
-    return (np.array(array.tolist()) if kind in WHOLE + "f" else array), None
+    are_numbers = getattr(getattr(y, "dtype", None), "kind", "O") in WHOLE + "f"
+    return np.array(array.tolist()) if are_numbers and missing_among(array) is None else array
 
 
 def warn_of_column():
@@ -110,28 +102,19 @@ def check_length(y, n_samples):
 
 def counted_rows(y, ignore_class):
     """Mask of the rows whose label is not ``ignore_class``; None ignores no row."""
-    if ignore_class is not None:
-        _check_ignore_class(y, ignore_class)
-        counted = np.asarray(y != ignore_class)
-        if counted.shape == y.shape:  # otherwise a string was compared with numbers
-            return counted
-    return np.ones(len(y), dtype=bool)
-
-
-def _check_ignore_class(y, ignore_class):
-    """Raise ValueError unless it is a single value that a label can have."""
-    if isinstance(ignore_class, bytes):
-        is_label = y.dtype.kind == "S" or bytes in set(map(type, y.tolist()))
-    else:
-        is_label = isinstance(ignore_class, LABEL_TYPES) and not isinstance(
-            ignore_class, (np.complexfloating, np.void)
-        )
+    if ignore_class is None:
+        return np.ones(len(y), dtype=bool)
+    is_bytes = isinstance(ignore_class, bytes) and bytes in map(type, y.tolist())
+    is_label = is_bytes or isinstance(ignore_class, LABEL_TYPES)
     if not is_label or ignore_class != ignore_class:  # nan and NaT are not
         raise ValueError(
             "'ignore_class' must be a single label, such as an integer or a string, or None; got "
             f"{shown(ignore_class)}. To leave out several labels, or rows without any, give all of "
             "them one label that no class has, and name that."
         )
+    counted = np.asarray(y != ignore_class)
+    # of another shape where a string was compared with numbers
+    return counted if counted.shape == y.shape else np.ones(len(y), dtype=bool)
 
 
 # ---- Weights -------------------------------------------------------------------------------------
@@ -230,10 +213,9 @@ def check_columns(y, setting, class_weight, weight):
     class_weight : ndarray of shape (n_outputs,) or None
     """
     y = as_columns(y)
-    indicator = _is_indicator(y)
     if setting is None:
-        entries = _entries(y)
-        if indicator:
+        entries = y.data if sparse.issparse(y) else y
+        if _is_indicator(entries):
             setting = BinaryCrossentropy()
             if y.shape[0] and (y.sum(axis=1) == 1).all():  # nan is not 1
                 warn(
@@ -245,7 +227,7 @@ def check_columns(y, setting, class_weight, weight):
             setting = CategoricalCrossentropy()
         else:
             raise ValueError(_rule_for_columns(entries))
-    y = check_rows(y, setting, weight, indicator)
+    y = check_rows(y, setting, weight)
     if setting.proba_kind == "sigmoid":
         if class_weight is not None:
             raise ValueError(
@@ -260,43 +242,37 @@ def check_columns(y, setting, class_weight, weight):
     return "soft", setting, y, class_weight
 
 
-def check_rows(y, setting, weight, indicator=None):
+def check_rows(y, setting, weight):
     """Rows of several columns as float64, if they fit the loss and the weights fit them."""
-    entries = _entries(y)
-    indicator = _is_indicator(y) if indicator is None else indicator
-    if setting.proba_kind == "sigmoid":
-        if not indicator:
-            raise ValueError(
-                f"{_rule_for_columns(entries)} {type(setting).__name__} takes the first of these."
-            )
-        if weight is not None and weight.ndim == 2 and setting.couples:
-            raise ValueError(
-                f"'sample_weight' must have shape {y.shape[:1]} for a loss with a softmax part, "
-                f"got {weight.shape}."
-            )
-        return y.astype(np.float64, copy=False)
-    if not setting.takes_rows:
+    entries, name = y.data if sparse.issparse(y) else y, type(setting).__name__
+    is_indicator, is_multilabel = _is_indicator(entries), setting.proba_kind == "sigmoid"
+    if is_multilabel and not is_indicator:
+        raise ValueError(f"{_rule_for_columns(entries)} {name} takes the first of these.")
+    if not is_multilabel and not setting.takes_rows:
         raise ValueError(
-            f"{type(setting).__name__} takes a 1-D y, one integer or string label per row; got "
+            f"{name} takes a 1-D y, one integer or string label per row; got "
             f'shape {y.shape}. For several labels per row pass loss="binary_crossentropy", for '
             'one-hot or soft rows loss="categorical_crossentropy", or y.argmax(axis=1) as y.'
         )
-    if np.isnan(entries).any():
+    if not is_multilabel and np.isnan(entries).any():
         raise ValueError(
-            f"{type(setting).__name__} takes rows of probabilities; missing labels (nan) "
-            'belong to a multi-label y and loss="binary_crossentropy".'
+            f"{name} takes rows of probabilities; missing labels (nan) belong to a multi-label y "
+            'and loss="binary_crossentropy".'
         )
     sums = y.sum(axis=1)
-    if indicator and (sums != 1).any():
+    if not is_multilabel and is_indicator and (sums != 1).any():
         raise ValueError(
-            f"{type(setting).__name__} takes rows of probabilities, such as one 1 per row; row "
+            f"{name} takes rows of probabilities, such as one 1 per row; row "
             f"{np.argmax(sums != 1)} of y has {sums[sums != 1][0]:.0f}. An indicator of several "
             'labels per row belongs to loss="binary_crossentropy".'
         )
-    if weight is not None and weight.ndim == 2:
+    if weight is not None and weight.ndim == 2 and setting.couples:
         raise ValueError(
-            f"'sample_weight' must have shape {y.shape[:1]} for soft rows, got {weight.shape}."
+            f"'sample_weight' must have shape {y.shape[:1]} for a loss with a softmax part and for "
+            f"soft rows, got {weight.shape}."
         )
+    if is_multilabel:
+        return y.astype(np.float64, copy=False)
     return check_soft_rows(y, "y", y.shape, np.float64)
 
 
@@ -315,24 +291,16 @@ def as_columns(y):
     return as_csr(y, "y")[0] if sparse.issparse(y) else y
 
 
-def _entries(y):
-    """The stored values of a dense or sparse y; the others are 0."""
-    return y.data if sparse.issparse(y) else y
-
-
-def _is_indicator(y):
+def _is_indicator(entries):
     """Whether rows hold only 0, 1 and nan."""
-    entries = _entries(y)
     return bool(np.all((entries == 0) | (entries == 1) | np.isnan(entries)))
 
 
 def _rule_for_columns(entries):
-    missing = np.isnan(entries)
-    with np.errstate(invalid="ignore"):
-        bad = ~((entries >= 0) & (entries <= 1)) & ~missing
-    got = entries[bad][0] if bad.any() else entries[missing][0] if missing.any() else "soft rows"
+    outside = entries[(entries < 0) | (entries > 1)]
+    others = "nan" if np.isnan(entries).any() else "soft rows"
     return (
         "A y with several columns must hold 0, 1 and (where missing) nan: multi-label; or "
-        f"probabilities that sum to 1 in each row: soft labels. Got {got}; a missing label is nan, "
-        "not -1."
+        "probabilities that sum to 1 in each row: soft labels. Got "
+        f"{outside[0] if len(outside) else others}; a missing label is nan, not -1."
     )

@@ -1,14 +1,14 @@
 """Readers of NumPy's and Parquet's files as blocks of rows."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 
 from .._utils.messages import listed
 from . import _mapped
 from ._design_matrix import DTYPES
-from .files import BlockError, StampedFile, check_block_bytes, paths_of
-from .readers import BLOCK_BYTES, MAPPED_BYTES, MappedBlocks, RowBlocks
+from .readers import BLOCK_BYTES, MAPPED_BYTES, BlockError, MappedBlocks, RowBlocks, StampedFile
 
 
 class NpyBlocks(MappedBlocks):
@@ -72,12 +72,9 @@ def _mapped_npy(path):
     with open(path, "rb") as file:
         try:
             version = np.lib.format.read_magic(file)
-            read_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }.get(version)
-            if read_header is None:  # version 3.0 is for structured arrays
+            if version not in ((1, 0), (2, 0)):  # version 3.0 is for structured arrays
                 raise ValueError(f"version {version} of the format is not for plain numbers")
+            read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
             shape, is_fortran, dtype = read_header(file)
         except ValueError as error:
             raise ValueError(
@@ -90,8 +87,7 @@ def _mapped_npy(path):
             )
         if 0 in shape:
             raise ValueError(
-                f"'{path}' must hold at least 1 row and 1 feature, got shape {shape}. Leave the "
-                "file out."
+                f"'{path}' must hold at least 1 row and 1 feature, got {shape}. Leave it out."
             )
         offset, (n_rows, n_features) = file.tell(), shape
         n_bytes = offset + n_rows * n_features * dtype.itemsize
@@ -101,13 +97,11 @@ def _mapped_npy(path):
                 f"'{path}' must have {n_bytes:,} bytes for its shape {shape}, it has {n_there:,}: "
                 "it is truncated, or still being written. Save it again."
             )
-        mapping = _mapped.Mapping(file.fileno(), n_bytes) if _mapped.MAPS else None
-    order = "F" if is_fortran else "C"
-    if mapping is None:
-        X = np.memmap(path, dtype, "r", offset, shape, order).view(np.ndarray)
-    else:
-        X = np.ndarray(shape, dtype, mapping, offset, order=order)
-    return X, file_of
+        order = "F" if is_fortran else "C"
+        if not _mapped.MAPS:
+            return np.memmap(path, dtype, "r", offset, shape, order).view(np.ndarray), file_of
+        mapping = _mapped.Mapping(file.fileno(), n_bytes)
+        return np.ndarray(shape, dtype, mapping, offset, order=order), file_of
 
 
 class ParquetBlocks(RowBlocks):
@@ -215,13 +209,12 @@ class ParquetBlocks(RowBlocks):
         -------
         ndarray of shape (lengths[i], n_features)
         """
-        k, groups = self._groups[i]
-        table = self._table(k, groups, self.feature_names)
+        columns = self._columns(*self._groups[i], self.feature_names)
         # In Fortran order, since columns arrive one by one. Filling C order took six times as long,
         # which doubled the time of a block, the pass over it included.
         X = np.empty((self.lengths[i], self.shape[1]), self.dtype, order="F")
-        for j, name in enumerate(self.feature_names):
-            X[:, j] = _column_values(table.column(name), name, self._files[k].path)
+        for j, values in enumerate(columns):
+            X[:, j] = values
         return X
 
     def column(self, name):
@@ -244,20 +237,19 @@ class ParquetBlocks(RowBlocks):
         self._check_known([name])
         pieces = []
         for k, metadata in enumerate(self._metadata):
-            table = self._table(k, list(range(metadata.num_row_groups)), [name])
-            pieces.append(_column_values(table.column(name), name, self._files[k].path))
+            pieces += self._columns(k, list(range(metadata.num_row_groups)), [name])
         return np.concatenate(pieces)
 
     def _check_known(self, names):
         missing = [name for name in names if name not in self._schema.names]
         if missing:
+            known = listed(self._schema.names)
             raise ValueError(
-                f"Columns must be among {listed(self._schema.names)}, got {missing[0]!r}. Check "
-                "its spelling."
+                f"Columns must be among {known}, got {missing[0]!r}; check its spelling."
             )
 
-    def _table(self, k, groups, names):
-        """Columns of row groups of file ``k``, which must not have changed."""
+    def _columns(self, k, groups, names):
+        """Values of columns in row groups of file ``k``, which must not have changed."""
         file = self._files[k]
         file.check()
         try:
@@ -268,7 +260,14 @@ class ParquetBlocks(RowBlocks):
             file.check()  # a changed file is the more likely reason
             raise BlockError(f"'{file.path}' could not be decoded: {error}") from error
         file.check()  # the table is a copy: later changes of the file do not matter
-        return table
+        for name in names:
+            column = table.column(name)
+            if column.null_count:
+                raise ValueError(
+                    f"column {name!r} of '{file.path}' must have a value in every row; "
+                    f"{column.null_count} are missing (null). Fill them, or leave the column out."
+                )
+            yield column.to_numpy()
 
 
 def _pyarrow_parquet():
@@ -295,11 +294,23 @@ def _number_dtype(field, path):
     return dtype
 
 
-def _column_values(column, name, path):
-    """Values of a column, none of which may be missing."""
-    if column.null_count:
-        raise ValueError(
-            f"column {name!r} of '{path}' must have a value in every row; {column.null_count} are "
-            "missing (null). Fill them before the file is written, or leave the column out."
-        )
-    return column.to_numpy()
+def paths_of(path, suffix):
+    """Paths of the files that a user names: one file, a directory, or a list of files."""
+    if not isinstance(path, (str, os.PathLike)):
+        paths = [Path(one) for one in path]
+        where = "The list of files"
+    elif Path(path).is_dir():
+        paths = sorted(Path(path).glob(f"*{suffix}"))
+        where = f"The directory '{path}'"
+    else:
+        return [Path(path)]
+    if not paths:
+        raise ValueError(f"{where} must have at least one {suffix} file, it has none.")
+    return paths
+
+
+def check_block_bytes(block_bytes):
+    """A block size as an int, if it is a positive integer."""
+    if not hasattr(block_bytes, "__index__") or block_bytes < 1:
+        raise ValueError(f"'block_bytes' must be a positive integer, got {block_bytes!r}.")
+    return int(block_bytes)

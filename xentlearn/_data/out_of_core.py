@@ -7,93 +7,10 @@ from .._utils.csr import as_sound_X
 from .._utils.threads import HESSIAN_NUMBERS, effective_n_threads, sequential_blas
 from ._design_matrix import DTYPES
 from .dataset import MemoryRows
-from .files import BlockError
-from .readers import each_block
-from .shards import ShardedData, ShardedRows, combined, sample_spacing, survey
+from .readers import BlockError, each_block
+from .shards import ShardedData, ShardedRows, Survey, combined, sample_spacing, survey
 from .statistics import Extremes, moments_of
-from .targets import concatenated
-
-
-class BlockData(ShardedData):
-    """X in blocks, from which objectives get their rows.
-
-    The constructor reads all blocks once to survey them. Only a sample of X stays in memory.
-
-    Parameters
-    ----------
-    source : object
-        With the members of ``RowBlocks``.
-    y : EncodedY
-        The targets of its rows.
-    check : callable
-        ``check(X, finite)`` raises an error unless a block is valid as X, and returns it in a dtype
-        that the fused pass reads; ``finite`` is whether to search it for nan and inf.
-
-    Attributes
-    ----------
-    shape : tuple (n_rows, n_features)
-    survey : Survey
-        Survey of all rows, whose sample is in one piece.
-    """
-
-    def __init__(self, source, y, check):
-        self.source, self.shape, self.check = source, tuple(source.shape), check
-        n_threads = effective_n_threads()
-        spacing = sample_spacing(self.shape, y.total_weight)
-        found, sample = None, _Sample(y.total_weight / spacing if spacing else self.shape[0])
-
-        def look(i, rows, X):
-            nonlocal found
-            before = 0.0 if found is None else found.moments.weight
-            try:
-                seen = survey(check(X, False), y.taken(rows), before, spacing, i, n_threads)
-            except ValueError:
-                check(X, True)  # nan and inf, which moments show too, have a clearer error here
-                raise
-            sample.add(seen)
-            found = seen if found is None else found + seen
-
-        with sequential_blas:
-            each_block(source, look)
-        found.sample = [sample.whole()]
-        self.survey = found
-
-    def rows(self, y, outputs, n_threads=1):
-        """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
-        return BlockRows(self, y, outputs)
-
-
-class _Sample:
-    """The samples of several surveys, copied to one array as they arrive to save memory.
-
-    Parameters
-    ----------
-    most : float
-        Largest possible number of rows.
-    """
-
-    def __init__(self, most):
-        self._most, self._room, self._n = int(np.ceil(most)) + 1, None, 0
-        self._Xs, self._ys = [], []
-
-    def add(self, survey):
-        """Move the sample of a survey here."""
-        for _, X, y in survey.sample:
-            self._ys.append(y)
-            if sparse.issparse(X):
-                self._Xs.append(X.copy())
-                continue
-            if self._room is None:
-                self._room = np.empty((self._most, X.shape[1]), X.dtype)
-            self._room[self._n : self._n + len(X)] = X
-            self._n += len(X)
-        survey.sample = []
-
-    def whole(self):
-        """The samples as one piece of a ``Survey``."""
-        if self._room is None:
-            return 0, sparse.vstack(self._Xs), concatenated(self._ys)
-        return 0, self._room[: self._n], concatenated(self._ys)
+from .targets import concatenated, stacked
 
 
 class BlockRows(ShardedRows):
@@ -109,8 +26,7 @@ class BlockRows(ShardedRows):
     """
 
     def __init__(self, data, y, outputs):
-        super().__init__(data.shape[0], data.survey, y, outputs)
-        self._data = data
+        super().__init__(data, y, outputs)
         self._encoded = {}  # targets by slice; kept, since X is about n_features times larger
 
     def total(self, method, *arguments):
@@ -155,13 +71,69 @@ class BlockRows(ShardedRows):
         return self._encoded[key]
 
 
+class BlockData(ShardedData):
+    """X in blocks, from which objectives get their rows.
+
+    The constructor reads all blocks once to survey them. Only a sample of X stays in memory.
+
+    Parameters
+    ----------
+    source : object
+        With the members of ``RowBlocks``.
+    y : EncodedY
+        The targets of its rows.
+    check : callable
+        ``check(X, finite)`` raises an error unless a block is valid as X, and returns it in a dtype
+        that the fused pass reads; ``finite`` is whether to search it for nan and inf.
+
+    Attributes
+    ----------
+    shape : tuple (n_rows, n_features)
+    survey : Survey
+        Survey of all rows, whose sample is in one piece.
+    """
+
+    rows_type = BlockRows
+
+    def __init__(self, source, y, check):
+        self.source, self.shape, self.check = source, tuple(source.shape), check
+        n_threads, total = effective_n_threads(), y.total_weight
+        spacing = sample_spacing(self.shape, total)
+        n_most = int(np.ceil(total / spacing)) + 1 if spacing else self.shape[0]
+        found, room, Xs, ys = None, None, [], []
+
+        def look(i, rows, X):
+            nonlocal found, room
+            before = 0.0 if found is None else found.moments.weight
+            try:
+                seen = survey(check(X, False), y.taken(rows), before, spacing, i, n_threads)
+            except ValueError:
+                check(X, True)  # nan and inf, which moments show too, have a clearer error here
+                raise
+            [(_, X, of_X)] = seen.sample
+            ys.append(of_X)
+            if sparse.issparse(X):
+                Xs.append(X.copy())
+            else:  # all samples are copied to one array as they arrive, to save memory
+                room = np.empty((n_most, X.shape[1]), X.dtype) if room is None else room
+                begin = sum(map(len, Xs))
+                Xs.append(room[begin : begin + len(X)])
+                Xs[-1][:] = X
+            seen.sample = []
+            found = seen if found is None else found + seen
+
+        with sequential_blas:
+            each_block(source, look)
+        X = stacked(Xs) if room is None else room[: sum(map(len, Xs))]
+        self.survey = Survey(found.moments, [(0, X, concatenated(ys))])
+
+
 def _is_finite(found):
     """Whether sums over rows (a number, an array, or a tuple of these) are finite."""
     if isinstance(found, Extremes):
         found = found.most, found.least
-    if isinstance(found, tuple):
-        return all(map(_is_finite, found))
-    return bool(np.isfinite(np.sum(found)))
+    parts = found if isinstance(found, tuple) else (found,)
+    return all(np.isfinite(np.sum(part)) for part in parts)
 
 
 def converted(X):

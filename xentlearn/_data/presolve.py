@@ -26,14 +26,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg, sparse
 
-from .._utils.numerics import (
-    EPS,
-    MOST_REPLACED,
-    MOST_SPAN,
-    NEARLY_DEPENDENT,
-    NEXT_TO_NONE,
-    PIVOTED_ROTATION,
-)
+from .._utils import numerics
 from .statistics import clear_constants, moments_of
 
 
@@ -83,7 +76,7 @@ class ScaledX:
         self.unit = unit
         if sparse.issparse(X):
             self.X = X.copy()
-            self.X.data = X.data / X.dtype.type(unit)
+            self.X.data /= X.dtype.type(unit)
         else:
             self.X = X / X.dtype.type(unit)
 
@@ -99,11 +92,8 @@ class ScaledX:
     def undo_moments(self, moments):
         """Moments of the features of the original, from those of ``X``; squares may overflow."""
         with np.errstate(over="ignore", under="ignore"):
-            return replace(
-                moments,
-                mean=moments.mean * self.unit,
-                variance=moments.variance * self.unit * self.unit,
-            )
+            variance = moments.variance * self.unit * self.unit
+            return replace(moments, mean=moments.mean * self.unit, variance=variance)
 
 
 class VaryingX:
@@ -121,15 +111,14 @@ class VaryingX:
     """
 
     def __init__(self, X, kept):
-        self.kept = kept
+        self.kept, self._constant = kept, np.zeros(X.shape[1])
         if sparse.issparse(X):
             at = np.zeros(X.shape[1], dtype=X.indices.dtype)
             at[kept] = np.arange(len(kept))
-            self._constant = np.zeros(X.shape[1])
             parts = X.data, at[X.indices], X.indptr
             self.X = sparse.csr_array(parts, shape=(X.shape[0], len(kept)))
         else:
-            self._constant = X[0].astype(np.float64)
+            self._constant[:] = X[0]
             self._constant[kept] = 0.0
             self.X = np.take(X, kept, axis=1)
 
@@ -170,8 +159,7 @@ class CentredX:
     """
 
     def __init__(self, X, weight, fit_intercept, l2_reg=np.inf):
-        X = X.toarray() if sparse.issparse(X) else X
-        X = np.array(X, dtype=np.float64)
+        X = np.array(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
         self.mean = np.zeros(X.shape[1])
         if fit_intercept:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -184,10 +172,9 @@ class CentredX:
             self.mean += rest
             X -= rest
             clear_constants(X, self.mean)
-        self.rotation = self.replacement = self._moments = None
+        self.rotation = self._moments = None
         wide = X.shape[1] > X.shape[0]
-        if not wide:
-            self.replacement = self._replacement(X, l2_reg)
+        self.replacement = None if wide else self._replacement(X, l2_reg)
         if wide or self.replacement is not None:  # what the features were does not show any more
             self._moments = moments_of(X, weight)
             X = self._rotate(X) if wide else X @ self.replacement[0]
@@ -203,22 +190,22 @@ class CentredX:
         leave the norms of coefficients as they are.
         """
         n_samples, n_features = X.shape
-        if n_features < 2 or n_samples * n_features**2 > MOST_REPLACED:
+        if n_features < 2 or n_samples * n_features**2 > numerics.MOST_REPLACED:
             return None
         square = float(np.vdot(X, X))
-        if not (np.isfinite(square) and l2_reg <= NEXT_TO_NONE * square / n_samples):
+        if not (np.isfinite(square) and l2_reg <= numerics.NEXT_TO_NONE * square / n_samples):
             return None
         size = np.linalg.norm(X, axis=0)
         size[size == 0] = 1.0
         R, order = linalg.qr(X / size, mode="r", pivoting=True, check_finite=False)
         left = np.abs(R.diagonal())
-        n_others = int(np.count_nonzero(left >= NEARLY_DEPENDENT))  # they come first
+        n_others = int(np.count_nonzero(left >= numerics.NEARLY_DEPENDENT))  # they come first
         others, rest = order[:n_others], order[n_others:]
         is_left = left[n_others:] > _rounding_of(X)
         if not n_others or not (is_left.any() if l2_reg > 0 else len(rest)):
             return None
         if l2_reg > 0:
-            if size.max() > MOST_SPAN * size.min():
+            if size.max() > numerics.MOST_SPAN * size.min():
                 return None
             axes = np.linalg.svd(X, full_matrices=False)[2]
             return axes.T, axes
@@ -237,7 +224,7 @@ class CentredX:
         relative to its own size (Cox and Higham, BIT 38, 1998).
         """
         n_samples, n_features = X.shape
-        pivoting = n_samples**2 * n_features <= PIVOTED_ROTATION
+        pivoting = n_samples**2 * n_features <= numerics.PIVOTED_ROTATION
         self.order = slice(None)
         if pivoting:
             self.order = np.argsort(-np.abs(X).max(axis=0), kind="stable")
@@ -249,9 +236,8 @@ class CentredX:
         # left are none. Without a penalty nothing else would keep a coefficient of theirs from
         # growing without bound.
         size = np.abs(R).max(axis=1)
-        self.kept = np.flatnonzero(size > _rounding_of(X) * size.max(initial=0.0))
-        if not len(self.kept):
-            self.kept = np.arange(1)
+        kept = np.flatnonzero(size > _rounding_of(X) * size.max(initial=0.0))
+        self.kept = kept if len(kept) else np.arange(1)
         result = np.empty((n_samples, len(self.kept)))
         result[raw[2] if pivoting else slice(None)] = R[self.kept].T
         return result
@@ -270,9 +256,8 @@ class CentredX:
         if self.rotation is not None:
             padded = np.zeros((len(self.mean), len(coef)))
             padded[self.kept] = coef.T
-            of_feature = np.empty_like(padded)
-            of_feature[self.order] = self._times_q(padded, "N")
-            coef = np.ascontiguousarray(of_feature.T)
+            coef = np.empty(padded.shape[::-1])
+            coef[:, self.order] = self._times_q(padded, "N").T
         elif self.replacement is not None:
             coef = coef @ self.replacement[0].T
         return coef, intercept - coef @ self.mean
@@ -292,4 +277,4 @@ class CentredX:
 
 def _rounding_of(X):
     """Size of what rounding leaves of a direction of X, over that of the largest."""
-    return 4 * np.sqrt(max(X.shape)) * EPS[np.dtype(np.float64)]
+    return 4 * np.sqrt(max(X.shape)) * numerics.EPS[np.dtype(np.float64)]

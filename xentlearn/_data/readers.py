@@ -1,4 +1,4 @@
-"""X as blocks of rows: the protocol, mapped arrays, and one pass over all blocks.
+"""X as blocks of rows: the protocol, mapped files, and one pass over all blocks.
 
 While one block is used, a second thread reads the next. Readers of files are in
 ``file_readers.py``; users find all of them in ``xentlearn.blocks``.
@@ -8,13 +8,14 @@ import contextlib
 import functools
 import itertools
 import mmap
+import os
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import sparse
 
 from . import _mapped
-from .files import BlockError, StampedFile
 
 # Default size of a block. Starting a pass over a block and the next read takes 0.4 ms, a tenth of
 # the pass over 64 MB at the speed of memory; with half the size, a pass took a fifth longer than
@@ -90,15 +91,81 @@ class RowBlocks:
         """
 
 
-# ---- Mapped arrays -------------------------------------------------------------------------------
+# ---- Mapped files --------------------------------------------------------------------------------
 
 
-def _equal_lengths(n_rows, row_bytes, block_bytes):
-    """Numbers of rows of blocks of about ``block_bytes``, as equal as they can be."""
-    most = max(1, block_bytes // row_bytes)
-    n_blocks = -(-n_rows // most)
-    cuts = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
-    return [end - begin for begin, end in itertools.pairwise(cuts)]
+class BlockError(OSError):
+    """A block could not be read, or has changed while it was being read.
+
+    The message names the block, its rows, and the file if there is one.
+    """
+
+
+# Mappings of users in which a guard had to put zeros where the file ended too early. The values
+# look sound and are not, so every later use of such a mapping is an error.
+_DAMAGED = weakref.WeakSet()
+
+
+class StampedFile:
+    """A file, with its size, time and inode as they were when it was opened.
+
+    Parameters
+    ----------
+    path : str, path or None
+        None for a mapping whose file has no name.
+    mapping : mmap.mmap or None, default=None
+        A user's mapping; it stays valid after its file has been deleted.
+    n_bytes : int, default=0
+        Size that the file must have had when it was mapped.
+    """
+
+    def __init__(self, path, mapping=None, n_bytes=0):
+        # an absolute path still means the same file after the working directory has changed
+        self.path = "a file without a name" if path is None else os.path.abspath(path)
+        self.mapping = mapping
+        self.is_damaged = mapping is not None and mapping in _DAMAGED
+        size, *rest = self._stamp()
+        self.before = [size if size is None else max(size, n_bytes), *rest]
+
+    def _stamp(self):
+        """[size, time in nanoseconds, inode, device] at present; None where there is no file."""
+        stamp = [None] * 4
+        with contextlib.suppress(OSError):
+            stat = os.stat(self.path)
+            stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev]
+        if self.mapping is not None:
+            stamp[0] = self.mapping.size()
+        return stamp
+
+    def mark_damaged(self):
+        """Note that a part of the file was missing when it was used."""
+        self.is_damaged = True
+        if self.mapping is not None:
+            _DAMAGED.add(self.mapping)
+
+    def check(self):
+        """Raise BlockError if the file has changed since it was opened."""
+        now, before = self._stamp(), self.before
+        if now == before and not self.is_damaged:
+            return
+        if now == before:
+            what = "could not be read to its end (a failing disk, or it was shorter for a moment)"
+        elif now[0] != before[0] and None not in (now[0], before[0]):
+            what = f"had {before[0]:,} bytes and has {now[0]:,} now"
+        elif now[1] is None:
+            what = "no longer exists"
+        else:
+            what = "was written to, or replaced by another file"
+        raise BlockError(
+            f"'{self.path}' has changed while it was being read: it {what}. Do not write to files "
+            "during a fit, and open changed files anew."
+        )
+
+
+def _equal_blocks(X, block_bytes):
+    """Views of the rows of X of about ``block_bytes``, as equal as they can be."""
+    n_blocks = -(-len(X) // max(1, block_bytes // (X.shape[1] * X.itemsize)))
+    return np.split(X, [len(X) * i // n_blocks for i in range(1, n_blocks)])
 
 
 def _address_range(X):
@@ -124,21 +191,11 @@ class MappedBlocks(RowBlocks):
     """
 
     def __init__(self, arrays, files, block_bytes):
-        first = arrays[0]
-        row_bytes = first.shape[1] * first.itemsize
-        self._arrays, self._files = arrays, files
-        self._places = []  # (array, begin, end) of each block
-        for k, X in enumerate(arrays):
-            begin = 0
-            for length in _equal_lengths(len(X), row_bytes, block_bytes):
-                self._places.append((k, begin, begin + length))
-                begin += length
-        self._guards = {}
-        super().__init__(
-            (sum(map(len, arrays)), first.shape[1]),
-            first.dtype,
-            [end - begin for _, begin, end in self._places],
-        )
+        self._files, self._guards, self._blocks = files, {}, []
+        for X, file in zip(arrays, files, strict=True):
+            self._blocks += [(block, file) for block in _equal_blocks(X, block_bytes)]
+        lengths = [len(block) for block, _ in self._blocks]
+        super().__init__((sum(lengths), arrays[0].shape[1]), arrays[0].dtype, lengths)
 
     def read(self, i):
         """A view of the file, after the system has been asked to read it.
@@ -163,7 +220,7 @@ class MappedBlocks(RowBlocks):
         i : int
             Number of the block, from 0.
         """
-        X = self._rows(i)
+        X, _ = self._blocks[i]
         first, last = _address_range(X)
         if abs(X.strides[0]) >= abs(X.strides[1]):
             _mapped.read_ahead(first, last - first)
@@ -183,16 +240,12 @@ class MappedBlocks(RowBlocks):
         -------
         ndarray of shape (lengths[i], n_features)
         """
-        self._files[self._places[i][0]].check()
-        X = self._rows(i)
+        X, file = self._blocks[i]
+        file.check()
         # a list, since several fits may read the same block at the same time
         guard = _mapped.Guard(*_address_range(X), X.flags.writeable)
         self._guards.setdefault(i, []).append(guard)
         return X
-
-    def _rows(self, i):
-        k, begin, end = self._places[i]
-        return self._arrays[k][begin:end]
 
     def release(self, i):
         """Raise BlockError if the file has changed, or a part of it was missing.
@@ -202,7 +255,7 @@ class MappedBlocks(RowBlocks):
         i : int
             Number of the block, from 0.
         """
-        file = self._files[self._places[i][0]]
+        _, file = self._blocks[i]
         if self._guards[i].pop().release():
             file.mark_damaged()
         file.check()
@@ -212,12 +265,8 @@ class MemmapBlocks(MappedBlocks):
     """Blocks of a user's memory-mapped array."""
 
     def __init__(self, X, block_bytes=MAPPED_BYTES):
-        mapping = X
-        while not (mapping is None or isinstance(mapping, mmap.mmap)):
-            mapping = getattr(mapping, "base", None)
         begin = X.offset - X.offset % mmap.ALLOCATIONGRANULARITY  # as numpy.memmap maps it
-        n_bytes = 0 if mapping is None else begin + len(mapping)
-        file = StampedFile(X.filename, mapping, n_bytes)
+        file = StampedFile(X.filename, X._mmap, begin + len(X._mmap))
         super().__init__([X.view(np.ndarray)], [file], block_bytes)
 
 
@@ -233,16 +282,14 @@ def blocks_of(X):
     if isinstance(X, np.memmap) and X.ndim == 2 and X.size > 0 and X.dtype.kind in "fiub":
         # results of NumPy's functions have this class, too, but lie in memory
         return None if X._mmap is None else MemmapBlocks(X)
-    if not callable(getattr(type(X), "read", None)):
-        return None
-    if not all(hasattr(X, name) for name in ("shape", "dtype", "lengths")):
+    members = [hasattr(X, name) for name in ("shape", "dtype", "lengths")]
+    if not (all(members) and callable(getattr(type(X), "read", None))):
         return None
     lengths = [int(length) for length in X.lengths]
     if len(X.shape) != 2 or sum(lengths) != X.shape[0] or min(lengths, default=0) < 1:
         raise ValueError(
-            "Row blocks must have a 'shape' (n_samples, n_features) and 'lengths' of at least 1 "
-            f"that add up to n_samples, got {tuple(X.shape)} and {sum(lengths)} rows in "
-            f"{len(lengths)} blocks."
+            "Row blocks must have a 'shape' (n_samples, n_features) and 'lengths' >= 1 that add up "
+            f"to n_samples, got {tuple(X.shape)} and {sum(lengths)} rows in {len(lengths)} blocks."
         )
     return X
 
@@ -303,7 +350,7 @@ class _Reader:
         self._is_mapped = isinstance(source, MappedBlocks)
         ends = itertools.accumulate(map(int, source.lengths), initial=0)
         self.places = [slice(begin, end) for begin, end in itertools.pairwise(ends)]
-        self._first_is_sparse = None
+        self._kinds = set()  # of the blocks so far: whether they are sparse
 
     def start(self, i):
         """Begin to read block i; the function that is returned waits for it."""
@@ -329,12 +376,11 @@ class _Reader:
     def _check(self, i, X):
         """Raise ValueError unless X is what the source declares of block i."""
         is_sparse = sparse.issparse(X)
-        if self._first_is_sparse is None:
-            self._first_is_sparse = is_sparse
+        self._kinds.add(is_sparse)
         if not (X.format == "csr" if is_sparse else isinstance(X, np.ndarray)):
             got = f"a sparse matrix of format {X.format}" if is_sparse else type(X).__name__
             raise ValueError(f"'read' must return an ndarray or CSR, got {got}.")
-        if is_sparse != self._first_is_sparse:
+        if len(self._kinds) > 1:
             raise ValueError("blocks must be all dense or all sparse; these are mixed.")
         wanted = int(self._source.lengths[i]), self._source.shape[1]
         dtype = np.dtype(self._source.dtype)

@@ -3,16 +3,13 @@
 X stays as it is where shards are: nothing is centred or rotated.
 """
 
-import zlib
+import functools
 from dataclasses import dataclass, replace
 
-import numpy as np
-from scipy import sparse
-
 from .._plan import plan
-from .dataset import MemoryRows, spaced
+from .dataset import Data, MemoryRows, spaced
 from .statistics import Moments, moments_of
-from .targets import concatenated
+from .targets import checksum, concatenated, stacked
 
 
 @dataclass
@@ -53,10 +50,8 @@ def survey(X, y, before, spacing, origin=0, n_threads=1):
     -------
     Survey
     """
-    weight = y.weight
-    moments = moments_of(X, weight, n_threads)
     sample = spaced(X, y, spacing, before) if spacing > 0 else (X, y)
-    return Survey(moments, [(origin, *sample)])
+    return Survey(moments_of(X, y.weight, n_threads), [(origin, *sample)])
 
 
 def sample_spacing(shape, total_weight):
@@ -74,45 +69,33 @@ def combined(one, two):
     return one + two
 
 
-class ShardedData:
-    """X in shards, from which objectives get their rows.
+class ShardedData(Data):
+    """X in shards, from which objectives get their rows. No plan takes steps with it.
 
     Attributes
     ----------
     shape : (int, int)
     survey : Survey
-        Of all rows. Subclasses have these two.
+        Of all rows.
+    rows_type : type
+        The subclass of ``ShardedRows``. Subclasses have these three.
     """
 
-    in_memory = False
-    unit = 1.0
-    steps = ()
+    in_memory, unit = False, 1.0
 
     @property
     def is_sparse(self):
         """Whether shards are sparse."""
         return self.survey.moments.is_sparse
 
+    def rows(self, y, outputs, n_threads=1):
+        """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
+        return self.rows_type(self, y, outputs)
+
     @property
     def n_sampled(self):
         """Rows of the sample."""
         return sum(X.shape[0] for _, X, _ in self.survey.sample)
-
-    def presolved(self, plan, weight, fit_intercept, l2_reg):
-        """Nothing is centred or rotated."""
-        return self
-
-    def apply(self, coef, intercept):
-        """(coef, intercept) for the rows: the same."""
-        return coef, intercept
-
-    def undo(self, coef, intercept):
-        """(coef, intercept) for the features of the original: the same."""
-        return coef, intercept
-
-    def undo_moments(self, moments, but_for=()):
-        """Moments of the features of the original: the same."""
-        return moments
 
     def moments(self, y, n_threads=1):
         """``Moments`` of X."""
@@ -121,17 +104,28 @@ class ShardedData:
     def checksum(self):
         """By which other X are told from this one."""
         moments = self.survey.moments
-        return zlib.crc32(moments.variance, zlib.crc32(moments.mean)), self.shape
+        return checksum(moments.mean, moments.variance), self.shape
+
+
+def _summed(method):
+    """The method of ``MemoryRows``, summed over all shards."""
+
+    @functools.wraps(method)
+    def summed(self, *arguments, out=None):
+        return self.total(method.__name__, *arguments)
+
+    return summed
 
 
 class ShardedRows:
     """Rows in several shards. A subclass says how a method of ``MemoryRows`` is summed over them.
 
+    Its ``total(method, *arguments)`` returns the sum over all shards of what ``method`` of their
+    rows returns.
+
     Parameters
     ----------
-    n_rows : int
-    survey : Survey
-        Of all rows.
+    data : ShardedData
     y : EncodedY
         Of all rows, whatever it knows of them.
     outputs : ndarray of int
@@ -143,33 +137,19 @@ class ShardedRows:
         The rows of the survey's sample, with their targets.
     """
 
-    in_memory = False
-
-    def __init__(self, n_rows, survey, y, outputs):
-        self.sample = sample = sampled_rows(survey, y, outputs)
-        self.n_rows, self.n_features = n_rows, sample.n_features
+    def __init__(self, data, y, outputs):
+        _, Xs, ys = zip(*sorted(data.survey.sample, key=lambda piece: piece[0]), strict=True)
+        of_sample = replace(concatenated(ys), loss=y.loss)
+        dtype = data.survey.moments.fit_dtype
+        self.sample = sample = MemoryRows(stacked(Xs), of_sample, outputs, dtype=dtype)
+        self.n_rows, self.n_features = data.shape
         self.dtype, self.target = sample.dtype, sample.target
-        self.y, self.outputs, self._survey = y, outputs, survey
+        self.y, self.outputs, self._data = y, outputs, data
 
-    def total(self, method, *arguments):
-        """Sum over all shards of what ``method`` of their rows returns."""
-        raise NotImplementedError
-
-    def loss_gradient(self, coef, intercept, n_threads, out=None):
-        """As in ``MemoryRows``."""
-        return self.total("loss_gradient", coef, intercept, n_threads)
-
-    def hessian_product(
-        self, coef, intercept, coef_direction, intercept_direction, n_threads, out=None
-    ):
-        """As in ``MemoryRows``."""
-        return self.total(
-            "hessian_product", coef, intercept, coef_direction, intercept_direction, n_threads
-        )
-
-    def hessian(self, coef, intercept, mean, dtype, neglected, n_threads):
-        """As in ``MemoryRows``."""
-        return self.total("hessian", coef, intercept, mean, dtype, neglected, n_threads)
+    loss_gradient = _summed(MemoryRows.loss_gradient)
+    hessian_product = _summed(MemoryRows.hessian_product)
+    hessian = _summed(MemoryRows.hessian)
+    extremes = _summed(MemoryRows.extremes)
 
     def batches(self, order, size, offset):
         """Shards have no batches of rows from everywhere: a ValueError."""
@@ -180,20 +160,4 @@ class ShardedRows:
 
     def moments(self, n_threads):
         """As in ``MemoryRows``."""
-        return self._survey.moments
-
-    def extremes(self, mean, n_threads):
-        """As in ``MemoryRows``."""
-        return self.total("extremes", mean, n_threads)
-
-
-def sampled_rows(survey, y, outputs):
-    """The rows of a survey's sample, as ``MemoryRows`` with the loss of ``y``."""
-    pieces = sorted(survey.sample, key=lambda piece: piece[0])
-    X = pieces[0][1]
-    if len(pieces) > 1:
-        stack = sparse.vstack if survey.moments.is_sparse else np.concatenate
-        X = stack([X for _, X, _ in pieces])
-    X = sparse.csr_array(X) if survey.moments.is_sparse else X
-    of_sample = replace(concatenated([piece for _, _, piece in pieces]), loss=y.loss)
-    return MemoryRows(X, of_sample, outputs, dtype=survey.moments.fit_dtype)
+        return self._data.survey.moments

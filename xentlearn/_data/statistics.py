@@ -5,27 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
-from .._utils.numerics import (
-    COMPARABLE,
-    CONSTANT,
-    EPS,
-    LEAST_DIGIT,
-    LEAST_SIZE,
-    MOST_CURVATURE,
-    MOST_OFFSET,
-    MOST_SIZE,
-)
-from .._utils.threads import (
-    PRODUCT_ROWS,
-    ROW_BLOCKS,
-    SPARSE_ROWS,
-    THREADED_WORK,
-    X_BLOCK,
-    ParallelLoop,
-)
+from .._utils import numerics, threads
 from ._design_matrix import computing_dtype
-
-FIRST_ROWS = slice(100)  # that are looked at before all others: most features vary among them
 
 
 @dataclass
@@ -75,13 +56,11 @@ class Moments:
 
         ``dtype`` is what is computed in.
         """
-        square, limit = self.mean_squares(), COMPARABLE[np.dtype(dtype)]
+        square, limit = self.mean_squares(), numerics.COMPARABLE[np.dtype(dtype)]
         if square.min(initial=np.inf) * limit**2 >= square.max(initial=0.0):
             return
         size = np.maximum(np.sqrt(square), np.abs(self.mean))  # where the square is lost
         seen = np.flatnonzero(size)
-        if not len(seen):
-            return
         least, most = seen[np.argmin(size[seen])], np.argmax(size)
         if size[most] > limit * size[least]:
             raise ValueError(
@@ -102,7 +81,7 @@ class Moments:
         variance = self.variance - self.mean**2 if self.is_sparse else self.variance
         spread, offset = np.sqrt(np.maximum(variance, 0.0)), np.abs(self.mean)
         varies = spread > self.rounding_of_means(np.float64) * offset
-        lost = (varies & (offset > MOST_OFFSET * spread)).any()
+        lost = (varies & (offset > numerics.MOST_OFFSET * spread)).any()
         return np.dtype(np.float64) if lost else self.dtype
 
     def rounding_of_means(self, dtype):
@@ -110,7 +89,8 @@ class Moments:
 
         Numbers of float32 that are computed with in float64 differ where they differ by a digit.
         """
-        return EPS[self.dtype] * (CONSTANT if dtype == self.dtype else LEAST_DIGIT)
+        digits = numerics.CONSTANT if dtype == self.dtype else numerics.LEAST_DIGIT
+        return numerics.EPS[self.dtype] * digits
 
     def inverse_spread(self, fit_intercept, l2_reg, dtype):
         """1 / standard deviation of each feature; 0 of those that are constant, but for rounding.
@@ -125,7 +105,7 @@ class Moments:
             square = np.maximum(square - self.mean**2, 0.0)
         spread = np.sqrt(square)
         varies = spread > self.rounding_of_means(dtype) * np.abs(self.mean)
-        most = np.sqrt(square + l2_reg / MOST_CURVATURE)
+        most = np.sqrt(square + l2_reg / numerics.MOST_CURVATURE)
         return np.where(varies, 1.0 / np.where(varies, most, 1.0), 0.0)
 
 
@@ -163,15 +143,12 @@ def moments_of(X, weight, n_threads=1):
     if not total > 0:
         return Moments(total, *np.zeros((2, X.shape[1])), is_sparse, dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        if is_sparse:
-            mean, variance = _sparse_moments(X, weight, total)
-        else:
-            mean, variance = _dense_moments(X, weight, total, n_threads)
+        find = _sparse_moments if is_sparse else _dense_moments
+        mean, variance = find(X, weight, total, n_threads)
     if not np.isfinite(variance).all():
-        feature = int(np.argmin(np.isfinite(variance)))
         raise ValueError(
-            f"The squares of 'X' must be finite in {dtype}; those of feature {feature} are not. "
-            "Divide it by its largest value."
+            f"The squares of 'X' must be finite in {dtype}; those of feature "
+            f"{np.argmin(np.isfinite(variance))} are not. Divide it by its largest value."
         )
     if not variance.max(initial=0.0) > np.finfo(variance.dtype).tiny:
         # it may still vary, in numbers whose squares are 0
@@ -186,14 +163,14 @@ def moments_of(X, weight, n_threads=1):
     return moments
 
 
-def _sparse_moments(X, weight, total):
+def _sparse_moments(X, weight, total, n_threads):
     """Mean and mean square."""
     n_features = X.shape[1]
     mean, square = np.zeros(n_features), np.zeros(n_features)
-    for begin in range(0, X.shape[0], SPARSE_ROWS):
-        rows = X[begin : begin + SPARSE_ROWS]
+    for begin in range(0, X.shape[0], threads.SPARSE_ROWS):
+        rows = X[begin : begin + threads.SPARSE_ROWS]
         data = rows.data.astype(np.float64)
-        weights = np.repeat(weight[begin : begin + SPARSE_ROWS], np.diff(rows.indptr))
+        weights = np.repeat(weight[begin : begin + threads.SPARSE_ROWS], np.diff(rows.indptr))
         mean += np.bincount(rows.indices, weights * data, n_features)
         square += np.bincount(rows.indices, weights * data * data, n_features)
     square[square > np.finfo(computing_dtype(X)).max] = np.inf
@@ -204,7 +181,7 @@ def _dense_moments(X, weight, total, n_threads):
     """Mean and variance; sums over a block in the dtype that X is computed in, then in float64."""
     dtype = computing_dtype(X)
     weight = weight.astype(dtype)
-    loop = row_loop(len(X), n_threads, X.size >= THREADED_WORK / 10)
+    loop = row_loop(len(X), n_threads, X.size >= threads.THREADED_WORK / 10)
 
     def weighted_sum(part):
         result = np.zeros(X.shape[1])
@@ -233,13 +210,13 @@ def row_loop(n_rows, n_threads, threaded=True):
 
     BLAS itself has one thread during a fit.
     """
-    width = -(-n_rows // ROW_BLOCKS) if threaded else n_rows
-    return ParallelLoop(n_rows, max(1, width), n_threads)
+    width = -(-n_rows // threads.ROW_BLOCKS) if threaded else n_rows
+    return threads.ParallelLoop(n_rows, max(1, width), n_threads)
 
 
 def row_blocks(X, part=slice(None)):
     """Slices of (part of) the rows of a dense X: a second-level cache holds each."""
-    n_rows = max(1, X_BLOCK // max(1, X.shape[1]))
+    n_rows = max(1, threads.X_BLOCK // max(1, X.shape[1]))
     begin, end, _ = part.indices(len(X))
     for at in range(begin, end, n_rows):
         yield slice(at, min(at + n_rows, end))
@@ -263,18 +240,16 @@ def covariance(X, weight, mean, settings, n_threads=1):
     """
     n_samples, n_features = X.shape
     n_used = max(settings.least_rows, settings.rows_per_feature * n_features)
+    chosen = np.arange(n_samples)
     if n_samples > 2 * n_used:
         chosen, counts = rows_by_weight(weight, weight.sum() / n_used)
         weight = counts.astype(np.float64)
-    else:
-        chosen = np.arange(n_samples)
     if sparse.issparse(X):
         rows = X[chosen].astype(np.float64)
         products = (rows.multiply(weight[:, np.newaxis]).T @ rows).toarray() / weight.sum()
         # about the mean of all rows, also where these are only some
         own = weight @ rows / weight.sum()
-        products -= np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean)
-        return products
+        return products - (np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean))
     dtype = computing_dtype(X)
     mean, root = mean.astype(dtype), np.sqrt(weight).astype(dtype)[:, np.newaxis]
 
@@ -282,14 +257,14 @@ def covariance(X, weight, mean, settings, n_threads=1):
         # In the dtype that X is computed in, sums over blocks in float64. By NumPy, which lets
         # other threads go on; scipy.linalg.blas.syrk does not.
         matrix = np.zeros((n_features, n_features))
-        for begin in range(part.start, part.stop, PRODUCT_ROWS):
-            rows = slice(begin, min(begin + PRODUCT_ROWS, part.stop))
+        for begin in range(part.start, part.stop, threads.PRODUCT_ROWS):
+            rows = slice(begin, min(begin + threads.PRODUCT_ROWS, part.stop))
             centred = X[chosen[rows]].astype(dtype, copy=False) - mean
             centred *= root[rows]
             matrix += centred.T @ centred
         return matrix
 
-    loop = row_loop(len(chosen), n_threads, len(chosen) * n_features**2 >= THREADED_WORK)
+    loop = row_loop(len(chosen), n_threads, len(chosen) * n_features**2 >= threads.THREADED_WORK)
     return loop.sum(products_of) / weight.sum()
 
 
@@ -311,21 +286,22 @@ def extremes_of(X, weight, mean, n_threads=1):
     """``Extremes`` of the features among the rows with weight, ``mean`` included."""
     kept = weight > 0
     everything = kept.all()
+    of_mean = Extremes(mean, mean)
     if sparse.issparse(X):
         rows = X if everything else X[kept]
-        most, least = (np.ravel(rows.max(axis=0).toarray()), np.ravel(rows.min(axis=0).toarray()))
-        return Extremes(np.maximum(most, mean), np.minimum(least, mean))
-    found = [(mean, mean)]
+        most, least = rows.max(axis=0).toarray().ravel(), rows.min(axis=0).toarray().ravel()
+        return of_mean + Extremes(most, least)
 
     def look(part):
+        found = of_mean
         for block in row_blocks(X, part):
             rows = X[block] if everything else X[block][kept[block]]
             if len(rows):
-                found.append((rows.max(axis=0), rows.min(axis=0)))
+                found += Extremes(rows.max(axis=0), rows.min(axis=0))
+        return found
 
-    row_loop(len(X), n_threads, X.size >= THREADED_WORK / 10).each(look)
-    most, least = (np.array(values) for values in zip(*found, strict=True))
-    return Extremes(most.max(axis=0), least.min(axis=0))
+    loop = row_loop(len(X), n_threads, X.size >= threads.THREADED_WORK / 10)
+    return loop.sum(look, start=of_mean)
 
 
 def varying_features(X, fit_intercept, most):
@@ -346,36 +322,29 @@ def varying_features(X, fit_intercept, most):
     ndarray of int or None
         None as well where no feature varies.
     """
-    n_features = X.shape[1]
     if sparse.issparse(X):
-        varies = np.bincount(X.indices, minlength=n_features) > 0
+        varying = np.flatnonzero(np.bincount(X.indices))
     else:
         value = X[0] if fit_intercept else np.zeros_like(X[0])
-        same = np.flatnonzero((X[FIRST_ROWS] == value).all(axis=0))
-        if n_features - len(same) > most:  # most X ends here
+        same = np.flatnonzero((X[:100] == value).all(axis=0))
+        if X.shape[1] - len(same) > most:  # of most X, most features vary among the first rows
             return None
         for rows in row_blocks(X):
             same = same[(X[rows][:, same] == value[same]).all(axis=0)]
-        varies = np.ones(n_features, dtype=bool)
-        varies[same] = False
-    n_varying = np.count_nonzero(varies)
-    return np.flatnonzero(varies) if 0 < n_varying <= most else None
+        varying = np.delete(np.arange(X.shape[1]), same)
+    return varying if 0 < len(varying) <= most else None
 
 
 def clear_constants(centred, mean):
     """Set to 0, in place, what rounding has left of constant features about their means."""
-    if not centred.size:
-        return
-    size = np.maximum(centred.max(axis=0), -centred.min(axis=0))
-    centred[:, size <= CONSTANT * EPS[centred.dtype] * np.abs(mean)] = 0.0
+    size = np.maximum(centred.max(axis=0, initial=0.0), -centred.min(axis=0, initial=0.0))
+    centred[:, size <= numerics.CONSTANT * numerics.EPS[centred.dtype] * np.abs(mean)] = 0.0
 
 
 def size_of(X):
     """Largest absolute value of X; 0 where there is none."""
     values = X.data if sparse.issparse(X) else X
-    if values.size == 0:
-        return 0.0
-    return max(abs(float(values.max())), abs(float(values.min())))
+    return max(float(values.max(initial=0)), -float(values.min(initial=0)))
 
 
 def unit_of(X):
@@ -395,6 +364,6 @@ def unit_of(X):
     if X.dtype.itemsize < 4:  # float16, uint8 and int8 hold no others
         return 1.0
     size = size_of(X)
-    if size == 0 or LEAST_SIZE <= size <= MOST_SIZE:
+    if size == 0 or numerics.LEAST_SIZE <= size <= numerics.MOST_SIZE:
         return 1.0
     return float(np.ldexp(1.0, np.frexp(size)[1] - 1))

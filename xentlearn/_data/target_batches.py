@@ -1,7 +1,7 @@
 """y that comes in pieces: batches of ``partial_fit``, validation rows, partitions of a cluster.
 
 What a first piece, or a digest of all pieces, tells of y is an ``EncodedY`` by which every other
-piece is encoded.
+piece is encoded. ``encode_for_score`` prepares y for a score.
 """
 
 import numpy as np
@@ -17,10 +17,10 @@ KINDS = {"multilabel": "a multi-label indicator", "soft": "soft or one-hot rows"
 
 
 def _checked(y, n_samples, sample_weight):
-    """(y as an array, checked weights or None)."""
+    """(y as an array, checked weights)."""
     y = encoding.as_target(y)
     encoding.check_length(y, n_samples)
-    return y, encoding.check_sample_weight(sample_weight, y)
+    return y, encoding.check_sample_weight(1.0 if sample_weight is None else sample_weight, y)
 
 
 def encode_like(known, y, n_samples, sample_weight=None):
@@ -43,29 +43,23 @@ def encode_like(known, y, n_samples, sample_weight=None):
     """
     known.loss._check_parameters()  # they may have changed between calls of partial_fit
     y, weight = _checked(y, n_samples, sample_weight)
-    if known.weight_exponent and weight is None:
-        weight = np.ones(n_samples)
-    if weight is not None:
-        most = weight.max(initial=0.0)
-        with np.errstate(over="ignore"):
-            weight = np.ldexp(weight, -known.weight_exponent)
-            of_classes = 1.0 if known.class_weight is None else known.class_weight.max()
-            in_range = np.isfinite(weight.max(initial=0.0) * of_classes)
-        if not in_range:
-            raise ValueError(
-                "'sample_weight' must have a size that can be added to that of earlier weights, "
-                f"about 1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of "
-                f"{most:.3g}. Multiply all weights of all batches by the same number, and divide "
-                "'C' by it."
-            )
+    most = weight.max(initial=0.0)
+    of_classes = 1.0 if known.class_weight is None else known.class_weight.max()
+    with np.errstate(over="ignore"):
+        weight = np.ldexp(weight, -known.weight_exponent)
+        most_used = weight.max(initial=0.0) * of_classes
+    if not np.isfinite(most_used):
+        raise ValueError(
+            "'sample_weight' must have a size that can be added to that of earlier weights, about "
+            f"1e{round(known.weight_exponent * np.log10(2))}; got a largest weight of {most:.3g}. "
+            "Multiply all weights of all batches by the same number, and divide 'C' by it."
+        )
     if known.kind in KINDS:
         if y.ndim == 1 and known.n_outputs == 1:
             y = y[:, np.newaxis]
-        if y.ndim != 2 or y.shape[1] != known.n_outputs:
-            raise ValueError(
-                f"'y' must have shape (n_samples, {known.n_outputs}) like earlier rows, got "
-                f"{y.shape}."
-            )
+        if y.shape[1:] != (known.n_outputs,):
+            shape = f"(n_samples, {known.n_outputs})"
+            raise ValueError(f"'y' must have shape {shape} like earlier rows, got {y.shape}.")
         try:
             y = encoding.check_rows(encoding.as_columns(y), known.loss, weight)
         except ValueError as error:
@@ -78,11 +72,11 @@ def encode_like(known, y, n_samples, sample_weight=None):
     at = np.minimum(np.searchsorted(known.classes, found), len(known.classes) - 1)
     new = known.classes[at] != found
     if np.any(new):
+        got = shown(found[new][0])
         raise ValueError(
-            f"'y' must hold only the classes {listed(known.classes)} of earlier rows; got "
-            f"{shown(found[new][0])}."
+            f"'y' must hold only the classes {listed(known.classes)} of earlier rows; got {got}."
         )
-    return known.with_labels(counted, at[inverse], weight)
+    return known.with_labels(n_samples, counted, at[inverse], weight)
 
 
 def encode_first(y, n_samples, loss, class_weight=None, classes=None, sample_weight=None):
@@ -121,20 +115,19 @@ def encode_first(y, n_samples, loss, class_weight=None, classes=None, sample_wei
                 "'classes' must be passed on the first call to partial_fit: all labels that y will "
                 "ever hold, for example np.unique(y)."
             )
-        classes = _as_classes(classes)
-        known = encode_y(classes, len(classes), loss, class_weight)
-        known.weight_exponent += weight_exponent(of_batch)
-        return known
-    few, weight = digest(y, n_samples)
-    weight[-y.shape[1] :] = 1.0  # a column may be empty in the first batch
-    if classes is not None and len(_as_classes(classes)) != y.shape[1]:
-        raise ValueError(
-            f"'classes' must be the {y.shape[1]} columns of y or None, got {len(classes)}."
-        )
+        few, weight = _as_classes(classes), None
+    else:
+        few, weight = digest(y, n_samples)
+        weight[-y.shape[1] :] = 1.0  # a column may be empty in the first batch
+        if classes is not None and len(_as_classes(classes)) != y.shape[1]:
+            raise ValueError(
+                f"'classes' must be the {y.shape[1]} columns of y or None, got {len(classes)}."
+            )
     try:
-        known = encode_y(few, len(weight), loss, class_weight, weight)
+        known = encode_y(few, few.shape[0], loss, class_weight, weight)
     except ValueError:
-        encode_y(y, n_samples, loss, class_weight)  # this error names a row of y
+        if y.ndim == 2:
+            encode_y(y, n_samples, loss, class_weight)  # this error names a row of y
         raise
     known.weight_exponent += weight_exponent(of_batch)
     return known
@@ -142,13 +135,11 @@ def encode_first(y, n_samples, loss, class_weight=None, classes=None, sample_wei
 
 def check_classes(known, classes):
     """Raise ValueError unless ``classes`` are those of ``known``, in any order."""
-    classes, ignored = _as_classes(classes), known.loss.ignore_class
-    if known.kind in KINDS:
-        same = len(classes) == known.n_outputs
-    else:
-        same = np.array_equal(
-            unique(classes[encoding.counted_rows(classes, ignored)])[0], known.classes
-        )
+    classes = _as_classes(classes)
+    same = len(classes) == known.n_outputs
+    if known.kind not in KINDS:
+        counted = encoding.counted_rows(classes, known.loss.ignore_class)
+        same = np.array_equal(unique(classes[counted])[0], known.classes)
     if not same:
         raise ValueError(
             f"'classes' must be those of earlier calls, {listed(known.classes)}, or None; got "
@@ -176,7 +167,6 @@ def digest(y, n_samples, sample_weight=None):
     weight : ndarray of shape (n,)
     """
     y, weight = _checked(y, n_samples, sample_weight)
-    weight = np.ones(n_samples) if weight is None else weight
     if weight.ndim == 2:
         weight = weight.mean(axis=1)
     if y.ndim == 1:
@@ -185,22 +175,59 @@ def digest(y, n_samples, sample_weight=None):
     y = encoding.as_columns(y)
     tolerance = as_floating(y.data[:0] if sparse.issparse(y) else y[:0], "y")[1]
     y = sparse.csr_array(y.astype(np.float64))
-    row_sums = y.sum(axis=1)
+    row, row_sums = np.repeat(np.arange(n_samples), np.diff(y.indptr)), y.sum(axis=1)
     near = (row_sums != 1) & (np.abs(row_sums - 1) <= tolerance)
     # the digest is float64: rows whose sums are rounded to a coarser dtype must not fail there
-    y.data /= np.repeat(np.where(near, row_sums, 1.0), np.diff(y.indptr))
-    row = np.repeat(np.arange(n_samples), np.diff(y.indptr))
-    with np.errstate(invalid="ignore"):
-        # the first row of each property that ``encode_y`` looks for
-        candidates = [
-            np.arange(n_samples)[:1],
-            row[~((y.data == 0) | (y.data == 1) | np.isnan(y.data))],  # not an indicator
-            row[(y.data < 0) | (y.data > 1)],
-            row[np.isnan(y.data)],
-            np.flatnonzero((row_sums != 1) & ~near),
-        ]
+    y.data /= np.where(near, row_sums, 1.0)[row]
+    # the first row of each property that ``encode_y`` looks for
+    candidates = [
+        np.arange(n_samples)[:1],
+        row[~((y.data == 0) | (y.data == 1) | np.isnan(y.data))],  # not an indicator
+        row[(y.data < 0) | (y.data > 1)],
+        row[np.isnan(y.data)],
+        np.flatnonzero((row_sums != 1) & ~near),
+    ]
     chosen = np.unique([rows[0] for rows in candidates if len(rows)])
     known = np.where(y.data > 0, y.data, 0.0)
     sums = np.bincount(y.indices, known * weight[row], minlength=y.shape[1])
     rows = sparse.vstack([y[chosen], sparse.eye_array(y.shape[1])])
     return sparse.csr_array(rows), np.concatenate([np.zeros(len(chosen)), sums])
+
+
+def encode_for_score(y, kind, shape, ignore_class=None):
+    """y as ``score`` compares it with ``predict``, and which of its rows are judged.
+
+    ``shape`` is (n_samples, n_outputs). Where ``kind`` is None, y itself decides whether it holds
+    labels or rows of numbers.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Labels, the argmax of soft rows, or an indicator with nan.
+    judged : ndarray of shape (n_samples,), bool
+        False where the label is ``ignore_class``, or all labels of a row are missing.
+    """
+    y = encoding.as_target(y)
+    encoding.check_length(y, shape[0])
+    y = y.toarray() if sparse.issparse(y) else y  # as large as the predictions
+    if kind == "multilabel":
+        y = encoding.as_columns(y.reshape(len(y), -1))
+        if y.shape[1] != shape[1]:
+            raise ValueError(f"'y' must have {shape[1]} columns, got {y.shape[1]}.")
+        return y, ~np.isnan(y).all(axis=1)
+    if kind == "soft" and y.ndim == 2:
+        y = encoding.as_columns(y).argmax(axis=1)
+    if kind is None and y.ndim == 2:
+        return encoding.as_columns(y), np.ones(len(y), dtype=bool)
+    if y.ndim == 2:
+        raise ValueError(
+            f"'y' must have shape (n_samples,) as in fit, got {y.shape}: bad input shape."
+        )
+    return y, encoding.counted_rows(y, ignore_class)
+
+
+def class_indices(y, classes):
+    """Index of each label of y in ``classes``, -1 where it is none of them."""
+    found, inverse = unique(y)
+    index = {label: i for i, label in enumerate(classes.tolist())}
+    return np.array([index.get(label, -1) for label in found.tolist()], dtype=np.intp)[inverse]

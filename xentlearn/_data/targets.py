@@ -1,8 +1,7 @@
 """y of a fit as one encoded target: kind, loss, classes, labels or values, weights.
 
 What every fit runs is here. ``encoding.py`` has the checks of whatever else a user may pass,
-``target_batches.py`` encodes y that comes in batches or partitions, ``scored_targets.py`` prepares
-y for a score.
+``target_batches.py`` encodes y that comes in batches or partitions, and prepares y for a score.
 """
 
 import functools
@@ -17,7 +16,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from .._losses.base import LossSetting
 from .._losses.registry import BinaryCrossentropy, SparseCategoricalCrossentropy, known_names
 from .._utils.messages import listed, shown
-from .._utils.numerics import CERTAIN, weight_exponent
+from .._utils.numerics import weight_exponent
+from .._utils.threads import SPARSE_ROWS
 from . import encoding
 
 AUTO_NAMES = ("auto", "log_loss")
@@ -109,11 +109,6 @@ class EncodedY:
         return self.weight.sum() if self.sums is None else self.sums.weight
 
     @functools.cached_property
-    def has_equal_weights(self):
-        """Whether all rows have the same weight."""
-        return self.entry_weight is None and bool((self.weight == self.weight[:1]).all())
-
-    @functools.cached_property
     def weighs_rows(self):
         """Whether all entries of a row of plain binary outputs have the same weight."""
         values = self.values.data if sparse.issparse(self.values) else self.values
@@ -123,66 +118,54 @@ class EncodedY:
             and bool(np.all(self.loss._outcome_weight(self.n_outputs) == 1.0))
         )
 
+    def arrays(self):
+        """The arrays that have a row for each sample, by the names of their attributes."""
+        return {name: getattr(self, name) for name in ARRAYS if getattr(self, name) is not None}
+
     def taken(self, rows, factor=None):
         """The chosen rows alone, with their weights multiplied by ``factor``."""
-        weight, entry_weight = self.weight[rows], self.entry_weight
-        if entry_weight is not None:
-            entry_weight = entry_weight[rows]
+        arrays = {}
+        for name in ARRAYS:
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)[rows]
         if factor is not None:
-            weight = weight * factor
-            if entry_weight is not None:
-                entry_weight = entry_weight * factor[:, np.newaxis]
-        return replace(
-            self,
-            labels=None if self.labels is None else self.labels[rows],
-            values=None if self.values is None else self.values[rows],
-            weight=weight,
-            entry_weight=entry_weight,
-        )
+            arrays["weight"] = arrays["weight"] * factor
+            if self.entry_weight is not None:
+                arrays["entry_weight"] = arrays["entry_weight"] * factor[:, np.newaxis]
+        return replace(self, **arrays)
 
     def fingerprint(self):
         """A value that differs for other rows, weights or losses."""
-        check = 0
-        for name in ARRAYS:
-            array = getattr(self, name)
-            if sparse.issparse(array):
-                array = np.concatenate([array.indptr, array.indices, array.data])
-            if array is not None:
-                check = zlib.crc32(np.ascontiguousarray(array), check)
-        return repr(self.loss), check
+        return repr(self.loss), checksum(*self.arrays().values())
 
     def without_rows(self):
         """What is known of y apart from its rows, by which more rows can be encoded."""
-        return replace(
-            self, labels=None, values=None, weight=np.zeros(0), entry_weight=None, sums=None
-        )
+        nothing = {**dict.fromkeys(ARRAYS), "weight": np.zeros(0)}
+        return replace(self, **nothing, sums=None)
 
-    def with_labels(self, counted, inverse, weight):
+    def with_labels(self, n_samples, counted, inverse, weight):
         """Labelled rows that are encoded alike.
 
         Parameters
         ----------
-        counted : ndarray of shape (n_samples,), bool, or None
-            False for ignored rows; None counts all rows.
+        n_samples : int
+        counted : ndarray of shape (n_samples,), bool, or slice
+            False for ignored rows; ``slice(None)`` counts all rows.
         inverse : ndarray of int
             Class index of each counted row.
         weight : ndarray of shape (n_samples,) or None
             Sample weights; None: 1.
         """
-        n_samples = len(inverse) if counted is None else len(counted)
-        chosen = slice(None) if counted is None else counted
-        labels = np.full(n_samples, -1, dtype=np.int32)
-        labels[chosen] = inverse
-        weight = np.ones(n_samples) if weight is None else weight.copy()
-        if counted is not None:
-            weight[~counted] = 0.0
+        labels, of_rows = np.full(n_samples, -1, dtype=np.int32), np.zeros(n_samples)
+        labels[counted] = inverse
+        of_rows[counted] = 1.0 if weight is None else weight[counted]
         if self.class_weight is not None:
-            weight[chosen] *= self.class_weight[inverse]
-        values = None
+            of_rows[counted] *= self.class_weight[inverse]
         if self.kind == "binary":
             # ignored rows have a weight of 0, so that their value does not matter
-            labels, values = None, (labels == 1).astype(np.float64)[:, np.newaxis]
-        return replace(self, labels=labels, values=values, weight=weight)
+            values = (labels == 1).astype(np.float64)[:, np.newaxis]
+            return replace(self, values=values, weight=of_rows)
+        return replace(self, labels=labels, weight=of_rows)
 
     def with_columns(self, y, weight):
         """Rows of several columns, checked, that are encoded alike; ``weight`` as passed to fit."""
@@ -295,7 +278,7 @@ class EncodedY:
         -------
         EncodedTarget
         """
-        labels = values = weight = entry_weight = None
+        arrays = {}
         if self.labels is not None:
             # A class that is not fitted has no weight, so its rows do not count. One-vs-rest it may
             # be fitted elsewhere, and its rows belong to the rest.
@@ -303,42 +286,44 @@ class EncodedY:
             new = np.full(self.n_outputs + 1, others, dtype=np.int32)
             new[-1] = -1
             new[outputs] = np.arange(len(outputs), dtype=np.int32)
-            labels = new[self.labels]
+            arrays["labels"] = new[self.labels]
+        elif sparse.issparse(self.values):
+            arrays["values"] = self.values[:, outputs].astype(dtype)
         else:
-            values = self.values[:, outputs]
-            is_sparse = sparse.issparse(values)
-            values = values.astype(dtype) if is_sparse else np.ascontiguousarray(values, dtype)
+            arrays["values"] = np.ascontiguousarray(self.values[:, outputs], dtype)
         if self.entry_weight is not None:
-            entry_weight = np.ascontiguousarray(self.entry_weight[:, outputs], dtype=dtype)
+            arrays["entry_weight"] = np.ascontiguousarray(self.entry_weight[:, outputs], dtype)
         elif (self.weight != 1).any():
-            weight = self.weight
+            arrays["weight"] = self.weight
+        shape = len(self.weight), len(outputs)
         return self.loss._kernel_target(
-            (len(self.weight), len(outputs)),
-            dtype,
-            outputs=outputs,
-            n_outputs=self.n_outputs,
-            labels=labels,
-            values=values,
-            weight=weight,
-            entry_weight=entry_weight,
+            shape, dtype, outputs=outputs, n_outputs=self.n_outputs, **arrays
         )
 
 
 def concatenated(parts):
     """One ``EncodedY`` of the rows of several that are otherwise alike."""
-    arrays = {}
-    for name in ARRAYS:
-        pieces = [getattr(part, name) for part in parts]
-        if sparse.issparse(pieces[0]):
-            arrays[name] = sparse.csr_array(sparse.vstack(pieces))
-        elif pieces[0] is not None:
-            arrays[name] = np.concatenate(pieces)
+    arrays = {name: stacked([getattr(part, name) for part in parts]) for name in parts[0].arrays()}
     return replace(parts[0], **arrays)
 
 
-def is_certain(logits):
-    """Where logits are ``CERTAIN`` or inf; in float32 the former is a little less."""
-    return logits > CERTAIN / 2
+def stacked(pieces):
+    """Rows of several arrays, or several CSR, in one; a single array is not copied."""
+    if sparse.issparse(pieces[0]):
+        return sparse.csr_array(sparse.vstack(pieces) if len(pieces) > 1 else pieces[0])
+    return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def checksum(*arrays):
+    """By which other arrays, or CSR, are told from these."""
+    check = 0
+    for array in arrays:
+        is_sparse = sparse.issparse(array)
+        for part in (array.data, array.indices, array.indptr) if is_sparse else (array,):
+            for begin in range(0, len(part), SPARSE_ROWS):
+                piece = np.ascontiguousarray(part[begin : begin + SPARSE_ROWS])
+                check = zlib.crc32(piece, check)
+    return check
 
 
 def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
@@ -392,18 +377,18 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
 
 def _encode_labels(y, setting, class_weight, weight):
     """``EncodedY`` of one label per row."""
-    if y.dtype.kind not in encoding.WHOLE:
-        check_classification_targets(y)
-    counted = None
+    counted = slice(None)
     if setting is not None and setting.ignore_class is not None:
         counted = encoding.counted_rows(y, setting.ignore_class)
-    classes, inverse = unique(y if counted is None else y[counted])
-    n_outputs = n_classes = len(classes)
+    classes, inverse = unique(y[counted])
+    if y.dtype.kind not in encoding.WHOLE:
+        check_classification_targets(y)
+    n_classes = len(classes)
     if n_classes < 2:
         got = f"1 class ({shown(classes[0])})" if n_classes else "0 classes"
         raise ValueError(f"'y' must have at least 2 classes whose rows count; got {got}.")
     if weight is not None or class_weight is not None:
-        of_counted = weight if weight is None or counted is None else weight[counted]
+        of_counted = None if weight is None else weight[counted]
         sums = np.bincount(inverse, of_counted, minlength=n_classes)
         if class_weight is not None:
             class_weight = encoding.class_weights(class_weight, classes, sums)
@@ -412,12 +397,11 @@ def _encode_labels(y, setting, class_weight, weight):
         setting = LOSS_OF_TWO_CLASSES if n_classes == 2 else LOSS_OF_CLASSES
     if setting.proba_kind == "softmax":
         kind = "two_logits" if n_classes == 2 else "multiclass"
-    elif n_classes > 2:
-        kind = "one_vs_rest"
     else:
-        kind, n_outputs = "binary", 1
+        kind = "binary" if n_classes == 2 else "one_vs_rest"
+    n_outputs = 1 if kind == "binary" else n_classes
     known = EncodedY(kind, setting, classes, n_outputs, class_weight=class_weight)
-    return known.with_labels(counted, inverse, weight)
+    return known.with_labels(len(y), counted, inverse, weight)
 
 
 def unique(y):
@@ -426,6 +410,5 @@ def unique(y):
         return np.unique(y, return_inverse=True)
     except TypeError:
         raise ValueError(
-            "'y' must hold labels of one kind; it mixes types that cannot be sorted. "
-            "Convert all of them to strings."
+            "'y' must hold labels of one kind that can be sorted; convert all of them to strings."
         ) from None

@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._data._design_matrix import DesignMatrix, computing_dtype
 from .._data.readers import blocks_of, each_block
-from .._data.scored_targets import encode_for_score
+from .._data.target_batches import encode_for_score
 from .._data.targets import resolve_loss, unique
 from .._loss import proba
 from .._losses.base import mean_of

@@ -13,7 +13,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .._data.scored_targets import class_indices, encode_for_score
+from .._data.target_batches import class_indices, encode_for_score
 from .._data.targets import resolve_loss
 from .._losses.base import weighted_mean
 from .._losses.registry import BinaryCrossentropy, SparseCategoricalCrossentropy

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from .._data.targets import is_certain
 from .._utils.messages import listed, shown, warn
 from .._utils.numerics import CERTAIN
 
@@ -127,5 +126,6 @@ def warm_start(estimator, y, n_features):
 def finite_intercept(intercept):
     """Intercepts in float64, 0 for those that stand for a constant: solvers need a finite start."""
     intercept = np.array(intercept, dtype=np.float64)
-    intercept[is_certain(np.abs(intercept))] = 0.0
+    # CERTAIN or inf; in float32 the former is a little less
+    intercept[np.abs(intercept) > CERTAIN / 2] = 0.0
     return intercept

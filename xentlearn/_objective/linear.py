@@ -186,7 +186,7 @@ class LinearObjective:
         coef, intercept = self.at(vector)
         gradient = np.empty(self.shape)
         loss, coef_sum, intercept_sum = self.rows.loss_gradient(
-            coef, intercept, self.n_threads, gradient[: self.n_features]
+            coef, intercept, self.n_threads, out=gradient[: self.n_features]
         )
         penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
         if not self._is_evaluated:  # most often at the start; a certificate needs its gradient
@@ -197,16 +197,11 @@ class LinearObjective:
 
     def hessian_product(self, vector, direction):
         """Return the Hessian at ``vector`` times ``direction``."""
-        coef_direction, intercept_direction = self.split(direction)
-        product = np.empty(self.shape)
+        direction, product = self.split(direction), np.empty(self.shape)
         coef_sum, intercept_sum = self.rows.hessian_product(
-            *self.at(vector),
-            coef_direction,
-            intercept_direction,
-            self.n_threads,
-            product[: self.n_features],
+            *self.at(vector), direction, self.n_threads, out=product[: self.n_features]
         )
-        self._centre(product, coef_sum, intercept_sum, coef_direction)
+        self._centre(product, coef_sum, intercept_sum, direction[0])
         return product.ravel()
 
     def _centre(self, gradient, coef_sum, intercept_sum, coef):
