@@ -186,8 +186,8 @@ def test_max_coefficients(rng, set_rules):
     X, y = three_classes(rng)
     n_coefficients = (X.shape[1] + 1) * 3
     message = (
-        r"solver='newton-cholesky' makes the whole Hessian, for at most 10 coefficients; "
-        rf"here are {n_coefficients}\. Use solver='auto'\."
+        r"solver='newton-cholesky' forms the whole Hessian, for at most 10 coefficients; "
+        rf"this fit has {n_coefficients}\. Use solver='auto'\."
     )
     clf = SoftmaxClassifier(solver=NewtonCholesky(max_coefficients=10))
     with pytest.raises(ValueError, match=message):
@@ -202,7 +202,7 @@ def test_max_coefficients(rng, set_rules):
 
 def test_max_coefficients_may_be_more_than_the_default(rng):
     X, y = rng.normal(size=(100, 80)), rng.permuted(np.arange(100) % 80)
-    with pytest.raises(ValueError, match="for at most 6000 coefficients; here are 6480"):
+    with pytest.raises(ValueError, match="for at most 6000 coefficients; this fit has 6480"):
         SoftmaxClassifier(solver="newton-cholesky").fit(X, y)
     setting = NewtonCholesky(max_coefficients=6480)
     clf = SoftmaxClassifier(solver=setting, max_iter=1, tol=0.9).fit(X, y)

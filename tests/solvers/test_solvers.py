@@ -766,7 +766,7 @@ def assert_interrupted(result, objective, whole):
     assert_consistent(result, objective, np.zeros(objective.size), 0, 10_000)
     assert isinstance(result.stopped_by, KeyboardInterrupt)
     assert not result.converged
-    assert result.message == "broken off by KeyboardInterrupt"
+    assert result.message == "interrupted by KeyboardInterrupt"
     n_done = len(result.history["objective"])
     assert result.history["objective"] == whole.history["objective"][:n_done]
     if n_done:

@@ -21,8 +21,6 @@ from .._utils.threads import SPARSE_ROWS
 from . import encoding
 
 AUTO_NAMES = ("auto", "log_loss")
-# What they take for labels. All fits share these settings, which an encoded target never changes.
-LOSS_OF_TWO_CLASSES, LOSS_OF_CLASSES = BinaryCrossentropy(), SparseCategoricalCrossentropy()
 ARRAYS = ("labels", "values", "weight", "entry_weight")  # attributes of EncodedY with a row each
 
 
@@ -86,7 +84,7 @@ class EncodedY:
     class_weight : ndarray of shape (n_classes,) or None
         The class weights that ``weight`` includes.
     weight_exponent : int
-        All weights have been divided by this power of 2 (``_utils/units.py``).
+        All weights have been divided by this power of 2 (``_utils/numerics.py``).
     sums : TargetSums or None
         The sums over rows, where the rows themselves are on other machines.
     """
@@ -394,7 +392,7 @@ def _encode_labels(y, setting, class_weight, weight):
             class_weight = encoding.class_weights(class_weight, classes, sums)
         encoding.require_weight(sums, class_weight)
     if setting is None:
-        setting = LOSS_OF_TWO_CLASSES if n_classes == 2 else LOSS_OF_CLASSES
+        setting = BinaryCrossentropy() if n_classes == 2 else SparseCategoricalCrossentropy()
     if setting.proba_kind == "softmax":
         kind = "two_logits" if n_classes == 2 else "multiclass"
     else:

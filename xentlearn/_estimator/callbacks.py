@@ -17,6 +17,7 @@ import time
 from math import inf
 from pathlib import Path
 
+from .._plan.report import PlanReport
 from .._utils import archive
 from .._utils.messages import warn
 from .._utils.parameters import Rule
@@ -242,6 +243,9 @@ class FitCallbacks:
     attributes_of : callable
         ``attributes_of(coef, intercept)``, the attributes of an estimator fitted to these; to be
         set before the fit begins.
+    outline : callable or None
+        ``outline(moments)``, what the plan of the fit is reported from, given the moments of the
+        features; to be set as well if ``verbose`` is.
 
     Raises
     ------
@@ -254,7 +258,7 @@ class FitCallbacks:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"X": X, "y": y, "metadata": metadata}
         self.context = self.iteration = self.resume = self._resumed_path = None
-        self.attributes_of = None
+        self.attributes_of = self.outline = None
         callbacks = getattr(estimator, "_skl_callbacks", ())
         self.checkpoints = [c for c in callbacks if isinstance(c, Checkpoint)]
         if callbacks:
@@ -304,6 +308,12 @@ class FitCallbacks:
             Whether a callback asks the fit to stop.
         """
         if self.verbose:
+            if self.outline is not None:
+                moments = fit.data.undo_moments(fit.objective.moments)
+                seconds, n_outputs = fit.objective.pass_seconds, len(fit.group.outputs)
+                report = PlanReport(self.outline(moments)).timed(seconds, n_outputs)
+                print(report, flush=True)
+                self.outline = None
             estimate = f"   estimated gap {result.gap:.1e}" if result.gap < inf else ""
             print(
                 f"iteration {result.n_iter:4d}   objective {result.objective:.8f}{estimate}"

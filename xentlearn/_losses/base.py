@@ -23,6 +23,19 @@ LABEL_SMOOTHING = number_in("[0, 1]", "the share of the target that is spread ev
 FOCUS = number_in("[0, 100]", "0: no focus")
 
 
+def refuse_unknown(setting, parameters):
+    """Raise a TypeError for names that are not parameters, of which Keras has ``from_logits``."""
+    known = sorted(declared.name for declared in fields(setting))
+    for name in parameters.keys() - known:
+        if name == "from_logits":
+            function = setting.name if setting.function else "categorical_crossentropy"
+            raise TypeError(
+                f"{setting.__name__} always acts on logits and has no 'from_logits'; for "
+                f"probabilities use xentlearn.losses.{function}(..., from_logits=False)."
+            )
+        raise TypeError(f"{setting.__name__} has no parameter {name!r}; it has {known}.")
+
+
 class LossSetting(Setting):
     """A training objective on rows of logits.
 
@@ -50,19 +63,6 @@ class LossSetting(Setting):
     logit_adjustment = 0.0
     ignore_class = None
     gamma = 0.0
-
-    def __new__(cls, *args, **parameters):
-        """Refuse keyword arguments that are not parameters, of which Keras has ``from_logits``."""
-        known = sorted(declared.name for declared in fields(cls))
-        for name in parameters.keys() - known:
-            if name == "from_logits":
-                function = cls.name if cls.function else "categorical_crossentropy"
-                raise TypeError(
-                    f"{cls.__name__} always acts on logits and has no 'from_logits'; for "
-                    f"probabilities use xentlearn.losses.{function}(..., from_logits=False)."
-                )
-            raise TypeError(f"{cls.__name__} has no parameter {name!r}; it has {known}.")
-        return super().__new__(cls)
 
     # ---- What a fit asks for -------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class LossSetting(Setting):
         return self._kernel_target(matrix.shape, matrix.dtype, once=True, **given)
 
     def _prepare(self, y_true, logits, sample_weight, **outs):
-        """Return (logits, logits as a matrix, encoded targets, output arrays)."""
+        """Return (logits as a matrix, encoded targets, output arrays)."""
         logits, matrix, given, weight = self._checked(y_true, logits, sample_weight, *outs.values())
         matrix = self._adjusted(matrix, weight=weight, **given)
         target = self._encoded(matrix, given, weight)
@@ -177,7 +177,7 @@ class LossSetting(Setting):
             shape = logits.shape[:1] if name == "loss_out" else logits.shape
             outs[name] = check_out(out, name, shape, logits.dtype)
         require_apart(**outs)
-        return logits, matrix, target, outs.values()
+        return matrix, target, outs.values()
 
     def loss(self, y_true, logits, *, sample_weight=None, loss_out=None, n_threads=1):
         """Compute the weighted loss of each row.
@@ -199,7 +199,7 @@ class LossSetting(Setting):
         -------
         loss : ndarray of shape (n_samples,)
         """
-        _, matrix, target, (loss_out,) = self._prepare(
+        matrix, target, (loss_out,) = self._prepare(
             y_true, logits, sample_weight, loss_out=loss_out
         )
         target.loss_gradient(matrix, loss_out, None, effective_n_threads(n_threads))
@@ -225,7 +225,7 @@ class LossSetting(Setting):
         -------
         gradient : ndarray of the shape of the logits
         """
-        _, matrix, target, (gradient_out,) = self._prepare(
+        matrix, target, (gradient_out,) = self._prepare(
             y_true, logits, sample_weight, gradient_out=gradient_out
         )
         target.loss_gradient(
@@ -258,7 +258,7 @@ class LossSetting(Setting):
         loss : ndarray of shape (n_samples,)
         gradient : ndarray of the shape of the logits
         """
-        _, matrix, target, (loss_out, gradient_out) = self._prepare(
+        matrix, target, (loss_out, gradient_out) = self._prepare(
             y_true, logits, sample_weight, loss_out=loss_out, gradient_out=gradient_out
         )
         target.loss_gradient(
@@ -290,16 +290,16 @@ class LossSetting(Setting):
         -------
         product : ndarray of the shape of the logits
         """
-        logits, matrix, target, (product_out,) = self._prepare(
+        matrix, target, (product_out,) = self._prepare(
             y_true, logits, sample_weight, product_out=product_out
         )
         direction, _ = as_floating(direction, "direction")
-        if direction.shape != logits.shape:
+        if direction.shape != product_out.shape:
             raise ValueError(
-                f"'direction' must have the shape of the logits, {logits.shape}, got "
+                f"'direction' must have the shape of the logits, {product_out.shape}, got "
                 f"{direction.shape}."
             )
-        direction = apart(direction.astype(logits.dtype, copy=False), product_out)
+        direction = apart(direction.astype(matrix.dtype, copy=False), product_out)
         direction, product = direction.reshape(matrix.shape), product_out.reshape(matrix.shape)
         target.hessian_product(matrix, direction, product, effective_n_threads(n_threads))
         return product_out
@@ -326,7 +326,7 @@ class LossSetting(Setting):
         -------
         diagonal : ndarray of the shape of the logits
         """
-        _, matrix, target, (diagonal_out,) = self._prepare(
+        matrix, target, (diagonal_out,) = self._prepare(
             y_true, logits, sample_weight, diagonal_out=diagonal_out
         )
         diagonal = diagonal_out.reshape(matrix.shape)

@@ -9,7 +9,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from .._loss import EncodedTarget
 from .._utils.numerics import DEFAULT_SUM_TOLERANCE
 from .._utils.validation import check_weights
-from .base import LossSetting, with_parameters
+from .base import LossSetting, refuse_unknown, with_parameters
 
 
 def _combined(combine, capability, meaning):
@@ -80,6 +80,12 @@ class HybridLoss(LossSetting, _BaseComposition):
     losses: list
     weights: Sequence[float] | None = None
 
+    def __new__(cls, *args, **parameters):
+        """Refuse keyword arguments that are not parameters."""
+        if parameters:
+            refuse_unknown(cls, parameters)
+        return super().__new__(cls)
+
     def get_params(self, deep=True):
         """Return the parameters, with ``deep`` also those of the parts.
 
@@ -130,9 +136,7 @@ class HybridLoss(LossSetting, _BaseComposition):
     certifiable = False
 
     couples = _combined(any, "couples", "Whether the loss of a row is more than a sum over logits.")
-    shift_invariant = _combined(
-        all, "shift_invariant", "Whether a shift of all logits changes no loss."
-    )
+    shift_invariant = _combined(all, "shift_invariant", "Whether shifted logits have equal losses.")
     takes_rows = _combined(all, "takes_rows", "Whether all parts take soft rows or an indicator.")
     plain = _combined(all, "plain", "Whether all parts are plain cross-entropy.")
     convex = _combined(all, "convex", "Whether all parts are convex.")

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._loss import EncodedTarget
 from .._utils.parameters import number_in, parameter
-from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, with_parameters
+from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, refuse_unknown, with_parameters
 from .validation import check_binary_targets, check_output_weight
 
 
@@ -15,6 +15,12 @@ class BinarySetting(LossSetting):
 
     proba_kind = "sigmoid"
     couples = shift_invariant = False
+
+    def __new__(cls, *args, **parameters):
+        """Refuse keyword arguments that are not parameters."""
+        if parameters:
+            refuse_unknown(cls, parameters)
+        return super().__new__(cls)
 
     def _kernel_target(self, shape, dtype, *, outputs=None, n_outputs=None, **given):
         """Encode checked targets for the kernels, as ``LossSetting._kernel_target`` describes."""
@@ -162,7 +168,7 @@ class BinaryFocalCrossentropy(FocalSetting, BinarySetting):
 
     def _form(self):
         alpha, alpha_of_0 = self._alphas()
-        return {"form": "focal", "gamma": self.gamma, "alpha": alpha, "alpha_of_0": alpha_of_0}
+        return dict(form="focal", gamma=self.gamma, alpha=alpha, alpha_of_0=alpha_of_0)
 
     def _outcome_weight(self, n_outputs):
         return np.array(self._alphas()[::-1])
@@ -214,12 +220,9 @@ class AsymmetricBinaryCrossentropy(BinarySetting):
     )
 
     def _form(self):
-        return {
-            "form": "asymmetric",
-            "gamma": self.gamma_pos,
-            "gamma_of_0": self.gamma_neg,
-            "clip": self.clip,
-        }
+        return dict(
+            form="asymmetric", gamma=self.gamma_pos, gamma_of_0=self.gamma_neg, clip=self.clip
+        )
 
     def _convex_start(self):
         return BinaryCrossentropy()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from .._loss import EncodedTarget
 from .._utils.parameters import NON_NEGATIVE, Rule, number_in, parameter
-from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, with_parameters
+from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, refuse_unknown, with_parameters
 from .validation import check_labels, check_output_weight, check_soft_rows
 
 _ADJUSTMENT = Rule(
@@ -15,6 +15,12 @@ _ADJUSTMENT = Rule(
 
 class CategoricalSetting(LossSetting):
     """What the categorical settings share: their targets, and the sums of these."""
+
+    def __new__(cls, *args, **parameters):
+        """Refuse keyword arguments that are not parameters."""
+        if parameters:
+            refuse_unknown(cls, parameters)
+        return super().__new__(cls)
 
     def _kernel_target(
         self, shape, dtype, *, labels=None, values=None, outputs=None, n_outputs=None, **others
@@ -207,7 +213,7 @@ class CategoricalFocalCrossentropy(FocalSetting, CategoricalSetting):
     logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
     def _form(self, labelled):
-        return {"form": "focal", "gamma": self.gamma}
+        return dict(form="focal", gamma=self.gamma)
 
     def _output_weight(self, n_outputs, dtype):
         return check_output_weight(self.alpha, "alpha", n_outputs, dtype)
@@ -255,7 +261,7 @@ class GeneralizedCrossentropy(CategoricalSetting):
     logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
     def _form(self, labelled):
-        return {"form": "generalized", "q": self.q}
+        return dict(form="generalized", q=self.q)
 
 
 @with_parameters
@@ -319,13 +325,10 @@ class SymmetricCrossentropy(CategoricalSetting):
     def _form(self, labelled):
         if labelled:
             miss_weight = -float(self.beta) * float(self.log_zero)
-            return {"form": "poly", "log_weight": self.alpha, "miss_weight": miss_weight}
-        return {
-            "form": "symmetric",
-            "log_weight": self.alpha,
-            "miss_weight": self.beta,
-            "floor": self.log_zero,
-        }
+            return dict(form="poly", log_weight=self.alpha, miss_weight=miss_weight)
+        return dict(
+            form="symmetric", log_weight=self.alpha, miss_weight=self.beta, floor=self.log_zero
+        )
 
 
 @with_parameters
@@ -380,4 +383,4 @@ class PolyCrossentropy(CategoricalSetting):
     certifiable = plain
 
     def _form(self, labelled):
-        return {"form": "poly", "miss_weight": self.epsilon}
+        return dict(form="poly", miss_weight=self.epsilon)

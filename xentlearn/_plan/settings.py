@@ -7,6 +7,8 @@ the "auto" rules are in ``plan.py``.
 
 from dataclasses import dataclass
 
+STOCHASTIC = ("adam", "sgd")  # solvers that take steps on batches of rows
+
 
 @dataclass(frozen=True)
 class LineSearch:
@@ -115,7 +117,8 @@ class Refresh:
     nearly : float
         In units of ``tol``: a gap at which a new preconditioner would come too late to pay off.
     soon, seen : int
-        Nor is one made if at most ``soon`` iterations are left at the rate of the last ``seen``.
+        No new preconditioner is made either if at most ``soon`` iterations are left, at the rate of
+        the last ``seen`` iterations.
     """
 
     polished: int = 20
@@ -177,7 +180,8 @@ class LBFGS:
     patience : int
         Number of iterations until the next preconditioner.
     slope_left : float
-        Curvature condition of the line search: largest share of the slope that a step may leave.
+        Constant of the second Wolfe condition: the largest share of the slope that a step may
+        leave.
     history_size : int
         Differences in the history; 10 take a third more evaluations on MNIST, 50 save a few at
         most.
@@ -220,7 +224,8 @@ class NewtonCholesky:
         Largest ratio of the squared Newton decrement to that of the step before at which the
         Hessian of that step is used again.
     max_coefficients : int
-        Most coefficients for which a whole Hessian is formed: 288 MB. The plan checks it.
+        Largest number of coefficients for which a whole Hessian is formed: 288 MB. The plan checks
+        it.
     """
 
     first_refresh: int = 15
