@@ -375,7 +375,7 @@ class MemoryData(Data):
         self.shape, self.is_sparse = self.X.shape, sparse.issparse(self.X)
         self.n_sampled = self.shape[0]
         self.steps, self._original = steps, X
-        self._design = self._moments = self._moments_y = None
+        self._design = self._moments = self._weight = None
 
     @functools.cached_property
     def unit(self):
@@ -396,9 +396,8 @@ class MemoryData(Data):
 
     def moments(self, y, n_threads=1):
         """Return the ``Moments`` of X with the weights of ``y``; kept for the same weights."""
-        known = self._moments_y
-        if known is None or not (known.weight is y.weight and known.entry_weight is y.entry_weight):
-            self._moments_y, self._design = y, None
+        if self._weight is not y.weight:
+            self._weight, self._design = y.weight, None
             self._moments = statistics.moments_of(self.X, y.weight, n_threads)
         return self._moments
 

@@ -10,7 +10,6 @@ Partitions never move. Partial sums are added in a tree whose shape depends only
 partitions, so that a fit has the same bits on any number of workers.
 """
 
-import contextlib
 import functools
 import threading
 import uuid
@@ -26,6 +25,7 @@ from scipy import sparse
 from .._utils.threads import FAN_IN, sequential_blas
 from .dataset import MemoryRows
 from .encoding import warn_of_column
+from .readers import naming
 from .shards import ShardedData, ShardedRows, Survey, combined, sample_spacing, survey
 from .target_batches import digest, encode_like
 from .targets import TargetSums, encode_y, stacked
@@ -135,15 +135,6 @@ def _delayed(collection):
 # ---- On a worker ---------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _of_partition(number):
-    """Add the partition's number to errors."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"In partition {number}: {error}") from None
-
-
 @dataclass
 class Facts:
     """Facts about a partition that are known before y is encoded.
@@ -173,25 +164,23 @@ class Block:
 
     def __init__(self, number, X, y, sample_weight, validate):
         self.number, self.y, self.sample_weight = number, y, sample_weight
-        self.dtype, self.names = np.dtype(np.uint8), None  # without effect if there are no rows
-        with _of_partition(number):
-            if X.shape[0] > 0:
-                X, self.dtype, self.names = validate(X)
-        self.X = X
+        no_rows = X, np.dtype(np.uint8), None  # without effect on what is known of all partitions
+        with naming(f"In partition {number}"):
+            self.X, self.dtype, self.names = validate(X) if X.shape[0] > 0 else no_rows
 
     def __sizeof__(self):
         return sizeof(self.X) + sizeof(self.y)
 
     def facts(self):
         """``Facts`` for the client."""
-        with _of_partition(self.number):
+        with naming(f"In partition {self.number}"):
             found = digest(self.y, self.X.shape[0], self.sample_weight)
         found = found if self.X.shape[0] > 0 else None
         return Facts(self.X.shape[1], sparse.issparse(self.X), self.dtype, self.names, found)
 
     def encoded(self, known):
         """``Partition`` of the rows that have a weight, with y encoded like ``known``."""
-        with _of_partition(self.number):
+        with naming(f"In partition {self.number}"):
             y = encode_like(known, self.y, self.X.shape[0], self.sample_weight)
         kept, y = y.with_weight()
         return Partition(self.number, self.X[kept], y)
@@ -253,8 +242,8 @@ class Partition:
 
     def survey(self, spacing, before, n_threads):
         """A ``Survey``; ``before`` is the weight of the partitions with lower numbers."""
-        with _of_partition(self.number), sequential_blas:
-            return survey(self.X, self.y, before, spacing, self.number, n_threads)
+        with naming(f"In partition {self.number}"), sequential_blas:
+            return survey(self.X, self.y, before, spacing, n_threads)
 
     def evaluate(self, task, n_threads):
         """Result of a round for these rows."""
@@ -290,9 +279,8 @@ class Cluster:
 
     def map(self, function, **arguments):
         """Cluster of the results of ``function`` for each object."""
-        name = function.__name__
-        made = self.client.map(function, self.futures, key=name, pure=False, **arguments)
-        return Cluster(self.client, made)
+        how = {"key": function.__name__, "pure": False}
+        return Cluster(self.client, self.client.map(function, self.futures, **how, **arguments))
 
     def gathered(self, function):
         """List of the results of ``function`` for each object."""

@@ -158,19 +158,14 @@ def check_class_weight(class_weight):
             "'class_weight' must be a dict by class label, 'balanced' or None, got "
             f"{shown(class_weight)}."
         )
-    return {
-        label: check_weight(weight, f"class_weight[{shown(label)}]")
-        for label, weight in class_weight.items()
-    }
+    return {key: check_weight(w, f"class_weight[{shown(key)}]") for key, w in class_weight.items()}
 
 
 def class_weights(class_weight, classes, sums):
     """Weight of each class; "balanced" makes their weight sums equal, which are ``sums`` so far."""
     if isinstance(class_weight, str):
-        seen = sums > 0
-        balanced = np.ones(len(classes))
-        balanced[seen] = sums.sum() / (np.count_nonzero(seen) * sums[seen])
-        return balanced
+        seen, balanced = sums > 0, np.ones(len(sums))
+        return np.divide(sums.sum(), np.count_nonzero(seen) * sums, out=balanced, where=seen)
     try:
         return compute_class_weight(class_weight, classes=classes, y=classes)
     except ValueError:  # its message lists all classes

@@ -151,16 +151,15 @@ class ParquetBlocks(RowBlocks):
 
     def __init__(self, path, columns=None, *, exclude=(), dtype=None, block_bytes=BLOCK_BYTES):
         parquet, paths = _pyarrow_parquet(), paths_of(path, ".parquet")
-        self._files = [StampedFile(path) for path in paths]
-        self._metadata = []
+        self._files = []  # (file, its metadata)
         for path in paths:
             try:
-                self._metadata.append(parquet.read_metadata(path))
+                self._files.append((StampedFile(path), parquet.read_metadata(path)))
             except FileNotFoundError:
                 raise
             except (OSError, ValueError) as error:
                 raise ValueError(f"'{path}' must be a Parquet file: {error}.") from None
-        schema = self._schema = self._metadata[0].schema.to_arrow_schema()
+        schema = self._schema = self._files[0][1].schema.to_arrow_schema()
         if isinstance(columns, str) or isinstance(exclude, str):
             raise ValueError(
                 "'columns' and 'exclude' must be lists of names, got a string; put it into a list."
@@ -169,8 +168,8 @@ class ParquetBlocks(RowBlocks):
         names = [name for name in columns or schema.names if name not in set(exclude)]
         if not names:
             raise ValueError(f"There must be at least 1 feature; '{paths[0]}' has none left.")
-        dtypes = [_number_dtype(schema.field(name), paths[0]) for name in names]
-        for path, metadata in zip(paths, self._metadata, strict=True):
+        found = np.result_type(*(_number_dtype(schema.field(name), paths[0]) for name in names))
+        for path, (_, metadata) in zip(paths, self._files, strict=True):
             other = metadata.schema.to_arrow_schema()
             for name in names:
                 if name not in other.names or other.field(name).type != schema.field(name).type:
@@ -178,14 +177,12 @@ class ParquetBlocks(RowBlocks):
                         f"Files must agree in their columns; {name!r} of '{paths[0]}' is missing "
                         f"or of another type in '{path}'."
                     )
-        found = np.result_type(*dtypes)
         if dtype is None:
             dtype = found if found in DTYPES else np.uint8 if found.kind == "b" else np.float64
-        self._groups = []  # (file, row groups) of each block
-        lengths = []
+        self._groups, lengths = [], []  # (number of the file, row groups) of each block, its rows
         row_bytes = len(names) * np.dtype(dtype).itemsize
         most = max(1, check_block_bytes(block_bytes) // row_bytes)
-        for k, metadata in enumerate(self._metadata):
+        for k, (_, metadata) in enumerate(self._files):
             for group in range(metadata.num_row_groups):
                 n_rows = metadata.row_group(group).num_rows
                 if n_rows == 0:
@@ -237,7 +234,7 @@ class ParquetBlocks(RowBlocks):
         """
         self._check_known([name])
         pieces = []
-        for k, metadata in enumerate(self._metadata):
+        for k, (_, metadata) in enumerate(self._files):
             pieces += self._columns(k, list(range(metadata.num_row_groups)), [name])
         return np.concatenate(pieces)
 
@@ -251,11 +248,10 @@ class ParquetBlocks(RowBlocks):
 
     def _columns(self, k, groups, names):
         """Values of columns in row groups of file ``k``, which must not have changed."""
-        file = self._files[k]
+        file, metadata = self._files[k]
         file.check()
         try:
-            reader = _pyarrow_parquet().ParquetFile(file.path, metadata=self._metadata[k])
-            with reader:
+            with _pyarrow_parquet().ParquetFile(file.path, metadata=metadata) as reader:
                 table = reader.read_row_groups(groups, columns=names)
         except (OSError, ValueError) as error:
             file.check()  # a changed file is the more likely reason

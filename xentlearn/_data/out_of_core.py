@@ -7,7 +7,7 @@ from .._utils.csr import as_sound_X
 from .._utils.threads import HESSIAN_NUMBERS, effective_n_threads, sequential_blas
 from ._design_matrix import DTYPES
 from .dataset import MemoryRows
-from .readers import BlockError, each_block
+from .readers import BlockError, block_name, each_block
 from .shards import ShardedData, ShardedRows, Survey, combined, sample_spacing, survey
 from .statistics import Extremes, moments_of
 from .targets import concatenated, stacked
@@ -57,10 +57,8 @@ class BlockRows(ShardedRows):
         try:
             moments_of(self._data.check(X, True), np.ones(X.shape[0]))
         except ValueError as error:
-            raise BlockError(
-                f"Block {i} of 'X' (rows {rows.start} to {rows.stop - 1}) has changed since it was "
-                f"first read: {error}"
-            ) from error
+            name = block_name(i, rows)
+            raise BlockError(f"{name} has changed since it was first read: {error}") from error
 
     def _encode(self, rows):
         """(EncodedY, EncodedTarget) of some rows; computed once."""
@@ -106,11 +104,11 @@ class BlockData(ShardedData):
             nonlocal found, room
             before = 0.0 if found is None else found.moments.weight
             try:
-                seen = survey(check(X, False), y.taken(rows), before, spacing, i, n_threads)
+                seen = survey(check(X, False), y.taken(rows), before, spacing, n_threads)
             except ValueError:
                 check(X, True)  # nan and inf, which moments show too, have a clearer error here
                 raise
-            [(_, X, of_X)] = seen.sample
+            [(X, of_X)] = seen.sample
             ys.append(of_X)
             if sparse.issparse(X):
                 Xs.append(X.copy())
@@ -125,7 +123,7 @@ class BlockData(ShardedData):
         with sequential_blas:
             each_block(source, look)
         X = stacked(Xs) if room is None else room[: sum(map(len, Xs))]
-        self.survey = Survey(found.moments, [(0, X, concatenated(ys))])
+        self.survey = Survey(found.moments, [(X, concatenated(ys))])
 
 
 def _is_finite(found):

@@ -118,7 +118,7 @@ class VaryingX:
         if sparse.issparse(X):
             at = np.zeros(X.shape[1], dtype=X.indices.dtype)
             at[kept] = np.arange(len(kept))
-            parts = X.data, at[X.indices], X.indptr
+            parts = X.data, at[X.indices], X.indptr  # shares the values, which indexing would copy
             self.X = sparse.csr_array(parts, shape=(X.shape[0], len(kept)))
         else:
             self._constant[:] = X[0]
@@ -237,10 +237,8 @@ class CentredX:
         """
         n_samples, n_features = X.shape
         pivoting = n_samples**2 * n_features <= numerics.PIVOTED_ROTATION
-        self.order = slice(None)
-        if pivoting:
-            self.order = np.argsort(-np.abs(X).max(axis=0), kind="stable")
-            X = X[:, self.order]
+        self.order = np.argsort(-np.abs(X).max(axis=0), kind="stable") if pivoting else slice(None)
+        X = X[:, self.order]
         raw = linalg.qr(X.T, mode="raw", pivoting=pivoting, overwrite_a=True, check_finite=False)
         self.rotation = raw[0]
         R = np.triu(raw[1][:n_samples])

@@ -316,7 +316,7 @@ def each_block(source, use):
                 if i + 1 < len(reader.places):
                     next_block = reader.start(i + 1)
                 try:
-                    with _naming(i, rows):
+                    with naming(block_name(i, rows)):
                         use(i, rows, X)
                 finally:
                     del X
@@ -358,10 +358,10 @@ class _Reader:
         return self._thread.submit(self._read, i).result
 
     def _read(self, i):
-        with _naming(i, self.places[i], Exception):
+        with naming(block_name(i, self.places[i]), Exception):
             X = self._source.view(i) if self._is_mapped else self._source.read(i)
         try:
-            with _naming(i, self.places[i]):
+            with naming(block_name(i, self.places[i])):
                 self._check(i, X)
         except ValueError:
             self.release(i)
@@ -388,17 +388,21 @@ class _Reader:
     def release(self, i):
         """Release block i."""
         if self._release is not None:
-            with _naming(i, self.places[i], Exception):
+            with naming(block_name(i, self.places[i]), Exception):
                 self._release(i)
 
 
+def block_name(i, rows):
+    """What messages call a block."""
+    return f"Block {i} of 'X' (rows {rows.start} to {rows.stop - 1})"
+
+
 @contextlib.contextmanager
-def _naming(i, rows, reading=()):
-    """Add the block's name to errors.
+def naming(name, reading=()):
+    """Add the name of a block or a partition to errors.
 
     ValueErrors stay ValueErrors; other errors of the classes ``reading`` become a BlockError.
     """
-    name = f"Block {i} of 'X' (rows {rows.start} to {rows.stop - 1})"
     try:
         yield
     except ValueError as error:

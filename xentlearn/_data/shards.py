@@ -21,8 +21,8 @@ class Survey:
     Attributes
     ----------
     moments : Moments
-    sample : list of (int, ndarray or CSR, EncodedY)
-        Pieces of the sample: number of the shard, rows of X, and their targets.
+    sample : list of (ndarray or CSR, EncodedY)
+        Pieces of the sample, in the order of the shards: rows of X, and their targets.
     """
 
     moments: Moments
@@ -32,7 +32,7 @@ class Survey:
         return Survey(self.moments + other.moments, self.sample + other.sample)
 
 
-def survey(X, y, before, spacing, origin=0, n_threads=1):
+def survey(X, y, before, spacing, n_threads=1):
     """Compute the survey of rows of X.
 
     Parameters
@@ -44,8 +44,6 @@ def survey(X, y, before, spacing, origin=0, n_threads=1):
         Sum of the weights of the rows before these, in earlier shards.
     spacing : float
         Weight that each row of the sample represents; 0 takes all rows.
-    origin : int, default=0
-        Number of the shard.
     n_threads : int, default=1
 
     Returns
@@ -53,7 +51,7 @@ def survey(X, y, before, spacing, origin=0, n_threads=1):
     Survey
     """
     sample = spaced(X, y, spacing, before) if spacing > 0 else (X, y)
-    return Survey(moments_of(X, y.weight, n_threads), [(origin, *sample)])
+    return Survey(moments_of(X, y.weight, n_threads), [sample])
 
 
 def sample_spacing(shape, total_weight):
@@ -97,7 +95,7 @@ class ShardedData(Data):
     @property
     def n_sampled(self):
         """Number of rows of the sample."""
-        return sum(X.shape[0] for _, X, _ in self.survey.sample)
+        return sum(X.shape[0] for X, _ in self.survey.sample)
 
     def moments(self, y, n_threads=1):
         """Return the ``Moments`` of X."""
@@ -142,7 +140,7 @@ class ShardedRows:
     """
 
     def __init__(self, data, y, outputs):
-        _, Xs, ys = zip(*sorted(data.survey.sample, key=lambda piece: piece[0]), strict=True)
+        Xs, ys = zip(*data.survey.sample, strict=True)
         of_sample = replace(concatenated(ys), loss=y.loss)
         dtype = data.survey.moments.fit_dtype
         self.sample = sample = MemoryRows(stacked(Xs), of_sample, outputs, dtype=dtype)

@@ -28,12 +28,10 @@ def resolve_loss(loss):
     """A loss setting for ``SoftmaxClassifier(loss=...)``; None where y decides ("auto")."""
     if isinstance(loss, LossSetting):
         return loss
-    if isinstance(loss, str):
-        if loss in AUTO_NAMES:
-            return None
-        settings = known_names()
-        if loss in settings:
-            return settings[loss]()
+    if isinstance(loss, str) and loss in AUTO_NAMES:
+        return None
+    if isinstance(loss, str) and loss in known_names():
+        return known_names()[loss]()
     raise ValueError(
         f"'loss' must be one of {[*AUTO_NAMES, *known_names()]} or a setting from "
         "xentlearn.losses, such as SparseCategoricalCrossentropy(label_smoothing=0.1); "
@@ -110,11 +108,9 @@ class EncodedY:
     def weighs_rows(self):
         """Whether all entries of a row of plain binary outputs have the same weight."""
         values = self.values.data if sparse.issparse(self.values) else self.values
-        return (
-            self.entry_weight is None
-            and (values is None or not np.isnan(values).any())
-            and bool(np.all(self.loss._outcome_weight(self.n_outputs) == 1.0))
-        )
+        if self.entry_weight is not None or (values is not None and np.isnan(values).any()):
+            return False
+        return bool(np.all(self.loss._outcome_weight(self.n_outputs) == 1.0))
 
     def arrays(self):
         """The arrays that have a row for each sample, by the names of their attributes."""
