@@ -625,3 +625,19 @@ def test_dask_is_imported_only_when_it_is_asked_for():
     path = str(Path(xentlearn.__file__).resolve().parents[1])
     environment = {**os.environ, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_plan_is_that_of_the_fit(client):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((N, N_FEATURES))
+    y = (X @ rng.standard_normal((N_FEATURES, 3)) + rng.gumbel(size=(N, 3))).argmax(axis=1)
+    X, y = da.from_array(X, chunks=(400, N_FEATURES)), da.from_array(y, chunks=400)
+    clf = SoftmaxClassifier(client=client)
+    before = clf.plan(X, y)
+    assert clf.client is client
+    assert not hasattr(clf, "n_features_in_")
+    after = clf.fit(X, y).plan_
+    assert before.solver == after.solver == clf.solver_
+    assert before.steps == after.steps
+    assert before.memory_bytes == after.memory_bytes
+    assert "reading it included" in str(before)

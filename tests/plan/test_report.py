@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits, load_iris
 from xentlearn import SoftmaxClassifier
 from xentlearn.blocks import RowBlocks
 from xentlearn.losses import CategoricalFocalCrossentropy
+from xentlearn.solvers import LBFGS
 
 
 def problem(n_rows=500, n_features=20, n_classes=3, dtype=np.float64):
@@ -210,3 +211,11 @@ def test_memory_is_about_what_is_allocated():
         taken = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert 0.5 < said / taken < 2, (said, taken)
+
+
+def test_a_longer_history_takes_more_memory():
+    X, y = problem(5000, 60, 12)
+    few, many = (
+        SoftmaxClassifier(solver=LBFGS(history_size=n)).plan(X, y).memory_bytes for n in (20, 520)
+    )
+    assert many - few == 500 * 2 * 8 * 61 * 12

@@ -13,7 +13,7 @@ from .settings import LBFGS, STOCHASTIC, Preconditioning, Refresh
 HESSIANS = {
     "whole": "the Hessian of all rows",
     "sample": "the Hessian of a sample of the rows",
-    "blocks": "diagonal blocks of the Hessian, one per output",
+    "blocks": "the diagonal blocks of the Hessian (one per output)",
 }
 UNITS = {
     "bytes": ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")),
