@@ -1,7 +1,6 @@
 """The layout of the source: what imports what, sizes of files, and where tuning constants live.
 
-Imports point one way, between folders as between files. What does not hold yet is on a list of
-known violations or expected to fail. Both are exact: a violation that is gone must be taken off.
+Imports point one way, between folders as between files.
 """
 
 import ast
@@ -39,8 +38,6 @@ FILES_OF_CONSTANTS = {
     "_data.readers",
 }
 OF_A_FORMAT = {"VERSION", "DIGEST_SIZE"}  # of files: nobody tunes them
-
-KNOWN_LONG_FILES = {"_estimator.training"}
 
 
 # --- Reading the source ---------------------------------------------------------------------------
@@ -153,12 +150,6 @@ def constants_of(tree):
     return numbers
 
 
-def assert_known(found, known):
-    """Fail for a violation that is not on the list, and for one on the list that is gone."""
-    assert not found - known, f"new: {sorted(found - known, key=str)}"
-    assert not known - found, f"gone, so take it off the list: {sorted(known - found, key=str)}"
-
-
 # --- What the reading sees ------------------------------------------------------------------------
 
 
@@ -230,7 +221,7 @@ def test_no_long_file():
         for name, path in SOURCES.items()
         if path.suffix == ".py" and len(path.read_text().splitlines()) > MOST_LINES
     }
-    assert_known(found, KNOWN_LONG_FILES)
+    assert not found
 
 
 def test_tuning_constants_live_in_few_files():
@@ -258,17 +249,7 @@ def default_fit():
     return json.loads(done.stdout)
 
 
-not_yet = pytest.mark.xfail(reason="layers are still being taken away", strict=True)
-
-
-@pytest.mark.parametrize(
-    ("what", "most"),
-    [
-        pytest.param("functions", 140, marks=not_yet),
-        ("files", 14),
-        pytest.param("frames", 9, marks=not_yet),
-    ],
-)
+@pytest.mark.parametrize(("what", "most"), [("functions", 140), ("files", 14), ("frames", 9)])
 def test_a_default_fit_runs_few_functions(what, most, default_fit):
     count = default_fit[what]
     assert (count if what == "functions" else len(count)) <= most

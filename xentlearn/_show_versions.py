@@ -1,6 +1,5 @@
 """A report of what was built and what it runs on."""
 
-import importlib.metadata
 import platform
 import sys
 
@@ -10,14 +9,8 @@ from . import _loss
 from ._utils import _openmp
 from ._utils.threads import effective_n_threads
 
-
-def _versions():
-    """(name, version) of this package and of what it runs on; None where not installed."""
-    for name in ("xentlearn", "scikit-learn", "numpy", "scipy", "joblib", "threadpoolctl"):
-        try:
-            yield name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            yield name, None
+# All of them have been imported with this package.
+PACKAGES = "xentlearn", "sklearn", "numpy", "scipy", "joblib", "threadpoolctl"
 
 
 def show_versions():
@@ -34,11 +27,8 @@ def show_versions():
     """
     openmp = _openmp.version()
     sections = {
-        "System": [
-            ("python", sys.version.replace("\n", " ")),
-            ("machine", platform.platform()),
-        ],
-        "Packages": list(_versions()),
+        "System": [("python", sys.version.replace("\n", " ")), ("machine", platform.platform())],
+        "Packages": [(name, sys.modules[name].__version__) for name in PACKAGES],
         "Build": [
             ("OpenMP", f"yes, specification of {openmp}" if openmp else "no (one thread)"),
             ("CPU targets", ", ".join(_loss.available_cpu_targets())),

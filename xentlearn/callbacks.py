@@ -1,6 +1,6 @@
 """Callbacks of fits, for ``set_callbacks`` of scikit-learn 1.9 and newer."""
 
-from ._estimator.checkpoint import Checkpoint
+from ._estimator.callbacks import Checkpoint
 
 __all__ = ["Checkpoint"]
 

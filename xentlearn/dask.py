@@ -1,5 +1,6 @@
 """Softmax classifier on dask arrays and dataframes, trained where their partitions are."""
 
+import copy
 import inspect
 
 import numpy as np
@@ -138,13 +139,9 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     __init__.__signature__ = _with_client(_classifier.SoftmaxClassifier.__init__)
 
     def __sklearn_clone__(self):
-        # scikit-learn copies parameters, and a client cannot be copied
-        client, self.client = self.client, None
-        try:
-            cloned = super().__sklearn_clone__()
-        finally:
-            self.client = client
-        cloned.client = client
+        # scikit-learn copies parameters, and a client cannot be copied: a copy is without one
+        cloned = _classifier.SoftmaxClassifier.__sklearn_clone__(copy.copy(self))
+        cloned.client = self.client
         return cloned
 
     def __getstate__(self):

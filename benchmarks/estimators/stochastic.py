@@ -20,7 +20,7 @@ from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import MemoryData
 from xentlearn._data.targets import encode_y
 from xentlearn._objective.linear import LinearObjective
-from xentlearn._solvers import StochasticDescent
+from xentlearn._solvers.stochastic import StochasticDescent
 from xentlearn._utils.threads import effective_n_threads
 from xentlearn.solvers import SGD, Adam
 

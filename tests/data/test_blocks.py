@@ -259,7 +259,8 @@ def test_the_hessian_is_made_in_pieces(problem, tmp_path, monkeypatch):
     X = X.astype(np.float64)
     encoded, outputs = encode_y(y, N_ROWS, "auto"), np.arange(N_CLASSES)
     blocks = NpyBlocks(save(tmp_path / "X.npy", X), X.nbytes // 3)
-    at = np.zeros((N_FEATURES, N_CLASSES)), np.zeros(N_CLASSES), X.mean(axis=0), np.float64, 0.0, 1
+    coef, intercept = np.zeros((N_FEATURES, N_CLASSES)), np.zeros(N_CLASSES)
+    at = coef, intercept, X.mean(axis=0), np.float64, 0.05, 1
     expected = MemoryData(X).rows(encoded, outputs).hessian(*at)
     monkeypatch.setattr(
         "xentlearn._data.out_of_core.HESSIAN_NUMBERS", 300 * (N_FEATURES + N_CLASSES)

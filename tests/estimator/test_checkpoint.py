@@ -1,8 +1,10 @@
 """Checkpoints: a fit that was stopped goes on with the same bits; files are whole or refused."""
 
 import errno
+import io
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -18,12 +20,19 @@ from xentlearn._estimator.callbacks import FitCallbacks
 from xentlearn._utils import archive
 from xentlearn.callbacks import Checkpoint
 from xentlearn.losses import GeneralizedCrossentropy
-from xentlearn.solvers import SGD, Adam
+from xentlearn.solvers import LBFGS, SGD, Adam
 
 pytest.importorskip("sklearn.callback", reason="scikit-learn is older than 1.9")
 
-ANOTHER_FIT = "The checkpoint .*is of another fit: "
 ATTRIBUTES = ("coef_", "intercept_", "objective_", "optimality_gap_", "n_iter_")
+
+
+def refused(path):
+    """Context in which the checkpoint at a path has to be refused, as one of another fit."""
+    begin = re.escape(f"The checkpoint {str(path)!r} is of another fit: ")
+    return pytest.raises(
+        ValueError, match=f"^{begin}.+; delete it to start anew, or use another path\\.$"
+    )
 
 
 class StopAt(Checkpoint):
@@ -54,6 +63,7 @@ def assert_same(one, two):
         if name != "seconds":
             np.testing.assert_array_equal(one.history_[name], two.history_[name], err_msg=name)
     assert (np.diff(two.history_["seconds"]) >= 0).all()
+    assert one.stop_reason_ == two.stop_reason_
 
 
 PROBLEMS = {
@@ -180,11 +190,17 @@ def test_another_fit_is_refused(change, rng, tmp_path):
     X, y = make_data(rng)
     clf = SoftmaxClassifier(solver="lbfgs").set_callbacks(Checkpoint(tmp_path / "file", 0))
     clf.fit(X, y)
-    with pytest.raises(ValueError, match=ANOTHER_FIT):
+    with refused(tmp_path / "file"):
         clf.fit(**change(X, y))
-    for parameter in ({"C": 2.0}, {"solver": "newton-cg"}, {"loss": GeneralizedCrossentropy()}):
+    for parameter in (
+        {"C": 2.0},
+        {"solver": "newton-cg"},
+        {"solver": LBFGS(history_size=5)},
+        {"loss": GeneralizedCrossentropy()},
+        {"fit_intercept": False},
+    ):
         other = SoftmaxClassifier(**{"solver": "lbfgs", **parameter})
-        with pytest.raises(ValueError, match=ANOTHER_FIT):
+        with refused(tmp_path / "file"):
             other.set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
 
 
@@ -202,7 +218,7 @@ def test_other_rows_to_stop_by_are_another_fit(rng, tmp_path):
         {**judges, "X_val": X[:50] + 1},
         {"early_stopping": False},
     ):
-        with pytest.raises(ValueError, match=ANOTHER_FIT):
+        with refused(tmp_path / "file"):
             fit(**other)
 
 
@@ -226,10 +242,10 @@ def test_without_a_random_state(solver, rng, tmp_path):
 
 
 def test_a_shuffled_y_is_another_fit(rng, tmp_path):
-    """Its masses are the same."""
+    """Its class weight sums are the same."""
     X, y = make_data(rng)
     clf = SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path / "file", 0)).fit(X, y)
-    with pytest.raises(ValueError, match=ANOTHER_FIT):
+    with refused(tmp_path / "file"):
         clf.fit(X, rng.permutation(y))
 
 
@@ -256,7 +272,7 @@ def test_the_error_of_another_fit_names_the_file(rng, tmp_path):
     path = tmp_path / "file"
     SoftmaxClassifier().set_callbacks(Checkpoint(path, 0)).fit(X, y)
     callbacks = callbacks_of(path, np.random.RandomState(0))
-    with pytest.raises(ValueError, match=ANOTHER_FIT) as caught, callbacks.resuming():
+    with refused(path) as caught, callbacks.resuming():
         raise archive.AnotherFit("its 'C' is 2.0, and that of this fit is 1.0")
     message = (
         f"{str(path)!r} is of another fit: its 'C' is 2.0, and that of this fit is 1.0; delete it"
@@ -281,9 +297,8 @@ def test_random_states_of_other_kinds(rng, tmp_path):
             **parameters, random_state=np.random.RandomState(np.random.PCG64(3))
         ).set_callbacks(StopAt(path, 2)).fit(X, y)
     assert_same(whole, fit(Checkpoint(path), np.random.PCG64(4)))
-    with pytest.raises(ValueError, match=ANOTHER_FIT) as caught:
+    with refused(path):
         SoftmaxClassifier(**parameters).set_callbacks(Checkpoint(path)).fit(X, y)
-    assert repr(str(path)) in str(caught.value)
 
 
 def test_the_global_random_numbers_are_left_alone(rng, tmp_path):
@@ -306,6 +321,10 @@ def assert_refused(path, match="must be a checkpoint of a fit, and .*delete it t
     assert repr(str(path)) in str(caught.value)
 
 
+ARCHIVE = io.BytesIO()
+archive.dump({"a": 1}, ARCHIVE)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -313,7 +332,7 @@ def assert_refused(path, match="must be a checkpoint of a fit, and .*delete it t
         b"not a checkpoint",
         pickle.dumps({"a": 1}),
         pickle.dumps({"xentlearn": 1, "snapshot": b""}),
-        archive.pack({"a": 1})[:-1],
+        ARCHIVE.getvalue()[:-1],
     ],
 )
 def test_a_bad_file_is_refused(content, rng, tmp_path):
@@ -365,8 +384,8 @@ def test_another_version_is_refused(rng, tmp_path, monkeypatch):
 
 def test_an_archive_of_something_else(rng, tmp_path):
     X, y = make_data(rng)
-    (tmp_path / "file").write_bytes(archive.pack({"a": 1}))
-    with pytest.raises(ValueError, match=ANOTHER_FIT):
+    (tmp_path / "file").write_bytes(ARCHIVE.getvalue())
+    with refused(tmp_path / "file"):
         SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
 
 

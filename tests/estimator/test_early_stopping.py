@@ -149,12 +149,12 @@ def test_what_cannot_be_judged(data):
     clf = SoftmaxClassifier(early_stopping=True)
     with pytest.raises(ValueError, match="'validation_fraction'=0.9 of 2 rows leaves too few"):
         SoftmaxClassifier(early_stopping=True, validation_fraction=0.9).fit(X[:2], [0, 1])
-    with pytest.raises(ValueError, match="one class alone is trained on"):
+    with pytest.raises(ValueError, match="the training rows have a single class"):
         SoftmaxClassifier(early_stopping=True, validation_fraction=0.5).fit(X[:2], [0, 1])
     with pytest.raises(ValueError, match="'X_val' must be rows in memory"):
         clf.fit(X, y, X_val=RowBlocks(X.shape, X.dtype, [len(X)]), y_val=y)
     setting = SparseCategoricalCrossentropy(ignore_class=9)
-    with pytest.raises(ValueError, match="rows to judge by must have a positive weight"):
+    with pytest.raises(ValueError, match="validation rows must have a positive weight"):
         clf.set_params(loss=setting).fit(X, y, X_val=X[:2], y_val=[9, 9])
     clf.set_params(loss="auto")
     with pytest.raises(ValueError, match="features"):

@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import check_estimator, estimator_checks_gen
 
 from xentlearn import SoftmaxClassifier
 from xentlearn._losses.registry import known_names
-from xentlearn._solvers import SOLVERS, STOCHASTIC_SOLVERS
+from xentlearn._solvers.settings import SETTINGS as SOLVERS
 from xentlearn.losses import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -26,7 +26,7 @@ SETTINGS = [
         for name in known_names()
     ),
     {"loss": HYBRID, "C": 0.1},
-    *({"solver": solver} for solver in (*SOLVERS, *STOCHASTIC_SOLVERS)),
+    *({"solver": solver} for solver in SOLVERS),
 ]
 
 

@@ -106,7 +106,7 @@ def test_weights_of_any_size_in_batches(unit, solver):
 def test_later_weights_that_exceed_all_others():
     X, y, _ = data()
     clf = SoftmaxClassifier().partial_fit(X, y, [0, 1, 2], sample_weight=np.full(200, 1e-300))
-    with pytest.raises(ValueError, match="'sample_weight' must be of a size"):
+    with pytest.raises(ValueError, match="'sample_weight' must have a size that can be added"):
         clf.partial_fit(X, y, sample_weight=np.full(200, 1e200))
 
 

@@ -195,7 +195,8 @@ def test_rows_must_be_as_many(rng):
     for loss in ("auto", "binary_crossentropy"):
         clf = SoftmaxClassifier(loss).fit(X, y)
         for rows, labels in ((X, y[:5]), (X[:5], y)):
-            with pytest.raises(ValueError, match="same number of rows"):
+            counts = rf"inconsistent numbers of samples: \[{len(rows)}, {len(labels)}\]"
+            with pytest.raises(ValueError, match=counts):
                 make_loss_scorer()(clf, rows, labels)
 
 

@@ -173,7 +173,7 @@ def test_y_and_weights_must_fit(loss, iris):
     X, y = iris
     targets = y if loss == "auto" else np.eye(3)[y]
     clf = SoftmaxClassifier(loss).fit(X, targets)
-    with pytest.raises(ValueError, match="same number of rows, got 150 and 149"):
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[150, 149\]"):
         clf.score(X, targets[1:])
     for weight, message in ((np.ones(3), r"shape \(150,\)"), (-np.ones(150), "at least 0")):
         with pytest.raises(ValueError, match=f"'sample_weight' must .*{message}"):

@@ -12,8 +12,7 @@ from threadpoolctl import threadpool_limits
 from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import MemoryData
 from xentlearn._data.targets import encode_y
-from xentlearn._loss import available_cpu_targets, current_cpu_target
-from xentlearn._objective._dual import DualRows, use_cpu_target
+from xentlearn._objective._dual import DualRows
 from xentlearn._objective.dual import DualPoint
 from xentlearn._objective.linear import LinearObjective
 from xentlearn._solvers.lbfgs import lbfgs
@@ -22,13 +21,6 @@ from xentlearn.callbacks import Checkpoint
 from xentlearn.losses import BinaryCrossentropy
 
 N, N_FEATURES, N_OUTPUTS = 60, 25, 19  # the last lot is not full
-
-
-@pytest.fixture(params=available_cpu_targets())
-def target(request):
-    use_cpu_target(request.param)
-    yield request.param
-    use_cpu_target(current_cpu_target())
 
 
 @pytest.fixture

@@ -271,9 +271,9 @@ def test_a_hessian_that_is_too_large(rotated):
     shape = (60, 5000) if rotated else (20_000, 60)
     for most in (6000, 10, 6160):
         setting = NewtonCholesky(max_coefficients=most)
-        with pytest.raises(ValueError, match=f"at most {most} coefficients; here are 6161"):
+        with pytest.raises(ValueError, match=f"at most {most} coefficients; this fit has 6161"):
             plan_of(dense(*shape), 101, solver="newton-cholesky", settings=setting)
-    with pytest.raises(ValueError, match="at most 6000 coefficients; here are 6161"):
+    with pytest.raises(ValueError, match="at most 6000 coefficients; this fit has 6161"):
         plan_of(dense(*shape), 101, solver="newton-cholesky")
     setting = NewtonCholesky(max_coefficients=6161)
     plan = plan_of(dense(*shape), 101, solver="newton-cholesky", settings=setting)

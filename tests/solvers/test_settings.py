@@ -148,7 +148,7 @@ def objective_of(X, y):
 def test_history_size_is_what_is_kept(rng):
     objective = objective_of(*three_classes(rng))
     for size in (1, 7):
-        rule = History(objective, LBFGS(history_size=size).applied(DEFAULTS["lbfgs"]))
+        rule = History(objective, LBFGS(history_size=size)._applied(DEFAULTS["lbfgs"]))
         assert rule.s.shape == rule.y.shape == (size, objective.size)
 
 
@@ -176,7 +176,7 @@ def test_max_cg_iter_is_the_most_products(rng, monkeypatch):
     for most in (1, 2, 3):
         n_products = 0
         rule = ConjugateGradients(
-            objective, NewtonCG(max_cg_iter=most).applied(DEFAULTS["newton-cg"])
+            objective, NewtonCG(max_cg_iter=most)._applied(DEFAULTS["newton-cg"])
         )
         rule.direction(start, gradient)
         assert n_products == most
@@ -186,8 +186,8 @@ def test_max_coefficients(rng, set_rules):
     X, y = three_classes(rng)
     n_coefficients = (X.shape[1] + 1) * 3
     message = (
-        r"solver='newton-cholesky' makes the whole Hessian, for at most 10 coefficients; "
-        rf"here are {n_coefficients}\. Use solver='auto'\."
+        r"solver='newton-cholesky' forms the whole Hessian, for at most 10 coefficients; "
+        rf"this fit has {n_coefficients}\. Use solver='auto'\."
     )
     clf = SoftmaxClassifier(solver=NewtonCholesky(max_coefficients=10))
     with pytest.raises(ValueError, match=message):
@@ -202,7 +202,7 @@ def test_max_coefficients(rng, set_rules):
 
 def test_max_coefficients_may_be_more_than_the_default(rng):
     X, y = rng.normal(size=(100, 80)), rng.permuted(np.arange(100) % 80)
-    with pytest.raises(ValueError, match="for at most 6000 coefficients; here are 6480"):
+    with pytest.raises(ValueError, match="for at most 6000 coefficients; this fit has 6480"):
         SoftmaxClassifier(solver="newton-cholesky").fit(X, y)
     setting = NewtonCholesky(max_coefficients=6480)
     clf = SoftmaxClassifier(solver=setting, max_iter=1, tol=0.9).fit(X, y)

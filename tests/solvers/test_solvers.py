@@ -19,7 +19,7 @@ SOLVERS = {name: ALL[name] for name in ("lbfgs", "newton-cg", "newton-cholesky")
 MOST_TRIALS = settings.LineSearch().most_trials
 STOPPING = settings.Stopping()
 POLISH_ITERATIONS, WINDOW = STOPPING.polish_iterations, STOPPING.window
-HARD, MEMORY = settings.LBFGS().first_refresh, settings.LBFGS().history
+HARD, MEMORY = settings.LBFGS().first_refresh, settings.LBFGS().history_size
 EPS = np.finfo(np.float64).eps
 NAMES = sorted(SOLVERS)
 each_solver = pytest.mark.parametrize("solver", NAMES)
@@ -766,7 +766,7 @@ def assert_interrupted(result, objective, whole):
     assert_consistent(result, objective, np.zeros(objective.size), 0, 10_000)
     assert isinstance(result.stopped_by, KeyboardInterrupt)
     assert not result.converged
-    assert result.message == "broken off by KeyboardInterrupt"
+    assert result.message == "interrupted by KeyboardInterrupt"
     n_done = len(result.history["objective"])
     assert result.history["objective"] == whole.history["objective"][:n_done]
     if n_done:

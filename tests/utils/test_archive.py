@@ -6,15 +6,27 @@ import json
 import pickle
 import struct
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from xentlearn._utils import archive
-from xentlearn._utils.archive import DamagedArchive, pack, unpack
+from xentlearn._utils.archive import DamagedArchive
 
 DTYPES = [np.dtype(code) for code in "?bBhHiIlLqQefdg"]
 DTYPES += [dtype.newbyteorder(">") for dtype in DTYPES]
+
+
+def pack(tree):
+    """The archive of a tree as bytes."""
+    pieces = []
+    archive.dump(tree, SimpleNamespace(writelines=pieces.extend))
+    return b"".join(pieces)
+
+
+def unpack(data):
+    return archive.load(io.BytesIO(data))
 
 
 def random_array(rng):

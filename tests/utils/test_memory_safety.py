@@ -44,15 +44,15 @@ def random_csr(rng, n_rows=3000, n_columns=40, index=np.int32, shuffled=False):
 def test_sound_csr_passes_and_tells_repeats(shuffled, index, n_threads, rng):
     matrix = random_csr(rng, index=index, shuffled=shuffled)
     before = matrix.copy()
-    assert csr.require_sound_csr(matrix, "X", n_threads) is False
+    assert csr.require_sound(matrix, "X", n_threads) is False
     for array in ("indptr", "indices", "data"):
         np.testing.assert_array_equal(getattr(matrix, array), getattr(before, array))
     row = int(rng.choice(np.flatnonzero(np.diff(matrix.indptr) >= 2)))
     begin, end = matrix.indptr[row : row + 2]
     matrix.indices[end - 1] = matrix.indices[begin]
-    assert csr.require_sound_csr(matrix, "X", n_threads) is True
+    assert csr.require_sound(matrix, "X", n_threads) is True
     matrix.has_canonical_format = True  # what SciPy remembers may be wrong
-    assert csr.require_sound_csr(matrix, "X", n_threads) is True
+    assert csr.require_sound(matrix, "X", n_threads) is True
 
 
 @each_index_dtype
@@ -60,23 +60,23 @@ def test_the_same_column_in_neighbouring_rows_is_no_repeat(index):
     for n_rows in (1, 2, 5000):
         matrix = sparse.csr_array(np.ones((n_rows, 1)))
         matrix.indptr, matrix.indices = matrix.indptr.astype(index), matrix.indices.astype(index)
-        assert csr.require_sound_csr(matrix, "X") is False
+        assert csr.require_sound(matrix, "X") is False
     matrix = sparse.csr_array((7, 0))
-    assert csr.require_sound_csr(matrix, "X") is False
-    assert csr.require_sound_csr(sparse.csr_array((0, 7)), "X") is False
+    assert csr.require_sound(matrix, "X") is False
+    assert csr.require_sound(sparse.csr_array((0, 7)), "X") is False
 
 
 def test_a_long_row_is_looked_at_to_its_end(rng):
     columns = np.sort(rng.choice(10**6, 50_000, replace=False))
     matrix = sparse.csr_array((np.ones(50_000), columns, [0, 50_000]), shape=(1, 10**6))
-    assert csr.require_sound_csr(matrix, "X") is False
+    assert csr.require_sound(matrix, "X") is False
     for at in (1, 4096, 4097, 49_999):
         broken = matrix.copy()
         broken.indices[at] = broken.indices[at - 1]
-        assert csr.require_sound_csr(broken, "X") is True
+        assert csr.require_sound(broken, "X") is True
         broken.indices[at] = 10**6
         with pytest.raises(ValueError, match="'X' must be a sparse matrix"):
-            csr.require_sound_csr(broken, "X")
+            csr.require_sound(broken, "X")
 
 
 def unsound(matrix, how, rng):
@@ -135,7 +135,7 @@ def test_unsound_csr_is_refused(how, index, rng):
     for matrix in (random_csr(rng, index=index), random_csr(rng, 5, 9, index, shuffled=True)):
         broken, row = unsound(matrix, how, rng)
         with pytest.raises(ValueError, match="'X' must be a sparse matrix") as caught:
-            csr.require_sound_csr(broken, "X", 2)
+            csr.require_sound(broken, "X", 2)
         if row is not None:
             assert f"row {row} " in str(caught.value)
 

@@ -324,7 +324,7 @@ def test_show_versions():
     assert report["System"]["python"] == sys.version.replace("\n", " ")
     assert report["System"]["machine"]
     assert report["Packages"]["numpy"] == np.__version__
-    assert {"xentlearn", "scikit-learn", "scipy", "joblib"} <= set(report["Packages"])
+    assert {"xentlearn", "sklearn", "scipy", "joblib"} <= set(report["Packages"])
     build = report["Build"]
     assert build["CPU targets"] == ", ".join(TARGETS)
     assert build["CPU target in use"] == "scalar"

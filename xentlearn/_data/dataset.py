@@ -1,8 +1,8 @@
-"""Rows of X with their targets: the sums over rows that an objective is made of.
+"""Rows of X with their targets, and the sums over rows that an objective needs.
 
-An objective (``_objective/linear.py``) asks for these sums, and for a sample of rows to make a
-preconditioner from. ``MemoryRows`` has its rows in memory; ``ShardedRows`` (``shards.py``) adds
-up what several of them give, wherever they are.
+An objective (``_objective/linear.py``) needs sums over the rows, and a sample of rows from which to
+compute a preconditioner. ``MemoryRows`` provides them for rows in memory; ``ShardedRows``
+(``shards.py``) adds up the sums of several shards, which may be elsewhere.
 """
 
 import functools
@@ -20,31 +20,32 @@ from .targets import checksum
 
 
 class MemoryRows:
-    """Rows that lie in memory in one piece.
+    """Rows of X in memory, with their targets.
 
     Parameters
     ----------
     X : ndarray or CSR of shape (n_rows, n_features)
     y : EncodedY
+        Targets of the same rows, with the loss and the weights.
     outputs : ndarray of int
-        Which of its outputs.
+        Indices of the outputs of ``y`` to use.
     design : DesignMatrix or None, default=None
-        X as the fused pass reads it, where it is at hand.
+        X in the form that the fused pass reads, if it is known already.
     target : EncodedTarget or None, default=None
-        What the kernels need of ``y``, where it is at hand.
+        The targets in the form that the kernels read, if it is known already.
     moments : Moments or None, default=None
-        Of X with the weights of ``y``, where they are at hand.
+        Moments of X with the weights of ``y``, if they are known already.
     dtype : dtype or None, default=None
-        What is computed in, float32 or float64, where there is no ``design``; None: float64 for
-        float64, else float32.
+        Dtype of computations, float32 or float64, if there is no ``design``. None means float64 for
+        X in float64, and float32 otherwise.
 
     Attributes
     ----------
     n_rows, n_features : int
     n_entries : int
-        Numbers of X that are stored.
+        Number of entries of X that are stored.
     dtype : dtype
-        What is computed in.
+        Dtype of computations.
     target : EncodedTarget
     weight : ndarray of shape (n_rows,)
         Weights of the rows, for the moments of X.
@@ -62,16 +63,29 @@ class MemoryRows:
 
     @property
     def sample(self):
-        """Rows in memory that stand for all: here all of them.
+        """A representative sample of the rows, in memory: here all of them.
 
-        Kept in an attribute, rows of a moment would wait for the collector.
+        This is a property because, as an attribute, it would be a cycle of references, which keeps
+        temporary rows in memory until the garbage collector runs.
         """
         return self
 
     def loss_gradient(self, coef, intercept, n_threads, out=None):
-        """(loss, coef gradient, intercept gradient) of the sum of the weighted losses.
+        """Compute the sum of the weighted losses and its gradient.
 
-        ``coef`` has shape (n_features, n_outputs), as its gradient, which may be put into ``out``.
+        Parameters
+        ----------
+        coef : ndarray of shape (n_features, n_outputs)
+        intercept : ndarray of shape (n_outputs,)
+        n_threads : int
+        out : ndarray of shape (n_features, n_outputs) or None, default=None
+            Array that may be used for the gradient with respect to ``coef``.
+
+        Returns
+        -------
+        loss : float
+        coef_gradient : ndarray of shape (n_features, n_outputs)
+        intercept_gradient : ndarray of shape (n_outputs,)
         """
         return self.design.loss_gradient(self.target, coef, intercept, n_threads, out)
 
@@ -83,30 +97,33 @@ class MemoryRows:
         return self.design.hessian_product(self.target, coef, intercept, *direction, n_threads, out)
 
     def moments(self, n_threads):
-        """``Moments`` of the features."""
+        """Return the ``Moments`` of the features."""
         if self._moments is None:
             self._moments = statistics.moments_of(self.X, self.weight, n_threads)
         return self._moments
 
     def extremes(self, mean, n_threads):
-        """``Extremes`` of the features among the rows with weight, ``mean`` included."""
+        """Return the ``Extremes`` of the features over ``mean`` and the rows with weight."""
         return statistics.extremes_of(self.X, self.weight, mean, n_threads)
 
     def scores(self, kind, coef, intercept, n_threads):
-        """Scores of all rows, (n_rows, n_outputs); see ``DesignMatrix.scores``."""
+        """Return scores of all rows, of shape (n_rows, n_outputs); see ``DesignMatrix.scores``."""
         scores = np.empty((self.n_rows, len(intercept)), dtype=self.dtype)
         self.design.scores(coef, intercept, scores, kind, n_threads)
         return scores
 
     def curvature(self, coef, intercept, n_threads):
-        """w p (1 - p) of all rows: the diagonal of the Hessian in their logits."""
+        """Return w p (1 - p) of all rows, the second derivatives of the loss in their logits.
+
+        The shape is (n_rows, n_outputs).
+        """
         logits = self.scores("logits", coef, intercept, n_threads)
         curvature = np.empty_like(logits)
         self.target.hessian_diagonal(logits, curvature, n_threads)
         return curvature
 
     def few(self, n_wanted):
-        """About so many rows that stand for all, in pieces with few logits.
+        """Return a representative sample of about ``n_wanted`` rows, in pieces with few logits.
 
         Returns
         -------
@@ -123,9 +140,14 @@ class MemoryRows:
         return found
 
     def entry_weight(self, n_threads):
-        """Weights of the entries of plain binary outputs, (n_rows, n_outputs).
+        """Return the weights of the entries of binary outputs with plain cross-entropy.
 
-        (n_rows,) where all entries of a row have one; ``pos_weight`` and missing entries count.
+        They include ``pos_weight``, and are 0 for missing entries.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_outputs), or (n_rows,)
+            The latter if all entries of a row have the same weight.
         """
         if self.y.weighs_rows:
             return self.weight
@@ -135,10 +157,27 @@ class MemoryRows:
         return 4.0 * curvature  # w p (1 - p) with p = 1/2
 
     def hessian(self, coef, intercept, mean, dtype, neglected, n_threads):
-        """Hessian of the sum of losses, output by output: (n_outputs n, n_outputs n), upper half.
+        """Compute the Hessian of the sum of the weighted losses.
 
-        In X - mean and a column of ones; without an intercept (``mean`` is None) in X alone.
-        Couplings of two outputs of which ``neglected`` is a larger share may be left out.
+        Its features are those of X - mean and a column of ones for the intercept, or those of X if
+        there is no intercept.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_features, n_outputs)
+        intercept : ndarray of shape (n_outputs,)
+        mean : ndarray of shape (n_features,) or None
+            None means that there is no intercept.
+        dtype : dtype
+            Dtype of the Hessian and of the products that it is computed from.
+        neglected : float
+            Share of the curvature of an output that may be neglected in its couplings with others.
+        n_threads : int
+
+        Returns
+        -------
+        ndarray of shape (n_outputs n, n_outputs n), with n = n_features or n_features + 1
+            One block per pair of outputs. Numbers below the diagonal have no meaning.
         """
         curvature = coupling = None
         if self.target.couples:
@@ -153,7 +192,7 @@ class MemoryRows:
         return hessian_sum(X, curvature, coupling, self.weight, neglected, n_threads)
 
     def _coupling(self, logits, n_threads):
-        """sqrt(w) p, with w the weight of each row's diag(p) - p p^T."""
+        """Return sqrt(w) p of all rows, with w the factor of diag(p) - p p^T in their Hessian."""
         p, factor = np.empty_like(logits), np.empty(len(logits), dtype=logits.dtype)
         proba("softmax", logits, p, False, n_threads)
         self.target.softmax_factor(logits, factor, n_threads)
@@ -161,7 +200,7 @@ class MemoryRows:
         return p
 
     def _uncoupled_curvature(self, logits, n_threads):
-        """Second derivatives of the binary parts of the loss; None without any."""
+        """Return the second derivatives of the binary parts of the loss; None if it has none."""
         total = None
         for share, part in self.target.parts:
             if not part.couples:
@@ -172,7 +211,7 @@ class MemoryRows:
         return total
 
     def _centred_X(self, mean, dtype):
-        """X - mean with a column of ones for the intercept, kept for the next Hessian."""
+        """Return X - mean with a column of ones for the intercept; kept for later Hessians."""
         if dtype not in self._centred_Xs:
             X = self.X.toarray() if sparse.issparse(self.X) else self.X
             if mean is not None:
@@ -186,10 +225,23 @@ class MemoryRows:
         return self._centred_Xs[dtype]
 
     def intercept_hessian(self, coef, intercept, coupled, most_work, n_threads):
-        """(Hessian in the intercept alone, weight of the rows it is from).
+        """Compute the Hessian of the sum of the weighted losses in the intercept alone.
 
-        Shape (n_outputs, n_outputs), or (n_outputs,) where outputs do not see each other. Of every
-        k-th row, if all of them take more than ``most_work`` multiply-adds.
+        Parameters
+        ----------
+        coef : ndarray of shape (n_features, n_outputs)
+        intercept : ndarray of shape (n_outputs,)
+        coupled : bool
+            Whether the loss couples outputs (softmax); otherwise the Hessian is diagonal.
+        most_work : float
+            Largest number of multiply-adds; if all rows would take more, every k-th row is used.
+        n_threads : int
+
+        Returns
+        -------
+        hessian : ndarray of shape (n_outputs, n_outputs), or (n_outputs,) if not ``coupled``
+        total : float
+            Sum of the weights of the rows used.
         """
         n_outputs = len(intercept)
         hessian, total = np.zeros((n_outputs, n_outputs) if coupled else n_outputs), 0.0
@@ -205,33 +257,33 @@ class MemoryRows:
             if coupled:
                 hessian.flat[:: n_outputs + 1] += weight.astype(p.dtype) @ p
                 p *= np.sqrt(weight).astype(p.dtype)[:, np.newaxis]
-                hessian -= p.T @ p  # of one matrix: half the work
+                hessian -= p.T @ p  # a matrix times its own transpose: half the work
             else:
                 hessian += weight @ (p * (1 - p))
         return hessian, total
 
     def batches(self, order, size, offset):
-        """The rows in batches; see ``Batches``."""
+        """Return the rows in batches; see ``Batches``."""
         return Batches(self, order, size, offset)
 
 
 class Batches:
-    """Rows in some order, and batch by batch the gradient of the sum of their losses.
+    """Batches of rows in a given order, and the gradients of the sums of their losses.
 
     Parameters
     ----------
     rows : MemoryRows
     order : ndarray of shape (n_rows,), intp, or None
-        None: as they are.
+        Indices of the rows; None keeps their order.
     size : int
-        Rows in a batch; the last one may have fewer.
+        Rows per batch; the last batch may have fewer.
     offset : ndarray of shape (n_outputs,)
         Added to the logits of every row.
     """
 
     def __init__(self, rows, order, size, offset):
         self._design, self._order, self._offset = rows.design, order, offset
-        # targets are shuffled once; X, which is wider, is gathered batch by batch
+        # The targets are copied in their order at once; X, which is wider, is read batch by batch.
         y = rows.y if order is None else rows.y.taken(order)
         self._target = y.kernel_target(rows.dtype, rows.outputs)
         self.size, self._bounds = size, [*range(0, rows.n_rows, size), rows.n_rows]
@@ -246,11 +298,11 @@ class Batches:
         return len(self._weights)
 
     def weight(self, i):
-        """Sum of the weights of batch ``i``."""
+        """Return the sum of the weights of batch ``i``."""
         return self._weights[i]
 
     def loss_gradient(self, i, coef, intercept, n_threads):
-        """As ``DesignMatrix.batch_loss_gradient``, of batch ``i``."""
+        """Return the result of ``DesignMatrix.batch_loss_gradient`` for batch ``i``."""
         begin, end = self._bounds[i : i + 2]
         return self._design.batch_loss_gradient(
             self._target, self._order, begin, end, coef, intercept + self._offset, n_threads
@@ -263,27 +315,27 @@ class Data:
     steps = ()
 
     def presolved(self, plan, weight, fit_intercept, l2_reg):
-        """The same after the steps of a plan; itself, if there are none."""
+        """Apply the steps of a plan (``Presolve``); return itself if there are none."""
         if plan.unit == 1.0 and plan.kept is None and not plan.centre:
             return self
         return MemoryData(self.X, presolved(self.X, plan, weight, fit_intercept, l2_reg))
 
     def apply(self, coef, intercept):
-        """(coef, intercept) for the rows, from those for the features of the original."""
+        """Return (coef, intercept) for X after the steps from those for the original features."""
         for step in self.steps:
             coef, intercept = step.apply(coef, intercept)
         return coef, intercept
 
     def undo(self, coef, intercept):
-        """(coef, intercept) for the features of the original, from those for the rows."""
+        """Return (coef, intercept) for the original features from those for X after the steps."""
         for step in reversed(self.steps):
             coef, intercept = step.undo(coef, intercept)
         return coef, intercept
 
     def undo_moments(self, moments, but_for=()):
-        """Moments of the features of the original, from those of the rows.
+        """Return the moments of the original features from those of X after the steps.
 
-        ``but_for``: steps, by type, that are not undone.
+        Steps of the types in ``but_for`` are not undone.
         """
         for step in reversed(self.steps):
             if not isinstance(step, but_for):
@@ -292,22 +344,28 @@ class Data:
 
 
 class MemoryData(Data):
-    """X in memory, from which objectives get their rows.
+    """X in memory, with the presolve steps that have been applied to it.
 
     Parameters
     ----------
     X : ndarray or CSR of shape (n_rows, n_features)
-        The rows that have a weight.
+        The rows that have a weight, as they were before the steps.
+    steps : list, default=()
+        Presolve steps (``presolve.py``), in the order in which they were applied.
 
     Attributes
     ----------
+    X : ndarray or CSR of shape (n_rows, n_kept)
+        The rows after the steps.
     shape : (int, int)
+        Shape of this X.
     is_sparse : bool
     in_memory : bool
-    steps : list
-        What has been done to X, one after the other; see ``presolve.py``.
+        True.
+    n_sampled : int
+        Rows of the sample that preconditioners are computed from: all of them.
     unit : float
-        What X is to be divided by: 1 but for tiny and huge X.
+        Power of 2 that X should be divided by; 1 unless X is tiny or huge.
     """
 
     in_memory = True
@@ -321,50 +379,51 @@ class MemoryData(Data):
 
     @functools.cached_property
     def unit(self):
-        """See above; found when it is asked for."""
+        """The unit of X, computed when it is first needed."""
         return statistics.unit_of(self.X)
 
     def varying_features(self, fit_intercept, most):
-        """As ``statistics.varying_features``."""
+        """Return the result of ``statistics.varying_features``."""
         return statistics.varying_features(self.X, fit_intercept, most)
 
     def taken(self, rows):
-        """The chosen rows, copied."""
+        """Return a copy of the chosen rows, as ``MemoryData``."""
         return MemoryData(self.X[rows])
 
     def checksum(self):
-        """By which other X are told from this one."""
+        """Return a checksum of X with its dtype and shape, to compare it with other X."""
         return checksum(self.X), self.X.dtype.str, self.shape
 
     def moments(self, y, n_threads=1):
-        """``Moments`` of X with the weights of y."""
+        """Return the ``Moments`` of X with the weights of ``y``; kept for the same weights."""
         if self._weight is not y.weight:
             self._weight, self._design = y.weight, None
             self._moments = statistics.moments_of(self.X, y.weight, n_threads)
         return self._moments
 
     def rows(self, y, outputs, n_threads=1):
-        """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
+        """Return ``MemoryRows`` with the chosen outputs of ``y`` (``EncodedY``)."""
         moments = self.moments(y, n_threads)
         if self._design is None:
             self._design = DesignMatrix(self.X, moments.fit_dtype)
         return MemoryRows(self.X, y, outputs, self._design, moments=moments)
 
     def predicted_loss(self, y, outputs, coef, intercept, dtype, n_threads):
-        """Sum of the weighted losses as predictions of stored coefficients compute them.
+        """Return the sum of the weighted losses of predictions by stored coefficients.
 
-        In the units of the original X, which may be neither centred nor rotated.
+        Predictions are computed from the original X, without presolve, and so have its rounding
+        errors.
 
         Parameters
         ----------
         y : EncodedY
         outputs : ndarray of int
-            The chosen outputs of ``y``.
+            Indices of the outputs of ``y``.
         coef : ndarray of shape (len(outputs), n_features), float64
         intercept : ndarray of shape (len(outputs),), float64
-            What is added to the logits.
+            Intercept and offset: what is added to the logits.
         dtype : dtype
-            Of the stored coefficients.
+            Dtype of the stored coefficients.
         n_threads : int
 
         Returns
@@ -378,7 +437,11 @@ class MemoryData(Data):
 
 
 def spaced(X, y, spacing, before=0.0):
-    """(X, EncodedY) of rows that stand for all, each for a weight of ``spacing`` or a multiple."""
+    """Sample rows systematically by weight; return their (X, EncodedY).
+
+    Each sampled row represents, and has, a weight of ``spacing`` or a multiple of it. ``before`` is
+    the weight of the rows that come before these; see ``rows_by_weight``.
+    """
     weight = y.weight
     chosen, counts = statistics.rows_by_weight(weight, spacing, before)
     return X[chosen], y.taken(chosen, counts * spacing / weight[chosen])

@@ -12,7 +12,7 @@ from .._losses.registry import BinaryCrossentropy, CategoricalCrossentropy
 from .._losses.validation import check_soft_rows
 from .._utils.csr import as_csr, as_sound_csr
 from .._utils.messages import listed, shown, warn
-from .._utils.units import weight_exponent
+from .._utils.numerics import weight_exponent
 from .._utils.validation import as_numpy, check_weight, check_weights, missing_among
 
 # Kinds of dtype of which every value is a valid label. scikit-learn's checks can find nothing in

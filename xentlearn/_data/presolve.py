@@ -1,24 +1,26 @@
-"""Steps that are taken with X before a solver sees it, each with its inverse.
+"""Presolve steps: transformations of X before a solver sees it, each with its inverse.
 
-A step has ``X``, which takes the place of the X that it was made from; ``apply`` and ``undo``,
-which take coefficients and intercepts to it and back; and ``undo_moments``. The plan says which
-steps are taken (``_plan/plan.py``).
+A step has the transformed ``X``; ``apply`` and ``undo``, which transform coefficients and
+intercepts to the features of this X and back; and ``undo_moments``. The plan decides which steps
+are taken (``_plan/plan.py``).
 
-Small X is centred in float64, so that logits keep their digits beside offsets: of times in seconds
-since 1970 that differ by minutes, the products with W lose eight digits.
+A small X is centred in float64, so that logits keep their digits in spite of offsets. For example,
+products of W with times in seconds since 1970 that differ by minutes lose eight digits.
 
-With more features than rows, the minimum of a loss with an L2 penalty is a combination of the rows
-of X. With the QR decomposition X^T = Q R, every such W is V Q^T; W X^T = V R and ||W|| = ||V||: the
-same problem, with as many features as rows. See Hastie and Tibshirani, "Efficient quadratic
-regularization for expression arrays", Biostatistics 5 (2004). The inner products of rows instead of
-QR were tried: faster, but they square the condition number, and of features that span 1e-5 to 1e5
-the small ones are lost.
+If there are more features than rows, the minimum of a loss with an L2 penalty is a linear
+combination of the rows of X. With the QR decomposition X^T = Q R, each such W is V Q^T, so that
+W X^T = V R and ||W|| = ||V||: this is the same problem with as many features as rows. See Hastie
+and Tibshirani, "Efficient quadratic regularization for expression arrays", Biostatistics 5 (2004).
+Inner products of rows instead of a QR decomposition were tried. They are faster, but they square
+the condition number, and if the sizes of the features span 1e-5 to 1e5, the small ones are lost.
 
-Where next to nothing is penalised, features of small X that are nearly sums of others are replaced
-by what they differ by, a feature whose scale does not matter. A Hessian of the original features
-has it in squares, which rounding hides from 1e-8 on. Features that are sums of others to the last
-digit are left out: nothing would keep their coefficients from growing. All others stay as they are:
-rows that a single one tells apart are told apart by it, however far its coefficient has to go.
+If there is next to no penalty, features of a small X that are nearly linear combinations of others
+are replaced by their difference from the combination, whose scale does not matter then. A Hessian
+in the original features has the square of this difference, which rounding errors hide if the
+difference is 1e-8 or less. Features that are linear combinations of others at floating-point
+precision are left out, as nothing would keep their coefficients from growing. All other features
+stay as they are: if rows differ in a single feature, it must remain able to separate them, however
+large its coefficient has to become.
 """
 
 from dataclasses import replace
@@ -31,7 +33,7 @@ from .statistics import clear_constants, moments_of
 
 
 def presolved(X, plan, weight, fit_intercept, l2_reg):
-    """The steps of a plan, one after the other, from X on.
+    """Apply the presolve steps of a plan to X, one after the other.
 
     Parameters
     ----------
@@ -41,11 +43,12 @@ def presolved(X, plan, weight, fit_intercept, l2_reg):
         Weights of the rows.
     fit_intercept : bool
     l2_reg : float
-        Strength of the penalty, where X is in its unit.
+        Strength of the penalty on the coefficients of X / ``plan.unit``.
 
     Returns
     -------
     list of ScaledX, VaryingX and CentredX
+        The steps taken, in this order.
     """
     steps = []
     if plan.unit != 1.0:
@@ -58,14 +61,14 @@ def presolved(X, plan, weight, fit_intercept, l2_reg):
 
 
 class ScaledX:
-    """X / unit.
+    """Divides X by a unit.
 
     Parameters
     ----------
     X : ndarray or CSR of shape (n_samples, n_features)
         float32 or float64.
     unit : float
-        A power of 2: quotients are exact.
+        A power of 2, so that the division is exact.
 
     Attributes
     ----------
@@ -81,29 +84,29 @@ class ScaledX:
             self.X = X / X.dtype.type(unit)
 
     def apply(self, coef, intercept):
-        """(coef, intercept) for ``X``, from those for the features of the original."""
+        """Return (coef, intercept) for ``X`` from those for the original features."""
         return coef * self.unit, intercept
 
     def undo(self, coef, intercept):
-        """(coef, intercept) for the features of the original, from those for ``X``."""
+        """Return (coef, intercept) for the original features from those for ``X``."""
         with np.errstate(over="ignore", under="ignore"):
             return coef / self.unit, intercept
 
     def undo_moments(self, moments):
-        """Moments of the features of the original, from those of ``X``; squares may overflow."""
+        """Return the moments of the original features from those of ``X``; they may overflow."""
         with np.errstate(over="ignore", under="ignore"):
             variance = moments.variance * self.unit * self.unit
             return replace(moments, mean=moments.mean * self.unit, variance=variance)
 
 
 class VaryingX:
-    """The features of X that are not constant.
+    """Drops constant features of X.
 
     Parameters
     ----------
     X : ndarray or CSR of shape (n_samples, n_features)
     kept : ndarray of int
-        As ``statistics.varying_features`` returns it.
+        The features to keep, as ``statistics.varying_features`` returns them.
 
     Attributes
     ----------
@@ -123,24 +126,27 @@ class VaryingX:
             self.X = np.take(X, kept, axis=1)
 
     def apply(self, coef, intercept):
-        """(coef, intercept) for ``X``, from those for the features of the original."""
+        """Return (coef, intercept) for ``X`` from those for the original features."""
         return np.ascontiguousarray(coef[:, self.kept]), intercept + coef @ self._constant
 
     def undo(self, coef, intercept):
-        """(coef, intercept) for the features of the original, from those for ``X``."""
+        """Return (coef, intercept) for the original features from those for ``X``."""
         of_all = np.zeros((len(coef), len(self._constant)))
         of_all[:, self.kept] = coef
         return of_all, intercept
 
     def undo_moments(self, moments):
-        """Moments of the features of the original, from those of ``X``."""
+        """Return the moments of the original features from those of ``X``."""
         mean, variance = self._constant.copy(), np.zeros(len(self._constant))
         mean[self.kept], variance[self.kept] = moments.mean, moments.variance
         return replace(moments, mean=mean, variance=variance)
 
 
 class CentredX:
-    """X - mean in float64, and coefficients from and to its features.
+    """Copies X to float64 and centres it.
+
+    A wide X is also rotated into its row space, and nearly dependent features are replaced if there
+    is next to no penalty.
 
     Parameters
     ----------
@@ -148,14 +154,14 @@ class CentredX:
     weight : ndarray of shape (n_samples,)
         Weights of the rows, for the mean.
     fit_intercept : bool
-        Without an intercept nothing can be centred: the mean is taken as 0.
+        Without an intercept, X is not centred: the mean is taken as 0.
     l2_reg : float, default=inf
         Strength of the penalty.
 
     Attributes
     ----------
     X : ndarray of shape (n_samples, n), float64
-        n is n_features, or less where features or rows depend on each other.
+        n is n_features, or less if features or rows are linearly dependent.
     """
 
     def __init__(self, X, weight, fit_intercept, l2_reg=np.inf):
@@ -165,9 +171,9 @@ class CentredX:
             with np.errstate(over="ignore", invalid="ignore"):
                 self.mean = weight @ X / weight.sum()
             if not np.isfinite(self.mean).all():
-                self.mean[:] = 0.0  # the squares of X will be refused with a message
+                self.mean[:] = 0.0  # `moments_of` will raise an error about the squares of X
             X -= self.mean
-            # once more, for what rounding of the first mean has left
+            # subtract the mean of the result too, which is the rounding error of the first mean
             rest = weight @ X / weight.sum()
             self.mean += rest
             X -= rest
@@ -182,12 +188,18 @@ class CentredX:
 
     @staticmethod
     def _replacement(X, l2_reg):
-        """(M, inverse) where X M is to be fitted, because features nearly depend on each other.
+        """Return (M, inverse), with X M to be fitted instead of X, if features nearly depend.
 
-        None where they do not, or where the penalty sees to it. Without a penalty the columns of M
-        are those of the identity, but for features that are replaced, and without those that are
-        sums of others to the last digit. With a penalty they are the singular vectors of X, which
-        leave the norms of coefficients as they are.
+        Without a penalty, M is the identity, except that nearly dependent features are replaced,
+        and that features which are linear combinations of others at floating-point precision are
+        left out. With a penalty, the columns of M are the right singular vectors of X, which
+        preserve the norms of coefficients.
+
+        Returns
+        -------
+        (ndarray of shape (n_features, n), ndarray of shape (n, n_features)) or None
+            None if no features are nearly dependent, or if the penalty is strong enough.
+            Coefficients ``coef`` of X correspond to ``coef @ inverse.T`` of X M.
         """
         n_samples, n_features = X.shape
         if n_features < 2 or n_samples * n_features**2 > numerics.MOST_REPLACED:
@@ -218,10 +230,10 @@ class CentredX:
         return M[:, kept], inverse[kept]
 
     def _rotate(self, X):
-        """R^T of X^T = Q R, which takes the place of X.
+        """Return R^T of X^T = Q R, which replaces X, without directions of rounding errors alone.
 
-        With its largest features first, and pivoting, Householder's QR is accurate for each feature
-        relative to its own size (Cox and Higham, BIT 38, 1998).
+        If the features are sorted by decreasing size, Householder QR with pivoting is accurate for
+        each feature relative to its own size (Cox and Higham, BIT 38, 1998).
         """
         n_samples, n_features = X.shape
         pivoting = n_samples**2 * n_features <= numerics.PIVOTED_ROTATION
@@ -230,9 +242,9 @@ class CentredX:
         raw = linalg.qr(X.T, mode="raw", pivoting=pivoting, overwrite_a=True, check_finite=False)
         self.rotation = raw[0]
         R = np.triu(raw[1][:n_samples])
-        # Centred rows are dependent, and rows may be repeated: directions that only rounding has
-        # left are none. Without a penalty nothing else would keep a coefficient of theirs from
-        # growing without bound.
+        # Centred rows are linearly dependent, and rows may be repeated: directions with nothing but
+        # rounding errors are dropped. Without a penalty, nothing else would keep their coefficients
+        # from growing without bound.
         size = np.abs(R).max(axis=1)
         kept = np.flatnonzero(size > _rounding_of(X) * size.max(initial=0.0))
         self.kept = kept if len(kept) else np.arange(1)
@@ -241,7 +253,7 @@ class CentredX:
         return result
 
     def apply(self, coef, intercept):
-        """(coef, intercept) for ``X``, from those for the features of the original."""
+        """Return (coef, intercept) for ``X`` from those for the original features."""
         intercept = intercept + coef @ self.mean
         if self.rotation is not None:
             coef = self._times_q(coef[:, self.order].T, "T")[self.kept].T
@@ -250,7 +262,7 @@ class CentredX:
         return coef, intercept
 
     def undo(self, coef, intercept):
-        """(coef, intercept) for the features of the original, from those for ``X``."""
+        """Return (coef, intercept) for the original features from those for ``X``."""
         if self.rotation is not None:
             padded = np.zeros((len(self.mean), len(coef)))
             padded[self.kept] = coef.T
@@ -261,11 +273,12 @@ class CentredX:
         return coef, intercept - coef @ self.mean
 
     def undo_moments(self, moments):
-        """Moments of the features of the original, from those of ``X``."""
+        """Return the moments of the original features from those of ``X``."""
         about_mean = self._moments or moments
         return replace(moments, mean=about_mean.mean + self.mean, variance=about_mean.variance)
 
     def _times_q(self, matrix, transposed):
+        """Return Q matrix, or Q^T matrix if ``transposed`` is "T" instead of "N"."""
         reflectors, tau = self.rotation
         multiply = linalg.lapack.dormqr
         matrix = np.asfortranarray(matrix)
@@ -274,5 +287,5 @@ class CentredX:
 
 
 def _rounding_of(X):
-    """Size of what rounding leaves of a direction of X, over that of the largest."""
+    """Return the size of rounding errors along a direction of X relative to the largest size."""
     return 4 * np.sqrt(max(X.shape)) * numerics.EPS[np.dtype(np.float64)]

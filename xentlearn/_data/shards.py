@@ -1,6 +1,6 @@
-"""Rows of X in several shards, in blocks on disk or on the workers of a cluster.
+"""X in several shards: blocks of rows on disk, or partitions on the workers of a cluster.
 
-X stays as it is where shards are: nothing is centred or rotated.
+The shards of X are used as they are, without presolve.
 """
 
 import functools
@@ -14,13 +14,15 @@ from .targets import checksum, concatenated, stacked
 
 @dataclass
 class Survey:
-    """What one look at the rows of X finds; the sum of two is the survey of both.
+    """Moments and a sample of rows, from one pass over them.
+
+    The sum of two surveys is the survey of the rows of both.
 
     Attributes
     ----------
     moments : Moments
-    sample : list
-        Of pieces of the rows that stand for all, in the order of the shards: (X, EncodedY).
+    sample : list of (ndarray or CSR, EncodedY)
+        Pieces of the sample, in the order of the shards: rows of X, and their targets.
     """
 
     moments: Moments
@@ -31,17 +33,17 @@ class Survey:
 
 
 def survey(X, y, before, spacing, n_threads=1):
-    """Look at rows of X.
+    """Compute the survey of rows of X.
 
     Parameters
     ----------
     X : ndarray or CSR of shape (n_rows, n_features)
     y : EncodedY
-        Of the same rows.
+        Targets of the same rows.
     before : float
-        Weight of the rows that come before these.
+        Sum of the weights of the rows before these, in earlier shards.
     spacing : float
-        Weight that a row of the sample stands for; 0 takes all rows.
+        Weight that each row of the sample represents; 0 takes all rows.
     n_threads : int, default=1
 
     Returns
@@ -53,7 +55,7 @@ def survey(X, y, before, spacing, n_threads=1):
 
 
 def sample_spacing(shape, total_weight):
-    """Weight that each row of a sample stands for; 0 where all rows are few enough."""
+    """Return the weight that each row of the sample represents; 0 means to take all rows."""
     n_rows, n_features = shape
     rules = plan.RULES
     wanted = max(1, min(rules.sample_rows, rules.sample_numbers // max(1, n_features)))
@@ -61,7 +63,7 @@ def sample_spacing(shape, total_weight):
 
 
 def combined(one, two):
-    """The sum of two results of the same function of rows: numbers, arrays, or tuples of these."""
+    """Add two results of the same function of rows: numbers, arrays, or tuples of these."""
     if isinstance(one, tuple):
         return tuple(a + b for a, b in zip(one, two, strict=True))
     return one + two
@@ -83,7 +85,7 @@ class ShardedData(Data):
 
     @property
     def is_sparse(self):
-        """Whether shards are sparse."""
+        """Whether the shards are sparse."""
         return self.survey.moments.is_sparse
 
     def rows(self, y, outputs, n_threads=1):
@@ -92,15 +94,15 @@ class ShardedData(Data):
 
     @property
     def n_sampled(self):
-        """Rows of the sample."""
+        """Number of rows of the sample."""
         return sum(X.shape[0] for X, _ in self.survey.sample)
 
     def moments(self, y, n_threads=1):
-        """``Moments`` of X."""
+        """Return the ``Moments`` of X."""
         return self.survey.moments
 
     def checksum(self):
-        """By which other X are told from this one."""
+        """Return a checksum of the moments with the shape, to compare X with other X."""
         moments = self.survey.moments
         return checksum(moments.mean, moments.variance), self.shape
 
@@ -116,7 +118,7 @@ def _summed(method):
 
 
 class ShardedRows:
-    """Rows in several shards. A subclass says how a method of ``MemoryRows`` is summed over them.
+    """Rows in several shards; a subclass implements ``total``, which sums over the shards.
 
     Its ``total(method, *arguments)`` returns the sum over all shards of what ``method`` of their
     rows returns.
@@ -125,14 +127,16 @@ class ShardedRows:
     ----------
     data : ShardedData
     y : EncodedY
-        Of all rows, whatever it knows of them.
+        Loss and weights of all rows; on a cluster, the targets themselves stay with the shards.
     outputs : ndarray of int
-        The ones that are fitted.
+        Indices of the outputs to use.
 
     Attributes
     ----------
     sample : MemoryRows
-        The rows of the survey's sample, with their targets.
+        The sample of the survey, with its targets.
+    in_memory : bool
+        False: only the methods below are available.
     """
 
     def __init__(self, data, y, outputs):
@@ -150,7 +154,7 @@ class ShardedRows:
     extremes = _summed(MemoryRows.extremes)
 
     def batches(self, order, size, offset):
-        """Shards have no batches of rows from everywhere: a ValueError."""
+        """Raise ValueError: a batch would need rows from all shards."""
         raise ValueError(
             "'solver' must be 'auto', 'lbfgs', 'newton-cg' or 'newton-cholesky' for X in blocks or "
             "partitions; 'adam' and 'sgd' take X in memory, or block after block by partial_fit."

@@ -11,17 +11,20 @@ from ._design_matrix import computing_dtype
 
 @dataclass
 class Moments:
-    """Weighted moments of the features; the sum of two is that of the rows of both.
+    """Weighted moments of the features.
+
+    The sum of two objects has the moments of the rows of both.
 
     Attributes
     ----------
     weight : float
         Sum of the weights.
     mean, variance : ndarray of shape (n_features,)
-        For sparse X the second is the mean square: it is never centred.
+        Weighted mean and variance; for a sparse X, which is never centred, the latter is the mean
+        square.
     is_sparse : bool
     dtype : dtype
-        That the features are computed in: float64, or float32 for all narrower ones.
+        Dtype that the features are computed in: float64 for float64, float32 for narrower ones.
     """
 
     weight: float
@@ -43,23 +46,23 @@ class Moments:
         return replace(self, weight=weight, mean=self.mean + share * change, variance=variance)
 
     def _squared(self):
-        """As those of sparse X."""
+        """Return the same moments in the form for a sparse X, with mean squares."""
         return replace(self, variance=self.mean_squares(), is_sparse=True)
 
     def mean_squares(self):
-        """Mean square of each feature."""
+        """Return the mean square of each feature."""
         with np.errstate(over="ignore"):
             return self.variance if self.is_sparse else self.variance + self.mean**2
 
     def require_comparable(self, dtype):
-        """Raise ValueError if features are so small, beside others, that their squares are lost.
+        """Raise ValueError if the sizes of features differ so much that squares lose their digits.
 
-        ``dtype`` is what is computed in.
+        ``dtype`` is the dtype of computations.
         """
         square, limit = self.mean_squares(), numerics.COMPARABLE[np.dtype(dtype)]
         if square.min(initial=np.inf) * limit**2 >= square.max(initial=0.0):
             return
-        size = np.maximum(np.sqrt(square), np.abs(self.mean))  # where the square is lost
+        size = np.maximum(np.sqrt(square), np.abs(self.mean))  # squares may have underflowed
         seen = np.flatnonzero(size)
         least, most = seen[np.argmin(size[seen])], np.argmax(size)
         if size[most] > limit * size[least]:
@@ -72,9 +75,9 @@ class Moments:
 
     @property
     def fit_dtype(self):
-        """What a fit computes in: float64 where float32 logits would lose what a feature says.
+        """Dtype to fit in: float64 if float32 logits would lose the variation of a feature.
 
-        They lose it to an offset beyond MOST_OFFSET.
+        That is so if the mean of a feature is more than MOST_OFFSET times its standard deviation.
         """
         if self.dtype == np.float64:
             return self.dtype
@@ -85,20 +88,35 @@ class Moments:
         return np.dtype(np.float64) if lost else self.dtype
 
     def rounding_of_means(self, dtype):
-        """Spread over mean below which a feature is constant, where ``dtype`` is computed in.
+        """Return the ratio of standard deviation to mean up to which a feature is constant.
 
-        Numbers of float32 that are computed with in float64 differ where they differ by a digit.
+        ``dtype`` is the dtype of computations. Numbers of float32 that are computed with in float64
+        have no rounding errors of their own: they vary if they differ in their last digit.
         """
         digits = numerics.CONSTANT if dtype == self.dtype else numerics.LEAST_DIGIT
         return numerics.EPS[self.dtype] * digits
 
     def inverse_spread(self, fit_intercept, l2_reg, dtype):
-        """1 / standard deviation of each feature; 0 of those that are constant, but for rounding.
+        """Return 1 / standard deviation of each feature, in whose units stochastic solvers work.
 
-        Those would be moved by nothing but the rounding of their gradient. Without an intercept,
-        where features cannot be centred, it is 1 / root mean square. Of features that hardly vary
-        it is less: there the penalty is most of the curvature, and it must not be more in such
-        units than the loss is in those of the others. On MNIST / 255 sgd would diverge.
+        It is 0 for features that are constant up to rounding errors: only the rounding error of
+        their gradient would change their coefficients. Without an intercept, where features cannot
+        be centred, the root mean square takes the place of the standard deviation. The result is
+        smaller for features that hardly vary: most of their curvature is that of the penalty, which
+        in such units must not exceed that of the loss for the other features. Otherwise sgd would
+        diverge on MNIST / 255.
+
+        Parameters
+        ----------
+        fit_intercept : bool
+        l2_reg : float
+            Strength of the penalty.
+        dtype : dtype
+            Dtype of computations.
+
+        Returns
+        -------
+        ndarray of shape (n_features,)
         """
         square = self.variance if fit_intercept else self.mean_squares()
         if fit_intercept and self.is_sparse:
@@ -111,7 +129,9 @@ class Moments:
 
 @dataclass
 class Extremes:
-    """Largest and smallest value of each feature; the sum of two is that of the rows of both.
+    """Largest and smallest value of each feature.
+
+    The sum of two objects has the extremes of the rows of both.
 
     Attributes
     ----------
@@ -126,7 +146,7 @@ class Extremes:
 
 
 def moments_of(X, weight, n_threads=1):
-    """``Moments`` of rows of X with their weights, in float64; zeros where there is no weight.
+    """Compute the ``Moments`` of weighted rows of X, in float64; zeros if all weights are 0.
 
     Parameters
     ----------
@@ -134,10 +154,14 @@ def moments_of(X, weight, n_threads=1):
     weight : ndarray of shape (n_samples,)
     n_threads : int, default=1
 
+    Returns
+    -------
+    Moments
+
     Raises
     ------
     ValueError
-        If a square overflows, or all of them vanish.
+        If the square of a value overflows, or if X is not 0 but all squares underflow to 0.
     """
     is_sparse, dtype, total = sparse.issparse(X), np.dtype(computing_dtype(X)), float(weight.sum())
     if not total > 0:
@@ -151,20 +175,20 @@ def moments_of(X, weight, n_threads=1):
             f"{np.argmin(np.isfinite(variance))} are not. Divide it by its largest value."
         )
     if not variance.max(initial=0.0) > np.finfo(variance.dtype).tiny:
-        # it may still vary, in numbers whose squares are 0
+        # X may still vary, in numbers whose squares underflow
         if np.abs(mean).max(initial=0.0) < np.sqrt(np.finfo(dtype).tiny) and size_of(X) > 0:
             raise ValueError(
                 f"The squares of 'X' must be larger than 0 in {dtype}; those of its largest "
                 f"value, {size_of(X):.3g}, are not. Multiply it by a power of 10."
             )
     moments = Moments(total, mean, variance, is_sparse, dtype)
-    if not is_sparse:  # a constant feature has none, whatever rounding says
+    if not is_sparse:  # a constant feature has variance 0, without rounding errors
         variance[variance <= (moments.rounding_of_means(np.float64) * mean) ** 2] = 0.0
     return moments
 
 
 def _sparse_moments(X, weight, total, n_threads):
-    """Mean and mean square."""
+    """Return the mean and the mean square of each feature."""
     n_features = X.shape[1]
     mean, square = np.zeros(n_features), np.zeros(n_features)
     for begin in range(0, X.shape[0], threads.SPARSE_ROWS):
@@ -178,7 +202,10 @@ def _sparse_moments(X, weight, total, n_threads):
 
 
 def _dense_moments(X, weight, total, n_threads):
-    """Mean and variance; sums over a block in the dtype that X is computed in, then in float64."""
+    """Return the mean and the variance of each feature.
+
+    Sums over a block are in the dtype that X is computed in, sums of these in float64.
+    """
     dtype = computing_dtype(X)
     weight = weight.astype(dtype)
     loop = row_loop(len(X), n_threads, X.size >= threads.THREADED_WORK / 10)
@@ -200,22 +227,23 @@ def _dense_moments(X, weight, total, n_threads):
             result[1] += weight[rows] @ centred
         return result
 
-    # of a mean beside which the spread is small, float32 has left no digits
+    # The first mean may have lost digits in float32, and so may lack accuracy compared with the
+    # standard deviation: the rest corrects mean and variance.
     rest, square = loop.sum(weighted_squares) / total
     return centre + rest, np.maximum(square - rest**2, 0.0)
 
 
 def row_loop(n_rows, n_threads, threaded=True):
-    """A loop over the rows; a single block where several threads are not worth it.
+    """Return a parallel loop over the rows; one block if not ``threaded``.
 
-    BLAS itself has one thread during a fit.
+    The loop has its own threads, as BLAS uses a single one during a fit.
     """
     width = -(-n_rows // threads.ROW_BLOCKS) if threaded else n_rows
     return threads.ParallelLoop(n_rows, max(1, width), n_threads)
 
 
 def row_blocks(X, part=slice(None)):
-    """Slices of (part of) the rows of a dense X: a second-level cache holds each."""
+    """Yield slices of (part of) the rows of a dense X that fit in a second-level cache each."""
     n_rows = max(1, threads.X_BLOCK // max(1, X.shape[1]))
     begin, end, _ = part.indices(len(X))
     for at in range(begin, end, n_rows):
@@ -223,7 +251,7 @@ def row_blocks(X, part=slice(None)):
 
 
 def covariance(X, weight, mean, settings, n_threads=1):
-    """Weighted covariance of X about ``mean``, from a subset of rows if there are many.
+    """Compute the weighted covariance of X about ``mean``, from a sample of rows if there are many.
 
     Parameters
     ----------
@@ -231,7 +259,7 @@ def covariance(X, weight, mean, settings, n_threads=1):
     weight : ndarray of shape (n_samples,)
     mean : ndarray of shape (n_features,)
     settings : Preconditioning
-        With the number of rows.
+        ``least_rows`` and ``rows_per_feature`` determine the number of rows to use.
     n_threads : int, default=1
 
     Returns
@@ -247,15 +275,15 @@ def covariance(X, weight, mean, settings, n_threads=1):
     if sparse.issparse(X):
         rows = X[chosen].astype(np.float64)
         products = (rows.multiply(weight[:, np.newaxis]).T @ rows).toarray() / weight.sum()
-        # about the mean of all rows, also where these are only some
+        # about the mean of all rows, even if only some of them are used
         own = weight @ rows / weight.sum()
         return products - (np.outer(own, mean) + np.outer(mean, own) - np.outer(mean, mean))
     dtype = computing_dtype(X)
     mean, root = mean.astype(dtype), np.sqrt(weight).astype(dtype)[:, np.newaxis]
 
     def products_of(part):
-        # In the dtype that X is computed in, sums over blocks in float64. By NumPy, which lets
-        # other threads go on; scipy.linalg.blas.syrk does not.
+        # Products are in the dtype that X is computed in, sums over blocks in float64. NumPy
+        # releases the GIL during a product; scipy.linalg.blas.syrk does not.
         matrix = np.zeros((n_features, n_features))
         for begin in range(part.start, part.stop, threads.PRODUCT_ROWS):
             rows = slice(begin, min(begin + threads.PRODUCT_ROWS, part.stop))
@@ -269,10 +297,26 @@ def covariance(X, weight, mean, settings, n_threads=1):
 
 
 def rows_by_weight(weight, spacing, before=0.0):
-    """(rows at equal distances of cumulated weight, how often each is met).
+    """Sample rows systematically, in proportion to their weights.
 
-    A weight then counts like as many repeated rows. ``before`` is the weight of rows that came
-    earlier; the first row met is half a ``spacing`` from where that is 0.
+    The cumulative sum of the weights is sampled at (k + 1/2) * spacing for k = 0, 1, ...; each
+    point falls into the weight of a row. A row of weight w is therefore sampled as often as w
+    copies of it with weight 1.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_samples,)
+    spacing : float
+        Distance between two points of the cumulative sum, > 0.
+    before : float, default=0.0
+        Sum of the weights of the rows before these, in earlier shards.
+
+    Returns
+    -------
+    rows : ndarray of int
+        Indices of the sampled rows, without repetitions.
+    counts : ndarray of int
+        How often each of them was sampled.
     """
     cumulated = before + np.cumsum(weight)
     first = np.ceil(before / spacing - 0.5)
@@ -283,7 +327,7 @@ def rows_by_weight(weight, spacing, before=0.0):
 
 
 def extremes_of(X, weight, mean, n_threads=1):
-    """``Extremes`` of the features among the rows with weight, ``mean`` included."""
+    """Return the ``Extremes`` of the features over ``mean`` and the rows with weight."""
     kept = weight > 0
     everything = kept.all()
     of_mean = Extremes(mean, mean)
@@ -305,11 +349,12 @@ def extremes_of(X, weight, mean, n_threads=1):
 
 
 def varying_features(X, fit_intercept, most):
-    """Which features are not the same in all rows, in order; None where more than ``most`` vary.
+    """Return the features that are not constant, in order; None if more than ``most`` vary.
 
-    Coefficients of the others are 0 at the minimum (one of them, where nothing is penalised), so
-    all work on them is for nothing: border pixels of images, words that no text of a training fold
-    has. Without an intercept only features that are 0 in all rows count as constant.
+    The coefficients of constant features are 0 at the minimum (or, without a penalty, at one of the
+    minima), so that work on them is wasted. Examples are border pixels of images, and words that
+    occur in no text of a training fold. Without an intercept, only features that are 0 in all rows
+    count as constant; in a sparse X, only features without entries do.
 
     Parameters
     ----------
@@ -320,7 +365,7 @@ def varying_features(X, fit_intercept, most):
     Returns
     -------
     ndarray of int or None
-        None as well where no feature varies.
+        None as well if no feature varies.
     """
     if sparse.issparse(X):
         varying = np.flatnonzero(np.bincount(X.indices))
@@ -336,21 +381,21 @@ def varying_features(X, fit_intercept, most):
 
 
 def clear_constants(centred, mean):
-    """Set to 0, in place, what rounding has left of constant features about their means."""
+    """Set constant features of a centred X to 0, in place, where only rounding errors are left."""
     size = np.maximum(centred.max(axis=0, initial=0.0), -centred.min(axis=0, initial=0.0))
     centred[:, size <= numerics.CONSTANT * numerics.EPS[centred.dtype] * np.abs(mean)] = 0.0
 
 
 def size_of(X):
-    """Largest absolute value of X; 0 where there is none."""
+    """Return the largest absolute value of X; 0 if X has no entries."""
     values = X.data if sparse.issparse(X) else X
     return max(float(values.max(initial=0)), -float(values.min(initial=0)))
 
 
 def unit_of(X):
-    """What X is to be divided by: 1 for numbers of usual size, else a power of 2.
+    """Return the number to divide X by: 1, or a power of 2 if X is tiny or huge.
 
-    Quotients by a power of 2 are exact.
+    Division by a power of 2 is exact.
 
     Parameters
     ----------
@@ -361,7 +406,7 @@ def unit_of(X):
     -------
     float
     """
-    if X.dtype.itemsize < 4:  # float16, uint8 and int8 hold no others
+    if X.dtype.itemsize < 4:  # float16, uint8 and int8 cannot hold tiny or huge numbers
         return 1.0
     size = size_of(X)
     if size == 0 or numerics.LEAST_SIZE <= size <= numerics.MOST_SIZE:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from .._utils.messages import listed, shown
-from .._utils.units import weight_exponent
+from .._utils.numerics import weight_exponent
 from .._utils.validation import as_floating
 from . import encoding
 from .targets import encode_y, unique
@@ -194,10 +194,11 @@ def digest(y, n_samples, sample_weight=None):
     return sparse.csr_array(rows), np.concatenate([np.zeros(len(chosen)), sums])
 
 
-def encode_for_score(y, kind, n_outputs, ignore_class=None):
+def encode_for_score(y, kind, shape, ignore_class=None):
     """y as ``score`` compares it with ``predict``, and which of its rows are judged.
 
-    Where ``kind`` is None, y itself decides whether it holds labels or rows of numbers.
+    ``shape`` is (n_samples, n_outputs). Where ``kind`` is None, y itself decides whether it holds
+    labels or rows of numbers.
 
     Returns
     -------
@@ -207,11 +208,12 @@ def encode_for_score(y, kind, n_outputs, ignore_class=None):
         False where the label is ``ignore_class``, or all labels of a row are missing.
     """
     y = encoding.as_target(y)
+    encoding.check_length(y, shape[0])
     y = y.toarray() if sparse.issparse(y) else y  # as large as the predictions
     if kind == "multilabel":
         y = encoding.as_columns(y.reshape(len(y), -1))
-        if y.shape[1] != n_outputs:
-            raise ValueError(f"'y' must have {n_outputs} columns, got {y.shape[1]}.")
+        if y.shape[1] != shape[1]:
+            raise ValueError(f"'y' must have {shape[1]} columns, got {y.shape[1]}.")
         return y, ~np.isnan(y).all(axis=1)
     if kind == "soft" and y.ndim == 2:
         y = encoding.as_columns(y).argmax(axis=1)

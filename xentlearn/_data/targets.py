@@ -16,8 +16,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from .._losses.base import LossSetting
 from .._losses.registry import BinaryCrossentropy, SparseCategoricalCrossentropy, known_names
 from .._utils.messages import listed, shown
+from .._utils.numerics import weight_exponent
 from .._utils.threads import SPARSE_ROWS
-from .._utils.units import weight_exponent
 from . import encoding
 
 AUTO_NAMES = ("auto", "log_loss")
@@ -82,7 +82,7 @@ class EncodedY:
     class_weight : ndarray of shape (n_classes,) or None
         The class weights that ``weight`` includes.
     weight_exponent : int
-        All weights have been divided by this power of 2 (``_utils/units.py``).
+        All weights have been divided by this power of 2 (``_utils/numerics.py``).
     sums : TargetSums or None
         The sums over rows, where the rows themselves are on other machines.
     """

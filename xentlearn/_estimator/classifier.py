@@ -16,18 +16,19 @@ from .._data.target_batches import encode_like
 from .._data.targets import encode_y, resolve_loss
 from .._objective.linear import L2
 from .._objective.problem import Problem
-from .._plan.plan import make_plan
+from .._plan.plan import make_plan, outlined
+from .._plan.report import PlanReport
 from .._solvers.settings import resolve_solver
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
-from .constant_outputs import constant_outputs
 from .early_stopping import EarlyStopping, split_rows
 from .inputs import check_features, require_memory, validated
 from .outcome import warn_of_outcome
 from .parameters import RULES, require_settings
 from .partial_fit import PartialFitMixin
+from .planning import PlanningMixin
 from .predicting import PredictingMixin
+from .start import constant_outputs, warm_start
 from .training import FitState, train
-from .warm_start import warm_start
 
 # What to do with a pickled model of another version
 ADVICE = (
@@ -37,7 +38,12 @@ ADVICE = (
 
 
 class SoftmaxClassifier(
-    CallbackSupportMixin, PartialFitMixin, PredictingMixin, ClassifierMixin, BaseEstimator
+    CallbackSupportMixin,
+    PlanningMixin,
+    PartialFitMixin,
+    PredictingMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Linear classifier trained by cross-entropy: softmax, binary, multi-label, soft labels.
 
@@ -101,8 +107,8 @@ class SoftmaxClassifier(
         Determines the order of the rows in "adam", "sgd" and ``partial_fit``, and the rows that are
         held out.
     verbose : int, default=0
-        If > 0, print a line per iteration. Callbacks of scikit-learn 1.9 and newer see each
-        iteration as a task within the fit: ``clf.set_callbacks(ProgressBar())``.
+        If > 0, print the plan and a line per iteration. Callbacks of scikit-learn 1.9 and newer see
+        each iteration as a task within the fit: ``clf.set_callbacks(ProgressBar())``.
 
     Attributes
     ----------
@@ -146,6 +152,9 @@ class SoftmaxClassifier(
         including the start; with early stopping also "validation_loss". For "adam" and "sgd" there
         is an entry per epoch, for ``partial_fit`` one per call: the mean objective of the batches,
         each before its step, and a gap of inf, as there is no estimate.
+    plan_ : PlanReport
+        What ``fit`` did and why, the memory and the passes that this was expected to take, and how
+        long a pass took: ``print(clf.plan_)``. ``plan`` tells the same beforehand.
 
     Raises
     ------
@@ -314,9 +323,40 @@ class SoftmaxClassifier(
         if self.verbose > 0 or getattr(self, "_skl_callbacks", None):
             callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0, random_state)
             random_state = callbacks.random_state
-        stopping = None
+        problem, stopping, n_held_out = self._pose(setting, data, y, X_val, y_val, random_state)
+        y = problem.y
+        plan, state = make_plan(problem), FitState(stopping=stopping)
+        if callbacks is None:
+            training = train(problem, plan, state)
+        else:
+            callbacks.attributes_of = functools.partial(self._fitted, y)
+            callbacks.outline = functools.partial(outlined, problem, plan, X, n_held_out)
+            state.saved = callbacks.resume
+            with callbacks.resuming():
+                training = train(problem, plan, state, callbacks)
+        self._stream, self._seen = None, training.moments
+        for name, value in self._fitted(y, training.coef, training.intercept).items():
+            setattr(self, name, value)
+        self.objective_, self.optimality_gap_ = training.objective, training.gap
+        self.solver_, self.stop_reason_ = training.solver, training.reason.name.lower()
+        self.n_iter_ = np.array([training.n_iter], dtype=np.int32)
+        self.history_ = training.history
+        outline = outlined(problem, plan, X, n_held_out, training.moments)
+        self.plan_ = PlanReport(outline, training.pass_seconds)
+        if training.stopped_by is not None:
+            raise training.stopped_by
+        if training.failed or training.separable or training.lost > 0:
+            warn_of_outcome(training, self.tol)
+        if callbacks is not None:
+            callbacks.close()
+        return self
+
+    def _pose(self, setting, data, y, X_val, y_val, random_state):
+        """(problem, what stops it early or None, rows held out for that) of data that was read."""
+        stopping, n_held_out, n_rows = None, 0, data.shape[0]
         if self.early_stopping:
             data, y, judges = self._split(data, y, X_val, y_val, random_state)
+            n_held_out = n_rows - data.shape[0]
             stopping = EarlyStopping(*judges, self.n_iter_no_change, self.tol)
         sums = y.fitted_weight_sums()
         if sums.size > 1 and (sums > 0).all():  # every output has something to fit
@@ -343,31 +383,11 @@ class SoftmaxClassifier(
             self.n_iter_no_change,
             random_state,
         )
-        plan, state = make_plan(problem), FitState(stopping=stopping)
-        if callbacks is None:
-            training = train(problem, plan, state)
-        else:
-            callbacks.attributes_of = functools.partial(self._fitted, y)
-            state.saved = callbacks.resume
-            with callbacks.resuming():
-                training = train(problem, plan, state, callbacks)
-        self._stream, self._seen = None, training.moments
-        for name, value in self._fitted(y, training.coef, training.intercept).items():
-            setattr(self, name, value)
-        self.objective_, self.optimality_gap_ = training.objective, training.gap
-        self.solver_, self.stop_reason_ = training.solver, training.reason.name.lower()
-        self.n_iter_ = np.array([training.n_iter], dtype=np.int32)
-        self.history_ = training.history
-        if training.stopped_by is not None:
-            raise training.stopped_by
-        if training.failed or training.separable or training.lost > 0:
-            warn_of_outcome(training, self.tol)
-        if callbacks is not None:
-            callbacks.close()
-        return self
+        return problem, stopping, n_held_out
 
     def _read(self, X, y, sample_weight):
         """(data, encoded y) to train from."""
+        source = None
         if type(X) is np.ndarray and X.dtype in DTYPES:
             X = validate_data(self, X, dtype=None)
             self._X_dtype = X.dtype
@@ -375,22 +395,18 @@ class SoftmaxClassifier(
             source = blocks_of(X)
             if isinstance(source, MemmapBlocks) and len(source.lengths) == 1:
                 X, source = in_memory(source), None  # its file may shrink; a copy does not
-            if source is not None:
-                return self._read_blocks(source, y, sample_weight)
-            X = validated(self, X, reset=True)
+            if source is None:
+                X = validated(self, X, reset=True)
+            else:
+                X = source
+                check_features(self, source, reset=True)
+                self._X_dtype = np.dtype(source.dtype)
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
+        if source is not None:
+            return BlockData(source, y, functools.partial(validated, self, reset=None)), y
         kept, y = y.with_weight()
-        return MemoryData(X[kept]), y
-
-    def _read_blocks(self, source, y, sample_weight):
-        check_features(self, source, reset=True)
-        self._X_dtype = np.dtype(source.dtype)
-        y = encode_y(y, source.shape[0], self.loss, self.class_weight, sample_weight)
-
-        def check(X, finite):
-            return validated(self, X, reset=None, finite=finite)
-
-        return BlockData(source, y, check), y
+        # SciPy copies a matrix of which all rows are taken
+        return MemoryData(X if type(kept) is slice else X[kept]), y
 
     def _coef_dtype(self):
         """The dtype that X is computed in: coefficients are stored in it if its digits suffice."""

@@ -1,4 +1,4 @@
-"""Early stopping: the loss of rows that are not trained on, and the coefficients that were best."""
+"""Early stopping by the loss on validation rows, which are not trained on."""
 
 import functools
 
@@ -9,25 +9,27 @@ from .._utils.state import Stateful
 
 
 def split_rows(y, fraction, random_state):
-    """(rows to train on, rows to judge by), both sorted.
+    """Split rows into training rows and validation rows.
 
-    Stratified where each class has two rows, and each side has room for one of every class.
+    The split is stratified by class if each class has at least two rows and both parts have room
+    for a row of every class.
 
     Parameters
     ----------
     y : EncodedY
     fraction : float
-        Share of the rows to judge by, in (0, 1).
+        Share of the validation rows, in (0, 1).
     random_state : RandomState instance
 
     Returns
     -------
-    ndarray, ndarray
+    train, held_out : ndarray of int
+        Indices of the training rows and of the validation rows, both sorted.
 
     Raises
     ------
     ValueError
-        If there are too few rows for two sets.
+        If there are too few rows for two parts.
     """
     labels = strata = y.values[:, 0] if y.kind == "binary" else y.labels
     n_rows = len(y.weight)
@@ -44,7 +46,7 @@ def split_rows(y, fraction, random_state):
         )
         if labels is None or len(np.unique(labels[train])) > 1 or len(counts) == 1:
             return np.sort(train), np.sort(held_out)
-        error = "one class alone is trained on"
+        error = "the training rows have a single class"
     except ValueError as caught:
         error = caught
     raise ValueError(
@@ -54,30 +56,30 @@ def split_rows(y, fraction, random_state):
 
 
 class EarlyStopping(Stateful):
-    """Judges coefficients after each iteration, and remembers the best.
+    """Computes the validation loss after each iteration, and keeps the best coefficients.
 
     Parameters
     ----------
     data : MemoryData
-        X to judge by.
+        X of the validation rows.
     y : EncodedY
-        Of the same rows.
+        Targets of the validation rows.
     patience : int
-        Iterations without a better loss after which to stop.
+        Number of iterations without a better loss after which to stop.
     tol : float
-        By which share of the best loss a better one must be lower.
+        A loss counts as better if it is below the best one by more than this share of it.
 
     Attributes
     ----------
     losses : list of float
-        Mean loss after each iteration.
-    best : (coef, intercept)
-        Of the lowest loss.
+        Mean loss at the start and after each iteration.
+    best : (coef, intercept) or None
+        Coefficients with the lowest loss; None before the first call of ``stop``.
 
     Raises
     ------
     ValueError
-        If no row has a weight.
+        If all weights are 0.
     """
 
     CHANGES = ("losses", "best", "_least", "_unchanged")
@@ -85,7 +87,8 @@ class EarlyStopping(Stateful):
     def __init__(self, data, y, patience, tol):
         if not y.total_weight > 0:
             raise ValueError(
-                "The rows to judge by must have a positive weight; all of theirs are zero."
+                "The validation rows must have a positive weight; all their weights are 0. Pass "
+                "other rows as 'X_val' and 'y_val', or set early_stopping=False."
             )
         self.data, self.y, self.patience, self.tol = data, y, patience, tol
         self.losses, self.best = [], None
@@ -93,23 +96,24 @@ class EarlyStopping(Stateful):
 
     @functools.cached_property
     def checksum(self):
-        """By which other rows to judge by are told from these."""
+        """Checksums of X and of the targets, to compare them with other validation rows."""
         return self.data.checksum(), self.y.fingerprint()
 
     @property
     def has_ended(self):
-        """Whether it has said so already."""
+        """Whether the loss has not improved for ``patience`` iterations."""
         return self._unchanged >= self.patience
 
     def stop(self, outputs, coef, intercept, n_threads):
-        """Whether to stop here; of the chosen outputs, float64 or as they are stored.
+        """Compute the validation loss; return whether to stop.
 
         Parameters
         ----------
         outputs : ndarray of int
-            The same ones each time.
+            Indices of the outputs, the same in each call.
         coef : ndarray of shape (len(outputs), n_features)
         intercept : ndarray of shape (len(outputs),)
+            Coefficients and intercepts of these outputs, in float64 or as they are stored.
         n_threads : int
 
         Returns

@@ -14,7 +14,7 @@ from .._utils.messages import listed
 from .._utils.validation import as_numpy, missing_among
 
 
-def validated(estimator, X, reset, finite=True):
+def validated(estimator, X, finite=True, *, reset):
     """X as an array or CSR of a dtype that the kernels read.
 
     Parameters
@@ -22,27 +22,28 @@ def validated(estimator, X, reset, finite=True):
     estimator : SoftmaxClassifier
         Gets the number and names of the features, and ``_X_dtype``, if ``reset``.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    finite : bool, default=True
+        Whether to search X for nan and inf.
     reset : bool or None
         Whether to set the features of the estimator or to compare with them; None does neither, for
         a block of rows whose features have been checked.
-    finite : bool, default=True
-        Whether to search X for nan and inf.
 
     Returns
     -------
     {ndarray, CSR} of shape (n_samples, n_features)
     """
     X = as_numpy(X, "X")
-    if reset is None:
-        check = functools.partial(check_array, estimator=estimator, input_name="X")
-    else:
+    # numbers keep their dtype, or are converted here rather than by scikit-learn
+    plain = (isinstance(X, np.ndarray) or sparse.issparse(X)) and X.dtype.kind in "fiub"
+    check = functools.partial(check_array, estimator=estimator, input_name="X")
+    if reset is not None:
         check = functools.partial(validate_data, estimator, reset=reset)
     try:
         X = check(
             as_sound_X(X),
             accept_sparse="csr",
             accept_large_sparse=True,
-            dtype=None if _is_real_number_array(X) else "numeric",
+            dtype=None if plain else "numeric",
             ensure_all_finite=finite,
         )
         if X.dtype.kind == "O":  # lists with None, which becomes nan only in an array of floats
@@ -59,36 +60,23 @@ def validated(estimator, X, reset, finite=True):
         ) from None
     if reset:
         estimator._X_dtype = X.dtype
-    if X.dtype.kind == "c":
-        raise ValueError("Complex data not supported: 'X' must hold real numbers.")
     return converted(X)
-
-
-def _is_real_number_array(X):
-    """Whether X has a dtype that is kept, or converted here rather than by scikit-learn."""
-    dtype = getattr(X, "dtype", None)
-    return (
-        isinstance(dtype, np.dtype)
-        and dtype.kind in "fiub"
-        and (isinstance(X, np.ndarray) or sparse.issparse(X))
-    )
 
 
 def check_features(estimator, source, reset):
     """Set the number and names of the features by row blocks, or compare with them."""
     names = getattr(source, "feature_names", None)
-    if not reset and names is not None and hasattr(estimator, "feature_names_in_"):
-        if list(names) != list(estimator.feature_names_in_):
-            raise ValueError(
-                "'X' must have the features that the fit had, in that order: "
-                f"{listed(estimator.feature_names_in_)}; got {listed(names)}. Choose them by "
-                "'columns'."
-            )
-        return
-    like_a_block = np.empty((1, source.shape[1]))
-    validate_data(estimator, like_a_block, reset=reset, skip_check_array=True)
-    if reset and names is not None:
-        estimator.feature_names_in_ = np.array(names, dtype=object)
+    fitted = None if reset else getattr(estimator, "feature_names_in_", None)
+    if names is None or fitted is None:
+        like_a_block = np.empty((1, source.shape[1]))
+        validate_data(estimator, like_a_block, reset=reset, skip_check_array=True)
+        if reset and names is not None:
+            estimator.feature_names_in_ = np.array(names, dtype=object)
+    elif list(names) != list(fitted):
+        raise ValueError(
+            f"'X' must have the features that the fit had, in that order: {listed(fitted)}; got "
+            f"{listed(names)}. Choose them by 'columns'."
+        )
 
 
 def require_memory(X, name, remedy):

@@ -24,21 +24,23 @@ def warn_of_outcome(training, tol):
             f"{training.objective:.2g}; choose a finite 'C' for a minimum that exists.",
             ConvergenceWarning,
         )
-    elif training.failed and training.solver in STOCHASTIC:
-        result = training.failed[0]
-        warn(
-            f"{training.solver} stopped after {result.n_iter} epochs ({result.message}). "
-            "Increase 'max_iter' or 'tol', change the solver's 'learning_rate', or take "
-            "solver='auto', which needs none.",
-            ConvergenceWarning,
-        )
     elif training.failed:
         result = max(training.failed, key=lambda result: result.gap)
+        if training.solver in STOCHASTIC:
+            found = f"epochs ({result.message})."
+            advice = (
+                "change the solver's 'learning_rate', or use solver='auto', which has no learning "
+                "rate."
+            )
+        else:
+            found = (
+                f"iterations ({result.message}): estimated relative optimality gap "
+                f"{result.gap:.2g}, wanted {tol:.2g}."
+            )
+            advice = f"or lower 'C'{', or pass X as float64' if dtype == np.float32 else ''}."
         warn(
-            f"{training.solver} stopped after {result.n_iter} iterations ({result.message}): "
-            f"estimated relative optimality gap {result.gap:.2g}, wanted {tol:.2g}. "
-            "Increase 'max_iter' or 'tol', or lower 'C'"
-            + (", or pass X as float64." if dtype == np.float32 else "."),
+            f"{training.solver} stopped after {result.n_iter} {found} Increase 'max_iter' or "
+            f"'tol', {advice}",
             ConvergenceWarning,
         )
     if training.lost > 0:

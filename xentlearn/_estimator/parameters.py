@@ -5,17 +5,17 @@ from math import inf
 
 from .._losses.base import LossSetting
 from .._solvers.settings import SolverSetting
-from .._utils.parameters import FLAG, POSITIVE_INTEGER, Rule
+from .._utils.parameters import FLAG, NON_NEGATIVE, POSITIVE_INTEGER, Rule, number_in
 
 RULES = {
     "C": Rule("a number > 0 (inf: no penalty)", numbers.Real, 0, ends=(inf,)),
-    "l1_ratio": Rule("a number in [0, 1]", numbers.Real, 0, 1, ends=(0, 1)),
+    "l1_ratio": number_in("[0, 1]"),
     "fit_intercept": FLAG,
     "max_iter": Rule("an integer >= 0", numbers.Integral, 0, ends=(0,)),
-    "tol": Rule("a finite number >= 0", numbers.Real, 0, ends=(0,)),
+    "tol": NON_NEGATIVE,
     "warm_start": FLAG,
     "early_stopping": FLAG,
-    "validation_fraction": Rule("a number in (0, 1)", numbers.Real, 0, 1),
+    "validation_fraction": number_in("(0, 1)"),
     "n_iter_no_change": POSITIVE_INTEGER,
 }
 

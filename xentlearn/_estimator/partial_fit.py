@@ -20,7 +20,7 @@ from .._solvers.stochastic import StochasticDescent
 from .._utils.messages import warn
 from .._utils.threads import effective_n_threads
 from .inputs import require_memory, validated
-from .warm_start import finite_intercept
+from .start import finite_intercept
 
 # Attributes that the validation of X sets
 SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_", "_X_dtype")
@@ -33,26 +33,24 @@ class Stream:
     ----------
     known : EncodedY
         Kind, loss, classes and class weights, for all y to come.
-    coef : ndarray of shape (n_outputs, n_features)
+    start : (coef (n_outputs, n_features), intercept (n_outputs,))
         Where to begin.
-    intercept : ndarray of shape (n_outputs,)
     random_state : RandomState instance
     moments : Moments or None, default=None
         Of the features, over the rows that were seen before.
 
     Attributes
     ----------
-    history : dict
-        Lists "objective", "gap" and "seconds", one entry per call of ``update``.
+    history : list of (objective, gap, seconds)
+        One entry per call of ``update``.
     dtype : dtype
         What the last call computed in: float64 if float32 would lose the variation of a feature.
     """
 
-    def __init__(self, known, coef, intercept, random_state, moments=None):
+    def __init__(self, known, start, random_state, moments=None):
         self.known, self.random_state, self.dtype = known, random_state, np.dtype(np.float32)
-        self.history = {"objective": [], "gap": [], "seconds": []}
-        self._start, self._descent = (coef, intercept), None
-        self._moments, self._class_weight_sums, self._seconds = moments, 1.0, 0.0
+        self.history, self._start, self._descent = [], start, None
+        self._moments, self._class_weight_sums = moments, 1.0
 
     def update(self, X, y, setting, C, fit_intercept, n_threads):
         """Take the steps of one epoch on more rows.
@@ -89,12 +87,12 @@ class Stream:
             X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
         moments = moments_of(X, y.weight, n_threads)
         self._moments = moments if self._moments is None else self._moments + moments
-        offset = np.zeros(y.n_outputs)
+        offset = None
         if y.loss.proba_kind == "softmax":
             # each class counts once more, so that classes yet to come have a share
             self._class_weight_sums = self._class_weight_sums + y.class_weight_sums()
-            adjustment = y.loss.logit_offset(self._class_weight_sums)
-            offset = offset if adjustment is None else adjustment
+            offset = y.loss.logit_offset(self._class_weight_sums)
+        offset = np.zeros(y.n_outputs) if offset is None else offset
         value, before, went_well = np.nan, self._descent, True
         # a copy, as steps change arrays in place, which are read-only in a stream mapped by joblib
         self._descent = copy.deepcopy(before)
@@ -117,9 +115,8 @@ class Stream:
             went_well = np.isfinite(value) and all(np.isfinite(x).all() for x in self.found())
             if not went_well:
                 self._descent = before
-        self._seconds += time.perf_counter() - began
-        for name, number in (("objective", value), ("gap", np.inf), ("seconds", self._seconds)):
-            self.history[name].append(number)
+        seconds_before = self.history[-1][2] if self.history else 0.0
+        self.history.append((value, np.inf, seconds_before + time.perf_counter() - began))
         return went_well
 
     def found(self):
@@ -200,10 +197,9 @@ class PartialFitMixin:
         y = encode_like(known, y, X.shape[0], sample_weight)
         stream.known = known
         setting = setting if isinstance(setting, StochasticSetting) else Adam()
-        went_well = stream.update(
+        if not stream.update(
             X, y, setting, self.C, bool(self.fit_intercept), effective_n_threads()
-        )
-        if not went_well:
+        ):
             warn(
                 "Training diverged; the coefficients from before this call were restored: "
                 "'learning_rate' is too large. Lower it.",
@@ -215,30 +211,32 @@ class PartialFitMixin:
         dtype = np.result_type(self._coef_dtype(), stream.dtype)
         for name, value in self._fitted(y, coef.astype(dtype), intercept.astype(dtype)).items():
             setattr(self, name, value)
-        self.history_ = {name: np.array(values) for name, values in stream.history.items()}
-        self.objective_, self.optimality_gap_ = float(self.history_["objective"][-1]), np.inf
-        self.n_iter_ = np.array([len(self.history_["objective"])], dtype=np.int32)
+        columns = np.array(list(zip(*stream.history, strict=True)))
+        self.history_ = dict(zip(("objective", "gap", "seconds"), columns, strict=True))
+        self.objective_, self.optimality_gap_ = float(stream.history[-1][0]), np.inf
+        self.n_iter_ = np.array([len(stream.history)], dtype=np.int32)
         self.solver_, self._stream = setting.name, stream
         return self
 
     def _begin_stream(self, X, y, classes, sample_weight):
         """A stream that starts from what ``classes``, ``fit`` or y tell."""
-        seen, known = getattr(self, "_seen", None), getattr(self, "_known_y", None)
-        start = None
+        known, coef = getattr(self, "_known_y", None), None
         if hasattr(self, "coef_"):
             coef, intercept = self._model()
-            start = coef, finite_intercept(intercept)
             if known is None and classes is None and self._kind != "multilabel":  # set by hand
                 classes = self.classes_
         if known is None:
             known = encode_first(
                 y, X.shape[0], self.loss, self.class_weight, classes, sample_weight
             )
-        if start is None:
-            start = np.zeros((known.n_outputs, X.shape[1])), np.zeros(known.n_outputs)
-        if start[0].shape != (known.n_outputs, X.shape[1]):
+        shape = known.n_outputs, X.shape[1]
+        if coef is None:
+            coef, intercept = np.zeros(shape), np.zeros(known.n_outputs)
+        if coef.shape != shape:
             raise ValueError(
-                f"'coef_' must have shape {(known.n_outputs, X.shape[1])} for this 'X' and 'y', "
-                f"got {start[0].shape}. Fit a clone to start anew."
+                f"'coef_' must have shape {shape} for this 'X' and 'y', got {coef.shape}. "
+                "Fit a clone to start anew."
             )
-        return Stream(known, *start, check_random_state(self.random_state), seen)
+        start = coef, finite_intercept(intercept)
+        random_state = check_random_state(self.random_state)
+        return Stream(known, start, random_state, getattr(self, "_seen", None))

@@ -12,13 +12,10 @@ from .._data.targets import resolve_loss, unique
 from .._loss import proba
 from .._losses.base import mean_of
 from .._utils.csr import as_csr
-from .._utils.numerics import CERTAIN
+from .._utils.numerics import CERTAIN, in_unit
 from .._utils.threads import effective_n_threads
-from .._utils.units import in_unit
 from .._utils.validation import as_floating, check_weights
 from .inputs import check_features, validated
-
-FITTED = (np.float64, np.float32)  # dtypes of coefficients
 
 
 class PredictingMixin:
@@ -45,27 +42,19 @@ class PredictingMixin:
 
     def _model(self):
         """(coef (n_outputs, n_features), intercept (n_outputs,)), which may be set by hand."""
-        coef, intercept = self.coef_, self.intercept_
-        as_fitted = type(coef) is np.ndarray and type(intercept) is np.ndarray
-        if not (
-            as_fitted
-            and coef.dtype in FITTED
-            and coef.dtype == intercept.dtype
-            and coef.flags.aligned
-            and coef.ndim == 2
-            and intercept.shape == coef.shape[:1]
-        ):
-            # Sparse after LogisticRegression.sparsify, for example. Predictions that keep it sparse
-            # are left to the sparse models to come.
-            if sparse.issparse(coef):
-                coef = as_csr(coef, "coef_")[0].toarray()
-            coef, _ = as_floating(coef, "coef_")
-            intercept, _ = as_floating(np.atleast_1d(intercept), "intercept_")
-            if coef.ndim != 2 or intercept.shape not in ((1,), coef.shape[:1]):
-                raise ValueError(
-                    "'coef_' must have shape (n_outputs, n_features) and 'intercept_' "
-                    f"(n_outputs,), got {coef.shape} and {intercept.shape}."
-                )
+        coef = self.coef_
+        # Sparse after LogisticRegression.sparsify, for example. Predictions that keep it sparse are
+        # left to the sparse models to come.
+        if sparse.issparse(coef):
+            coef = as_csr(coef, "coef_")[0].toarray()
+        coef, _ = as_floating(coef, "coef_")
+        intercept, _ = as_floating(np.atleast_1d(self.intercept_), "intercept_")
+        if coef.ndim != 2 or intercept.shape not in ((1,), coef.shape[:1]):
+            raise ValueError(
+                "'coef_' must have shape (n_outputs, n_features) and 'intercept_' "
+                f"(n_outputs,), got {coef.shape} and {intercept.shape}."
+            )
+        if len(intercept) != len(coef):
             intercept = np.broadcast_to(intercept, coef.shape[:1])
         kind = self._kind
         n_classes = 2 if kind == "binary" else len(coef)
@@ -142,8 +131,7 @@ class PredictingMixin:
         -------
         ndarray of shape (n_samples,) for two classes, else (n_samples, n_outputs)
         """
-        logits = self._scores(X, "logits")
-        intercept = self._model()[1]
+        logits, intercept = self._logits(X), self._model()[1]
         infinite = np.isinf(intercept)
         if infinite.any():
             logits[:, infinite] = np.copysign(CERTAIN, intercept[infinite])
@@ -166,10 +154,9 @@ class PredictingMixin:
         ndarray of shape (n_samples,), of the labels' dtype; multi-label (n_samples, n_labels), int
         """
         check_is_fitted(self)
-        if self._kind == "multilabel":
-            return (self.decision_function(X) > 0).astype(np.int64)
-        if self._kind == "binary":
-            return np.asarray(self.classes_)[(self.decision_function(X) > 0).astype(np.intp)]
+        if self._kind in ("binary", "multilabel"):
+            found = (self.decision_function(X) > 0).astype(np.int64)
+            return found if self._kind == "multilabel" else np.asarray(self.classes_)[found]
 
         def likeliest(design, coef, intercept):
             return design.likeliest(coef.T, intercept, effective_n_threads())
@@ -208,20 +195,18 @@ class PredictingMixin:
 
     def _probabilities(self, X, logarithm):
         check_is_fitted(self)
-        kind, prefix = self._kind, "log_" if logarithm else ""
-        if kind == "binary":
-            logits = self._scores(X, "logits")
-            both = np.concatenate([-logits, logits], axis=1)
-            result = np.empty_like(both)
-            proba("sigmoid", both, result, logarithm, effective_n_threads())
-            return result
-        if kind == "one_vs_rest":
+        if self._kind == "binary":
+            logits = self._logits(X)
+            activation, scores = "sigmoid", np.concatenate([-logits, logits], axis=1)
+        elif self._kind == "one_vs_rest":
             # dividing p_k by their sum is the softmax of log p_k, and cannot be 0 / 0
-            logs = self._scores(X, "log_sigmoid")
-            result = np.empty_like(logs)
-            proba("softmax", logs, result, logarithm, effective_n_threads())
-            return result
-        return self._scores(X, prefix + ("sigmoid" if kind == "multilabel" else "softmax"))
+            activation, scores = "softmax", self._scores(X, "log_sigmoid")
+        else:
+            activation = "sigmoid" if self._kind == "multilabel" else "softmax"
+            return self._scores(X, f"log_{activation}" if logarithm else activation)
+        result = np.empty_like(scores)
+        proba(activation, scores, result, logarithm, effective_n_threads())
+        return result
 
     def _logits(self, X):
         """Logits of every output, +-inf where ``intercept_`` is: for scorers."""
@@ -259,11 +244,8 @@ class PredictingMixin:
         predicted = self.predict(X)
         setting = vars(self).get("loss_", resolve_loss(self.loss))
         ignore_class = None if setting is None else setting.ignore_class
-        y, judged = encode_for_score(y, self._kind, len(self._model()[1]), ignore_class)
-        if len(y) != len(predicted):
-            raise ValueError(
-                f"'X' and 'y' must have the same number of rows, got {len(predicted)} and {len(y)}."
-            )
+        shape = len(predicted), len(self._model()[1])
+        y, judged = encode_for_score(y, self._kind, shape, ignore_class)
         weight = check_weights(sample_weight, "sample_weight", (len(y),))
         weight = np.where(judged, 1.0 if weight is None else weight, 0.0)
         if y.ndim == 2:

@@ -202,8 +202,8 @@ class LossScorer(_BaseScorer):
         setting, sample_weight = setting._for_evaluation(), as_numpy(sample_weight, "sample_weight")
         if y.ndim == 2:
             return -setting(y, logits, sample_weight)
-        weight = check_weights(sample_weight, "sample_weight", y.shape)
-        weight = (np.ones(len(y)) if weight is None else weight)[counts]
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        weight = check_weights(weight, "sample_weight", y.shape)[counts]
         logits, indices = logits[counts], _indices(y[counts], classifier, logits)
         if setting.proba_kind == "sigmoid" and logits.ndim == 2:
             return -_one_vs_rest(setting, indices, logits, weight)
@@ -215,9 +215,7 @@ class LossScorer(_BaseScorer):
                     "of the loss."
                 )
             # logits with this difference; a softmax accepts -inf, but not inf
-            certain = logits == np.inf
-            both = np.where(certain, -np.inf, 0.0), np.where(certain, 0.0, logits)
-            logits = np.stack(both, axis=1).astype(logits.dtype)
+            logits = np.stack([-np.maximum(logits, 0), np.minimum(logits, 0)], axis=1)
         return -setting(indices, logits, weight)
 
     def _setting(self, classifier, logits):
@@ -251,17 +249,10 @@ def _logits(classifier, X):
 def _targets(y, kind, logits, ignore_class):
     """Return (y as labels or as rows of numbers, which of its rows count)."""
     kind = "multilabel" if kind == "multilabel" else None
-    y, counts = encode_for_score(y, kind, logits.shape[-1], ignore_class)
-    if len(y) != len(logits):
-        raise ValueError(
-            f"'X' and 'y' must have the same number of rows, got {len(logits)} and {len(y)}."
-        )
-    if y.ndim == 2 and logits.ndim == 1:
-        raise ValueError(
-            f"'y' must have shape {logits.shape} for a classifier of two classes, got {y.shape}."
-        )
+    y, counts = encode_for_score(y, kind, (len(logits), logits.shape[-1]), ignore_class)
     if y.ndim == 2 and y.shape != logits.shape:
-        raise ValueError(f"'y' must have {logits.shape[1]} columns, got {y.shape[1]}.")
+        two = " for a classifier of two classes" if logits.ndim == 1 else ""
+        raise ValueError(f"'y' must have shape {logits.shape}{two}, got {y.shape}.")
     return y, counts
 
 

@@ -1,4 +1,4 @@
-"""From a problem and its plan to coefficients: presolve, solve, certify, undo, group by group."""
+"""Fits a problem by its plan: presolve; then solve, certify and undo for each group of outputs."""
 
 import math
 from dataclasses import dataclass, field
@@ -26,19 +26,19 @@ from .._utils.threads import effective_n_threads, sequential_blas
 
 @dataclass
 class Solved:
-    """What was found for a group of outputs.
+    """The solution of a group of outputs.
 
     Attributes
     ----------
     result : Result
-        Of the solver.
+        Result of the solver.
     solver : str
     objective, bound : float
-        At the stored coefficients, and of the objective less the minimum there.
+        Objective at the stored coefficients, and an upper bound of objective - minimum.
     separable : bool
-        Whether nothing is penalised and the objective goes to 0.
+        Whether there is no penalty and the objective goes to 0.
     lost : float
-        Relative change of the objective by storing the coefficients; 0 within 'tol'.
+        Relative change of the objective by storing the coefficients; 0 if it is within 'tol'.
     """
 
     result: Result
@@ -49,33 +49,33 @@ class Solved:
     lost: float
 
     def dump(self):
-        """All of it, as a tree."""
+        """Return all attributes as a tree (``_utils/archive.py``)."""
         return {**vars(self), "result": self.result.dump()}
 
     @classmethod
     def load(cls, tree):
-        """The object of a ``dump``."""
+        """Return the object that ``dump`` returned as a tree."""
         return cls(**{**tree, "result": Result.load(tree["result"])})
 
 
 @dataclass
 class FitState:
-    """Everything that changes during a fit; a dump of it goes on with the same bits.
+    """Everything that changes during a fit; resumed from a dump, it continues with the same bits.
 
     Attributes
     ----------
     coef : ndarray of shape (n_outputs, n_features)
     intercept : ndarray of shape (n_outputs,)
-        In the dtype that they are stored in.
+        Coefficients and intercepts, in the dtype in which they are stored.
     solved : list of Solved
-        The groups that are done.
+        The groups that are finished.
     solver : State
-        Of the group at work.
+        State of the solver of the present group.
     stopping : EarlyStopping or None
     saved : tree or None
-        A ``dump`` to go on from.
+        A ``dump`` to resume from.
     identity : dict or None
-        What must be the same when the fit goes on; found when it is asked for.
+        What must be the same when the fit is resumed; computed when it is first needed.
     """
 
     coef: np.ndarray | None = None
@@ -87,7 +87,7 @@ class FitState:
     identity: dict | None = None
 
     def dump(self, problem):
-        """All of it, and of which fit it is, as a tree."""
+        """Return all attributes, and the identity of the fit, as a tree."""
         if self.identity is None:
             self.identity = _identity(problem, self.stopping)
         return {
@@ -100,13 +100,7 @@ class FitState:
         }
 
     def load(self, problem):
-        """Put what was saved in force.
-
-        Raises
-        ------
-        AnotherFit
-            If it is of another problem.
-        """
+        """Restore the state from ``saved``; raise AnotherFit if it belongs to another problem."""
         tree, self.identity = self.saved, _identity(problem, self.stopping)
         try:
             for name, value in self.identity.items():
@@ -120,11 +114,11 @@ class FitState:
                 self.stopping.load(tree["stopping"])
             self.solver.saved = tree["solver"]
         except (LookupError, TypeError, AttributeError) as error:
-            raise AnotherFit("what it holds is not what this fit would write") from error
+            raise AnotherFit("its contents are not those that this fit would write") from error
 
 
 def _identity(problem, stopping):
-    """What must be the same when a fit goes on."""
+    """Return what must be the same when a fit is resumed, by the name that a message gives it."""
     y, data = problem.y, problem.data
     of_y = y.fingerprint()
     return {
@@ -142,34 +136,36 @@ def _identity(problem, stopping):
 
 @dataclass
 class Training:
-    """What a fit has found, and how.
+    """The result of a fit.
 
     Attributes
     ----------
     coef : ndarray of shape (n_outputs, n_features)
     intercept : ndarray of shape (n_outputs,)
-        In the dtype that they are stored in.
+        Coefficients and intercepts, in the dtype in which they are stored.
     solver : str
-        The one that was used; of groups the last one's.
+        The solver that was used; the last one if there are several groups.
     reason : StopReason
-        Why it stopped; of groups the worst.
+        Why the solver stopped; the worst reason of all groups.
     objective, gap : float
         The objective at the stored coefficients, and a certified bound of its relative gap.
     n_iter : int
-        Iterations; of groups the most.
+        Number of iterations; the largest of all groups.
     history : dict
-        Arrays by iteration; of groups as if they had been fitted side by side.
+        Arrays with one entry per iteration; groups are combined as if they were fitted in parallel.
     failed : list of Result
-        Of solvers that stopped early.
+        Results of the solvers that stopped before they converged.
     separable : bool
-        Whether some objective without a penalty goes to 0.
+        Whether the objective of a group without a penalty goes to 0.
     lost : float
-        How much the objective, as predictions compute it from the stored coefficients, differs from
-        what the solver reached, relative to it, where that is more than 'tol'; of groups the most.
+        Relative difference between the objective that predictions by the stored coefficients have
+        and the one that the solver reached; 0 if it is within 'tol'. The largest of all groups.
     moments : Moments or None
-        Of the features; None where nothing was fitted.
+        Moments of the features; None if nothing was fitted.
     stopped_by : BaseException or None
-        What interrupted the fit; what was found until then is there.
+        The exception that interrupted the fit; the attributes are those of the best point so far.
+    pass_seconds : float
+        Time of a pass over X.
     """
 
     coef: np.ndarray
@@ -185,20 +181,22 @@ class Training:
     lost: float = 0.0
     moments: Moments | None = None
     stopped_by: BaseException | None = None
+    pass_seconds: float = 0.0
 
 
 def train(problem, plan, state, monitor=None):
-    """Fit the outputs that have something to fit.
+    """Fit the outputs that are not constant in training.
 
     Parameters
     ----------
     problem : Problem
     plan : Plan
     state : FitState
+        A new one, or one with a dump to resume from.
     monitor : callable or None, default=None
-        ``monitor(result, fit)`` at the start and after each iteration, with ``fit.model()`` the
-        (coef, intercept) so far and ``fit.dump()`` a tree to go on from; what it returns says
-        whether to stop.
+        Called as ``monitor(result, fit)`` at the start and after each iteration; the fit stops if
+        it returns a true value. ``fit.model()`` returns the present (coef, intercept), and
+        ``fit.dump()`` a tree to resume from.
 
     Returns
     -------
@@ -212,13 +210,7 @@ def train(problem, plan, state, monitor=None):
 
 
 class Fit:
-    """One call of ``train``, whose parameters it has.
-
-    Attributes
-    ----------
-    data : MemoryData or ShardedData
-        After presolve.
-    """
+    """A call of ``train``, with its parameters; ``data`` is X after presolve."""
 
     def __init__(self, problem, plan, state, monitor):
         self.problem, self.plan, self.state, self.monitor = problem, plan, state, monitor
@@ -232,9 +224,9 @@ class Fit:
         self.l2_reg = problem.penalty.strength(
             y.total_weight, y.weight_exponent, plan.presolve.unit
         )
-        # asking how many takes as long as some passes over so little
+        # for small X, finding the number of threads would take as long as several passes
         self.n_threads = 1 if plan.work <= RULES.polished_work else effective_n_threads()
-        # noise leads away from bad starts as well
+        # stochastic solvers need no convex start: their noise leads away from a bad one
         self.convex_y = None if self.stochastic or y.loss.convex else y.convex_start()
         self.options = {"tol": problem.tol, "max_iter": problem.max_iter}
         if self.stochastic:
@@ -243,18 +235,19 @@ class Fit:
         else:
             self.options["polish"] = plan.polish
         self.data, self.stopped_by, self.moments = problem.data, None, None
-        self.group = self.objective = self.vector = None  # at work
+        self.group = self.objective = self.vector = None  # the present ones
+        self.pass_seconds = 0.0
         if plan.groups:
             self.data = problem.data.presolved(
                 plan.presolve, y.weight, problem.fit_intercept, self.l2_reg
             )
 
     def solve(self, group):
-        """Fit a group, from where there is reason to begin, and keep what is found."""
-        objective, state = self._objective(self.problem.y, group), self.state
+        """Fit a group from the best start that is known, and store its coefficients."""
+        objective, state = self.objective_of(self.problem.y, group), self.state
         self.in_unit = self.data.undo_moments(objective.moments, but_for=(ScaledX,))
         self.in_unit.require_comparable(objective.rows.dtype)
-        if self.stopped_by is not None:  # as good a guess as there is
+        if self.stopped_by is not None:  # the fit was interrupted: store the default start
             self._place(group, *self.coefficients(group, objective, objective.start()))
             return
         self.group, self.objective = group, objective
@@ -270,7 +263,7 @@ class Fit:
             known = np.nan_to_num(intercept[group.outputs], posinf=0.0, neginf=0.0)
             first = objective.pack(*self.data.apply(coef[group.outputs], known))
         elif self.convex_y is not None:
-            relative = self._objective(self.convex_y, group)
+            relative = self.objective_of(self.convex_y, group)
             convex = solve(relative, relative.start(), **options)
             first = convex.vector
         result = convex
@@ -284,18 +277,18 @@ class Fit:
             except Exception as error:
                 if convex is None:
                     raise
-                convex.stopped_by = error  # and the minimum of the convex loss is kept
+                convex.stopped_by = error  # the minimum of the convex loss is the result
         self._keep(result)
         self.objective = None
 
-    def _objective(self, y, group):
+    def objective_of(self, y, group):
         rows = self.data.rows(y, group.outputs, self.n_threads)
         return LinearObjective(
             rows, self.l2_reg, self.problem.fit_intercept, self.n_threads, group.preconditioning
         )
 
     def __call__(self, result):
-        """The solver's callback: whether to stop here."""
+        """Return whether the solver should stop here; this is its callback."""
         self.vector, stop, stopping = result.vector, False, self.state.stopping
         if stopping is not None:
             coef, intercept = self.coefficients(self.group, self.objective, result.vector)
@@ -303,50 +296,50 @@ class Fit:
         return (self.monitor is not None and self.monitor(result, self)) or stop
 
     def model(self):
-        """(coef, intercept) so far, as a fit that ended here would store them."""
+        """Return (coef, intercept) as a fit that stopped now would store them."""
         self._place(self.group, *self.coefficients(self.group, self.objective, self.vector))
         return self.state.coef.copy(), self.state.intercept.copy()
 
     def dump(self):
-        """A tree to go on from."""
+        """Return the state of the fit as a tree to resume from."""
         return self.state.dump(self.problem)
 
     # ---- Undo ----------------------------------------------------------------------------------
 
     def coefficients(self, group, objective, vector):
-        """(coef, intercept) in the units of X, float64, of a solver's vector."""
+        """Return (coef, intercept) of a solver's vector, in the units of X and in float64."""
         W, intercept = objective.split(vector)
         coef, intercept = self.data.undo(W.T, intercept)
         if objective.shift_invariant:
             intercept = intercept - np.add.reduce(intercept) / len(intercept)
-        if not self.stochastic:  # else the points of their rules, not the minimum
+        if not self.stochastic:  # theirs is the point of an update rule, not a minimum
             if objective.shift_invariant:
-                # The same change of all logits changes no loss: of all that predict the same these
-                # are the least, so no penalty is higher. A solver gets there itself only where the
-                # penalty is more than rounding.
+                # The same change of all logits does not change the loss. Of all coefficients with
+                # the same predictions, these have the least norm, and so the least penalty. A
+                # solver finds them itself only if the penalty exceeds rounding errors.
                 coef = coef - np.add.reduce(coef) / len(coef)
-            if objective.l2_reg == STRENGTHS[1]:  # or more: what is left is not of this penalty
+            if objective.l2_reg == STRENGTHS[1]:  # the strength was clipped: the minimum is at 0
                 coef = np.zeros_like(coef)
         return coef, intercept if self.problem.fit_intercept else np.zeros(len(coef))
 
     def _place(self, group, coef, intercept):
-        """Put coefficients of a group among those of all."""
-        with np.errstate(over="ignore"):  # beyond float32: `_stored` sees to that
+        """Store the coefficients of a group among those of all groups."""
+        with np.errstate(over="ignore"):  # `_stored` deals with overflow in float32
             self.state.coef[group.outputs] = coef
             self.state.intercept[group.outputs] = intercept
 
-    # ---- Certify, as stored --------------------------------------------------------------------
+    # ---- Certify the stored coefficients -------------------------------------------------------
 
     def _keep(self, result):
-        """The coefficients of a result, and how good they are as they are stored."""
+        """Store the coefficients of a result, and record how good they are as stored."""
         group, objective, stopping = self.group, self.objective, self.state.stopping
         coef, intercept = self.coefficients(group, objective, result.vector)
         value, bound, lost = result.objective, result.bound, 0.0
         known = not self.stochastic
         if stopping is not None and stopping.best is not None:
             coef, intercept = stopping.best
-            known = False  # value and bound are of another point
-        if not isinstance(result.stopped_by, Exception):  # else the data may be at fault
+            known = False  # value and bound are those of another point
+        if not isinstance(result.stopped_by, Exception):  # otherwise X may be unreadable
             try:
                 if not known:
                     vector = objective.pack(*self.data.apply(coef, intercept))
@@ -364,28 +357,29 @@ class Fit:
         self.state.solved.append(solved)
         self.moments = self.data.undo_moments(objective.moments)
         self.stopped_by = result.stopped_by
+        self.pass_seconds += objective.pass_seconds
 
     def _stored(self, coef, intercept, reached, bound):
-        """How good coefficients are as they are stored, and as predictions use them.
+        """Compute the objective and its bound at the coefficients as they are stored.
 
-        The stored dtype may lack digits; and where logits are small sums of huge terms, predictions
-        lose digits that the fit had, to which X is centred or rotated. Where float32 loses too
-        much, all coefficients are stored in float64 from now on, and predictions computed in it.
+        The dtype in which they are stored may have too few digits. Besides, if logits are small
+        sums of huge terms, predictions lose digits that a fit on centred or rotated X keeps. If
+        float32 loses too many digits, all coefficients are stored in float64 from now on, and
+        predictions are computed in float64.
 
         Parameters
         ----------
         coef, intercept : ndarray
-            float64, in the units of X.
+            In float64 and in the units of X.
         reached, bound : float
-            Their objective, and a bound of it less the minimum, as the fit computes them.
+            Their objective, and an upper bound of objective - minimum, as the fit computes them.
 
         Returns
         -------
         value, bound : float
-            The same of the stored coefficients.
+            The same two for the stored coefficients.
         lost : float
-            How much ``value`` differs from ``reached``, relative to it; 0 where that is within
-            what is allowed.
+            Relative difference between ``value`` and ``reached``; 0 if it is within the tolerance.
         """
         state, objective = self.state, self.objective
         dtype, exact = state.coef.dtype, (coef, intercept)
@@ -397,9 +391,9 @@ class Fit:
                 return self._stored_in_float64(*exact, reached, bound)
         scale = max(abs(reached), objective.value_scale)
         allowed = max(self.problem.tol, STORED_FLOOR[dtype]) * scale
-        # Rounding moves the logits of each row by about `error`, one way or the other. Squares of
-        # residuals, and curvatures, are at most about as large as losses: the mean loss changes by
-        # the mean of residuals times errors, and by curvatures times their squares.
+        # Rounding changes the logits of each row by about `error`, with random signs. Its mean loss
+        # changes by the mean of residuals times errors, and of curvatures times squared errors;
+        # squares of residuals, and curvatures, are at most about as large as losses.
         unit = self.plan.presolve.unit
         in_unit = coef if unit == 1.0 else coef * unit
         error = EPS[dtype] * math.sqrt(_squares_of_terms(in_unit, intercept, self.in_unit))
@@ -416,7 +410,7 @@ class Fit:
             if loss is not None:
                 penalty = 0.5 * objective.l2_reg * float(np.vdot(in_unit, in_unit))
                 predicted = loss / objective.total_weight + penalty
-            # float64 is the last resort
+            # no safety factor in float64, as there is no wider dtype to fall back to
             factor = STORED_SAFETY if dtype == np.float32 else 1.0
         lost = max(factor * abs(predicted - value), abs(value - reached))
         if lost <= allowed:
@@ -426,15 +420,16 @@ class Fit:
         return predicted, max(of_value + predicted - value, 0.0), lost / scale
 
     def _stored_in_float64(self, coef, intercept, reached, bound):
-        """``_stored``, where float32 loses too much."""
+        """Return the result of ``_stored`` after a change to float64."""
         self.state.coef = self.state.coef.astype(np.float64)
         self.state.intercept = self.state.intercept.astype(np.float64)
         return self._stored(coef, intercept, reached, bound)
 
     def _predicted_loss(self, coef, intercept):
-        """Sum of the losses as predictions compute them; None where the fit computes the same.
+        """Return the sum of the losses of predictions by stored coefficients.
 
-        inf where it would take passes over shards.
+        None means that predictions are computed as in the fit; inf that the sum is unknown, because
+        it would take a pass over shards.
         """
         data, dtype, objective = self.data, self.state.coef.dtype, self.objective
         if not data.steps and dtype in (np.float64, objective.rows.dtype):
@@ -447,11 +442,12 @@ class Fit:
     # ---- Report --------------------------------------------------------------------------------
 
     def training(self):
-        """What has been found, summed over the groups."""
+        """Return the result of the fit, combined from those of the groups."""
         state = self.state
         solver = "lbfgs" if self.problem.solver == "auto" else self.problem.solver
         found = Training(state.coef, state.intercept, solver)
         found.moments, found.stopped_by = self.moments, self.stopped_by
+        found.pass_seconds = self.pass_seconds
         bounds, bounded, length = 0.0, True, 0 if state.solved else 1
         for solved in state.solved:
             result, found.solver = solved.result, solved.solver
@@ -474,20 +470,20 @@ class Fit:
             history[1] *= history[0] if len(state.solved) > 1 else 1.0
             n_done = history.shape[1]
             columns[:, :n_done] += history
-            if n_done < length:  # one that has ended stays at its last value
+            if n_done < length:  # a finished group keeps its last values
                 columns[:, n_done:] += history[:, -1:]
         if len(state.solved) > 1:
             columns[1] /= columns[0]
         found.history = dict(zip(("objective", "gap", "seconds"), columns, strict=True))
-        if state.stopping is not None:  # without anything to fit, nothing was judged
+        if state.stopping is not None:  # there are no losses if nothing was fitted
             found.history["validation_loss"] = np.array(state.stopping.losses or [0.0])
         return found
 
 
 def _squares_of_terms(coef, intercept, moments):
-    """Mean over the rows of the sum of the squares of the terms of a logit; the largest output's.
+    """Return the mean over the rows of the sum of the squares of a logit's terms.
 
-    Or a bound of it that takes less time, where it is small.
+    It is that of the output in which it is largest; if small, it may be an upper bound.
     """
     mean_square = moments.mean_squares()
     of_intercept = float(np.vdot(intercept, intercept))

@@ -1,24 +1,47 @@
 """What all loss settings share: their declared capabilities, and the products on logits."""
 
+from dataclasses import dataclass, fields
+
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 
 from .._loss import proba
 from .._utils.arrays import kernel_array
 from .._utils.messages import warn
+from .._utils.numerics import in_unit
+from .._utils.parameters import Setting, number_in
 from .._utils.threads import effective_n_threads
-from .._utils.units import in_unit
 from .._utils.validation import apart, as_floating, check_out, check_weights, require_apart
-from .validation import check_label_smoothing, check_logits
+from .validation import check_logits
+
+# Makes an __init__ that stores the parameters; equality and representation are those of Setting.
+with_parameters = dataclass(eq=False, repr=False)
+
+LABEL_SMOOTHING = number_in("[0, 1]", "the share of the target that is spread evenly")
+# The power of the miss 1 - p by which an entry's loss is multiplied.
+FOCUS = number_in("[0, 100]", "0: no focus")
 
 
-class LossSetting(BaseEstimator):
+def refuse_unknown(setting, parameters):
+    """Raise a TypeError for names that are not parameters, of which Keras has ``from_logits``."""
+    known = sorted(declared.name for declared in fields(setting))
+    for name in parameters.keys() - known:
+        if name == "from_logits":
+            function = setting.name if setting.function else "categorical_crossentropy"
+            raise TypeError(
+                f"{setting.__name__} always acts on logits and has no 'from_logits'; for "
+                f"probabilities use xentlearn.losses.{function}(..., from_logits=False)."
+            )
+        raise TypeError(f"{setting.__name__} has no parameter {name!r}; it has {known}.")
+
+
+class LossSetting(Setting):
     """A training objective on rows of logits.
 
-    A subclass declares its capabilities in the class attributes below (as properties where they
-    depend on parameters), checks its targets (``_check_targets``) and encodes them for the kernels
-    (``_kernel_target``). The methods on logits follow from these.
+    A subclass declares its parameters as ``Setting`` says, its capabilities in the class attributes
+    below (as properties where they depend on parameters), checks its targets (``_check_targets``)
+    and encodes them for the kernels (``_kernel_target``). The methods on logits follow from these.
     """
 
     name = None  # the string by which ``SoftmaxClassifier(loss=...)`` knows it
@@ -41,44 +64,9 @@ class LossSetting(BaseEstimator):
     ignore_class = None
     gamma = 0.0
 
-    def __eq__(self, other):
-        """Whether the other is a setting of the same kind with equal parameters."""
-        if type(self) is not type(other):
-            return NotImplemented
-        mine, theirs = self.get_params(), other.get_params()
-        return all(np.array_equal(mine[name], theirs[name]) for name in mine)
-
-    def __hash__(self):
-        return hash(type(self))  # parameters may change
-
-    def _refuse(self, unknown):
-        """Raise the TypeError for keyword arguments of ``__init__`` that are not parameters."""
-        if "from_logits" in unknown:
-            known = self.name if self.function else "categorical_crossentropy"
-            raise TypeError(
-                f"{type(self).__name__} always acts on logits and has no 'from_logits'; for "
-                f"probabilities use the function xentlearn.losses.{known}(..., from_logits=False)."
-            )
-        raise TypeError(
-            f"{type(self).__name__} has no parameter {next(iter(unknown))!r}; it has "
-            f"{sorted(self.get_params())}."
-        )
-
     # ---- What a fit asks for -------------------------------------------------------------------
 
-    def _kernel_target(
-        self,
-        shape,
-        dtype,
-        *,
-        labels=None,
-        values=None,
-        weight=None,
-        entry_weight=None,
-        outputs=None,
-        n_outputs=None,
-        once=False,
-    ):
+    def _kernel_target(self, shape, dtype, *, outputs=None, n_outputs=None, **given):
         """Encode checked targets for the kernels, with the parameters of the loss.
 
         The parameters must have been checked as well (``_check_parameters``).
@@ -89,22 +77,14 @@ class LossSetting(BaseEstimator):
             Shape of the logits.
         dtype : dtype
             Dtype of the logits, float32 or float64.
-        labels : ndarray of shape (n_samples,), int32, or None, default=None
-            Class indices, -1 where ignored.
-        values : ndarray or CSR of shape (n_samples, n_outputs) or None, default=None
-            Soft rows or binary entries, in ``dtype``.
-        weight : ndarray of shape (n_samples,), float64, or None, default=None
-            Weights of rows.
-        entry_weight : ndarray of shape (n_samples, n_outputs) or None, default=None
-            Weights of binary entries, in ``dtype``.
         outputs : ndarray of int or None, default=None
             The outputs that the logits belong to, as indices into parameters that have a value per
             output; None means all of them.
         n_outputs : int or None, default=None
             Number of values of such parameters; None means as many as there are logits in a row.
-        once : bool, default=False
-            Whether the targets serve a single pass, for which it does not pay to prepare what
-            several passes would share.
+        **given : dict
+            What ``EncodedTarget`` takes by name: ``labels`` (-1 where ignored) or ``values`` (soft
+            rows or binary entries), ``weight`` (of rows) or ``entry_weight``, and ``once``.
 
         Returns
         -------
@@ -123,13 +103,13 @@ class LossSetting(BaseEstimator):
         Returns
         -------
         ndarray of shape (n_outputs,) or None
-            None if there is no adjustment.
+            ``logit_adjustment`` times the logarithms of the class shares, -inf for a class without
+            weight; None if there is no adjustment.
         """
-        return None
-
-    def _check_parameters(self):
-        """Raise a ValueError if a parameter is out of range."""
-        check_label_smoothing(self.label_smoothing)
+        if self.logit_adjustment == 0 or not np.any(sums):
+            return None
+        with np.errstate(divide="ignore"):
+            return float(self.logit_adjustment) * np.log(sums / np.sum(sums))
 
     def _for_evaluation(self):
         """Return a copy without the parameters that concern training alone."""
@@ -162,35 +142,42 @@ class LossSetting(BaseEstimator):
         matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
         y_true = apart(y_true if sparse.issparse(y_true) else np.asarray(y_true), *outs)
         given = self._check_targets(y_true, matrix.shape, logits.dtype)
-        weight = check_weights(sample_weight, "sample_weight", *self._weight_shapes(matrix.shape))
+        shapes = [matrix.shape[:1]] if self.couples else [matrix.shape[:1], matrix.shape]
+        weight = check_weights(sample_weight, "sample_weight", *shapes)
         return logits, matrix, given, apart(weight, *outs)
 
-    def _adjusted(self, matrix, given, weight):
+    def _adjusted(self, matrix, labels=None, values=None, weight=None):
         """Return the logits plus what training adds to them."""
-        offset = self._offset(given, weight, matrix.shape[1])
+        if self.logit_adjustment == 0:
+            return matrix  # counting classes takes as long as the losses of a few classes
+        # shares do not depend on the unit of the weights, but their sums might overflow
+        weight = np.ones(len(matrix)) if weight is None else in_unit(weight)[0]
+        if labels is None:
+            sums = weight @ values
+        else:
+            counted = labels >= 0
+            sums = np.bincount(labels[counted], weight[counted], minlength=matrix.shape[1])
+        offset = self.logit_offset(sums)
         return matrix if offset is None else matrix + offset.astype(matrix.dtype)
 
     def _encoded(self, matrix, given, weight):
         """Return checked targets and weights, encoded for the kernels."""
         if weight is not None and weight.ndim == 2:
-            given = {**given, "entry_weight": weight.astype(matrix.dtype)}
+            given["entry_weight"] = weight.astype(matrix.dtype)
         else:
-            given = {**given, "weight": weight}
+            given["weight"] = weight
         return self._kernel_target(matrix.shape, matrix.dtype, once=True, **given)
 
-    def _prepare(self, y_true, logits, sample_weight, *outs):
-        """Return (logits, logits as a matrix, encoded targets); see ``_checked``."""
-        logits, matrix, given, weight = self._checked(y_true, logits, sample_weight, *outs)
-        matrix = self._adjusted(matrix, given, weight)
-        return logits, matrix, self._encoded(matrix, given, weight)
-
-    def _weight_shapes(self, shape):
-        """Return the shapes that sample weights may have."""
-        return [shape[:1]]
-
-    def _offset(self, given, weight, n_outputs):
-        """Return what is added to the logits of every row, or None."""
-        return None
+    def _prepare(self, y_true, logits, sample_weight, **outs):
+        """Return (logits as a matrix, encoded targets, output arrays)."""
+        logits, matrix, given, weight = self._checked(y_true, logits, sample_weight, *outs.values())
+        matrix = self._adjusted(matrix, weight=weight, **given)
+        target = self._encoded(matrix, given, weight)
+        for name, out in outs.items():
+            shape = logits.shape[:1] if name == "loss_out" else logits.shape
+            outs[name] = check_out(out, name, shape, logits.dtype)
+        require_apart(**outs)
+        return matrix, target, outs.values()
 
     def loss(self, y_true, logits, *, sample_weight=None, loss_out=None, n_threads=1):
         """Compute the weighted loss of each row.
@@ -212,8 +199,9 @@ class LossSetting(BaseEstimator):
         -------
         loss : ndarray of shape (n_samples,)
         """
-        logits, matrix, target = self._prepare(y_true, logits, sample_weight, loss_out)
-        loss_out = check_out(loss_out, "loss_out", (len(matrix),), matrix.dtype)
+        matrix, target, (loss_out,) = self._prepare(
+            y_true, logits, sample_weight, loss_out=loss_out
+        )
         target.loss_gradient(matrix, loss_out, None, effective_n_threads(n_threads))
         return loss_out
 
@@ -237,8 +225,9 @@ class LossSetting(BaseEstimator):
         -------
         gradient : ndarray of the shape of the logits
         """
-        logits, matrix, target = self._prepare(y_true, logits, sample_weight, gradient_out)
-        gradient_out = check_out(gradient_out, "gradient_out", logits.shape, logits.dtype)
+        matrix, target, (gradient_out,) = self._prepare(
+            y_true, logits, sample_weight, gradient_out=gradient_out
+        )
         target.loss_gradient(
             matrix, None, gradient_out.reshape(matrix.shape), effective_n_threads(n_threads)
         )
@@ -269,12 +258,9 @@ class LossSetting(BaseEstimator):
         loss : ndarray of shape (n_samples,)
         gradient : ndarray of the shape of the logits
         """
-        logits, matrix, target = self._prepare(
-            y_true, logits, sample_weight, loss_out, gradient_out
+        matrix, target, (loss_out, gradient_out) = self._prepare(
+            y_true, logits, sample_weight, loss_out=loss_out, gradient_out=gradient_out
         )
-        loss_out = check_out(loss_out, "loss_out", (len(matrix),), matrix.dtype)
-        gradient_out = check_out(gradient_out, "gradient_out", logits.shape, logits.dtype)
-        require_apart(loss_out=loss_out, gradient_out=gradient_out)
         target.loss_gradient(
             matrix, loss_out, gradient_out.reshape(matrix.shape), effective_n_threads(n_threads)
         )
@@ -304,19 +290,18 @@ class LossSetting(BaseEstimator):
         -------
         product : ndarray of the shape of the logits
         """
-        logits, matrix, target = self._prepare(y_true, logits, sample_weight, product_out)
+        matrix, target, (product_out,) = self._prepare(
+            y_true, logits, sample_weight, product_out=product_out
+        )
         direction, _ = as_floating(direction, "direction")
-        if direction.shape != logits.shape:
+        if direction.shape != product_out.shape:
             raise ValueError(
-                f"'direction' must have the shape of the logits, {logits.shape}, got "
+                f"'direction' must have the shape of the logits, {product_out.shape}, got "
                 f"{direction.shape}."
             )
-        direction = apart(direction.astype(logits.dtype, copy=False), product_out)
-        direction = direction.reshape(matrix.shape)
-        product_out = check_out(product_out, "product_out", logits.shape, logits.dtype)
-        target.hessian_product(
-            matrix, direction, product_out.reshape(matrix.shape), effective_n_threads(n_threads)
-        )
+        direction = apart(direction.astype(matrix.dtype, copy=False), product_out)
+        direction, product = direction.reshape(matrix.shape), product_out.reshape(matrix.shape)
+        target.hessian_product(matrix, direction, product, effective_n_threads(n_threads))
         return product_out
 
     def hessian_diagonal(
@@ -341,11 +326,11 @@ class LossSetting(BaseEstimator):
         -------
         diagonal : ndarray of the shape of the logits
         """
-        logits, matrix, target = self._prepare(y_true, logits, sample_weight, diagonal_out)
-        diagonal_out = check_out(diagonal_out, "diagonal_out", logits.shape, logits.dtype)
-        target.hessian_diagonal(
-            matrix, diagonal_out.reshape(matrix.shape), effective_n_threads(n_threads)
+        matrix, target, (diagonal_out,) = self._prepare(
+            y_true, logits, sample_weight, diagonal_out=diagonal_out
         )
+        diagonal = diagonal_out.reshape(matrix.shape)
+        target.hessian_diagonal(matrix, diagonal, effective_n_threads(n_threads))
         return diagonal_out
 
     def predict_proba(self, logits, *, proba_out=None, n_threads=1):
@@ -387,10 +372,9 @@ class LossSetting(BaseEstimator):
     def _proba(self, logits, out, name, logarithm, n_threads):
         logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), out)
         out = check_out(out, name, logits.shape, logits.dtype)
-        matrix, filled = logits, out
-        if logits.ndim == 1:
-            matrix, filled = logits[:, np.newaxis], out[:, np.newaxis]
-        proba(self.proba_kind, matrix, filled, logarithm, effective_n_threads(n_threads))
+        matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
+        n_threads = effective_n_threads(n_threads)
+        proba(self.proba_kind, matrix, out.reshape(matrix.shape), logarithm, n_threads)
         return out
 
     def __call__(self, y_true, logits, sample_weight=None):
@@ -417,18 +401,32 @@ class LossSetting(BaseEstimator):
         labels = given.get("labels")
         if labels is not None and (labels < 0).any():  # ignored rows do not affect the unit
             weight = np.where(labels < 0, 0.0, 1.0 if weight is None else weight)
-        of_rows, of_entries = weight, None
-        if weight is None:
-            of_rows = np.ones(len(matrix))
-        elif weight.ndim == 2:
-            of_rows, of_entries = None, in_unit(weight)[0]
-        matrix = self._adjusted(matrix, given, weight)
-        target = self._encoded(matrix, given, of_entries)
+        matrix = self._adjusted(matrix, weight=weight, **given)
+        by_entry = in_unit(weight)[0] if weight is not None and weight.ndim == 2 else None
         loss = np.empty(len(matrix), dtype=matrix.dtype)
-        target.loss_gradient(matrix, loss, None, effective_n_threads(1))
-        if of_entries is not None:
-            return mean_of(loss, of_entries.mean(axis=1).sum())
-        return weighted_mean(loss, of_rows)
+        self._encoded(matrix, given, by_entry).loss_gradient(matrix, loss, None, 1)
+        if by_entry is not None:
+            return mean_of(loss, by_entry.mean(axis=1).sum())
+        return weighted_mean(loss, np.ones(len(matrix)) if weight is None else weight)
+
+
+class FocalSetting:
+    """What the focal losses share, which are plain cross-entropy without a focus or ``alpha``."""
+
+    @property
+    def convex(self):
+        """Whether it is convex."""
+        return self.gamma == 0
+
+    @property
+    def plain(self):
+        """Whether it is plain cross-entropy."""
+        return self.gamma == 0 and self.alpha is None
+
+    certifiable = plain
+
+    def _convex_start(self):
+        return clone(self).set_params(gamma=0.0)
 
 
 def weighted_mean(loss, weight):
@@ -455,6 +453,9 @@ def weighted_mean(loss, weight):
 def mean_of(loss, divisor):
     """Divide the sum of losses by the sum of weights; nan, with a warning, if no row counts."""
     if divisor == 0:
-        warn("The mean of no rows is nan: all rows are ignored or have weight 0.", RuntimeWarning)
+        warn(
+            "The mean of no rows is nan: all rows are ignored or missing, or have weight 0.",
+            RuntimeWarning,
+        )
         return np.nan
     return float(loss.sum(dtype=np.float64) / divisor)

@@ -174,13 +174,11 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
     if predictions.ndim > 1:
         axis = check_axis(axis, predictions.ndim)
         predictions = np.moveaxis(predictions, axis, -1)
-        y_true, _ = as_floating(y_true, "y_true")
+        y_true = np.asarray(y_true)
         if y_true.ndim == predictions.ndim:
             y_true = np.moveaxis(y_true, axis, -1)
-        row_shape = predictions.shape[:-1]
-        n_labels = predictions.shape[-1]
-    else:
-        row_shape, n_labels = predictions.shape, 1
+    shape = predictions.shape if predictions.ndim > 1 else (len(predictions), 1)
+    row_shape, n_labels = shape[:-1], shape[-1]
     if n_labels == 0:
         raise ValueError(f"'y_pred' must have at least 1 label, got shape {predictions.shape}.")
     values = check_binary_targets(y_true, predictions.shape, predictions.dtype)
@@ -217,12 +215,9 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
         )
 
     if weight is not None and weight.shape != row_shape:
-        entry_weight = weight.reshape(rows.shape)
         if reduction == "weighted_mean":
-            weights = (entry_weight.ravel(),)
-            return reduce_rows(entries.ravel(), weights, present.ravel(), reduction, None)
-        entries, weight = weigh(entries, entry_weight), None
+            return reduce_rows(entries.ravel(), (weight,), present.ravel(), reduction, None)
+        entries, weight = weigh(entries, weight.reshape(rows.shape)), None
     n_present = present.sum(axis=1)
     loss = entries.sum(axis=1, dtype=np.float64) / np.maximum(n_present, 1)
-    weight = None if weight is None else weight.reshape(-1)
     return reduce_rows(loss.astype(rows.dtype), (weight,), n_present > 0, reduction, row_shape)

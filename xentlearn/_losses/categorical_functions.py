@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from .._loss import EncodedTarget
 from .._utils.threads import effective_n_threads
 from .._utils.validation import as_floating, check_weights
 from . import _proba_loss
 from .reduction import check_axis, reduce_rows
-from .softmax import CategoricalCrossentropy, CategoricalFocalCrossentropy
+from .softmax import (
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    SparseCategoricalCrossentropy,
+)
 from .validation import (
     check_class_weight,
-    check_label_smoothing,
     check_labels,
     check_soft_rows,
     require_distributions,
@@ -106,25 +108,10 @@ def sparse_categorical_crossentropy(
     >>> sparse_categorical_crossentropy([0], [[40.0, 0.0]], from_logits=True)
     array([4.24835426e-18])
     """
-    rows, tolerance, shape = _prediction_rows(y_pred, axis)
-    n_threads = effective_n_threads(n_threads)
-    labels = check_labels(y_true, shape[:-1], shape[-1], ignore_class).reshape(-1)
-    smoothing = check_label_smoothing(label_smoothing)
-    weight = _row_weights(sample_weight, shape[:-1])
-    class_weight = check_class_weight(class_weight, shape[-1])
-    if class_weight is not None:
-        class_weight = class_weight[np.maximum(labels, 0)]
-
-    loss = np.empty(len(rows), dtype=rows.dtype)
-    if from_logits:
-        target = EncodedTarget(
-            "sparse_categorical", *rows.shape, rows.dtype, labels=labels, label_smoothing=smoothing
-        )
-        target.loss_gradient(rows, loss, None, n_threads)
-    else:
-        require_distributions(rows, labels, "y_pred", tolerance, shape, n_threads)
-        _proba_loss.sparse_categorical(rows, labels, smoothing, loss, n_threads)
-    return reduce_rows(loss, (weight, class_weight), labels >= 0, reduction, shape[:-1])
+    loss = SparseCategoricalCrossentropy(label_smoothing, ignore_class)
+    return _categorical(
+        y_true, y_pred, loss, from_logits, class_weight, sample_weight, axis, reduction, n_threads
+    )
 
 
 def categorical_crossentropy(
@@ -293,55 +280,48 @@ def _categorical(
 ):
     """Compute the loss of a categorical setting on predictions."""
     setting._check_parameters()
-    rows, tolerance, shape = _prediction_rows(y_pred, axis, least_ndim=1)
-    n_threads = effective_n_threads(n_threads)
-    values, _ = as_floating(y_true, "y_true")
-    if values.ndim == len(shape):
-        values = np.moveaxis(np.asarray(y_true), axis, -1)
-    values = check_soft_rows(values, "y_true", shape, rows.dtype, n_threads).reshape(rows.shape)
-    weight = _row_weights(sample_weight, shape[:-1])
-    class_weight = check_class_weight(class_weight, shape[-1])
-    if class_weight is not None:
-        class_weight = values @ class_weight
-
-    loss = np.empty(len(rows), dtype=rows.dtype)
-    target = setting._kernel_target(rows.shape, rows.dtype, values=values, once=True)
-    if from_logits:
-        target.loss_gradient(rows, loss, None, n_threads)
-    else:
-        require_distributions(rows, None, "y_pred", tolerance, shape, n_threads)
-        alpha = setting._output_weight(shape[-1], np.float64)
-        alpha = np.ones(shape[-1]) if alpha is None else alpha
-        _proba_loss.categorical(
-            rows, values, setting.label_smoothing, setting.gamma, alpha, loss, n_threads
-        )
-    counts = np.ones(len(rows), dtype=bool)
-    return reduce_rows(loss, (weight, class_weight), counts, reduction, shape[:-1])
-
-
-def _prediction_rows(y_pred, axis, least_ndim=2):
-    """Return predictions as a matrix of rows.
-
-    Returns
-    -------
-    rows : ndarray of shape (n_rows, n_classes)
-    tolerance : float
-        How much the sum of a row may differ from 1.
-    shape : tuple
-        Shape of the predictions with the classes on the last axis.
-    """
     predictions, tolerance = as_floating(y_pred, "y_pred")
-    if predictions.ndim < least_ndim:
+    if predictions.ndim < 2 and not setting.takes_rows:
         raise ValueError(
             "'y_pred' must have rows and classes, at least 2 dimensions, got shape "
             f"{predictions.shape}; for a single row pass [y_pred] and [y_true]."
         )
-    predictions = np.moveaxis(predictions, check_axis(axis, predictions.ndim), -1)
-    if predictions.shape[-1] == 0:
-        raise ValueError(f"'y_pred' must have at least 1 class, got shape {predictions.shape}.")
-    return predictions.reshape(-1, predictions.shape[-1]), tolerance, predictions.shape
+    axis = check_axis(axis, predictions.ndim)
+    predictions = np.moveaxis(predictions, axis, -1)
+    shape, n_classes = predictions.shape, predictions.shape[-1]
+    if n_classes == 0:
+        raise ValueError(f"'y_pred' must have at least 1 class, got shape {shape}.")
+    rows = predictions.reshape(-1, n_classes)
+    n_threads = effective_n_threads(n_threads)
+    weight = check_weights(sample_weight, "sample_weight", shape[:-1])
+    of_rows = class_weight = check_class_weight(class_weight, n_classes)
+    labels = values = None
+    counts = np.ones(len(rows), dtype=bool)
+    if setting.takes_rows:
+        values = np.asarray(y_true)
+        if values.ndim == len(shape):
+            values = np.moveaxis(values, axis, -1)
+        values = check_soft_rows(values, "y_true", shape, rows.dtype, n_threads).reshape(rows.shape)
+        if class_weight is not None:
+            of_rows = values @ class_weight
+    else:
+        labels = check_labels(y_true, shape[:-1], n_classes, setting.ignore_class).reshape(-1)
+        counts = labels >= 0
+        if class_weight is not None:
+            of_rows = class_weight[np.maximum(labels, 0)]
 
-
-def _row_weights(sample_weight, shape):
-    weight = check_weights(sample_weight, "sample_weight", shape)
-    return None if weight is None else weight.reshape(-1)
+    loss = np.empty(len(rows), dtype=rows.dtype)
+    smoothing = setting.label_smoothing
+    if from_logits:
+        given = {"labels": labels, "values": values, "once": True}
+        target = setting._kernel_target(rows.shape, rows.dtype, **given)
+        target.loss_gradient(rows, loss, None, n_threads)
+    else:
+        require_distributions(rows, labels, "y_pred", tolerance, shape, n_threads)
+        if labels is not None:
+            _proba_loss.sparse_categorical(rows, labels, smoothing, loss, n_threads)
+        else:
+            alpha = setting._output_weight(n_classes, np.float64)
+            alpha = np.ones(n_classes) if alpha is None else alpha
+            _proba_loss.categorical(rows, values, smoothing, setting.gamma, alpha, loss, n_threads)
+    return reduce_rows(loss, (weight, of_rows), counts, reduction, shape[:-1])

@@ -1,14 +1,41 @@
 """A weighted sum of losses on the same logits."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.metaestimators import _BaseComposition
 
 from .._loss import EncodedTarget
+from .._utils.numerics import DEFAULT_SUM_TOLERANCE
 from .._utils.validation import check_weights
-from .base import LossSetting
+from .base import LossSetting, refuse_unknown, with_parameters
 
 
+def _combined(combine, capability, meaning):
+    """A capability of a sum: that of any of its parts, or of all."""
+    return property(
+        lambda self: combine(getattr(part, capability) for part in self._parts), doc=meaning
+    )
+
+
+def _are_pairs(losses, kind=object):
+    """Whether ``losses`` is a list of pairs of a name and an object of the given kind."""
+    return isinstance(losses, (list, tuple)) and all(
+        isinstance(pair, tuple)
+        and len(pair) == 2
+        and isinstance(pair[0], str)
+        and isinstance(pair[1], kind)
+        for pair in losses
+    )
+
+
+def _outcomes(ones):
+    """Class weight sums by class, as sums of the 0s and of the 1s: shape (n_outputs, 2)."""
+    return np.stack([ones.sum() - ones, ones], axis=1)
+
+
+@with_parameters
 class HybridLoss(LossSetting, _BaseComposition):
     """Training objective on logits: a weighted sum of losses on the same logits.
 
@@ -50,11 +77,14 @@ class HybridLoss(LossSetting, _BaseComposition):
     SparseCategoricalCrossentropy(label_smoothing=0.1)
     """
 
-    def __init__(self, losses, weights=None, **unknown):
-        self.losses = losses
-        self.weights = weights
-        if unknown:
-            self._refuse(unknown)
+    losses: list
+    weights: Sequence[float] | None = None
+
+    def __new__(cls, *args, **parameters):
+        """Refuse keyword arguments that are not parameters."""
+        if parameters:
+            refuse_unknown(cls, parameters)
+        return super().__new__(cls)
 
     def get_params(self, deep=True):
         """Return the parameters, with ``deep`` also those of the parts.
@@ -68,10 +98,7 @@ class HybridLoss(LossSetting, _BaseComposition):
         -------
         dict
         """
-        valid = isinstance(self.losses, (list, tuple)) and all(
-            isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], LossSetting)
-            for pair in self.losses
-        )
+        valid = _are_pairs(self.losses, LossSetting)
         return self._get_params("losses", deep=deep and valid)  # else an error of fit
 
     def set_params(self, **params):
@@ -104,38 +131,15 @@ class HybridLoss(LossSetting, _BaseComposition):
     def _check_targets(self, y_true, shape, dtype):
         return self._parts[0]._check_targets(y_true, shape, dtype)
 
-    def _weight_shapes(self, shape):
-        shapes = self._parts[0]._weight_shapes(shape)
-        return shapes[:1] if self.couples else shapes
-
     # ---- What all parts decide -----------------------------------------------------------------
 
     certifiable = False
 
-    @property
-    def couples(self):
-        """Whether the loss of a row is more than a sum over its logits, in any part."""
-        return any(part.couples for part in self._parts)
-
-    @property
-    def shift_invariant(self):
-        """Whether adding a constant to all logits of a row leaves the losses of all parts as is."""
-        return all(part.shift_invariant for part in self._parts)
-
-    @property
-    def takes_rows(self):
-        """Whether all parts take soft rows or an indicator."""
-        return all(part.takes_rows for part in self._parts)
-
-    @property
-    def plain(self):
-        """Whether all parts are plain cross-entropy."""
-        return all(part.plain for part in self._parts)
-
-    @property
-    def convex(self):
-        """Whether all parts are convex."""
-        return all(part.convex for part in self._parts)
+    couples = _combined(any, "couples", "Whether the loss of a row is more than a sum over logits.")
+    shift_invariant = _combined(all, "shift_invariant", "Whether shifted logits have equal losses.")
+    takes_rows = _combined(all, "takes_rows", "Whether all parts take soft rows or an indicator.")
+    plain = _combined(all, "plain", "Whether all parts are plain cross-entropy.")
+    convex = _combined(all, "convex", "Whether all parts are convex.")
 
     def _check_parameters(self):
         for part in self._parts:
@@ -172,7 +176,7 @@ class HybridLoss(LossSetting, _BaseComposition):
                 )
             if part.couples and values is not None and self.proba_kind == "sigmoid":
                 with np.errstate(invalid="ignore"):
-                    distributions = np.abs(values.sum(axis=1) - 1) <= 1e-4  # as for soft rows
+                    distributions = np.abs(values.sum(axis=1) - 1) <= DEFAULT_SUM_TOLERANCE
                 if not distributions.all():
                     raise ValueError(
                         f"Part {name!r} of HybridLoss takes rows that sum to 1, but row "
@@ -196,13 +200,11 @@ class HybridLoss(LossSetting, _BaseComposition):
         ndarray of the shape of ``sums``
         """
         by_class = self.proba_kind == "softmax"
-        ones = sums if by_class else sums[:, 1]
-        both = np.stack([ones.sum() - ones, ones], axis=1) if by_class else sums
+        both = _outcomes(sums) if by_class else sums
         total = np.zeros((n_outputs, 2))
         for factor, part in zip(self._factors(), self._parts, strict=True):
             if part.couples:
-                of_part = part._fitted_weight_sums(ones, n_outputs)
-                total += factor * np.stack([of_part.sum() - of_part, of_part], axis=1)
+                total += factor * _outcomes(part._fitted_weight_sums(both[:, 1], n_outputs))
             else:
                 total += factor * part._fitted_weight_sums(both, n_outputs)
         return total[:, 1] if by_class else total
@@ -219,11 +221,7 @@ class HybridLoss(LossSetting, _BaseComposition):
     def _parts(self):
         """The settings of the parts, once ``losses`` has been found to be valid."""
         pairs = self.losses
-        valid = isinstance(pairs, (list, tuple)) and all(
-            isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
-            for pair in pairs
-        )
-        if not valid or not pairs:
+        if not _are_pairs(pairs) or not pairs:
             raise ValueError(
                 "'losses' must be a list of (name, setting) pairs, such as [('softmax', "
                 f"SparseCategoricalCrossentropy()), ('ovr', BinaryCrossentropy())]; got {pairs!r}."

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from .._utils.messages import warn
-from .._utils.units import in_unit
+from .._utils.numerics import in_unit
+from .base import mean_of
 
 _REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
 
@@ -28,7 +28,7 @@ def reduce_rows(loss, weights, counts, reduction, shape):
     Parameters
     ----------
     loss : ndarray of shape (n_rows,)
-    weights : tuple of ndarrays of shape (n_rows,), or None
+    weights : tuple of ndarrays of n_rows weights, or None
         A row is multiplied by the product of those that are not None. A weighted mean is computed
         in units of the weights in which this product is within range.
     counts : ndarray of shape (n_rows,), bool
@@ -43,7 +43,7 @@ def reduce_rows(loss, weights, counts, reduction, shape):
     """
     if reduction not in _REDUCTIONS:
         raise ValueError(f"'reduction' must be one of {list(_REDUCTIONS)}, got {reduction!r}.")
-    weights = [weight for weight in weights if weight is not None]
+    weights = [weight.reshape(-1) for weight in weights if weight is not None]
     if reduction == "weighted_mean":
         weights = [in_unit(np.where(counts, weight, 0.0))[0] for weight in weights]
     weight = math.prod(weights) if weights else None
@@ -53,19 +53,8 @@ def reduce_rows(loss, weights, counts, reduction, shape):
         loss = weigh(loss, weight)
     if reduction == "none":
         return loss.reshape(shape)
-    total = loss.sum(dtype=np.float64)
-    if reduction != "sum":
-        if reduction == "mean" or weight is None:
-            divisor = np.count_nonzero(counts)
-        else:
-            divisor = weight[counts].sum()
-        if divisor == 0:
-            warn(
-                f"reduction={reduction!r} of no rows is nan: all rows are ignored or missing, or "
-                "have weight 0.",
-                RuntimeWarning,
-            )
-            total = np.nan
-        else:
-            total = total / divisor
-    return loss.dtype.type(total)
+    if reduction == "sum":
+        return loss.dtype.type(loss.sum(dtype=np.float64))
+    by_weight = reduction == "weighted_mean" and weight is not None
+    divisor = weight[counts].sum() if by_weight else np.count_nonzero(counts)
+    return loss.dtype.type(mean_of(loss, divisor))

@@ -1,12 +1,13 @@
 """Losses of independent labels: one sigmoid per logit, summed over the logits of a row."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from sklearn.base import clone
 
 from .._loss import EncodedTarget
-from .._utils.validation import check_number
-from .base import LossSetting
-from .validation import check_binary_targets, check_focusing, check_output_weight
+from .._utils.parameters import number_in, parameter
+from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, refuse_unknown, with_parameters
+from .validation import check_binary_targets, check_output_weight
 
 
 class BinarySetting(LossSetting):
@@ -14,6 +15,12 @@ class BinarySetting(LossSetting):
 
     proba_kind = "sigmoid"
     couples = shift_invariant = False
+
+    def __new__(cls, *args, **parameters):
+        """Refuse keyword arguments that are not parameters."""
+        if parameters:
+            refuse_unknown(cls, parameters)
+        return super().__new__(cls)
 
     def _kernel_target(self, shape, dtype, *, outputs=None, n_outputs=None, **given):
         """Encode checked targets for the kernels, as ``LossSetting._kernel_target`` describes."""
@@ -32,9 +39,6 @@ class BinarySetting(LossSetting):
         if y_true.ndim == 1 and shape[1] == 1:
             y_true = y_true[:, np.newaxis]
         return {"values": check_binary_targets(y_true, shape, dtype)}
-
-    def _weight_shapes(self, shape):
-        return [shape[:1], shape]
 
     def _fitted_weight_sums(self, sums, n_outputs):
         """Return the sums of weights of the targets that the loss fits, by output and outcome.
@@ -64,6 +68,7 @@ class BinarySetting(LossSetting):
         return 1.0, 1.0
 
 
+@with_parameters
 class BinaryCrossentropy(BinarySetting):
     """Training objective on logits: binary cross-entropy, summed over the labels of a row.
 
@@ -100,11 +105,8 @@ class BinaryCrossentropy(BinarySetting):
     name = "binary_crossentropy"
     function = True
 
-    def __init__(self, label_smoothing=0.0, pos_weight=None, **unknown):
-        self.label_smoothing = label_smoothing
-        self.pos_weight = pos_weight
-        if unknown:
-            self._refuse(unknown)
+    label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
+    pos_weight: float | Sequence[float] | None = None
 
     def _output_weight(self, n_outputs, dtype):
         return check_output_weight(self.pos_weight, "pos_weight", n_outputs, dtype)
@@ -114,7 +116,8 @@ class BinaryCrossentropy(BinarySetting):
         return 1.0 if positive is None else np.stack([np.ones(n_outputs), positive], axis=1)
 
 
-class BinaryFocalCrossentropy(BinarySetting):
+@with_parameters
+class BinaryFocalCrossentropy(FocalSetting, BinarySetting):
     """Training objective on logits: binary focal loss, summed over the labels of a row.
 
     For p = sigmoid(z) and a target y, ``loss = a (1 - p_t)^gamma (-y log p - (1 - y) log(1 - p))``
@@ -154,50 +157,24 @@ class BinaryFocalCrossentropy(BinarySetting):
     name = "binary_focal_crossentropy"
     function = True
 
-    def __init__(self, gamma=2.0, alpha=None, label_smoothing=0.0, **unknown):
-        self.gamma = gamma
-        self.alpha = alpha
-        self.label_smoothing = label_smoothing
-        if unknown:
-            self._refuse(unknown)
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_focusing(self.gamma)
-        if self.alpha is not None:
-            check_number(
-                self.alpha,
-                "alpha",
-                lambda x: 0 <= x <= 1,
-                "None or a number in [0, 1], the weight of the positives",
-            )
-
-    @property
-    def convex(self):
-        """Whether it is convex."""
-        return self.gamma == 0
-
-    @property
-    def plain(self):
-        """Whether it is plain cross-entropy."""
-        return self.gamma == 0 and self.alpha is None
-
-    certifiable = plain
+    gamma: float = parameter(2.0, FOCUS)
+    alpha: float | None = parameter(
+        None, number_in("[0, 1]", "the weight of the positives", optional=True)
+    )
+    label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
 
     def _alphas(self):
         return (1.0, 1.0) if self.alpha is None else (float(self.alpha), 1.0 - float(self.alpha))
 
     def _form(self):
         alpha, alpha_of_0 = self._alphas()
-        return {"form": "focal", "gamma": self.gamma, "alpha": alpha, "alpha_of_0": alpha_of_0}
+        return dict(form="focal", gamma=self.gamma, alpha=alpha, alpha_of_0=alpha_of_0)
 
     def _outcome_weight(self, n_outputs):
         return np.array(self._alphas()[::-1])
 
-    def _convex_start(self):
-        return clone(self).set_params(gamma=0.0)
 
-
+@with_parameters
 class AsymmetricBinaryCrossentropy(BinarySetting):
     """Training objective on logits: asymmetric loss, for many labels of which few are positive.
 
@@ -236,31 +213,16 @@ class AsymmetricBinaryCrossentropy(BinarySetting):
     name = "asymmetric_binary_crossentropy"
     plain = certifiable = convex = False
 
-    def __init__(self, gamma_neg=4.0, gamma_pos=0.0, clip=0.05, **unknown):
-        self.gamma_neg = gamma_neg
-        self.gamma_pos = gamma_pos
-        self.clip = clip
-        if unknown:
-            self._refuse(unknown)
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_focusing(self.gamma_neg, "gamma_neg")
-        check_focusing(self.gamma_pos, "gamma_pos")
-        check_number(
-            self.clip,
-            "clip",
-            lambda x: 0 <= x < 1,
-            "a number in [0, 1), the probability up to which a negative costs nothing",
-        )
+    gamma_neg: float = parameter(4.0, FOCUS)
+    gamma_pos: float = parameter(0.0, FOCUS)
+    clip: float = parameter(
+        0.05, number_in("[0, 1)", "the probability up to which a negative costs nothing")
+    )
 
     def _form(self):
-        return {
-            "form": "asymmetric",
-            "gamma": self.gamma_pos,
-            "gamma_of_0": self.gamma_neg,
-            "clip": self.clip,
-        }
+        return dict(
+            form="asymmetric", gamma=self.gamma_pos, gamma_of_0=self.gamma_neg, clip=self.clip
+        )
 
     def _convex_start(self):
         return BinaryCrossentropy()

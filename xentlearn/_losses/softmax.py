@@ -1,23 +1,26 @@
 """Softmax losses of integer labels and of one-hot or soft rows: plain, focal and robust ones."""
 
-import numpy as np
-from sklearn.base import clone
+import numbers
+from collections.abc import Sequence
 
 from .._loss import EncodedTarget
-from .._utils.units import in_unit
-from .._utils.validation import check_number
-from .base import LossSetting
-from .validation import (
-    check_focusing,
-    check_labels,
-    check_logit_adjustment,
-    check_output_weight,
-    check_soft_rows,
+from .._utils.parameters import NON_NEGATIVE, Rule, number_in, parameter
+from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, refuse_unknown, with_parameters
+from .validation import check_labels, check_output_weight, check_soft_rows
+
+_ADJUSTMENT = Rule(
+    "a finite number >= 0 (factor of the log class shares)", numbers.Real, 0, ends=(0,)
 )
 
 
 class CategoricalSetting(LossSetting):
-    """What the categorical settings share: their targets, and logits adjusted by class shares."""
+    """What the categorical settings share: their targets, and the sums of these."""
+
+    def __new__(cls, *args, **parameters):
+        """Refuse keyword arguments that are not parameters."""
+        if parameters:
+            refuse_unknown(cls, parameters)
+        return super().__new__(cls)
 
     def _kernel_target(
         self, shape, dtype, *, labels=None, values=None, outputs=None, n_outputs=None, **others
@@ -44,36 +47,6 @@ class CategoricalSetting(LossSetting):
             return {"labels": check_labels(y_true, shape[:1], shape[1])}
         return {"values": check_soft_rows(y_true, "y_true", shape, dtype)}
 
-    def logit_offset(self, sums):
-        """Return ``logit_adjustment`` times the logarithms of the class shares.
-
-        Parameters
-        ----------
-        sums : ndarray of shape (n_outputs,)
-            Sum of the weights of each class in the training data.
-
-        Returns
-        -------
-        ndarray of shape (n_outputs,) or None
-            -inf for a class without weight; None if there is no adjustment.
-        """
-        if self.logit_adjustment == 0 or not np.any(sums):
-            return None
-        with np.errstate(divide="ignore"):
-            return float(self.logit_adjustment) * np.log(sums / np.sum(sums))
-
-    def _offset(self, given, weight, n_outputs):
-        if self.logit_adjustment == 0:
-            return None  # counting classes takes as long as the losses of a few classes
-        labels, values = given.get("labels"), given.get("values")
-        n_samples = len(labels) if values is None else values.shape[0]
-        # shares do not depend on the unit of the weights, but their sums might overflow
-        weight = np.ones(n_samples) if weight is None else in_unit(weight)[0]
-        if labels is None:
-            return self.logit_offset(weight @ values)
-        counted = labels >= 0
-        return self.logit_offset(np.bincount(labels[counted], weight[counted], minlength=n_outputs))
-
     def _fitted_weight_sums(self, sums, n_outputs):
         """Return the class weight sums of the targets that the loss fits, which are smoothed.
 
@@ -92,11 +65,11 @@ class CategoricalSetting(LossSetting):
         """
         return (1 - self.label_smoothing) * sums + self.label_smoothing * sums.sum() / n_outputs
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_logit_adjustment(self.logit_adjustment)
+    def _convex_start(self):
+        return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)
 
 
+@with_parameters
 class SparseCategoricalCrossentropy(CategoricalSetting):
     """Training objective on logits: softmax cross-entropy of integer labels.
 
@@ -143,17 +116,15 @@ class SparseCategoricalCrossentropy(CategoricalSetting):
     function = True
     takes_rows = False
 
-    def __init__(self, label_smoothing=0.0, ignore_class=None, logit_adjustment=0.0, **unknown):
-        self.label_smoothing = label_smoothing
-        self.ignore_class = ignore_class
-        self.logit_adjustment = logit_adjustment
-        if unknown:
-            self._refuse(unknown)
+    label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
+    ignore_class: object = None
+    logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
     def _check_targets(self, y_true, shape, dtype):
         return {"labels": check_labels(y_true, shape[:1], shape[1], self.ignore_class)}
 
 
+@with_parameters
 class CategoricalCrossentropy(CategoricalSetting):
     """Training objective on logits: softmax cross-entropy of one-hot or soft rows.
 
@@ -189,14 +160,12 @@ class CategoricalCrossentropy(CategoricalSetting):
     name = "categorical_crossentropy"
     function = True
 
-    def __init__(self, label_smoothing=0.0, logit_adjustment=0.0, **unknown):
-        self.label_smoothing = label_smoothing
-        self.logit_adjustment = logit_adjustment
-        if unknown:
-            self._refuse(unknown)
+    label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
+    logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
 
-class CategoricalFocalCrossentropy(CategoricalSetting):
+@with_parameters
+class CategoricalFocalCrossentropy(FocalSetting, CategoricalSetting):
     """Training objective on logits: focal loss, which puts more weight on badly predicted rows.
 
     For the softmax p of the logits and a target row t, ``loss = sum_k a_k t_k (1 - p_k)^gamma
@@ -238,40 +207,19 @@ class CategoricalFocalCrossentropy(CategoricalSetting):
     name = "categorical_focal_crossentropy"
     function = True
 
-    def __init__(self, gamma=2.0, alpha=None, label_smoothing=0.0, logit_adjustment=0.0, **unknown):
-        self.gamma = gamma
-        self.alpha = alpha
-        self.label_smoothing = label_smoothing
-        self.logit_adjustment = logit_adjustment
-        if unknown:
-            self._refuse(unknown)
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_focusing(self.gamma)
-
-    @property
-    def convex(self):
-        """Whether it is convex."""
-        return self.gamma == 0
-
-    @property
-    def plain(self):
-        """Whether it is plain cross-entropy."""
-        return self.gamma == 0 and self.alpha is None
-
-    certifiable = plain
+    gamma: float = parameter(2.0, FOCUS)
+    alpha: float | Sequence[float] | None = None
+    label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
+    logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
     def _form(self, labelled):
-        return {"form": "focal", "gamma": self.gamma}
+        return dict(form="focal", gamma=self.gamma)
 
     def _output_weight(self, n_outputs, dtype):
         return check_output_weight(self.alpha, "alpha", n_outputs, dtype)
 
-    def _convex_start(self):
-        return clone(self).set_params(gamma=0.0)
 
-
+@with_parameters
 class GeneralizedCrossentropy(CategoricalSetting):
     """Training objective on logits: generalised cross-entropy, robust to wrong labels.
 
@@ -309,28 +257,14 @@ class GeneralizedCrossentropy(CategoricalSetting):
     name = "generalized_crossentropy"
     plain = certifiable = convex = False
 
-    def __init__(self, q=0.7, logit_adjustment=0.0, **unknown):
-        self.q = q
-        self.logit_adjustment = logit_adjustment
-        if unknown:
-            self._refuse(unknown)
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_number(
-            self.q,
-            "q",
-            lambda value: 0 < value <= 1,
-            "a number in (0, 1] (its limit at 0 is CategoricalCrossentropy)",
-        )
+    q: float = parameter(0.7, number_in("(0, 1]", "its limit at 0 is CategoricalCrossentropy"))
+    logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
     def _form(self, labelled):
-        return {"form": "generalized", "q": self.q}
-
-    def _convex_start(self):
-        return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)
+        return dict(form="generalized", q=self.q)
 
 
+@with_parameters
 class SymmetricCrossentropy(CategoricalSetting):
     """Training objective on logits: cross-entropy plus reverse cross-entropy, for wrong labels.
 
@@ -373,21 +307,15 @@ class SymmetricCrossentropy(CategoricalSetting):
     name = "symmetric_crossentropy"
     plain = certifiable = convex = False
 
-    def __init__(self, alpha=1.0, beta=1.0, log_zero=-4.0, logit_adjustment=0.0, **unknown):
-        self.alpha = alpha
-        self.beta = beta
-        self.log_zero = log_zero
-        self.logit_adjustment = logit_adjustment
-        if unknown:
-            self._refuse(unknown)
+    alpha: float = parameter(1.0, NON_NEGATIVE)
+    beta: float = parameter(1.0, NON_NEGATIVE)
+    log_zero: float = parameter(
+        -4.0, Rule("a finite number <= 0", numbers.Real, below=0, ends=(0,))
+    )
+    logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
     def _check_parameters(self):
         super()._check_parameters()
-        for name in ("alpha", "beta"):
-            check_number(
-                getattr(self, name), name, lambda x: 0 <= x < np.inf, "a finite number >= 0"
-            )
-        check_number(self.log_zero, "log_zero", lambda x: -np.inf < x <= 0, "a finite number <= 0")
         if self.alpha == 0 and self.beta * self.log_zero == 0:
             raise ValueError(
                 "'alpha', or both 'beta' and -'log_zero', must be > 0; got "
@@ -397,18 +325,13 @@ class SymmetricCrossentropy(CategoricalSetting):
     def _form(self, labelled):
         if labelled:
             miss_weight = -float(self.beta) * float(self.log_zero)
-            return {"form": "poly", "log_weight": self.alpha, "miss_weight": miss_weight}
-        return {
-            "form": "symmetric",
-            "log_weight": self.alpha,
-            "miss_weight": self.beta,
-            "floor": self.log_zero,
-        }
-
-    def _convex_start(self):
-        return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)
+            return dict(form="poly", log_weight=self.alpha, miss_weight=miss_weight)
+        return dict(
+            form="symmetric", log_weight=self.alpha, miss_weight=self.beta, floor=self.log_zero
+        )
 
 
+@with_parameters
 class PolyCrossentropy(CategoricalSetting):
     """Training objective on logits: Poly-1 loss, cross-entropy with another first coefficient.
 
@@ -444,15 +367,8 @@ class PolyCrossentropy(CategoricalSetting):
 
     name = "poly_crossentropy"
 
-    def __init__(self, epsilon=1.0, logit_adjustment=0.0, **unknown):
-        self.epsilon = epsilon
-        self.logit_adjustment = logit_adjustment
-        if unknown:
-            self._refuse(unknown)
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_number(self.epsilon, "epsilon", lambda x: -1 <= x < np.inf, "a finite number >= -1")
+    epsilon: float = parameter(1.0, Rule("a finite number >= -1", numbers.Real, -1, ends=(-1,)))
+    logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
     @property
     def convex(self):
@@ -467,7 +383,4 @@ class PolyCrossentropy(CategoricalSetting):
     certifiable = plain
 
     def _form(self, labelled):
-        return {"form": "poly", "miss_weight": self.epsilon}
-
-    def _convex_start(self):
-        return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)
+        return dict(form="poly", miss_weight=self.epsilon)

@@ -12,15 +12,11 @@ from scipy import sparse
 from .._utils.arrays import kernel_array
 from .._utils.csr import as_csr
 from .._utils.numerics import OUTPUT_WEIGHTS
-from .._utils.validation import (
-    as_floating,
-    check_number,
-    check_weight,
-    check_weights,
-    missing_among,
-    shown_index,
-)
+from .._utils.parameters import Rule
+from .._utils.validation import as_floating, check_weight, check_weights, missing_among, shown_index
 from . import _proba_loss
+
+IGNORED = Rule("an integer class index or None", numbers.Integral, names=(None,))
 
 
 def check_logits(logits, binary=False):
@@ -34,39 +30,37 @@ def check_logits(logits, binary=False):
     return logits
 
 
-def as_integers(y, name="y_true"):
+def as_integers(y):
     """Integer array; floats are taken if they are whole numbers."""
     y = np.asarray(y)
     if y.ndim == 0:
         raise ValueError(
-            f"'{name}' must have at least 1 dimension, got the single label {y}; "
-            "put it into a list."
+            f"'y_true' must have at least 1 dimension, got the label {y}; put it into a list."
         )
     if y.dtype.kind in "iub":
         return y
-    if y.dtype.kind != "f":
-        if y.size == 0:
-            return y.astype(np.int64)
-        missing = missing_among(y)
-        if missing is not None:
-            at = np.unravel_index(np.argmax(missing), y.shape)
-            raise ValueError(
-                f"'{name}' must hold integer class indices, got {y[at]} at index "
-                f"{shown_index(at)}; drop these rows, or give them an integer of their own and "
-                "name it by 'ignore_class'."
-            )
-        raise ValueError(
-            f"'{name}' must hold integer class indices, got dtype {y.dtype}; encode labels "
-            "first, for example with sklearn.preprocessing.LabelEncoder."
-        )
-    fractional = ~(y == np.floor(y)) | np.isinf(y)
-    if fractional.any():
-        at = np.unravel_index(np.argmax(fractional), y.shape)
-        raise ValueError(
-            f"'{name}' must hold integer class indices, got {y[at]} at index {shown_index(at)}; "
-            "for soft targets use a categorical loss, with one column per class."
-        )
-    return y.astype(np.int64) if y.size == 0 or np.abs(y).max() < 2**62 else y
+    if y.size == 0:
+        return y.astype(np.int64)
+    if y.dtype.kind == "f":
+        bad = ~(y == np.floor(y)) | np.isinf(y)
+        if not bad.any():
+            return y.astype(np.int64) if np.abs(y).max() < 2**62 else y
+        remedy = "for soft targets use a categorical loss, with one column per class"
+    else:
+        bad = missing_among(y)
+        remedy = "drop these rows, or give them an integer that 'ignore_class' names"
+    if bad is None:
+        got = f"dtype {y.dtype}"
+        remedy = "encode labels first, for example with sklearn.preprocessing.LabelEncoder"
+    else:
+        got = _shown_first(y, bad)
+    raise ValueError(f"'y_true' must hold integer class indices, got {got}; {remedy}.")
+
+
+def _shown_first(array, bad):
+    """The first entry that is bad, and its index, for a message."""
+    at = np.unravel_index(np.argmax(bad), array.shape)
+    return f"{array[at]} at index {shown_index(at)}"
 
 
 def check_labels(y_true, shape, n_classes, ignore_class=None):
@@ -75,110 +69,85 @@ def check_labels(y_true, shape, n_classes, ignore_class=None):
     if y.shape == (*shape, 1):
         y = y.reshape(shape)
     if y.shape != shape:
+        one_hot = y.shape == (*shape, n_classes)
         raise ValueError(
             f"'y_true' must have one integer label per row, shape {shape}, got {y.shape}."
-            + (
-                " One-hot or soft rows belong to the categorical loss."
-                if y.shape == (*shape, n_classes)
-                else ""
-            )
+            + " One-hot or soft rows belong to the categorical loss." * one_hot
         )
-    ignored = None
-    if ignore_class is not None:
-        check_integer(ignore_class, "ignore_class")
-        ignored = y == ignore_class
     bad = (y < 0) | (y >= n_classes)
-    if ignored is not None:
-        bad &= ~ignored
+    if ignore_class is not None:
+        IGNORED.check("ignore_class", ignore_class)
+        bad &= y != ignore_class
     if bad.any():
-        at = np.unravel_index(np.argmax(bad), y.shape)
         raise ValueError(
             f"'y_true' must hold labels from 0 to {n_classes - 1} (there are {n_classes} classes), "
-            f"got {y[at]} at index {shown_index(at)}; rows to leave out can be named by "
-            "'ignore_class'."
+            f"got {_shown_first(y, bad)}; rows to leave out can be named by 'ignore_class'."
         )
     labels = kernel_array(y, np.int32)
-    if ignored is not None:
-        labels = np.where(ignored, np.int32(-1), labels)
-    return labels
+    return labels if ignore_class is None else np.where(y == ignore_class, np.int32(-1), labels)
+
+
+def _of_predictions(values, name, shape, remedy):
+    """CSR or an array of floating targets of the shape of predictions, and their tolerance."""
+    values, tolerance = (as_csr if sparse.issparse(values) else as_floating)(values, name)
+    if values.shape != shape:
+        raise ValueError(
+            f"'{name}' must have the shape of the predictions, {shape}, got {values.shape}; "
+            f"{remedy}."
+        )
+    return values, tolerance
 
 
 def check_soft_rows(values, name, shape, dtype, n_threads=1):
     """Rows of probabilities, one per row of the logits, in ``dtype``; C order or CSR."""
-    is_sparse = sparse.issparse(values)
-    values, tolerance = as_csr(values, name) if is_sparse else as_floating(values, name)
-    if values.shape != shape:
-        raise ValueError(
-            f"'{name}' must have the shape of the predictions, {shape}, got {values.shape}."
-            + (
-                " Integer labels belong to the sparse categorical loss."
-                if values.shape == shape[:-1]
-                else ""
-            )
-        )
-    if is_sparse:
-        _require_sparse_distributions(values, name, tolerance)
-        return values.astype(dtype, copy=False)
-    values = kernel_array(values, dtype)
-    require_distributions(values.reshape(-1, shape[-1]), None, name, tolerance, shape, n_threads)
-    return values
+    remedy = "reshape one of them, or pass integer labels to the sparse categorical loss"
+    values, tolerance = _of_predictions(values, name, shape, remedy)
+    rows = values
+    if not sparse.issparse(values):
+        values = kernel_array(values, dtype)
+        rows = values.reshape(-1, shape[-1])
+    require_distributions(rows, None, name, tolerance, shape, n_threads)
+    return values.astype(dtype, copy=False)
 
 
-def _require_sparse_distributions(values, name, tolerance):
-    """``require_distributions`` of CSR: the first bad row is looked at as an array."""
-    sums = np.asarray(values.sum(axis=1, dtype=np.float64)).ravel()
-    bad = ~(np.abs(sums - 1) <= tolerance)
-    outside = ~((values.data >= 0) & (values.data <= 1))
-    if outside.any():
-        bad[np.searchsorted(values.indptr, np.flatnonzero(outside), side="right") - 1] = True
-    if bad.any():
-        row = int(np.argmax(bad))
-        dense = values[[row]].toarray()
-        require_distributions(dense, None, name, tolerance, dense.shape, 1, first=row)
+def _first_bad_sparse_row(values, tolerance):
+    """``_proba_loss.first_bad_row`` of CSR."""
+    bad = ~(np.abs(values.sum(axis=1, dtype=np.float64) - 1) <= tolerance)
+    outside = np.flatnonzero(~((values.data >= 0) & (values.data <= 1)))
+    bad[np.searchsorted(values.indptr, outside, side="right") - 1] = True
+    return int(np.argmax(bad)) if bad.any() else -1
 
 
-def require_distributions(rows, labels, name, tolerance, shape, n_threads, first=0):
-    """Raise if a row has an entry outside [0, 1] or does not sum to 1 within ``tolerance``.
-
-    ``first`` is the number of the first row, for the message.
-    """
-    bad = _proba_loss.first_bad_row(rows, labels, tolerance, n_threads)
+def require_distributions(rows, labels, name, tolerance, shape, n_threads):
+    """Raise if a row has an entry outside [0, 1] or does not sum to 1 within ``tolerance``."""
+    if sparse.issparse(rows):
+        bad = _first_bad_sparse_row(rows, tolerance)
+    else:
+        bad = _proba_loss.first_bad_row(rows, labels, tolerance, n_threads)
     if bad >= 0:
-        row = rows[bad]
-        at = shown_index(np.unravel_index(bad, shape[:-1])) if len(shape) > 2 else first + bad
-        what = (
-            f"sums to {row.sum(dtype=np.float64):.6g}"
-            if ((row >= 0) & (row <= 1)).all()
-            else f"holds {row[~((row >= 0) & (row <= 1))][0]}"
-        )
-        remedy = "divide each row by its sum"
-        if name == "y_pred":
-            remedy = "pass logits with from_logits=True, or " + remedy
+        row = rows[[bad]].toarray()[0] if sparse.issparse(rows) else rows[bad]
+        outside = row[~((row >= 0) & (row <= 1))]
+        what = f"holds {outside[0]}" if outside.size else f"sums to {row.sum(dtype=np.float64):.6g}"
+        logits = "pass logits with from_logits=True, or " if name == "y_pred" else ""
         raise ValueError(
-            f"Rows of '{name}' must be probabilities: entries in [0, 1] and a sum of 1 "
-            f"(within {tolerance:g}); row {at} {what}; {remedy}."
+            f"Rows of '{name}' must be probabilities: entries in [0, 1] and a sum of 1 (within "
+            f"{tolerance:g}); row {shown_index(np.unravel_index(bad, shape[:-1] or (1,)))} {what}; "
+            f"{logits}divide each row by its sum."
         )
 
 
 def check_binary_targets(y_true, shape, dtype):
     """Entries in [0, 1] or nan (missing), in ``dtype``; C order or CSR."""
-    is_sparse = sparse.issparse(y_true)
-    y, _ = as_csr(y_true, "y_true") if is_sparse else as_floating(y_true, "y_true")
-    if y.shape != shape:
-        raise ValueError(
-            f"'y_true' must have the shape of the predictions, {shape}, got {y.shape}; "
-            "reshape one of them."
-        )
+    y, _ = _of_predictions(y_true, "y_true", shape, "reshape one of them")
+    is_sparse = sparse.issparse(y)
     entries = y.data if is_sparse else y
     bad = (entries < 0) | (entries > 1)
     if bad.any():
-        if is_sparse:
-            at = y.tocoo().row[bad][0], y.tocoo().col[bad][0]
-        else:
-            at = np.unravel_index(np.argmax(bad), y.shape)
+        at = np.unravel_index(np.argmax(bad), entries.shape)
+        index = (y.tocoo().row[at], y.tocoo().col[at]) if is_sparse else at
         raise ValueError(
-            "'y_true' must hold binary targets in [0, 1], or nan where missing, got "
-            f"{entries[bad][0]} at index {shown_index(at)}; labels of -1 and 1 become (y + 1) / 2."
+            f"'y_true' must hold binary targets in [0, 1], or nan where missing, got {entries[at]} "
+            f"at index {shown_index(index)}; labels of -1 and 1 become (y + 1) / 2."
         )
     return y.astype(dtype, copy=False) if is_sparse else kernel_array(y, dtype)
 
@@ -212,8 +181,7 @@ def check_output_weight(weight, name, n_outputs, dtype):
     """
     if weight is None:
         return None
-    weight = np.asarray(weight)
-    if weight.ndim == 0:
+    if np.ndim(weight) == 0:
         weight = np.full(n_outputs, weight)
     weight = check_weights(weight, name, (n_outputs,))
     least, most = OUTPUT_WEIGHTS
@@ -224,37 +192,3 @@ def check_output_weight(weight, name, n_outputs, dtype):
             f"what weighs 1 are lost; got {weight[bad][0]:.3g}."
         )
     return weight.astype(dtype)
-
-
-def check_label_smoothing(label_smoothing):
-    """A number in [0, 1]."""
-    return check_number(
-        label_smoothing,
-        "label_smoothing",
-        lambda value: 0 <= value <= 1,
-        "a number in [0, 1], the share of the target that is spread evenly",
-    )
-
-
-def check_logit_adjustment(logit_adjustment):
-    """A finite number >= 0."""
-    return check_number(
-        logit_adjustment,
-        "logit_adjustment",
-        lambda value: 0 <= value < np.inf,
-        "a finite number >= 0, which times the log of the class shares is added to the training "
-        "logits (0: nothing)",
-    )
-
-
-def check_focusing(gamma, name="gamma"):
-    """A number in [0, 100]: the power of the miss 1 - p by which an entry's loss is multiplied."""
-    return check_number(
-        gamma, name, lambda value: 0 <= value <= 100, "a number in [0, 100] (0: no focus)"
-    )
-
-
-def check_integer(value, name):
-    if not isinstance(value, numbers.Integral) or isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"'{name}' must be an integer class index or None, got {value!r}.")
-    return int(value)

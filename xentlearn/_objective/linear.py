@@ -6,6 +6,7 @@ where s_i are the weights of the rows and S is their sum. The intercept b is not
 """
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,8 @@ class LinearObjective:
         and there is a penalty.
     exact_hessian : bool
         Whether Hessians are those of the loss, not positive definite approximations of them.
+    pass_seconds : float
+        The least time that a sum over all rows has taken, for reports; inf before the first.
     """
 
     OFFERS = (
@@ -137,7 +140,7 @@ class LinearObjective:
         self.penalty_curvature = np.full(self.n_features, l2_reg)  # second derivative by feature
         self.preconditioners = Preconditioners(preconditioning)
         self.certificate, self.continuation = Certificate(), None
-        self._is_evaluated = False
+        self._is_evaluated, self.pass_seconds = False, np.inf
         self.few = None  # a small sample of the rows, once it is needed
 
     # ---- The vector and its parts ------------------------------------------------------------
@@ -184,10 +187,11 @@ class LinearObjective:
     def value_gradient(self, vector):
         """Return value (float) and gradient (ndarray of shape (size,)) at a vector."""
         coef, intercept = self.at(vector)
-        gradient = np.empty(self.shape)
+        gradient, began = np.empty(self.shape), time.perf_counter()
         loss, coef_sum, intercept_sum = self.rows.loss_gradient(
             coef, intercept, self.n_threads, out=gradient[: self.n_features]
         )
+        self.pass_seconds = min(self.pass_seconds, time.perf_counter() - began)
         penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
         if not self._is_evaluated:  # most often at the start; a certificate needs its gradient
             self._is_evaluated = True

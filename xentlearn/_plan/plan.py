@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .settings import Preconditioning
-
-STOCHASTIC = ("adam", "sgd")
+from .cost import Outline, OutlinedGroup
+from .settings import STOCHASTIC, NewtonCholesky, Preconditioning
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Rules:
     most_rotation: float = 5e10
     tiny_hessian: float = 10_000_000
     hessian_work: float = 1.5e9
-    most_coefficients: int = 6000
+    most_coefficients: int = NewtonCholesky.max_coefficients
     most_covariance: int = 2000
     most_block_numbers: int = 16_000_000
     most_logits: int = 50_000_000
@@ -210,6 +209,75 @@ def make_plan(problem):
                 chosen = "newton-cholesky"
         planned.append(Group(outputs, chosen, preconditioning))
     return Plan(presolve, polish, tuple(planned), work)
+
+
+def outlined(problem, plan, X, n_held_out, moments):
+    """The problem and its plan in numbers, from which a report is made when it is asked for.
+
+    Parameters
+    ----------
+    problem : Problem
+    plan : Plan
+    X : object
+        As it was given.
+    n_held_out : int
+        Rows of X that were copied for early stopping, beside those of the problem.
+    moments : Moments or None
+        Of the features of X; None where nothing is fitted.
+
+    Returns
+    -------
+    Outline
+    """
+    data, y, presolve, n_copied = problem.data, problem.y, plan.presolve, 0
+    stored = data.X if data.in_memory else data.survey.sample[0][1]
+    share = data.shape[0] / max(1, stored.shape[0])
+    if data.is_sparse:
+        stored, X = stored.data, getattr(X, "data", None)
+    if data.in_memory and not (isinstance(X, np.ndarray) and np.may_share_memory(X, stored)):
+        width = stored.itemsize + (4 if data.is_sparse else 0)
+        n_copied = int(stored.size * width * (1 + n_held_out / max(1, data.shape[0])))
+    y_bytes, groups, weakness = 0, [], 1.0
+    if moments is not None:
+        strength = problem.penalty.strength(y.total_weight, y.weight_exponent)
+        weakness = strength * len(moments.variance) / max(np.add.reduce(moments.variance), 1e-300)
+    for array in (y.labels, y.values, y.weight, y.entry_weight):
+        if array is not None:
+            y_bytes += array.nbytes if isinstance(array, np.ndarray) else 12 * array.nnz
+    for group in plan.groups:
+        chosen = group.preconditioning
+        groups.append(
+            OutlinedGroup(len(group.outputs), group.solver, chosen.covariance, chosen.local)
+        )
+    return Outline(
+        n_rows=data.shape[0],
+        n_features=data.shape[1],
+        n_outputs=y.n_outputs,
+        n_entries=int(stored.size * share),
+        n_sampled=data.n_sampled,
+        dtype=stored.dtype,
+        is_sparse=data.is_sparse,
+        in_memory=data.in_memory,
+        labelled=y.labels is not None,
+        n_copied=n_copied,
+        y_bytes=y_bytes,
+        solver=problem.solver,
+        coupled=y.loss.couples,
+        convex=y.loss.convex,
+        certifiable=y.loss.certifiable and problem.penalty.C < np.inf,
+        fit_intercept=problem.fit_intercept,
+        early_stopping=problem.early_stopping,
+        C=float(problem.penalty.C),
+        tol=float(problem.tol),
+        weakness=weakness,
+        max_iter=int(problem.max_iter),
+        work=plan.work,
+        unit=presolve.unit,
+        n_kept=None if presolve.kept is None else len(presolve.kept),
+        centre=presolve.centre,
+        polish=plan.polish,
+        groups=tuple(groups),
+    )
 
 
 def _presolve(data, fit_intercept, work):

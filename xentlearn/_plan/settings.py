@@ -7,6 +7,8 @@ the "auto" rules are in ``plan.py``.
 
 from dataclasses import dataclass
 
+STOCHASTIC = ("adam", "sgd")  # solvers that take steps on batches of rows
+
 
 @dataclass(frozen=True)
 class LineSearch:
@@ -115,7 +117,8 @@ class Refresh:
     nearly : float
         In units of ``tol``: a gap at which a new preconditioner would come too late to pay off.
     soon, seen : int
-        Nor is one made if at most ``soon`` iterations are left at the rate of the last ``seen``.
+        No new preconditioner is made either if at most ``soon`` iterations are left, at the rate of
+        the last ``seen`` iterations.
     """
 
     polished: int = 20
@@ -177,8 +180,9 @@ class LBFGS:
     patience : int
         Number of iterations until the next preconditioner.
     slope_left : float
-        Curvature condition of the line search: largest share of the slope that a step may leave.
-    history : int
+        Constant of the second Wolfe condition: the largest share of the slope that a step may
+        leave.
+    history_size : int
         Differences in the history; 10 take a third more evaluations on MNIST, 50 save a few at
         most.
     rescale : int
@@ -198,7 +202,7 @@ class LBFGS:
     first_refresh: int = 25
     patience: int = 25
     slope_left: float = 0.9
-    history: int = 20
+    history_size: int = 20
     rescale: int = 4
     large: int = 100_000
     large_history: int = 5
@@ -219,12 +223,15 @@ class NewtonCholesky:
     hardly_changed : float
         Largest ratio of the squared Newton decrement to that of the step before at which the
         Hessian of that step is used again.
+    max_coefficients : int
+        Most coefficients for which a whole Hessian is formed: 288 MB. The plan checks it.
     """
 
     first_refresh: int = 15
     patience: int = 15
     slope_left: float = 0.2
     hardly_changed: float = 1e-3
+    max_coefficients: int = 6000
 
 
 @dataclass(frozen=True)
@@ -235,7 +242,7 @@ class NewtonCG:
     ----------
     first_refresh, patience, slope_left
         As in ``LBFGS``.
-    least_products, most_products : int
+    least_products, max_cg_iter : int
         Least and largest number of Hessian products in an iteration.
     little : float
         Conjugate gradients stop when a product adds at most this share of the mean gain per product
@@ -246,7 +253,7 @@ class NewtonCG:
     patience: int = 4
     slope_left: float = 0.9
     least_products: int = 3
-    most_products: int = 100
+    max_cg_iter: int = 100
     little: float = 0.3
 
 
@@ -371,17 +378,11 @@ class Stochastic:
 
     Attributes
     ----------
-    tried, tried_again : int
-        Number of steps that are timed with one thread and with all of them, and number of steps
-        after which they are timed again. Two threads halve a step of 200 rows of MNIST, which takes
-        160 us; on cores that are busy otherwise such a step takes 10 ms.
     least_rate : float
         Learning rate at which the "adaptive" schedule ends, as in scikit-learn's MLPClassifier.
     slower : float
         Number by which that schedule divides the learning rate.
     """
 
-    tried: int = 3
-    tried_again: int = 2000
     least_rate: float = 1e-6
     slower: float = 5.0

@@ -2,58 +2,61 @@
 
 A solver is a function
 ``solver(objective, start, *, tol, max_iter, polish, callback, state, settings) -> Result``
-that minimises a smooth function of one flat float64 vector, convex near its minimum. It sees no
-data, no loss and no penalty, only these members of the objective (a solver names those it needs in
-``REQUIRES``):
+that minimises a smooth function of one flat float64 vector, convex near its minimum. It knows
+nothing of data, loss or penalty; it uses only the following members of the objective. Each solver
+declares which of them it requires.
 
 size : int
     Length of the vector.
 value_scale : float
-    What a tolerance is relative to, where the value itself is smaller: for data that can be
-    separated without a penalty the minimum is 0.
+    Gaps are relative to the larger of the value and this: for data that are separable without a
+    penalty, the minimum is 0.
 rounding : float
     Relative rounding error of a value.
 value_gradient(vector) -> (float, ndarray)
-    Value and gradient.
+    Returns value and gradient.
 hessian_product(vector, direction) -> ndarray
-    Hessian at ``vector`` times ``direction``.
+    Returns the Hessian at ``vector`` times ``direction``.
 hessian_at(vector)
-    Makes ``precondition`` the inverse Hessian at ``vector``.
+    Makes ``precondition`` use the inverse of the Hessian at ``vector``.
 precondition(gradient) -> ndarray
-    An approximate inverse Hessian, positive definite and linear, times ``gradient``.
+    Returns an approximate inverse Hessian, positive definite and linear, times ``gradient``.
 dual
-    For ``dual_ascent`` alone: ``point(vector)``, the value at a vector with the point of the dual
-    that predicts the same; ``sweep(point, lots)``, which changes the point and says what it rose
-    by; ``look(point)``, (vector, value, certified bounds of value - minimum).
+    For ``dual_ascent`` alone. ``point(vector)`` returns the value at a vector and the dual point
+    with the same predictions; ``sweep(point, lots)`` changes the point and returns the increase of
+    the dual objective by lot; ``look(point)`` returns (vector, value, certified bounds of
+    value - minimum by output); ``load_point(tree)`` restores the ``dump()`` of a point.
 
-What else an objective has it declares in ``OFFERS``, a collection of these names:
+An objective may have further members, which it declares in ``OFFERS``, a collection of names:
 
 least_curvature(direction) -> float
-    What ``direction . hessian_product(vector, direction)`` must exceed to be more than rounding.
+    Returns an upper bound of the rounding error of
+    ``direction . hessian_product(vector, direction)``.
 follow_curvature(vector)
-    Lets ``precondition`` follow the curvature at ``vector``, as far as a fraction of an evaluation
-    allows; asked for every few steps.
+    Adapts ``precondition`` to the curvature at ``vector`` for a fraction of the cost of an
+    evaluation. Solvers call it every few steps.
 precondition_at(vector, thorough) -> bool
-    Makes ``precondition`` use the curvature at ``vector``, where it can; asked for by a solver that
-    polishes, or that finds the problem hard; to the last digit if ``thorough``. Whether it is the
-    whole Hessian.
+    Makes ``precondition`` use the Hessian at ``vector``, as far as that is feasible, and in full
+    precision if ``thorough``; returns whether that is the whole Hessian. Solvers call it when they
+    polish, or when a problem turns out to be hard.
 regularise() -> bool
-    Regularises subsequent Hessians, which rounding has spoilt: asked for where nothing decreased
-    along a direction. Whether that changes anything.
+    Regularises subsequent Hessians; returns whether that changes anything. Solvers call it when
+    rounding errors have spoilt a Hessian, so that nothing decreases along a direction.
 bound_step(direction) -> ndarray
-    A direction kept within where the curvature that the objective knows of is valid.
+    Returns a direction clipped to the region in which the objective's model of the curvature holds.
 certified_gap(vector, value, gradient, wanted) -> float
-    Upper bound of value - minimum, or inf; asked for where it may be at most ``wanted``.
+    Returns an upper bound of value - minimum, or inf if it is above ``wanted``.
 continuation_strengths(value), continue_at(strength), continuation_penalty(vector) : "continuation"
-    Falling strengths of an extra penalty, for a problem that is found hard; put one in force, 0 to
-    end it; and what it adds to the value at ``vector``.
+    The first returns decreasing strengths of an extra penalty for a hard problem; the second adds
+    the extra penalty of a strength to the objective, and removes it if that is 0; the third returns
+    what it adds to the value at ``vector``.
 dump() -> tree, load(tree) : "dump"
-    What has changed since the objective was made, and to put it back (``_utils/archive.py`` says
-    what a tree is).
+    Return what has changed since the objective was made, and restore it (``_utils/archive.py``
+    defines trees).
 
-Two plain attributes may be there as well: ``n_threads``, for long vectors (1 if it is not), and
-``exact_hessian``, whether the Hessian is the Hessian (True if it is not there), or stands for the
-one of a function that need not be convex: a step by it is then no Newton step.
+Two attributes are optional: ``n_threads``, for work on long vectors (default 1), and
+``exact_hessian`` (default True). The latter is False if Hessians are positive definite
+approximations, as for a function that is not convex: a step by them is then not a Newton step.
 """
 
 import enum
@@ -89,19 +92,19 @@ MESSAGES = {
 
 @dataclass
 class State:
-    """What changes during a solve: the solver at work, and what it goes on from.
+    """The state of a solve: the running solver, or a dump to resume from.
 
     Attributes
     ----------
     solver : object or None
-        With ``dump()``, a tree; put here by the solver when it begins.
+        The running solver, whose ``dump()`` returns a tree; the solver puts itself here.
     saved : tree or None
-        Of an earlier solve, to go on from in place of the start.
+        A dump of an earlier solve, to resume from instead of beginning at the start.
     """
 
     solver: object = None
     saved: dict | None = None
 
     def dump(self):
-        """The solver's, as a tree."""
+        """Return the state of the running solver, as a tree."""
         return self.solver.dump()

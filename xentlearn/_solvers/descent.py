@@ -1,11 +1,11 @@
-"""Descent by line searches, which most solvers share; the direction is each solver's own.
+"""Descent by line searches along the directions of a rule, which differs between solvers.
 
-Tried and lost, on MNIST (784 features, 10 classes): Newton's method by conjugate gradients far from
-the minimum of raw pixels, which overshoots; blocks of the Hessian from rows that are drawn by
-curvature alone (``_objective/hessian_blocks.py``); one curvature per class in place of blocks;
-stopping by the Newton decrement in the metric of L-BFGS, which is up to 10 times too small. On X
-with more features than rows continuation costs more than it saves, as wherever rows are all but
-separated.
+The following was tried without success on MNIST (784 features, 10 classes): Newton's method by
+conjugate gradients far from the minimum of raw pixels, which overshoots; blocks of the Hessian from
+rows that are sampled by curvature alone (``_objective/hessian_blocks.py``); one curvature per class
+instead of blocks; and stopping by the Newton decrement in the metric of L-BFGS, which is up to 10
+times too small. For X with more features than rows, continuation costs more than it saves, as it
+does whenever the rows are nearly separated.
 """
 
 import time
@@ -23,24 +23,27 @@ REQUIRED = ("size", "value_scale", "rounding", "value_gradient", "precondition")
 
 
 class Descent(Stateful):
-    """Descent along the directions of a rule; ``result`` holds the best point at every moment.
+    """Minimises an objective along the directions of a rule; ``result`` has the best point so far.
 
-    All that the next iteration depends on is here, in the rule and in the objective: a dump of the
-    three goes on with the same bits.
+    All that the next iteration depends on is in this object, in the rule and in the objective: a
+    descent that is resumed from a dump of them continues with the same bits.
 
     Parameters
     ----------
     objective : object
         See ``contract.py``.
     rule : object
-        With ``direction(point, gradient)``; ``add(x, x_new, gradient, gradient_new)``, told of each
-        step; ``clear()``, for directions from the present point and gradient alone; ``lengthen()``,
-        to remember more of a slow descent; ``n_added``, whether there is something to clear;
-        ``settings``, with ``first_refresh``, ``patience`` and ``slope_left``; ``exact``, whether
-        directions are Newton's; ``dump()`` and ``load(tree)``.
+        Chooses the directions. Its members are ``direction(point, gradient)``, the direction as a
+        vector; ``add(x, x_new, gradient, gradient_new)``, called after each step; ``clear()``,
+        which makes the next direction depend on the present point and gradient alone;
+        ``lengthen()``, which makes the rule remember more steps of a slow descent; ``n_added``, the
+        number of steps that it remembers; ``settings``, with ``first_refresh``, ``patience`` and
+        ``slope_left``; ``exact``, whether directions are Newton directions; ``dump()`` and
+        ``load(tree)``.
     start : ndarray of shape (size,)
     polish : bool
-        Whether to go on until rounding leaves no further progress.
+        Whether to continue beyond ``tol`` until no further progress is possible at floating-point
+        precision.
     """
 
     CHANGES = ("x", "value", "gradient", "direction", "slope", "scale", "gap")
@@ -55,19 +58,19 @@ class Descent(Stateful):
         self.x = None
 
     def dump(self):
-        """All that the next iteration depends on, as a tree."""
+        """Return all that the next iteration depends on, as a tree."""
         parts = {name: getattr(self, name).dump() for name in self.PARTS}
         return {**super().dump(), **parts, "result": self.result.dump()}
 
     def load(self, tree):
-        """Put a ``dump`` back, on an objective like the one it was of."""
+        """Restore what ``dump`` returned; the objective must be of the same problem."""
         super().load(tree)
         for name in self.PARTS:
             getattr(self, name).load(tree[name])
         self.result = Result.load(tree["result"])
 
     def run(self, tol, max_iter, callback):
-        """Iterate, from the start or from where a dump was made: after the callback."""
+        """Iterate from the start, or from a dump, which is made during a call of the callback."""
         seconds = self.result.seconds
         began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
         is_judged = self.x is not None
@@ -90,7 +93,7 @@ class Descent(Stateful):
                 return
 
     def take_direction(self):
-        """The next direction, and the slope along it."""
+        """Set the next direction and the slope along it, within the step bound if there is one."""
         self.direction = self.rule.direction(self.x, self.gradient)
         self.slope = self.gradient @ self.direction
         if "bound_step" in self.offers:
@@ -101,7 +104,7 @@ class Descent(Stateful):
                     self.direction, self.slope = bounded, slope
 
     def _judge(self, seconds):
-        """How far the minimum may be, for the result and its history."""
+        """Estimate the gap at the present point, and record the point in the result."""
         result, gradient = self.result, self.gradient
         self.scale = max(abs(self.value), self.objective.value_scale)
         self.gap = self.stopping.estimate(self.value, self.slope, result.n_iter)
@@ -113,23 +116,23 @@ class Descent(Stateful):
         result.record(seconds)
 
     def _move(self, tol):
-        """Whether there was a step to take."""
+        """Take a step; return False, with the reason in the result, if there is none to take."""
         objective, rule, result, schedule = self.objective, self.rule, self.result, self.schedule
         if schedule.next_stage(self, tol):
-            if schedule.penalty_changed:  # else what the rule learnt still holds
+            if schedule.penalty_changed:  # otherwise what the rule has learnt remains valid
                 rule.clear()
                 self.value, self.gradient = objective.value_gradient(self.x)
                 self.stopping.begin_again(self.value)
-            elif schedule.n_made == 1:  # steps before it say nothing of how fast it goes on
+            elif schedule.n_made == 1:  # progress before it does not predict progress after it
                 self.stopping.values = [self.value]
             self.take_direction()
 
         step = line_search(self, rule.settings.slope_left)
-        if step is None and rule.n_added:  # they may be at fault: once more from H0 alone
+        if step is None and rule.n_added:  # the history may be at fault: try again without it
             rule.clear()
             self.take_direction()
             step = line_search(self, rule.settings.slope_left)
-        if step is None and schedule.continued:  # this penalty has no more to give
+        if step is None and schedule.continued:  # no further progress with this extra penalty
             schedule.ended = True
             result.n_iter += 1
             return True
@@ -151,7 +154,7 @@ class Descent(Stateful):
         rule.add(self.x, x_new, self.gradient, gradient_new)
         self.x, self.value, self.gradient = x_new, value_new, gradient_new
         self.take_direction()
-        if not self.slope < 0:  # rounding has made the matrix indefinite
+        if not self.slope < 0:  # rounding errors have made the matrix indefinite
             rule.clear()
             self.take_direction()
         result.n_iter += 1
@@ -159,20 +162,28 @@ class Descent(Stateful):
 
 
 class _Schedule(Stateful):
-    """When the objective is asked for a new preconditioner, and for the next extra penalty.
+    """Decides when the objective makes a new preconditioner, or takes the next extra penalty.
 
     Attributes
     ----------
-    continued : bool
-        Whether an extra penalty is in force.
-    penalty_changed : bool
-        Whether the last stage changed it.
-    ended : bool
-        Whether the present penalty has no more to give.
     n_made : int
-        Preconditioners that it has asked for.
+        Number of preconditioners made at a point so far.
+    strengths : list of float or None
+        Strengths of the extra penalties to come; None before the objective was asked for them.
+    continued : bool
+        Whether the objective has an extra penalty at present.
+    penalty_changed : bool
+        Whether the last stage changed the extra penalty.
+    ended : bool
+        Whether the present extra penalty has served its purpose.
+    began : int
+        Iteration at which the present extra penalty was taken.
+    settled_from : float
+        Iteration from which estimates of the gap count; inf during continuation.
     due : int
-        Iteration of the next one.
+        Iteration of the next preconditioner.
+    patience : int
+        Number of iterations between two preconditioners.
     """
 
     CHANGES = (
@@ -185,22 +196,22 @@ class _Schedule(Stateful):
         offers = getattr(objective, "OFFERS", ())
         self.refreshes, self.continues = "precondition_at" in offers, "continuation" in offers
         self.n_made = 0
-        self.strengths = None  # of penalties still to come; None: not asked for yet
+        self.strengths = None
         self.continued = self.penalty_changed = self.ended = False
-        self.began = 0  # iteration at which the present penalty came
-        self.settled_from = 0  # from which the problem is the one that was asked for
+        self.began = 0
+        self.settled_from = 0
         self.due = REFRESH.polished if polish else rule.settings.first_refresh
         self.patience = rule.settings.patience
 
     def next_stage(self, descent, tol):
-        """Whether the objective's preconditioner has changed."""
+        """Begin the next stage if it is due; return whether the preconditioner has changed."""
         n_iter, gap = descent.result.n_iter, descent.gap
         if self.continued:
             settled = n_iter >= self.began + STOPPING.settled and gap <= CONTINUATION.tol
             self.ended |= settled or n_iter >= self.began + CONTINUATION.iterations
         if not (self.refreshes and (self.ended or n_iter >= self.due)):
             return False
-        if not (self.polish or self.continued):  # it may be over without
+        if not (self.polish or self.continued):  # the descent may be about to end
             near = gap <= REFRESH.nearly * tol
             if near or _n_left(descent.result.gaps, tol) <= REFRESH.soon:
                 return False
@@ -232,9 +243,10 @@ class _Schedule(Stateful):
 
 
 def _n_left(gaps, tol):
-    """Iterations to ``tol`` at the rate of the last ones; inf where that is not known.
+    """Predict the number of iterations left until the gap is ``tol``; inf if unknown.
 
-    From the least gap of some iterations: estimates jump up and down.
+    The rate is that of the last iterations. As estimates of the gap fluctuate, the smallest ones of
+    two windows are compared.
     """
     window, seen = STOPPING.window, REFRESH.seen
     now, before = min(gaps[-window:]), min(gaps[-window - seen : -seen], default=0.0)
@@ -244,23 +256,25 @@ def _n_left(gaps, tol):
 
 
 def line_search(descent, slope_left):
-    """A step along a direction that satisfies the weak Wolfe conditions.
+    """Search for a step along a direction that satisfies the weak Wolfe conditions.
 
-    Near the minimum the decrease drowns in rounding; a step is then judged by its slope alone (the
-    approximate Wolfe conditions of Hager and Zhang, SIAM J. Optim. 16, 2005), which keeps its
-    digits.
+    Near the minimum, the decrease of the value is less than its rounding error. A step is then
+    judged by its slope alone, which is more accurate (the approximate Wolfe conditions of Hager and
+    Zhang, SIAM J. Optim. 16, 2005).
 
     Parameters
     ----------
     descent : object
-        With the ``objective``, the point ``x``, its ``value``, the ``direction`` and the ``slope``
-        along it.
+        It has the ``objective``, the point ``x``, its ``value``, the ``direction`` and the
+        ``slope`` along it.
     slope_left : float
-        Share of the slope that may be left, at least twice the sufficient decrease.
+        Largest share of the slope that a step may leave; at least twice the constant of the
+        sufficient decrease.
 
     Returns
     -------
-    (point, value, gradient), or None where no such step is found
+    (point, value, gradient) or None
+        None if no such step is found.
     """
     objective, x, direction = descent.objective, descent.x, descent.direction
     value, slope = descent.value, descent.slope
@@ -268,10 +282,11 @@ def line_search(descent, slope_left):
     noise = objective.rounding * max(abs(value), objective.value_scale)
     low, high = 0.0, np.inf
     low_value, low_slope = value, slope
-    # a quadratic through value and slope whose minimum is not below 0, as no loss is
+    # No loss is negative: the first step is at most the one at which a quadratic with this value
+    # and slope has a minimum of 0.
     step = -2 * value / slope if 0 < 2 * value < -slope else 1.0
     for _ in range(LINE_SEARCH.most_trials):
-        point = x + (direction if step == 1.0 else step * direction)  # long vectors: a sweep less
+        point = x + (direction if step == 1.0 else step * direction)  # saves a pass if step is 1
         new_value, new_gradient = objective.value_gradient(point)
         new_slope = new_gradient @ direction
         finite = np.isfinite(new_value) and np.isfinite(new_slope)
@@ -286,7 +301,7 @@ def line_search(descent, slope_left):
             guess = _cubic_minimum(low, low_value, low_slope, step, new_value, new_slope)
         if not decreased:
             high = step
-        else:  # still going down steeply: further along
+        else:  # the slope is still steep: the step has to be longer
             low, low_value, low_slope = step, new_value, new_slope
         step = _safeguard(guess, low, high)
         if step is None:
@@ -295,7 +310,7 @@ def line_search(descent, slope_left):
 
 
 def _cubic_minimum(a, value_a, slope_a, b, value_b, slope_b):
-    """Minimum of the cubic through two values and slopes; nan where it has none."""
+    """Return where the cubic with these values and slopes at a and b is least; nan if nowhere."""
     with np.errstate(all="ignore"):
         d = slope_a + slope_b - 3 * (value_a - value_b) / (a - b)
         root = np.sign(b - a) * np.sqrt(d * d - slope_a * slope_b)
@@ -303,7 +318,7 @@ def _cubic_minimum(a, value_a, slope_a, b, value_b, slope_b):
 
 
 def _safeguard(guess, low, high):
-    """The guess, kept inside (low, high) and away from its ends; None where nothing is left."""
+    """Return the guess if it is well inside (low, high), else a safe step; None if too narrow."""
     if np.isinf(high):
         if not guess > 2 * low:
             return 4 * low
@@ -317,7 +332,7 @@ def _safeguard(guess, low, high):
 
 
 def require(objective, solver, names):
-    """Raise a TypeError that names what ``objective`` lacks for ``solver``."""
+    """Raise a TypeError with the members that ``objective`` lacks for ``solver``, if any."""
     missing = ""
     for name in names:
         if not hasattr(objective, name):
@@ -330,21 +345,24 @@ def require(objective, solver, names):
 
 
 def carry_out(solver, *, tol, max_iter, callback=None, state=None):
-    """The result of ``solver.run(tol, max_iter, callback)``, whatever ends it.
+    """Run a solver, and return its result even if an error or an interrupt ends it.
+
+    Errors before the first iteration is recorded are raised.
 
     Parameters
     ----------
     solver : object
-        With ``run`` and ``result``, the best point at every moment; ``dump`` and ``load``.
+        It has ``run(tol, max_iter, callback)``, ``result`` with the best point so far, ``dump`` and
+        ``load``.
     tol : float
         Stop when the estimated relative gap is at most this.
     max_iter : int
-        Most iterations.
+        Largest number of iterations.
     callback : callable or None, default=None
-        Called with the ``Result`` so far at the start and after each iteration; what it returns
-        says whether to stop.
+        Called with the ``Result`` so far at the start and after each iteration; the solver stops if
+        it returns a true value.
     state : State or None, default=None
-        Gets the solver, whose ``dump`` goes on with the same bits; and has one to go on from.
+        Receives the solver, so that a callback can dump it, and may have a dump to resume from.
 
     Returns
     -------
@@ -359,11 +377,11 @@ def carry_out(solver, *, tol, max_iter, callback=None, state=None):
     except (KeyboardInterrupt, Exception) as error:
         result = solver.result
         if isinstance(error, Exception) and not result.objectives:
-            raise  # there is no point to keep
-        result.stop(StopReason.INTERRUPTED, False, f"broken off by {type(error).__name__}")
+            raise  # there is no point to return
+        result.stop(StopReason.INTERRUPTED, False, f"interrupted by {type(error).__name__}")
         result.stopped_by = error
     finally:
-        state.solver = None  # it holds the objective, and with it X
+        state.solver = None  # it would keep the objective, and with it X, in memory
     return solver.result
 
 
@@ -373,19 +391,19 @@ def descend(rule, objective, start, *, polish=False, settings=None, **options):
     Parameters
     ----------
     rule : type
-        See ``Descent``; with its ``name``, the members of an objective that it ``requires``, and
-        ``defaults`` of its settings.
+        Class of the rule (see ``Descent``), with the attributes ``name``, ``requires`` (members of
+        the objective) and ``defaults`` (settings).
     objective : object
         See ``contract.py``.
     start : ndarray of shape (size,)
-        Where to begin.
+        The vector to start from.
     polish : bool, default=False
-        Whether to go on beyond ``tol`` until rounding leaves no further progress, for some hundred
-        iterations in all.
+        Whether to continue beyond ``tol`` until no further progress is possible at floating-point
+        precision, for a few hundred iterations at most.
     settings : object or None, default=None
-        Of the rule (``_plan/settings.py``).
+        Settings of the rule (``_plan/settings.py``); None means its defaults.
     **options
-        As in ``carry_out``.
+        ``tol``, ``max_iter``, ``callback`` and ``state`` as in ``carry_out``.
 
     Returns
     -------

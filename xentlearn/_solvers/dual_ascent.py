@@ -1,12 +1,12 @@
-"""Dual coordinate ascent: sweeps over rows, each of which gets the prediction that is best for it.
+"""Dual coordinate ascent: sweeps that maximise the dual objective over one row after the other.
 
-Shalev-Shwartz and Zhang, JMLR 14 (2013); Yu, Huang and Lin, Machine Learning 85 (2011). For rare
-labels over sparse X the rows hardly know of each other: of their dual Hessian, x_i . x_j plus
-1 / (p (1 - p)) on the diagonal, the diagonal is hundreds of times the rest, and a sweep leaves a
-tenth of the gap. A sweep takes less time than a gradient, and needs no pairs, directions or line
-searches.
+See Shalev-Shwartz and Zhang, JMLR 14 (2013), and Yu, Huang and Lin, Machine Learning 85 (2011). For
+rare labels over sparse X, the rows are hardly coupled: the dual Hessian has entries x_i . x_j, plus
+1 / (p (1 - p)) on its diagonal, and the diagonal is hundreds of times larger than the rest. A sweep
+then reduces the gap to a tenth. A sweep takes less time than a gradient, and needs no history, no
+directions and no line searches.
 
-Where it is slow, large C and common labels, L-BFGS goes on from where it ended.
+If sweeps converge slowly, as for a large C or common labels, L-BFGS continues from their result.
 """
 
 import time
@@ -24,17 +24,40 @@ REQUIRES = ("dual", "value_gradient", "precondition", "rounding")
 
 
 def dual_ascent(objective, start, *, polish=False, settings=DualAscent(), **options):
-    """Minimise an objective; parameters and result as in ``descend``.
+    """Minimise an objective by dual ascent; parameters and result as in ``descend``.
 
-    An iteration is as many sweeps as should reach ``tol``, up to a limit, and a look at how far the
-    minimum is, which is certified, not estimated. ``polish`` is of no use.
+    An iteration consists of as many sweeps as should be needed to reach ``tol``, up to a limit, and
+    one pass that computes the value and a certified bound of its gap. ``polish`` is ignored.
     """
     require(objective, "dual-ascent", REQUIRES)
     return carry_out(_Ascent(objective, start, settings), **options)
 
 
 class _Ascent(Stateful):
-    """The iteration; ``result`` holds the best point at every moment."""
+    """Iterates by sweeps, then by L-BFGS if necessary; ``result`` has the best point so far.
+
+    Attributes
+    ----------
+    point : DualPoint or None
+        The present point; None before the start and once L-BFGS is at work.
+    descent : Descent or None
+        L-BFGS, once it is at work.
+    before : int or None
+        Number of iterations before L-BFGS began.
+    n_sweeps : int
+        Number of sweeps so far.
+    needed : float
+        Predicted number of sweeps still needed.
+    least : float
+        The largest lower bound of the minimum so far.
+    rise : ndarray of shape (n_lots,)
+        Increase of the dual objective by the last sweep of each lot of outputs.
+    left : ndarray of shape (n_lots,)
+        Estimated gap of each lot, certified after each pass that computes it.
+    factor : ndarray of shape (n_lots,)
+        Product of the ratios by which certified gaps have exceeded estimates so far, which corrects
+        the estimates to come.
+    """
 
     CHANGES = ("rise", "left", "factor", "least", "needed", "n_sweeps", "before")
 
@@ -42,18 +65,18 @@ class _Ascent(Stateful):
         self.objective, self.dual, self.settings = objective, objective.dual, settings
         self.result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
         self.point = self.descent = self.before = self.rise = self.left = self.factor = None
-        self.n_sweeps, self.needed = 0, 0  # done, and still needed
-        self.least = -np.inf  # lower bound of the minimum
+        self.n_sweeps, self.needed = 0, 0
+        self.least = -np.inf
 
     def dump(self):
-        """All that the next iteration depends on, as a tree."""
+        """Return all that the next iteration depends on, as a tree."""
         tree = {**super().dump(), "result": self.result.dump()}
         if self.descent is not None:
             return {**tree, "descent": self.descent.dump()}
         return {**tree, "point": self.point.dump(), "objective": self.objective.dump()}
 
     def load(self, tree):
-        """Put a ``dump`` back, on an objective like the one it was of."""
+        """Restore what ``dump`` returned; the objective must be of the same problem."""
         super().load(tree)
         self.result = Result.load(tree["result"])
         if "descent" in tree:
@@ -67,7 +90,7 @@ class _Ascent(Stateful):
         return Descent(self.objective, History(self.objective), self.result.vector, polish=False)
 
     def run(self, tol, max_iter, callback):
-        """Iterate, from the start or from where a dump was made: after the callback."""
+        """Iterate from the start, or from a dump, which is made during a call of the callback."""
         result, seconds = self.result, self.result.seconds
         self.began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
         is_told = self.point is not None
@@ -89,21 +112,24 @@ class _Ascent(Stateful):
         self._descend(tol, max_iter, callback)
 
     def _begin(self):
-        """Whether there is a point to begin at."""
+        """Evaluate the start; return False, with the reason in the result, if it is not finite."""
         value, self.point = self.dual.point(self.result.vector)
         finite = np.isfinite(value) and np.isfinite(self.point.coef).all()
         self.result.objective = value
         if not finite:
             self.result.stop(StopReason.DIVERGED, False)
             return False
-        self.rise = np.full(self.point.n_lots, np.inf)  # of each lot by the last sweep,
-        self.left = np.full(self.point.n_lots, np.inf)  # what is expected to be left then,
-        self.factor = np.ones(self.point.n_lots)  # and how much more it has been
+        self.rise = np.full(self.point.n_lots, np.inf)
+        self.left = np.full(self.point.n_lots, np.inf)
+        self.factor = np.ones(self.point.n_lots)
         self.result.record(time.perf_counter() - self.began)
         return True
 
     def _iterate(self, tol):
-        """Sweep and look; False where it would take too long."""
+        """Sweep, then compute the value and its gap; return False if it would take too long.
+
+        L-BFGS then continues from the result.
+        """
         point, objective, settings = self.point, self.objective, self.settings
         if self.n_sweeps + self.needed > settings.most_sweeps:
             return False
@@ -139,7 +165,7 @@ class _Ascent(Stateful):
         return True
 
     def _descend(self, tol, max_iter, callback):
-        """Go on by L-BFGS."""
+        """Continue by L-BFGS from the result."""
         descent = self.descent
 
         def follow(found):
@@ -150,7 +176,7 @@ class _Ascent(Stateful):
         self._take(descent.result)
 
     def _take(self, found):
-        """Put the result so far of the descent behind that of the sweeps."""
+        """Append the result of the descent so far to that of the sweeps."""
         result, before = self.result, self.before
         for name in (
             "vector",
@@ -164,24 +190,30 @@ class _Ascent(Stateful):
             setattr(result, name, getattr(found, name))
         result.n_iter, result.bound = before + found.n_iter, np.inf
         for name, values in result.history.items():
-            new = found.history[name][1:]  # its start is the last point of the sweeps
+            new = found.history[name][1:]  # the first entry is of the last point of the sweeps
             if name == "seconds" and new:
                 new = [values[before] + seconds for seconds in new]
             values[before + 1 :] = new
 
 
 def _sweeps_needed(rises, gaps, wanted):
-    """How many more sweeps take the gap of every lot to ``wanted``, at the rate of these.
+    """Predict how many more sweeps reduce the gap of every lot to ``wanted``.
 
     Parameters
     ----------
     rises : ndarray of shape (n_sweeps, n_lots)
-        Nan where a lot took no part.
+        Increase of the dual objective by each sweep; nan if it left the lot out.
     gaps : ndarray of shape (n_lots,)
+        Certified gaps after these sweeps.
     wanted : float
+
+    Returns
+    -------
+    float
+        inf if a lot whose gap is too large makes no progress.
     """
     most = 0.0
-    with np.errstate(divide="ignore", invalid="ignore"):  # where nothing rises any more
+    with np.errstate(divide="ignore", invalid="ignore"):  # increases may be 0
         for of_lot, excess in zip(rises.T, gaps / wanted, strict=True):
             of_lot = of_lot[~np.isnan(of_lot)]
             if excess > 1 and len(of_lot) > 1:

@@ -1,14 +1,15 @@
-"""L-BFGS with a preconditioner in place of the initial scaling.
+"""L-BFGS with a preconditioner as its initial matrix.
 
 Plain L-BFGS starts its two-loop recursion from a multiple of the identity. Here it starts from the
-objective's own approximate inverse Hessian H0, scaled by s.y / y.H0 y: the method is then blind to
-the units of the features. See Nocedal and Wright, Numerical Optimization (2006), algorithm 7.4.
+objective's own approximate inverse Hessian H0, scaled by s.y / y.H0 y, which makes the method
+independent of the units of the features. See Nocedal and Wright, Numerical Optimization (2006),
+algorithm 7.4.
 """
 
 import functools
 
 import numpy as np
-from scipy.linalg.lapack import dtrtrs as solve_upper  # without checks, a tenth of the time
+from scipy.linalg.lapack import dtrtrs as solve_upper  # no checks: a tenth of the time
 
 from .._plan.settings import LBFGS
 from .._utils._sweeps import difference
@@ -17,12 +18,33 @@ from .descent import REQUIRED, descend
 
 
 class History:
-    """The rule of L-BFGS: the last differences s of points and y of gradients, in rows.
+    """The L-BFGS history, and the directions that follow from it.
 
-    The two loops of the recursion are triangular systems in R, R_ij = s_i.y_j for i not younger
-    than j: with products of whole matrices they take a fraction of the time. Long vectors are
-    worked on in blocks, by several threads: products with the history read all of its memory. The
-    blocks are the same for any number of threads, and so are the sums.
+    The history holds the last differences s of points and y of gradients, one per row of a matrix.
+    The two loops of the recursion are equivalent to two triangular systems with the matrix R, where
+    R_ij = s_i . y_j if s_i is not newer than y_j. Solving them, with products of whole matrices,
+    takes a fraction of the time of the loops. Products with the history read all of its memory, so
+    long vectors are processed in blocks by several threads. The blocks do not depend on the number
+    of threads, and neither do the bits of the sums.
+
+    Parameters
+    ----------
+    objective : object
+        See ``contract.py``.
+    settings : settings.LBFGS, default=LBFGS()
+
+    Attributes
+    ----------
+    length : int
+        Largest number of differences in the history.
+    n_added : int
+        Number of differences added since the history was empty.
+    s, y : ndarray of shape (length, size), float32 or float64
+        The differences, in a ring: the newest one overwrites the oldest one.
+    products : ndarray of shape (length, length)
+        s_i . y_j at [i, j], if s_i is not newer than y_j.
+    scale : float or None
+        Factor of the preconditioner in the initial matrix; None before the first difference.
     """
 
     name = "lbfgs"
@@ -35,21 +57,24 @@ class History:
         self.objective, self.settings = objective, settings
         large = size >= settings.large
         dtype = np.float32 if large else np.float64
-        self.length = min(settings.history, settings.large_history) if large else settings.history
-        self.s, self.y = np.empty((2, self.length, size), dtype=dtype)  # taken when touched
+        self.length = settings.history_size
+        if large:
+            self.length = min(self.length, settings.large_history)
+        # the system provides the memory when it is first written to
+        self.s, self.y = np.empty((2, self.length, size), dtype=dtype)
         self.products = np.zeros((self.length, self.length))
         self.n_threads = getattr(objective, "n_threads", 1)
         self.loop = ParallelLoop(size, FLOAT32_BLOCK if large else max(size, 1), self.n_threads)
         self.clear()
 
     def dump(self):
-        """What is kept, as a tree."""
+        """Return the history and the scale, as a tree."""
         n = min(self.n_added, self.length)
         kept = {"s": self.s[:n], "y": self.y[:n], "products": self.products}
         return {**kept, "n_added": self.n_added, "scale": self.scale}
 
     def load(self, tree):
-        """Put a ``dump`` back."""
+        """Restore what ``dump`` returned."""
         self.products, self.n_added, self.scale = tree["products"], tree["n_added"], tree["scale"]
         self.length = len(self.products)
         for name in ("s", "y"):
@@ -59,22 +84,22 @@ class History:
             setattr(self, name, room)
 
     def add(self, x, x_new, gradient, gradient_new):
-        """One more difference of each."""
+        """Add the differences of a step to the history."""
         at = self.n_added % self.length
         difference(x_new, x, self.s[at], self.n_threads)
         difference(gradient_new, gradient, self.y[at], self.n_threads)
         self.n_added += 1
         n = min(self.n_added, self.length)
         self.products[:n, at] = self._times(self.s[:n], self.y[at])
-        if not self.products[at, at] > 0:  # by the line search it is, but for rounding
+        if not self.products[at, at] > 0:  # the line search ensures s.y > 0 up to rounding errors
             self.clear()
 
     def clear(self):
-        """Forget all of it."""
+        """Empty the history."""
         self.n_added, self.scale = 0, None
 
     def lengthen(self):
-        """Keep more from now on."""
+        """Extend the history to the length for slow descents, if that is larger."""
         size = self.s.shape[1]
         length = min(self.settings.long_history, self.settings.long_numbers // max(1, size))
         if length <= self.length:
@@ -89,12 +114,12 @@ class History:
         self.products, self.length, self.n_added = products, length, len(order)
 
     def _order(self):
-        """Where the differences are, from the oldest to the newest."""
+        """Return the positions of the differences in s and y, from the oldest to the newest."""
         n = min(self.n_added, self.length)
         return np.arange(self.n_added - n, self.n_added) % self.length
 
     def direction(self, point, gradient):
-        """-H gradient, from H0 = scale * preconditioner."""
+        """Return -H gradient, with H the L-BFGS matrix and scale * preconditioner as H0."""
         precondition, order = self.objective.precondition, self._order()
         n = len(order)
         anew = self.scale is None or self.n_added % self.settings.rescale == 1
@@ -103,7 +128,7 @@ class History:
         if n == 0:
             direction = precondition(gradient)
             return np.negative(direction, out=direction)
-        R = self.products[order][:, order]  # the upper triangle of it
+        R = self.products[order][:, order]  # only its upper triangle is valid
         curvature = R.diagonal()
         s, y, newest = self.s[:n], self.y[:n], order[-1]
 
@@ -119,7 +144,7 @@ class History:
         return self._minus(r, -self.scale, by_place, s, out=r)
 
     def _times(self, rows, vector):
-        """rows @ vector, in float64."""
+        """Return rows @ vector, in float64."""
         if len(self.loop.blocks) <= 1:
             return rows @ vector
 
@@ -129,7 +154,7 @@ class History:
         return self.loop.sum(times, start=np.zeros(len(rows)))
 
     def _minus(self, vector, factor, weights, rows, out=None):
-        """factor * vector - weights @ rows, in float64."""
+        """Return factor * vector - weights @ rows, in float64."""
         result = np.empty_like(vector) if out is None else out
         if len(self.loop.blocks) <= 1:
             np.multiply(vector, factor, out=result)

@@ -1,10 +1,10 @@
-"""Newton's method: with the whole Hessian, or with its products alone.
+"""Newton's method, with the whole Hessian or with Hessian products alone.
 
-``newton_cholesky`` factorises the Hessian at every point: a few iterations to the last digit, where
-n_features * n_outputs is at most some thousands. ``newton_cg`` solves for the step by conjugate
-gradients, each a pass over X, in the metric of the objective's preconditioner, and only as exactly
-as pays: until another product adds little to the decrease that the quadratic model promises (Nash
-and Sofer, Operations Research Letters 9, 1990).
+``newton_cholesky`` factorises the Hessian at every point. It needs few iterations to reach full
+precision, if n_features * n_outputs is at most a few thousand. ``newton_cg`` solves for the step by
+conjugate gradients, with the objective's preconditioner and one pass over X per product. It stops
+when another product would add little to the decrease that the quadratic model predicts (Nash and
+Sofer, Operations Research Letters 9, 1990).
 """
 
 import functools
@@ -17,7 +17,14 @@ from .descent import REQUIRED, descend
 
 
 class _Forgetful(Stateful):
-    """A rule that learns nothing from steps."""
+    """A rule without a history: its directions do not depend on the steps before.
+
+    Parameters
+    ----------
+    objective : object
+        See ``contract.py``.
+    settings : settings.NewtonCholesky or settings.NewtonCG
+    """
 
     n_added = 0
 
@@ -26,17 +33,23 @@ class _Forgetful(Stateful):
         self.clear()
 
     def add(self, x, x_new, gradient, gradient_new):
-        """Nothing to learn."""
+        """Do nothing, as there is no history to add the step to."""
 
     def lengthen(self):
-        """Nothing to remember."""
+        """Do nothing, as there is no history to extend."""
 
     def clear(self):
-        """Nothing to forget."""
+        """Do nothing, as there is no history to empty."""
 
 
 class WholeHessian(_Forgetful):
-    """The rule of ``newton_cholesky``."""
+    """The rule of ``newton_cholesky``: the inverse of the whole Hessian.
+
+    Attributes
+    ----------
+    decrement : float
+        Squared Newton decrement at the last point; 0 if the next direction needs a new Hessian.
+    """
 
     name = "newton-cholesky"
     requires = (*REQUIRED, "hessian_at")
@@ -45,15 +58,19 @@ class WholeHessian(_Forgetful):
 
     @property
     def exact(self):
-        """Whether directions are Newton's."""
+        """Whether directions are Newton directions."""
         return getattr(self.objective, "exact_hessian", True)
 
     def clear(self):
-        """Make the next Hessian in any case."""
+        """Compute a new Hessian for the next direction in any case."""
         self.decrement = 0.0
 
     def direction(self, point, gradient):
-        """-H^-1 gradient; after a step that left little to do, with the Hessian before it."""
+        """Return -H^-1 gradient.
+
+        H is the Hessian at the point, or the one before if the squared Newton decrement has become
+        so small that a new one would not pay off.
+        """
         if self.decrement > 0:
             direction = -self.objective.precondition(gradient)
             decrement = -(gradient @ direction)
@@ -67,7 +84,7 @@ class WholeHessian(_Forgetful):
 
 
 class ConjugateGradients(_Forgetful):
-    """The rule of ``newton_cg``."""
+    """The rule of ``newton_cg``: preconditioned conjugate gradients."""
 
     name = "newton-cg"
     requires = (*REQUIRED, "hessian_product")
@@ -75,7 +92,7 @@ class ConjugateGradients(_Forgetful):
     exact = False
 
     def direction(self, point, gradient):
-        """An approximate solution of H direction = -gradient."""
+        """Return an approximate solution of H direction = -gradient."""
         precondition, product = self.objective.precondition, self.objective.hessian_product
         offers, settings, least = getattr(self.objective, "OFFERS", ()), self.settings, 0.0
         if "follow_curvature" in offers:
@@ -84,11 +101,12 @@ class ConjugateGradients(_Forgetful):
         preconditioned = precondition(residual)
         conjugate, size = preconditioned.copy(), residual @ preconditioned
         direction, gain = np.zeros_like(gradient), 0.0
-        for n in range(1, settings.most_products + 1):
+        for n in range(1, settings.max_cg_iter + 1):
             image = product(point, conjugate)
             curvature = conjugate @ image
-            # Curvature that is only rounding is none: where features depend on each other, a step
-            # by it can be 1e16 times too long. Nor is there any where the function is not convex.
+            # Stop where the curvature may be nothing but rounding error: if features are linearly
+            # dependent, a step by it can be 1e16 times too long. Stop as well where it is negative,
+            # which is possible where the function is not convex.
             if "least_curvature" in offers:
                 least = self.objective.least_curvature(conjugate)
             if not curvature > least:

@@ -1,4 +1,4 @@
-"""Solvers by name, and the settings that they run with by default."""
+"""Solvers by name, and their default settings."""
 
 from .._plan import settings as defaults
 from .dual_ascent import dual_ascent
@@ -7,7 +7,7 @@ from .newton import newton_cg, newton_cholesky
 from .settings import SGD, Adam
 from .stochastic import stochastic
 
-# "dual-ascent" suits some problems alone: "auto" may choose it, and it cannot be asked for.
+# "dual-ascent" is chosen by "auto" where it is suitable, and users cannot ask for it.
 SOLVERS = {
     "lbfgs": lbfgs,
     "newton-cg": newton_cg,

@@ -1,17 +1,12 @@
 """Settings of the solvers: their parameters as objects, for ``SoftmaxClassifier(solver=...)``."""
 
 import numbers
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 
-from .._utils.parameters import FLAG, POSITIVE_INTEGER, Rule, Setting
+from .._utils.parameters import FLAG, POSITIVE_INTEGER, Rule, Setting, number_in, parameter
 
 # Makes an __init__ that stores the parameters; equality and representation are those of Setting.
 with_parameters = dataclass(kw_only=True, eq=False, repr=False)
-
-
-def parameter(default, rule):
-    """A parameter of a setting: its default, and what else it may be."""
-    return field(default=default, metadata={"rule": rule})
 
 
 class SolverSetting(Setting):
@@ -20,35 +15,26 @@ class SolverSetting(Setting):
     name = None  # by which ``SoftmaxClassifier(solver=...)`` knows it
 
     def _applied(self, defaults):
-        """The ``defaults`` that a solver runs with (``_plan/settings.py``) with these parameters.
-
-        Stochastic solvers take the setting as it is.
-        """
-        return self
-
-    def check(self):
-        """Raise the ValueError of the first parameter that is out of its range."""
-        for declared in fields(self):
-            declared.metadata["rule"].check(declared.name, getattr(self, declared.name))
+        """What a solver runs with: its defaults (``_plan/settings.py``) with these parameters."""
+        return replace(defaults, **self.get_params())
 
 
 _BATCH_SIZE = Rule("an integer >= 1 or 'auto'", numbers.Integral, 0, names=("auto",))
-_RATE = Rule("a finite number > 0", numbers.Real, 0)
-_DECAY = Rule("a number in [0, 1)", numbers.Real, 0, 1, ends=(0,))
+_DECAY = number_in("[0, 1)")
 # In the first steps epsilon is multiplied by the root of 1 - beta_2 ** t, at least 1e-8; a product
 # that float32 rounds to 0 would be a divisor of 0.
-_EPSILON = Rule(
-    "a number from 1e-30 to 1e30, as float32 holds its products",
-    numbers.Real,
-    above=1e-30,
-    below=1e30,
-    ends=(1e-30, 1e30),
-)
+_EPSILON = number_in("[1e-30, 1e30]", "as float32 holds its products")
 _SCHEDULES = ("constant", "invscaling", "adaptive")
 
 
+@with_parameters
 class StochasticSetting(SolverSetting):
-    """What Adam and SGD share: batches, their order, and the average of the points."""
+    """What Adam and SGD share: steps, batches, their order, and the average of the points."""
+
+    learning_rate: float = parameter(0.01, Rule("a finite number > 0", numbers.Real, 0))
+    batch_size: int | str = parameter("auto", _BATCH_SIZE)
+    shuffle: bool = parameter(True, FLAG)
+    average: bool = parameter(True, FLAG)
 
     def rows_per_batch(self, n_rows):
         """Rows in a batch: ``batch_size``, or all rows if they are fewer.
@@ -79,15 +65,15 @@ class Adam(StochasticSetting):
     shuffle : bool, default=True
         Whether each epoch takes the rows in a new random order (``random_state`` of the
         classifier).
+    average : bool, default=True
+        Whether the result is the average of the points of all steps, in which the point of step t
+        has weight t, rather than the last point.
     beta_1 : float, default=0.9
         Decay of the running mean of the gradients, in [0, 1).
     beta_2 : float, default=0.999
         Decay of the running mean of their squares, in [0, 1).
     epsilon : float, default=1e-8
         Added to the root of the mean of squares, from 1e-30 to 1e30.
-    average : bool, default=True
-        Whether the result is the average of the points of all steps, in which the point of step t
-        has weight t, rather than the last point.
 
     Raises
     ------
@@ -117,13 +103,9 @@ class Adam(StochasticSetting):
     """
 
     name = "adam"
-    learning_rate: float = parameter(0.01, _RATE)
-    batch_size: int | str = parameter("auto", _BATCH_SIZE)
-    shuffle: bool = parameter(True, FLAG)
     beta_1: float = parameter(0.9, _DECAY)
     beta_2: float = parameter(0.999, _DECAY)
     epsilon: float = parameter(1e-8, _EPSILON)
-    average: bool = parameter(True, FLAG)
 
 
 @with_parameters
@@ -134,6 +116,14 @@ class SGD(StochasticSetting):
     ----------
     learning_rate : float, default=0.01
         Size of the first step, > 0, in units in which features have mean 0 and spread 1.
+    batch_size : int or "auto", default="auto"
+        Rows per step, >= 1; "auto" takes 200, or all rows if there are fewer.
+    shuffle : bool, default=True
+        Whether each epoch takes the rows in a new random order (``random_state`` of the
+        classifier).
+    average : bool, default=True
+        Whether the result is the average of the points of all steps, in which the point of step t
+        has weight t, rather than the last point.
     schedule : {"constant", "invscaling", "adaptive"}, default="constant"
         How the learning rate changes. "constant": not at all. "invscaling": in step t it is
         ``learning_rate`` / t ** ``power_t``. "adaptive": it is divided by 5 each time that
@@ -144,14 +134,6 @@ class SGD(StochasticSetting):
         Share of the last step that is added to the next one, in [0, 1).
     nesterov : bool, default=True
         Whether the momentum is Nesterov's.
-    batch_size : int or "auto", default="auto"
-        Rows per step, >= 1; "auto" takes 200, or all rows if there are fewer.
-    shuffle : bool, default=True
-        Whether each epoch takes the rows in a new random order (``random_state`` of the
-        classifier).
-    average : bool, default=True
-        Whether the result is the average of the points of all steps, in which the point of step t
-        has weight t, rather than the last point.
 
     Raises
     ------
@@ -179,14 +161,10 @@ class SGD(StochasticSetting):
     """
 
     name = "sgd"
-    learning_rate: float = parameter(0.01, _RATE)
     schedule: str = parameter("constant", Rule(f"one of {[*_SCHEDULES]}", names=_SCHEDULES))
     power_t: float = parameter(0.5, Rule("a finite number >= 0", numbers.Real, 0, ends=(0,)))
     momentum: float = parameter(0.9, _DECAY)
     nesterov: bool = parameter(True, FLAG)
-    batch_size: int | str = parameter("auto", _BATCH_SIZE)
-    shuffle: bool = parameter(True, FLAG)
-    average: bool = parameter(True, FLAG)
 
 
 @with_parameters
@@ -221,10 +199,6 @@ class LBFGS(SolverSetting):
     name = "lbfgs"
     history_size: int = parameter(20, POSITIVE_INTEGER)
 
-    def _applied(self, defaults):
-        """See ``SolverSetting``."""
-        return replace(defaults, history=self.history_size)
-
 
 @with_parameters
 class NewtonCG(SolverSetting):
@@ -250,10 +224,6 @@ class NewtonCG(SolverSetting):
 
     name = "newton-cg"
     max_cg_iter: int = parameter(100, POSITIVE_INTEGER)
-
-    def _applied(self, defaults):
-        """See ``SolverSetting``."""
-        return replace(defaults, most_products=self.max_cg_iter)
 
 
 @with_parameters
@@ -281,11 +251,7 @@ class NewtonCholesky(SolverSetting):
     """
 
     name = "newton-cholesky"
-    max_coefficients: int = parameter(6000, POSITIVE_INTEGER)
-
-    def _applied(self, defaults):
-        """See ``SolverSetting``."""
-        return defaults  # the plan checks how large a Hessian may be
+    max_coefficients: int = parameter(6000, POSITIVE_INTEGER)  # the plan sees to it
 
 
 SETTINGS = {kind.name: kind for kind in (LBFGS, NewtonCG, NewtonCholesky, Adam, SGD)}
@@ -300,12 +266,10 @@ def resolve_solver(solver):
         If it is neither a known name nor a setting, or a parameter is out of its range.
     """
     if isinstance(solver, SolverSetting):
-        solver.check()
+        solver._check_parameters()
         return solver
-    if isinstance(solver, str) and solver == "auto":
-        return None
-    if isinstance(solver, str) and solver in SETTINGS:
-        return SETTINGS[solver]()
+    if isinstance(solver, str) and solver in ("auto", *SETTINGS):
+        return None if solver == "auto" else SETTINGS[solver]()
     raise ValueError(
         f"'solver' must be one of {['auto', *SETTINGS]} ('auto' takes what is fastest) or a "
         f"setting from xentlearn.solvers, such as Adam(learning_rate=0.1); got {solver!r}."

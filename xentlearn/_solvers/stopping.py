@@ -1,4 +1,4 @@
-"""What a solver found and why it stopped; for descents an estimate of the gap, and criteria."""
+"""Results of solvers, and for descents the estimate of the optimality gap and stopping criteria."""
 
 from dataclasses import dataclass, field
 
@@ -10,33 +10,34 @@ from .contract import MESSAGES, StopReason
 
 @dataclass
 class Result:
-    """What every solver returns.
+    """The result of a solver.
 
     Attributes
     ----------
     vector : ndarray of shape (size,)
         The best point found.
     objective : float
-        Value there.
+        Value at ``vector``.
     gradient_norm : float
-        Largest absolute entry of the gradient there.
+        Largest absolute entry of the gradient at ``vector``.
     gap : float
         The solver's estimate of (objective - minimum) / max(objective, value_scale).
     bound : float
-        A certified upper bound of objective - minimum, where the solver knows one; else inf.
+        A certified upper bound of objective - minimum; inf if the solver has none.
     n_iter : int
-        Iterations done.
+        Number of iterations.
     converged : bool
-        Whether ``gap`` reached ``tol``, or no further progress is possible.
+        Whether ``gap`` reached ``tol``, or no further progress is possible at floating-point
+        precision.
     reason : StopReason or None
         Why the solver stopped; None while it runs.
     message : str
-        The same in words.
+        The reason in words.
     stopped_by : BaseException or None
-        What interrupted it: a KeyboardInterrupt, or an error of the objective or the callback once
-        there was a point to keep; ``vector`` is then the best point so far.
+        The exception that interrupted the solver: a KeyboardInterrupt, or an error of the objective
+        or the callback after the start was evaluated. ``vector`` is then the best point so far.
     objectives, gaps, seconds : list of float
-        One entry per iteration, the start included.
+        Value, gap and time since the start; one entry for the start and one per iteration.
     """
 
     vector: np.ndarray
@@ -55,49 +56,60 @@ class Result:
 
     @property
     def history(self):
-        """The lists by name."""
+        """The lists of values, gaps and times, by name."""
         return {"objective": self.objectives, "gap": self.gaps, "seconds": self.seconds}
 
     def stop(self, reason, converged, message=None):
-        """Say why it stopped, in the words of MESSAGES unless there is another ``message``."""
+        """Record why the solver stopped; ``message`` replaces the one of MESSAGES."""
         self.reason, self.converged = reason, bool(converged)
         self.message = MESSAGES[reason] if message is None else message
 
     def record(self, seconds):
-        """One more entry of the history."""
+        """Append the present objective, gap and time to the history."""
         self.objectives.append(self.objective)
         self.gaps.append(self.gap)
         self.seconds.append(seconds)
 
     def dump(self):
-        """All but what interrupted it, as a tree."""
+        """Return all attributes but ``stopped_by``, as a tree."""
         reason = None if self.reason is None else int(self.reason)
         return {**vars(self), "reason": reason, "stopped_by": None}
 
     @classmethod
     def load(cls, tree):
-        """The result of a ``dump``."""
+        """Return the result that ``dump`` returned as a tree."""
         reason = tree["reason"]
         return cls(**{**tree, "reason": None if reason is None else StopReason(reason)})
 
 
 class Stopping(Stateful):
-    """The estimates of a descent so far, and the criteria by which it stops.
+    """Estimates the gap of a descent, and decides when it stops.
 
     Parameters
     ----------
     objective : object
         See ``contract.py``.
     polish : bool
-        Whether to go on until rounding leaves no further progress.
+        Whether to continue until no further progress is possible at floating-point precision.
     exact : bool
-        Whether directions are Newton's.
+        Whether directions are Newton directions.
     settings : settings.Stopping
 
     Attributes
     ----------
     values : list of float
-        With the present penalty, and since the first preconditioner at a point.
+        Values of the objective by iteration, since the last change of the extra penalty and since
+        the first preconditioner that was made at a point.
+    last_slope, last_gap : float
+        -slope and estimated gap of the iteration before.
+    best : tuple or None
+        (vector, value, gap, gradient norm) of the point with the smallest slope so far.
+    best_slope, since_best : float, int
+        -slope there; the number of iterations since a slope was clearly smaller than any before.
+    doubtful_from : float
+        Iteration from which an estimate has to be confirmed by a new Hessian.
+    agreed_at : int
+        Iteration at which such a Hessian last confirmed an estimate; -1 if none did.
     """
 
     CHANGES = (
@@ -113,37 +125,52 @@ class Stopping(Stateful):
         self.values = []
         self.last_slope = self.last_gap = 0.0
         self.best_slope, self.since_best, self.best = np.inf, 0, None
-        # directions of Newton's method need no second opinion
+        # the estimates of Newton directions need no confirmation
         doubts = "precondition_at" in offers and not (exact or polish)
         self.doubtful_from = settings.slow if doubts else np.inf
-        self.agreed_at = -1  # iteration of the last second opinion like the estimate
+        self.agreed_at = -1
 
     def begin_again(self, value):
-        """Another function is minimised from now on: what was seen says nothing of it."""
+        """Forget the progress so far, which was made on another function than the present one."""
         self.values = [value]
         self.best_slope, self.last_slope, self.last_gap = np.inf, 0.0, 0.0
 
     # ---- Estimates -----------------------------------------------------------------------------
 
     def estimate(self, value, slope, n_iter):
-        """Relative gap of a new point, (value - minimum) over the larger of value and its scale."""
+        """Estimate the relative gap of a new point, (value - minimum) / max(value, value_scale).
+
+        Parameters
+        ----------
+        value : float
+            Value at the point.
+        slope : float
+            Slope along the next direction, which is minus the squared Newton decrement in the
+            metric of the rule.
+        n_iter : int
+            Number of iterations so far.
+
+        Returns
+        -------
+        float
+        """
         settings, values = self.settings, self.values
         scale = max(abs(value), self.objective.value_scale)
         values.append(value)
         quadratic = max(settings.quadratic * self.last_slope, settings.minute * scale)
         if self.exact and -slope <= quadratic:
-            gap = -slope / scale  # twice Newton's estimate, where the method converges as it should
+            gap = -slope / scale  # quadratic convergence: twice the estimate by Newton's decrement
         else:
-            # where the descent is fast and its metric good both of these show it
+            # a fast descent is one that both its progress and its Newton decrement show to be fast
             trusting = gap_by_progress(values, settings, trusted=settings.trusted)
             fast = max(-0.5 * settings.metric * slope, trusting)
             gap = max(-0.5 * slope, min(fast, gap_by_progress(values, settings))) / scale
             if not self.estimates_alone and len(values) <= 2 * settings.window:
-                gap = np.inf  # the start, a minimum of something else, looks flatter than it is
+                gap = np.inf  # near the start, the minimum of another loss, it looks too flat
             gap = gap if slope < 0 else 0.0
             polishing = self.polish and n_iter < settings.polish_iterations
             if n_iter >= settings.slow and not polishing:
-                # one lucky window must not end it
+                # one slow window between two bursts of progress must not end the descent
                 window = len(values) // settings.share_of_slow
                 long_run = gap_by_progress(values, settings, window, least_rate=0.0)
                 gap = max(gap, settings.most_fall * self.last_gap)
@@ -154,7 +181,7 @@ class Stopping(Stateful):
     # ---- Criteria ------------------------------------------------------------------------------
 
     def reason(self, descent, tol, max_iter):
-        """The first of the criteria that is met, or None."""
+        """Return the reason of the first criterion that is met, or None; the result records it."""
         for criterion in (self.reached, self.flat):
             found = criterion(descent, tol)
             if found is not None:
@@ -165,12 +192,19 @@ class Stopping(Stateful):
         return None
 
     def reached(self, descent, tol):
-        """Whether the gap is within the tolerance, by a certificate or by the estimate."""
+        """Stop if the gap is within the tolerance, by a certificate or by the estimate.
+
+        Returns
+        -------
+        StopReason or None
+        """
         result, settings, n_iter = descent.result, self.settings, descent.result.n_iter
         scale, gap = descent.scale, descent.gap
         polishing = self.polish and n_iter < settings.polish_iterations
         wanted = min(tol, settings.polished) if polishing else tol
-        # progress is a cautious witness; at a start that is another's minimum there is none yet
+        # A certificate is asked for in two cases: the estimate is above the tolerance because of
+        # the cautious estimate from progress alone; or it is within the tolerance, but there is too
+        # little progress to judge by, as at a warm start.
         doubtful = gap > wanted >= -0.5 * descent.slope / scale
         bound = np.inf
         if self.certifies and (doubtful or (len(self.values) < 3 and gap <= wanted)):
@@ -189,13 +223,14 @@ class Stopping(Stateful):
         return reason
 
     def _confirmed(self, descent, tol):
-        """Whether gradient . H^-1 gradient, with H anew, agrees with a slow descent's estimate.
+        """Return whether a new Hessian H confirms the estimated gap of a slow descent.
 
-        It is twice the gap where the objective is quadratic. Progress says nothing of a valley that
-        has not been entered yet: of breast cancer's features to the third power a descent stood
-        still at 4e-4 for some iterations. And where few rows have any curvature left, the step
-        shows others: there the decrement was 28 times too small, and has to be as wanted once more
-        after a step with that H.
+        It does if gradient . H^-1 gradient, which is twice the gap of a quadratic objective, is
+        within the tolerance in two consecutive iterations, each with a new H. Progress alone does
+        not show a direction that the descent has not found yet: for the features of breast cancer
+        to the third power, a descent stayed at a gap of 4e-4 for several iterations. The second
+        iteration is needed where few rows have any curvature left, as a step changes which rows
+        these are: there the first decrement was 28 times too small.
         """
         n_iter, scale = descent.result.n_iter, descent.scale
         self.objective.precondition_at(descent.x, thorough=True)
@@ -212,7 +247,12 @@ class Stopping(Stateful):
         return confirmed
 
     def flat(self, descent, tol):
-        """Whether values have not fallen for a while by more than their rounding."""
+        """Stop if the values have not fallen by more than their rounding errors for a while.
+
+        Returns
+        -------
+        StopReason or None
+        """
         slope, scale, n = descent.slope, descent.scale, self.settings.flat
         if -slope < 0.5 * self.best_slope:
             self.best_slope, self.since_best = -slope, 0
@@ -227,44 +267,53 @@ class Stopping(Stateful):
         return self.end_in_rounding(descent, tol)
 
     def end_in_rounding(self, descent, tol):
-        """Return to the point with the smallest slope, if values do not tell it from this one.
+        """Stop for lack of further progress at floating-point precision.
 
-        It is the minimum as far as values tell, unless the estimated gap is more than they could
-        hide: along features that nearly depend on each other, rounding may have the last word.
+        The result is the point with the smallest slope, if its value differs from the present one
+        by no more than a rounding error. It counts as converged unless the estimated gap is larger
+        than rounding errors of values could hide: if features are nearly dependent, a descent may
+        stall because of the rounding errors of its directions.
+
+        Returns
+        -------
+        StopReason
         """
         result, rounding = descent.result, self.objective.rounding
         if self.best[1] - descent.value <= rounding * descent.scale:
             result.vector, result.objective, result.gap, result.gradient_norm = self.best
             result.objectives[-1] = result.objective
             result.gaps[-1] = result.gap
-        # tol=0 asks for as much as there is
+        # tol=0 asks for the best that floating point allows
         least = max(tol, self.settings.rounding * rounding)
         result.stop(StopReason.ROUNDING, tol == 0 or result.gap <= least)
         return StopReason.ROUNDING
 
 
 def gap_by_progress(values, settings, window=None, least_rate=None, trusted=0.0):
-    """What is still to come, if the decrease goes on as it did over the last two windows.
+    """Estimate value - minimum from the decrease of the values over the last two windows.
 
-    Half the squared Newton decrement in the metric of the L-BFGS matrix, the usual estimate, is up
-    to 10 times too small on MNIST: the matrix does not know the slow directions. Progress does: for
-    linear convergence with rate r per window, the rest is r / (1 - r) times the last window's
-    decrease. r is bounded below and above, so that one good or bad window does not decide.
+    The usual estimate, half the squared Newton decrement in the metric of the L-BFGS matrix, is up
+    to 10 times too small on MNIST, as the matrix does not know the slow directions. Progress shows
+    them: if the convergence is linear with rate r per window, the remaining decrease is r / (1 - r)
+    times the decrease of the last window. r is the ratio of the decreases of the last two windows,
+    within bounds, so that a single good or bad window has little effect.
 
     Parameters
     ----------
     values : list of float
+        Values of the objective by iteration.
     settings : settings.Stopping
     window : int or None, default=None
-        At least that of the settings.
+        Number of iterations of a window, if that is more than ``settings.window``.
     least_rate : float or None, default=None
-        None: that of the settings.
+        Lower bound of the rate per iteration; None means ``settings.least_rate``.
     trusted : float, default=0.0
-        Share of a faster decrease, in logarithms, that is believed.
+        If > 0, the lower bound of r is at most the observed ratio to this power.
 
     Returns
     -------
     float
+        0 if there are fewer than three values.
     """
     if len(values) < 3:
         return 0.0

@@ -1,6 +1,6 @@
-"""Operations on matrices of coefficients in one sweep, where NumPy needs several.
+"""Operations on matrices of coefficients in a single pass over memory, where NumPy needs several.
 
-With 45,000 features and 58 classes, such a matrix has 21 MB, and reading and writing it takes as
+With 45,000 features and 58 classes such a matrix has 21 MB, and reading and writing it takes as
 long as a pass over sparse text. Sums are formed in blocks of a fixed size, so that they have the
 same bits for any number of threads.
 """
@@ -12,8 +12,8 @@ from cython.parallel cimport prange
 
 
 cdef enum:
-    BLOCK_NUMBERS = 8192    # that one thread adds at a time
-    THREADED = 100000       # numbers that are worth a second thread
+    BLOCK_NUMBERS = 8192    # numbers of a block, which one thread adds up
+    THREADED = 100000       # numbers of a matrix from which on several threads are used
 
 
 cdef double centre_row(
@@ -35,13 +35,13 @@ def centre(
 ):
     """Compute the gradient of a penalised mean loss from that of a sum of losses.
 
-    ``gradient = sums / total - mean x intercept + strength coef``, in coordinates in which the last
-    row of a vector holds the logits at the mean of X (``_objective/linear.py``).
+    ``gradient = sums / total - outer(mean, intercept) + strength * coef``, for vectors whose last
+    row has the logits at the mean of X (``_objective/linear.py``).
 
     Parameters
     ----------
     sums : ndarray of shape (n_features, n_outputs)
-        May be ``gradient`` itself.
+        Gradient of the sum of the losses with respect to ``coef``; may be ``gradient`` itself.
     total : float
         Sum of the weights of the rows.
     intercept : ndarray of shape (n_outputs,)
@@ -49,7 +49,7 @@ def centre(
     mean : ndarray of shape (n_features,)
         Means of the features; zeros without an intercept.
     strength : ndarray of shape (n_features,)
-        Strengths of the penalty ``strength / 2 coef^2``.
+        Strengths of the penalty ``strength / 2 * coef^2`` by feature.
     coef, gradient : ndarray of shape (n_features, n_outputs)
         ``gradient`` is overwritten.
     n_threads : int
@@ -57,6 +57,7 @@ def centre(
     Returns
     -------
     penalty : float
+        Value of the penalty at ``coef``.
     """
     cdef:
         Py_ssize_t n_features = coef.shape[0], n_outputs = coef.shape[1], block, j
@@ -113,15 +114,19 @@ def divide(
     const double[:, ::1] values, const double[:, ::1] inverse, const double[::1] for_mean,
     bint balanced, double[:, ::1] out, int n_threads,
 ):
-    """Compute ``out = values inverse``; ``balanced``: see ``hessian_blocks.on_balanced``.
+    """Multiply a gradient by a diagonal preconditioner: ``out = values * inverse``.
+
+    With ``balanced``, only the part of each row that sums to 0 is multiplied, and the mean of the
+    row is multiplied by ``for_mean`` (see ``hessian_blocks.on_balanced``).
 
     Parameters
     ----------
     values, inverse, out : ndarray of shape (n_rows, n_outputs)
         ``out`` may be ``values`` itself.
     for_mean : ndarray of shape (n_rows,)
-        Factor of the means over the outputs, if ``balanced``.
+        Factors of the means over the outputs, if ``balanced``.
     balanced : bool
+        Whether to treat the mean over the outputs separately.
     n_threads : int
     """
     cdef:

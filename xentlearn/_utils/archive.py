@@ -21,7 +21,6 @@ than what the file holds. NumPy's .npz has neither a checksum of the whole nor a
 """
 
 import hashlib
-import io
 import json
 import math
 import struct
@@ -38,7 +37,7 @@ ARRAY_KINDS = "biuf"  # of dtypes: bool, signed and unsigned integers, floats
 MALFORMED = struct.error, ArithmeticError, LookupError, RecursionError, TypeError, ValueError
 
 
-class DamagedArchive(ValueError):
+class DamagedArchive(Exception):
     """Data are not an archive, are incomplete or changed, or have another version."""
 
 
@@ -65,13 +64,10 @@ def dump(tree, file):
     TypeError
         If the tree holds something else than the values listed above.
     """
-    for piece in _pieces(tree):
-        file.write(piece)
-
-
-def pack(tree):
-    """The archive of a tree as bytes: one copy of all arrays. Raises as ``dump`` does."""
-    return b"".join(_pieces(tree))
+    arrays = []
+    text = json.dumps(_encoded(tree, "tree", arrays), allow_nan=False).encode("ascii")
+    body = [HEADER.pack(VERSION, len(text)), text, *arrays]
+    file.writelines([MAGIC, _digest(body), *body])
 
 
 def load(file):
@@ -103,15 +99,8 @@ def load(file):
             raise DamagedArchive(f"has version {version}, and this xentlearn reads {VERSION} alone")
         begin = HEADER.size + size
         return _decoded(json.loads(body[HEADER.size : begin]), body, begin)
-    except DamagedArchive:
-        raise
     except MALFORMED as error:
         raise DamagedArchive("is no archive, though its checksum is right") from error
-
-
-def unpack(data):
-    """The tree of an archive in bytes. Raises as ``load`` does."""
-    return load(io.BytesIO(data))
 
 
 def _digest(pieces):
@@ -121,41 +110,28 @@ def _digest(pieces):
     return digest.digest()
 
 
-def _pieces(tree):
-    """The archive of a tree, as a list of buffers."""
-    encoder = _Encoder()
-    text = json.dumps(encoder.encoded(tree, "tree"), allow_nan=False).encode("ascii")
-    body = [HEADER.pack(VERSION, len(text)), text, *encoder.arrays]
-    return [MAGIC, _digest(body), *body]
+def _encoded(value, name, arrays):
+    """A value of the tree for JSON; the bytes of arrays are appended to ``arrays``.
 
-
-class _Encoder:
-    """From a tree to what JSON holds, and the bytes of the arrays beside it."""
-
-    def __init__(self):
-        self.arrays, self.size = [], 0
-
-    def encoded(self, value, name):
-        """A value of the tree for JSON; the name is that in the message of an error."""
-        if isinstance(value, np.generic):
-            value = value.item()
-        kind = type(value)
-        if value is None or kind in (bool, int, str):
-            return value
-        if kind is float:  # JSON has decimal digits, which are exact, but no nan and no inf
-            return value if math.isfinite(value) else ["float", struct.pack("<d", value).hex()]
-        if kind in (list, tuple):
-            items = (self.encoded(item, f"{name}[{i}]") for i, item in enumerate(value))
-            return [kind.__name__, *items]
-        if kind is dict and all(type(key) is str for key in value):
-            return {key: self.encoded(item, f"{name}[{key!r}]") for key, item in value.items()}
-        if isinstance(value, np.ndarray) and value.dtype.kind in ARRAY_KINDS:
-            array = np.asarray(value)
-            order = "F" if array.flags.fnc else "C"
-            self.arrays.append(array.ravel(order).view(np.uint8))
-            self.size += array.nbytes
-            return ["array", array.dtype.str, array.shape, order, self.size - array.nbytes]
-        raise TypeError(f"An archive cannot hold {name}, of type {kind.__name__}.")
+    The name is that in the message of an error.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    kind = type(value)
+    if value is None or kind in (bool, int, str):
+        return value
+    if kind is float:  # JSON has decimal digits, which are exact, but no nan and no inf
+        return value if math.isfinite(value) else ["float", struct.pack("<d", value).hex()]
+    if kind in (list, tuple):
+        items = (_encoded(item, f"{name}[{i}]", arrays) for i, item in enumerate(value))
+        return [kind.__name__, *items]
+    if kind is dict and all(type(key) is str for key in value):
+        return {key: _encoded(item, f"{name}[{key!r}]", arrays) for key, item in value.items()}
+    if isinstance(value, np.ndarray) and value.dtype.kind in ARRAY_KINDS:
+        order, offset = "F" if value.flags.fnc else "C", sum(array.nbytes for array in arrays)
+        arrays.append(np.asarray(value).ravel(order).view(np.uint8))
+        return ["array", value.dtype.str, value.shape, order, offset]
+    raise TypeError(f"An archive cannot hold {name}, of type {kind.__name__}.")
 
 
 def _decoded(value, body, begin):

@@ -17,8 +17,7 @@ def kernel_array(array, dtype=None):
 
 def has_whole_strides(array):
     """Whether strides are multiples of the item size, since kernels count strides in numbers."""
-    return array.flags.aligned and not any(
-        stride % array.itemsize
-        for stride, size in zip(array.strides, array.shape, strict=True)
-        if size > 1
-    )
+    if array.flags.forc or not array.flags.aligned:
+        return array.flags.aligned
+    strides = (stride for stride, size in zip(array.strides, array.shape, strict=True) if size > 1)
+    return not any(stride % array.itemsize for stride in strides)

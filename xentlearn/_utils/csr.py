@@ -19,13 +19,9 @@ def as_csr(values, name):
     """
     values, repeats = as_sound_csr(values, name)
     data, tolerance = as_floating(values.data, name)
-    data = kernel_array(data)
     n_stored = values.indptr[-1]  # the arrays may be longer
-    values = sparse.csr_array(
-        (data[:n_stored], values.indices[:n_stored], values.indptr),
-        shape=values.shape,
-        copy=repeats,
-    )
+    arrays = kernel_array(data)[:n_stored], values.indices[:n_stored], values.indptr
+    values = sparse.csr_array(arrays, shape=values.shape, copy=repeats)
     if repeats:
         values.sum_duplicates()
     return values, tolerance
@@ -79,13 +75,10 @@ def as_sound_csr(matrix, name, n_threads=1):
             f"'{name}' must have 2 dimensions where it is sparse, got shape {matrix.shape}; "
             "call its .toarray() first."
         )
-    n_rows, n_columns = matrix.shape
-    if matrix.format == "csc":
-        _require_sound(matrix, name, n_columns, n_rows, n_threads)
-    elif matrix.format == "bsr":
-        height, width = matrix.data.shape[1:]
-        _require_sound(matrix, name, n_rows // height, n_columns // width, n_threads)
+    if matrix.format in ("csc", "bsr"):
+        require_sound(matrix, name, n_threads)
     elif matrix.format == "coo":
+        n_rows, n_columns = matrix.shape
         for index, size, axis in ((matrix.row, n_rows, "row"), (matrix.col, n_columns, "column")):
             if len(index) != len(matrix.data):
                 _refuse_sparse(matrix, name, f"{len(index)} {axis}s for {len(matrix.data)} entries")
@@ -93,16 +86,16 @@ def as_sound_csr(matrix, name, n_threads=1):
                 bad = index[(index < 0) | (index >= size)][0]
                 _refuse_sparse(matrix, name, f"{axis} {bad}")
     matrix = matrix.tocsr()
-    repeats = require_sound_csr(matrix, name, n_threads)
+    repeats = require_sound(matrix, name, n_threads)
     arrays = matrix.data, matrix.indices, matrix.indptr
-    regular = tuple(kernel_array(array) for array in arrays)
+    regular = tuple(map(kernel_array, arrays))
     if any(new is not old for new, old in zip(regular, arrays, strict=True)):
         matrix = type(matrix)(regular, shape=matrix.shape)
     return matrix, repeats
 
 
-def require_sound_csr(matrix, name, n_threads=1):
-    """Raise ValueError unless the arrays of a CSR matrix fit together.
+def require_sound(matrix, name, n_threads=1):
+    """Raise ValueError unless the arrays of a compressed matrix fit together.
 
     SciPy does not check the values of ``indices``. This is one sweep over ``indptr`` and
     ``indices``. It ignores the flags that SciPy keeps, which may be outdated where arrays were
@@ -110,8 +103,9 @@ def require_sound_csr(matrix, name, n_threads=1):
 
     Parameters
     ----------
-    matrix : CSR array or matrix of shape (n_rows, n_columns)
-        Rows need not be sorted.
+    matrix : CSR, CSC or BSR array or matrix of shape (n_rows, n_columns)
+        Rows need not be sorted. For CSC read column for row and row for column, for BSR the same
+        of blocks.
     name : str
         Name of the argument, for the message.
     n_threads : int, default=1
@@ -128,39 +122,33 @@ def require_sound_csr(matrix, name, n_threads=1):
         If a row's entries are outside of ``indices`` or ``data``, or a column is not in
         [0, n_columns). The message names the first such row.
     """
-    return _require_sound(matrix, name, *matrix.shape, n_threads)
-
-
-def _require_sound(matrix, name, n_major, n_minor, n_threads):
-    """``require_sound_csr`` for CSR and for the corresponding arrays of CSC and BSR."""
     major, minor = _AXES[matrix.format]
+    n_major, n_minor = matrix.shape if matrix.format != "csc" else matrix.shape[::-1]
+    if matrix.format == "bsr":
+        n_major, n_minor = np.floor_divide(matrix.shape, matrix.data.shape[1:])
     n_stored = min(len(matrix.indices), len(matrix.data))
     for what in ("indptr", "indices"):
         array = getattr(matrix, what)
         if array.ndim != 1 or array.dtype.kind not in "iu":
             _refuse_sparse(matrix, name, f"{what!r} of dtype {array.dtype}, shape {array.shape}")
-    indptr, indices = _as_index(matrix.indptr), _as_index(matrix.indices)
+    indptr, indices = (
+        kernel_array(array, np.int32 if array.dtype == np.int32 else np.int64)
+        for array in (matrix.indptr, matrix.indices)
+    )
     if len(indptr) != n_major + 1 or indptr[0] != 0:
         _refuse_sparse(
             matrix, name, f"'indptr' of {len(indptr)} numbers, beginning with {indptr[:1]}"
         )
-    bad, repeats = _csr.sweep(
-        indptr, indices.view(f"u{indices.itemsize}"), n_minor, n_stored, n_threads
-    )
+    unsigned = indices.view(f"u{indices.itemsize}")
+    bad, repeats = _csr.sweep(indptr, unsigned, n_minor, n_stored, n_threads)
     if bad >= 0:
         begin, end = indptr[bad], indptr[bad + 1]
-        if not 0 <= begin <= end <= n_stored:
-            what = f"from entry {begin} to entry {end} of {n_stored}"
-        else:
+        what = f"from entry {begin} to entry {end} of {n_stored}"
+        if 0 <= begin <= end <= n_stored:
             row = indices[begin:end]
             what = f"with an entry in {minor} {row[(row < 0) | (row >= n_minor)][0]} of {n_minor}"
         _refuse_sparse(matrix, name, f"{major} {bad} {what}")
     return repeats
-
-
-def _as_index(array):
-    """Indices of a sparse matrix as a contiguous array of int32 or int64."""
-    return kernel_array(array, np.int32 if array.dtype == np.int32 else np.int64)
 
 
 def _refuse_sparse(matrix, name, got):

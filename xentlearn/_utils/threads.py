@@ -1,4 +1,4 @@
-"""How many threads to use, BLAS with one of them, and loops over blocks with several."""
+"""Number of threads, single-threaded BLAS, and parallel loops over blocks."""
 
 import functools
 import itertools
@@ -13,25 +13,25 @@ from threadpoolctl import ThreadpoolController
 
 from . import _openmp
 
-# GNU's OpenMP runtime cannot start threads in a process that was forked after threads had run in
-# the parent: the child would wait for ever. Forked children therefore use one thread; joblib's
-# default workers are not forked and use as many as they are given.
+# GNU's OpenMP runtime cannot start threads in a process that was forked from one in which threads
+# had run: the child would hang. Forked children therefore use one thread. joblib's default workers
+# are not forked, and use as many threads as they are given.
 _forked = False
 
-# Sizes of what is worked on at a time, so that caches hold it and threads have enough to do.
-TASKS_PER_THREAD = 4  # handing a block over takes 25 microseconds, of 80 blocks 2 ms
+# Sizes of blocks, chosen so that they fit in a cache and give threads enough work.
+TASKS_PER_THREAD = 4  # per loop: handing over a task takes 25 us, so that 80 would take 2 ms
 VECTOR_BLOCK = 32_768  # numbers of a vector: 256 KB
-FLOAT32_BLOCK = 65_536  # the same where sums are in float32, which so stay short
-X_BLOCK = 100_000  # numbers of X: a second-level cache holds them
-PRODUCT_ROWS = 2048  # rows of X for a product with itself
+FLOAT32_BLOCK = 65_536  # numbers of a vector in float32, so few that sums of them are accurate
+X_BLOCK = 100_000  # numbers of a dense X, which fit in a second-level cache
+PRODUCT_ROWS = 2048  # rows of X for a product of X with itself
 SPARSE_ROWS = 65_536  # rows of a sparse X
-ROW_BLOCKS = 8  # of all rows, where several threads sum over them
-THREADED_WORK = 1e8  # multiply-adds of a sum over rows from which it is worth it
-LOGIT_BLOCK = 1_000_000  # logits of some rows
-CHECKED_ENTRIES = 1_000_000  # entries of sparse X, which two threads check in half the time
-# Numbers of a block of X and its logits that a Hessian uses at a time: copies in float64 of 32 MB.
+ROW_BLOCKS = 8  # blocks of rows, if several threads sum over them
+THREADED_WORK = 1e8  # multiply-adds of a sum over rows, from which on several threads are used
+LOGIT_BLOCK = 1_000_000  # logits of a block of rows
+CHECKED_ENTRIES = 1_000_000  # entries of a sparse X, which two threads check in half the time
+# Numbers of a block of X and its logits from which a Hessian is computed: 32 MB in float64.
 HESSIAN_NUMBERS = 4_000_000
-FAN_IN = 8  # results that one task of Dask adds: 100 partitions take three levels
+FAN_IN = 8  # results that one Dask task adds up: 100 partitions take three levels
 
 
 def _after_fork():
@@ -41,18 +41,18 @@ def _after_fork():
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)  # a child has no threads but its own
+    os.register_at_fork(after_in_child=_after_fork)  # a child does not inherit threads
 
 
 def effective_n_threads(n_threads=None):
-    """Number of OpenMP threads for a call.
+    """Return the number of OpenMP threads for a call.
 
     Parameters
     ----------
     n_threads : int or None, default=None
-        A positive number is taken as it is. None means as many as ``OMP_NUM_THREADS`` or
-        threadpoolctl allow; without ``OMP_NUM_THREADS``, no more than there are physical cores, or
-        than joblib leaves to each of its workers.
+        A positive number is used as it is. None means as many threads as ``OMP_NUM_THREADS`` or
+        threadpoolctl allow; without ``OMP_NUM_THREADS``, at most the number of physical cores, or
+        what joblib leaves to each of its workers.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def effective_n_threads(n_threads=None):
         if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__") or n_threads < 1:
             raise ValueError(
                 f"'n_threads' must be a positive integer or None, got {n_threads!r}; "
-                "None takes as many threads as OpenMP allows."
+                "None uses as many threads as OpenMP allows."
             )
     if _forked or _openmp.version() == 0:
         return 1
@@ -81,12 +81,12 @@ def effective_n_threads(n_threads=None):
 
 
 class _SequentialBlas:
-    """Context in which BLAS uses one thread, for matrix work beside the fused pass.
+    """Context in which BLAS uses one thread.
 
-    How BLAS splits a product depends on its number of threads, and with it the last bits of the
-    result; and its threads would keep spinning into the next pass and take the cores from OpenMP's.
-    The setting is one for the whole process, so the first context in changes it and the last one
-    out restores it, whatever other threads do in between.
+    The last bits of a product depend on how BLAS splits it, and so on its number of threads.
+    Besides, threads of BLAS would still be busy waiting in the next pass over X, and would occupy
+    the cores that OpenMP's threads need. As the setting holds for the whole process, the first
+    context that is entered changes it, and the last one that is left restores it.
     """
 
     def __init__(self):
@@ -97,7 +97,7 @@ class _SequentialBlas:
     def __enter__(self):
         with self._lock:
             if self._depth == 0:
-                # finding the libraries takes milliseconds, setting a number microseconds
+                # finding the libraries takes milliseconds, setting the number microseconds
                 self._controller = self._controller or ThreadpoolController()
                 self._limiter = self._controller.limit(limits=1, user_api="blas")
                 self._limiter.__enter__()
@@ -115,20 +115,22 @@ sequential_blas = _SequentialBlas()
 
 @functools.cache
 def _pool(n_threads):
-    """Threads that wait for work: starting two anew takes as long as a pass over small data."""
+    """Return a pool of threads; starting new ones would take as long as a pass over small data."""
     return ThreadPoolExecutor(n_threads, thread_name_prefix="xentlearn")
 
 
 class ParallelLoop:
-    """A loop over blocks of ``range(size)``, by several threads.
+    """A parallel loop over blocks of ``range(size)``.
 
-    The blocks go by the size alone: sums over them have the same bits for any number of threads.
-    What is called for a block should spend its time in NumPy, which lets other threads go on.
+    The blocks do not depend on the number of threads, so that sums over them have the same bits for
+    any number. The functions called should spend their time in NumPy, which releases the GIL.
 
     Parameters
     ----------
-    size, width : int
-        At least 0 and 1. Each block but the last has ``width``.
+    size : int
+        Length of the range, at least 0.
+    width : int
+        Length of each block but the last, at least 1.
     n_threads : int
 
     Attributes
@@ -143,7 +145,7 @@ class ParallelLoop:
         self._n_threads = min(n_threads, len(self.blocks))
 
     def _map(self, function):
-        """``function`` of every block, in their order."""
+        """Return an iterator over the results of ``function`` for the blocks, in their order."""
         if self._n_threads <= 1:
             return map(function, self.blocks)
         n_each = -(-len(self.blocks) // (TASKS_PER_THREAD * self._n_threads))
@@ -157,20 +159,32 @@ class ParallelLoop:
             pass
 
     def sum(self, function, start=0):
-        """``start`` plus the sum of ``function(block)``, in the order of the blocks."""
+        """Return ``start`` plus the sum of ``function(block)``, in the order of the blocks."""
         return sum(self._map(function), start)
 
 
-# Steps that are timed with each number of threads, and steps after which they are timed again. Two
-# threads halve a step on 200 rows of MNIST (160 us), but where other processes keep the cores busy
-# such a step takes 10 ms.
+# Number of steps that are timed with each number of threads, and number of steps after which they
+# are timed again. Two threads halve a step on 200 rows of MNIST (160 us), but if other processes
+# keep the cores busy, such a step takes 10 ms.
 TRIED, TRIED_AGAIN = 3, 2000
 
 
 class ThreadChoice:
-    """One thread or all threads for many short steps: whichever was faster when last timed.
+    """Runs many short steps with one thread or with all threads, whichever was faster.
 
-    The results have the same bits for any number of threads, so a clock may decide.
+    Timing may decide, as the results have the same bits for any number of threads.
+
+    Parameters
+    ----------
+    n_threads : int
+        Number of all threads.
+
+    Attributes
+    ----------
+    choices : list of int
+        The numbers of threads to choose from.
+    best : int or None
+        The one that was fastest when last timed.
     """
 
     def __init__(self, n_threads):

@@ -5,7 +5,6 @@ rule, what was passed, and a way out.
 """
 
 import itertools
-import numbers
 
 import numpy as np
 from scipy import sparse
@@ -60,13 +59,10 @@ def as_floating(array, name):
             f"'{name}' must have at least 1 dimension, got the single number {array}; "
             "put it into a list."
         )
-    if array.dtype == np.float16:
-        return array.astype(np.float32), tolerance
-    if array.dtype not in (np.float32, np.float64):
-        return array.astype(np.float64), tolerance
+    dtype = np.float32 if array.dtype.kind == "f" and array.itemsize <= 4 else np.float64
     # kernels need the machine's byte order, and count strides in numbers
-    if not array.dtype.isnative or not has_whole_strides(array):
-        array = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
+    if array.dtype != dtype or not has_whole_strides(array):
+        array = array.astype(dtype)
     return array, tolerance
 
 
@@ -74,11 +70,12 @@ def check_weights(weight, name, *shapes):
     """Finite weights >= 0 of one of the shapes, as float64 in C order; None stays None."""
     if weight is None:
         return None
+    allowed = " or ".join(map(str, shapes))
     if sparse.issparse(weight):
         raise ValueError(
-            f"'{name}' must be an array of shape {' or '.join(str(shape) for shape in shapes)}, "
-            f"got a sparse matrix of shape {weight.shape}; pass {name}.toarray()"
-            + (".ravel()." if all(len(shape) == 1 for shape in shapes) else ".")
+            f"'{name}' must be an array of shape {allowed}, got a sparse matrix of shape "
+            f"{weight.shape}; pass {name}.toarray()"
+            + (".ravel()." if weight.shape not in shapes else ".")
         )
     weight = np.asarray(as_numpy(weight, name))
     if weight.dtype.kind == "c":
@@ -88,19 +85,15 @@ def check_weights(weight, name, *shapes):
     except (TypeError, ValueError):
         raise ValueError(f"'{name}' must hold numbers, got dtype {weight.dtype}.") from None
     if weight.shape not in shapes:
-        raise ValueError(
-            f"'{name}' must have shape {' or '.join(str(shape) for shape in shapes)}, "
-            f"got {weight.shape}."
-            if shapes != ((),)
-            else f"'{name}' must be a single number, got an array of shape {weight.shape}."
-        )
+        rule = f"have shape {allowed}" if shapes != ((),) else "be a single number"
+        raise ValueError(f"'{name}' must {rule}, got an array of shape {weight.shape}.")
     bad = ~((weight >= 0) & (weight < np.inf))
     if bad.any():
         at = np.unravel_index(np.argmax(bad), weight.shape)
+        where = f" at index {shown_index(at)}" if at else ""
         raise ValueError(
-            f"'{name}' must be finite and at least 0, got {weight[at]}"
-            + (f" at index {shown_index(at)}" if at else "")
-            + "; leave rows out by a weight of 0."
+            f"'{name}' must be finite and at least 0, got {weight[at]}{where}; leave rows out by "
+            "a weight of 0."
         )
     return weight
 
@@ -108,14 +101,6 @@ def check_weights(weight, name, *shapes):
 def check_weight(weight, name):
     """A single finite weight >= 0 as a float."""
     return check_weights(np.asarray(weight), name, ()).item()
-
-
-def check_number(value, name, valid, rule):
-    """``value`` as a float, if it is a real number for which ``valid(value)`` is true."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
-    if not (is_number and valid(value)):
-        raise ValueError(f"'{name}' must be {rule}; got {value!r}.")
-    return float(value)
 
 
 def check_out(out, name, shape, dtype):
@@ -149,8 +134,7 @@ def _overlaps_itself(array):
 
 def require_apart(**outs):
     """Raise ValueError if two outputs, given by name, share memory."""
-    given = [(name, out) for name, out in outs.items() if out is not None]
-    for (name, out), (other_name, other) in itertools.combinations(given, 2):
+    for (name, out), (other_name, other) in itertools.combinations(outs.items(), 2):
         if np.shares_memory(out, other):
             raise ValueError(
                 f"'{name}' and '{other_name}' must not share memory, but they overlap; "
@@ -164,16 +148,11 @@ def apart(array, *outs):
     Kernels write outputs before they have read all inputs. ``array`` may also be a sparse matrix,
     or None.
     """
-    outs = [out for out in outs if isinstance(out, np.ndarray)]
-    if not outs or array is None:
-        return array
-    if sparse.issparse(array):
-        names = ("data", "indices", "indptr", "row", "col")
-        arrays = [part for name in names if (part := getattr(array, name, None)) is not None]
-    else:
-        arrays = [array]
-    over = any(np.may_share_memory(part, out) for part in arrays for out in outs)
-    return array.copy() if over else array
+    parts = [array]
+    if sparse.issparse(array):  # each format has some of these
+        parts = [getattr(array, name, None) for name in ("data", "indices", "indptr", "row", "col")]
+    overlap = any(np.may_share_memory(part, out) for part in parts for out in outs)
+    return array.copy() if overlap else array
 
 
 def shown_index(at):

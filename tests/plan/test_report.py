@@ -1,0 +1,212 @@
+"""``clf.plan(X, y)`` before a fit, and ``clf.plan_`` after it."""
+
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.datasets import load_digits, load_iris
+
+from xentlearn import SoftmaxClassifier
+from xentlearn.blocks import RowBlocks
+from xentlearn.losses import CategoricalFocalCrossentropy
+
+
+def problem(n_rows=500, n_features=20, n_classes=3, dtype=np.float64):
+    """Rows of normal numbers, and labels that depend on them."""
+    rng = np.random.default_rng(n_rows + n_features)
+    X = rng.standard_normal((n_rows, n_features))
+    logits = X @ rng.standard_normal((n_features, n_classes)) + rng.gumbel(size=(n_rows, n_classes))
+    return X.astype(dtype), logits.argmax(axis=1)
+
+
+def labels_of_text():
+    """Sparse X, and a label indicator of 20 columns."""
+    X = sparse.random_array((3000, 3000), density=0.004, rng=np.random.default_rng(0), format="csr")
+    Y = (np.random.default_rng(1).random((3000, 20)) < 0.02).astype(np.int64)
+    return X, Y
+
+
+class Halves(RowBlocks):
+    """X in two blocks."""
+
+    def __init__(self, X):
+        self.X, half = X, len(X) // 2
+        super().__init__(X.shape, X.dtype, [half, len(X) - half])
+
+    def read(self, i):
+        half = self.lengths[0]
+        return self.X[:half] if i == 0 else self.X[half:]
+
+
+def with_constants():
+    X, y = problem()
+    return np.concatenate([X, np.ones((len(X), 10))], axis=1), y
+
+
+CASES = {
+    "iris": (SoftmaxClassifier(), load_iris(return_X_y=True)),
+    "digits": (SoftmaxClassifier(), load_digits(return_X_y=True)),
+    "float32": (SoftmaxClassifier(), problem(20_000, 60, 12, np.float32)),
+    "integers": (SoftmaxClassifier(), (np.arange(4000).reshape(1000, 4) % 7, np.arange(1000) % 3)),
+    "constants": (SoftmaxClassifier(), with_constants()),
+    "wide": (SoftmaxClassifier(), problem(50, 300)),
+    "sparse": (SoftmaxClassifier(), labels_of_text()),
+    "newton-cg": (SoftmaxClassifier(solver="newton-cg"), problem()),
+    "adam": (SoftmaxClassifier(solver="adam", max_iter=20, random_state=0), problem()),
+    "focal": (SoftmaxClassifier(loss=CategoricalFocalCrossentropy()), None),
+    "early": (SoftmaxClassifier(early_stopping=True, random_state=0), problem(3000)),
+    "no penalty": (SoftmaxClassifier(C=np.inf, fit_intercept=False), problem(3000, 5)),
+    "blocks": (SoftmaxClassifier(), (Halves(problem(2000)[0]), problem(2000)[1])),
+}
+
+
+def case(name):
+    clf, data = CASES[name]
+    if data is None:
+        X, y = problem()
+        data = X, np.eye(3)[y]
+    return clf, *data
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_plan_before_is_the_plan_of_the_fit(name):
+    clf, X, y = case(name)
+    before = clf.plan(X, y)
+    after = clf.fit(X, y).plan_
+    assert before.solver == after.solver == clf.solver_
+    assert before.steps == after.steps
+    assert before.reasons == after.reasons
+    assert before.memory_bytes == after.memory_bytes > 0
+    assert before.passes == after.passes
+    assert 0 < before.pass_seconds < 10
+    assert 0 < after.pass_seconds < 10
+    least, most = after.passes
+    assert 1 <= least < most
+    assert len(before.steps) == len(before.reasons)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_planning_changes_nothing(name):
+    clf, X, y = case(name)
+    clf = SoftmaxClassifier(**clf.get_params(deep=False))
+    state = np.random.RandomState(3)
+    clf.random_state = state
+    before, drawn = dict(vars(clf)), state.get_state()[1].copy()
+    clf.plan(X, y)
+    assert vars(clf) == before
+    assert (state.get_state()[1] == drawn).all()
+
+
+def test_a_fitted_estimator_stays_as_it_is():
+    clf = SoftmaxClassifier(warm_start=True).fit(*load_iris(return_X_y=True))
+    before = dict(vars(clf))
+    X, y = problem(n_features=4)
+    assert clf.plan(X, y).solver == "newton-cholesky"
+    assert vars(clf).keys() == before.keys()
+    assert all(vars(clf)[name] is value for name, value in before.items())
+
+
+SENTENCES = {
+    "iris": ["150 x 4 float64, 3 outputs", "Centres a copy of X in float64 (4.8 kB)", "Polishes"],
+    "digits": ["Solver: lbfgs, since the Hessian of 650 coefficients would take 217 million"],
+    "float32": ["20,000 x 60 float32", "lbfgs", "covariance of 60 features", "gap of 0.0001"],
+    "integers": ["Copies X (32 kB)"],
+    "constants": ["Drops 10 of 30 features, which are constant"],
+    "wide": ["Rotates a copy of X into the space of its 50 rows (120 kB)", "300"],
+    "sparse": ["sparse float64", "20 outputs"],
+    "newton-cg": ["Solver: newton-cg, as was asked for"],
+    "adam": ["Epochs: ", "spreads", "adam"],
+    "focal": ["Begins at the minimum of a convex loss"],
+    "early": ["Copies X", "Stops early"],
+    "blocks": ["block by block", "reading it included"],
+}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_sentences(name):
+    clf, X, y = case(name)
+    text = str(clf.plan(X, y))
+    for part in [
+        *SENTENCES[name],
+        "Memory beside X and y: about ",
+        " multiply-adds",
+        "nine of ten",
+    ]:
+        assert part in text, text
+    assert max(map(len, text.splitlines())) < 160
+
+
+def test_groups_of_labels():
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((300, 20_000), density=0.02, rng=rng, format="csr")
+    Y = (rng.random((300, 400)) < 0.3).astype(float)
+    plan = SoftmaxClassifier().plan(X, Y)
+    assert "400 outputs in " in str(plan)
+    assert "groups of at most" in str(plan)
+
+
+def test_nothing_to_fit():
+    X, y = problem()
+    with pytest.warns(UserWarning, match="alone has weight"):
+        plan = SoftmaxClassifier().plan(X, y, sample_weight=(y == 1) * 1.0)
+    assert plan.steps == ("Predicts constants",)
+    assert plan.passes == (0, 0)
+    assert "constants" in str(plan)
+
+
+def test_a_plan_holds_no_rows():
+    X, y = problem(20_000, 60, 12, np.float32)
+    clf = SoftmaxClassifier().fit(X, y)
+    assert len(pickle.dumps(clf.plan_)) < 3000
+    assert str(pickle.loads(pickle.dumps(clf)).plan_) == str(clf.plan_)
+    assert len(repr(clf.plan_)) < 80
+
+
+def test_verbose_begins_with_it(capsys):
+    X, y = load_iris(return_X_y=True)
+    clf = SoftmaxClassifier(verbose=1).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    plan = str(clf.plan_).splitlines()
+    assert lines[: len(plan) - 2] == plan[:-2]  # the time of a pass is that of the first one
+    assert lines[len(plan) - 2].startswith("- A pass over X takes 3,600 multiply-adds, here about")
+    assert lines[len(plan)].startswith("iteration    0")
+    assert sum("Plan: " in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "parameters"),
+    [
+        (np.full((10, 2), np.nan), np.arange(10) % 2, {}),
+        (np.ones((10, 2)), np.arange(9) % 2, {}),
+        (np.ones((10, 2)), np.zeros(10), {}),
+        (np.ones((10, 2)), np.arange(10) % 2, {"C": -1}),
+        (np.ones((10, 2)), np.arange(10) % 2, {"solver": "saga"}),
+        (np.ones((10, 2)), np.arange(10) % 2, {"loss": "hinge"}),
+        (np.full((10, 2), 1e300) * [1.0, 1e-300], np.arange(10) % 2, {}),
+        (np.ones((10, 7000)), np.arange(10) % 2, {"solver": "newton-cholesky", "C": 0}),
+    ],
+)
+def test_errors_are_those_of_fit(X, y, parameters):
+    messages = []
+    for method in ("fit", "plan"):
+        clf = SoftmaxClassifier(**parameters)
+        with pytest.raises(ValueError, match=r"\w") as caught:
+            getattr(clf, method)(X, y)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_memory_is_about_what_is_allocated():
+    """Within a factor of 2 of what Python's tracemalloc sees."""
+    for dtype, n_classes in ((np.float32, 4), (np.float64, 2)):
+        X, y = problem(40_000, 50, n_classes, dtype)
+        clf = SoftmaxClassifier()
+        said = clf.plan(X, y).memory_bytes
+        tracemalloc.start()
+        clf.fit(X, y)
+        taken = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert 0.5 < said / taken < 2, (said, taken)

@@ -1,0 +1,335 @@
+"""What a plan costs: bytes beside X, multiply-adds of a pass, and about how many passes.
+
+Pure functions of an ``Outline``, for reports alone: nothing is decided by them. Each term names the
+code that allocates it. What they are off by is measured by ``benchmarks/estimators/plan.py``, and
+tabulated in ``doc/plan.md``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._utils.numerics import PIVOTED_ROTATION
+from .._utils.threads import LOGIT_BLOCK, PRODUCT_ROWS, ROW_BLOCKS, SPARSE_ROWS, THREADED_WORK
+from .settings import LBFGS, STOCHASTIC, Preconditioning, Refresh
+
+# Where hardly anything is penalised and classes have few rows for each feature, some rows can be
+# told apart by ever larger coefficients: raw MNIST and the features of leaves take 700 to 1,200
+# passes in place of 20 to 50.
+WEAK_PENALTY, FEW_ROWS = 1e-7, 15
+
+
+@dataclass(frozen=True)
+class OutlinedGroup:
+    """A group of outputs (``plan.Group``), without their numbers.
+
+    Attributes
+    ----------
+    n_outputs : int
+    solver : str
+    covariance : bool
+    local : {"whole", "sample", "blocks"} or None
+        Which preconditioners: see ``settings.Preconditioning``.
+    """
+
+    n_outputs: int
+    solver: str
+    covariance: bool
+    local: str | None
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A problem and its plan in numbers: no array and no row of X or y is kept.
+
+    Attributes
+    ----------
+    n_rows, n_features, n_outputs, n_entries, n_sampled : int
+        Of X and y as they were given; stored numbers of X; rows of the sample.
+    dtype : dtype
+        Of X, as it is read.
+    is_sparse, in_memory : bool
+    labelled : bool
+        Whether y has labels, one per row, rather than values.
+    n_copied, y_bytes : int
+        Bytes of what of X was copied to be read, and of the encoded y.
+    solver : str
+        As it was asked for.
+    coupled, convex, certifiable, fit_intercept, early_stopping : bool
+    C, tol, weakness : float
+        The last one is the strength of the penalty, 1 / (C S), over the mean variance of a feature.
+    max_iter, work : int
+    unit : float
+    n_kept : int or None
+        Features that are not constant, where the others are dropped.
+    centre, polish : bool
+    groups : tuple of OutlinedGroup
+    """
+
+    n_rows: int
+    n_features: int
+    n_outputs: int
+    n_entries: int
+    n_sampled: int
+    dtype: np.dtype
+    is_sparse: bool
+    in_memory: bool
+    labelled: bool
+    n_copied: int
+    y_bytes: int
+    solver: str
+    coupled: bool
+    convex: bool
+    certifiable: bool
+    fit_intercept: bool
+    early_stopping: bool
+    C: float
+    tol: float
+    weakness: float
+    max_iter: int
+    work: int
+    unit: float
+    n_kept: int | None
+    centre: bool
+    polish: bool
+    groups: tuple
+
+    @property
+    def itemsize(self):
+        """Bytes of a number of X."""
+        return self.dtype.itemsize
+
+    @property
+    def n_solved(self):
+        """Features that the solver sees."""
+        n_features = self.n_features if self.n_kept is None else self.n_kept
+        return min(n_features, self.n_rows) if self.centre else n_features
+
+    @property
+    def dense(self):
+        """Whether the X that the solver sees is dense."""
+        return self.centre or not self.is_sparse
+
+    @property
+    def computed(self):
+        """Bytes of a number of what is computed in."""
+        return 8 if self.centre or self.itemsize == 8 else 4
+
+    @property
+    def hard(self):
+        """Whether hundreds of iterations are to be expected: see WEAK_PENALTY."""
+        per_coefficient = self.n_rows / max(1, max(2, self.n_outputs) * self.n_features)
+        return self.weakness < WEAK_PENALTY and per_coefficient < FEW_ROWS and self.convex
+
+    @property
+    def rotated(self):
+        """Whether X is rotated into the space of its rows."""
+        return self.centre and (self.n_kept or self.n_features) > self.n_rows
+
+
+# ---- Memory --------------------------------------------------------------------------------------
+
+# Python's own objects, and arrays of NumPy and SciPy that do not grow: measured on iris.
+OBJECTS = 200_000
+# Of the fused pass (``_data/_design_matrix.pyx``): bytes of X and of logits in a block, most rows
+# of it, numbers of the widest vector, the most ranges of rows with sums of their own, the most
+# memory for all of these sums, and multiply-adds from which a second thread helps.
+BLOCK, LOGITS, BLOCK_ROWS, LANES, RANGES, SUMS = 2**18, 2**20, 256, 16, 16, 2**26
+THREADED = 1e7
+
+
+def memory_bytes(outline, n_threads=1):
+    """Peak of what a fit allocates beside X and y as they were given.
+
+    Parameters
+    ----------
+    outline : Outline
+    n_threads : int, default=1
+
+    Returns
+    -------
+    int
+    """
+    kept = OBJECTS + outline.n_copied + outline.y_bytes
+    kept += outline.n_outputs * outline.n_features * outline.computed  # coef_
+    encoding = 40 * outline.n_rows if outline.labelled else 3 * outline.y_bytes  # np.unique sorts
+    if not outline.groups:
+        return int(kept + encoding)
+    X, presolving = _presolve_bytes(outline)
+    solving = max(_group_bytes(outline, group, n_threads) for group in outline.groups)
+    return int(kept + max(encoding, X + max(presolving, solving)))
+
+
+def _presolve_bytes(outline):
+    """(what stays, what is needed beside that for a while), as in ``_data/presolve.py``."""
+    n_features, stays, passing = outline.n_features, 0, 0
+    per_number = outline.itemsize + (4 if outline.is_sparse else 0)
+    if outline.unit != 1.0:
+        stays += outline.n_entries * per_number
+    if outline.n_kept is not None:
+        n_features = outline.n_kept
+        stays += (outline.n_entries if outline.is_sparse else outline.n_rows * n_features) * (
+            4 if outline.is_sparse else outline.itemsize
+        )
+    if outline.centre:
+        numbers = 8 * outline.n_rows * n_features
+        if outline.rotated:  # the reflectors, in the place of the copy of X, and what it becomes
+            pivoting = outline.n_rows**2 * n_features <= PIVOTED_ROTATION
+            stays = stays + numbers + 8 * outline.n_rows**2
+            passing = (2.0 if pivoting else 0.5) * numbers
+        else:
+            stays, passing = stays + numbers, numbers / 2
+    if not outline.dense:  # moments: slices of rows, and their entries in float64
+        share = min(1.0, SPARSE_ROWS / max(1, outline.n_rows))
+        passing = max(passing, share * outline.n_entries * (32 + per_number))
+    elif not outline.in_memory:
+        stays += outline.n_sampled * outline.n_features * outline.itemsize
+    return stays, passing
+
+
+def _group_bytes(outline, group, n_threads):
+    """Peak of what fitting a group takes."""
+    n_rows, d, K, f = outline.n_rows, outline.n_solved, group.n_outputs, outline.computed
+    vector = 8 * (d + 1) * K
+    target = n_rows * (4 if outline.labelled else f * (K if outline.n_outputs > 1 else 1))
+    if not outline.labelled and outline.n_outputs > 1 and outline.y_bytes < 8 * n_rows * K:
+        target = outline.y_bytes * K / outline.n_outputs  # sparse
+    kept = target + _fused_bytes(outline, group, n_threads)
+    if group.solver in STOCHASTIC:
+        return kept + 8 * vector + outline.y_bytes + 8 * n_rows
+    if group.solver == "dual-ascent":
+        kept += 12 * outline.n_entries + 8 * n_rows * (K + 3) + 2 * vector
+    made = _feature_bytes(outline, group, n_threads)
+    stages = [made[1]]
+    if group.solver == "newton-cholesky":
+        kept, stages = kept + 6 * vector, [_hessian_bytes(outline, group, 8)]
+    elif group.solver in ("lbfgs", "dual-ascent", "newton-cg"):
+        kept += made[0] + 10 * vector
+        if group.solver != "newton-cg":
+            kept += _history_bytes(outline, group)
+        if group.local and group.solver != "dual-ascent" and _refreshes(outline, group):
+            stages.append(_local_bytes(outline, group))
+    if outline.certifiable and not outline.polish:  # p of some rows, and their products
+        stages.append(3 * f * min(n_rows * K, LOGIT_BLOCK) + 2 * vector)
+    return kept + max(stages)
+
+
+def _fused_bytes(outline, group, n_threads):
+    """What a pass works in: blocks of each thread, sums of ranges of rows, packed coefficients."""
+    d, f, vector = outline.n_solved, outline.computed, 8 * outline.n_solved * group.n_outputs
+    width = -(-group.n_outputs // LANES) * LANES
+    rows = BLOCK_ROWS
+    if outline.dense:
+        rows = max(8, min(rows, BLOCK // (f * max(1, d)), LOGITS // (f * width)))
+        if outline.n_rows * d * width < THREADED:
+            n_threads = 1
+    rows = min(rows, outline.n_rows)
+    ranges = min(RANGES, -(-outline.n_rows // rows))
+    if ranges * vector > SUMS:  # sums that all threads share, with some residuals
+        ranges = 1 if outline.dense or width > LANES else max(2, SUMS // vector)
+    return n_threads * rows * (d * outline.dense + 3 * width) * f + (f / 8 + ranges) * vector
+
+
+def _refreshes(outline, group):
+    """Whether the fit will probably take so long that a Hessian is made.
+
+    Fits of up to five outputs most often took 20 iterations, of more outputs about 30.
+    """
+    first = Refresh.polished if outline.polish else LBFGS.first_refresh
+    return outline.max_iter >= first and (outline.hard or outline.polish or group.n_outputs > 5)
+
+
+def _history_bytes(outline, group):
+    """Differences of points and gradients (``_solvers/lbfgs.py``), as far as they are used."""
+    settings, size = LBFGS(), (outline.n_solved + 1) * group.n_outputs
+    large = size >= settings.large
+    length = min(settings.history, settings.large_history) if large else settings.history
+    if outline.hard and group.local == "blocks":
+        length = max(length, min(settings.long_history, settings.long_numbers // size))
+    return 2 * (4 if large else 8) * size * min(length, outline.max_iter)
+
+
+def _feature_bytes(outline, group, n_threads):
+    """(what stays, what its making takes) of the preconditioner of the features."""
+    d, K, settings = outline.n_solved, group.n_outputs, Preconditioning()
+    inverse = 8 * (d + 1) * K
+    per_row = d * outline.itemsize
+    if not outline.dense:
+        per_row = 12 * outline.n_entries / max(1, outline.n_rows)
+    few = min(outline.n_rows, settings.most_few) * (per_row + 8 * K)
+    if not group.covariance:
+        return inverse + few, 0
+    rows = min(outline.n_sampled, max(settings.least_rows, settings.rows_per_feature * d))
+    blocks = 1 if rows * d**2 < THREADED_WORK else min(ROW_BLOCKS, 2 * n_threads)
+    square = 8 * d**2
+    made = (2 + blocks) * square + blocks * min(PRODUCT_ROWS, rows) * d * outline.computed * 2
+    if not outline.dense:
+        made = 3 * square + rows * d * 12 * outline.n_entries / max(1, outline.n_rows * d) * 3
+    return inverse + few + 2 * square, max(made - 2 * square, 3 * square)
+
+
+def _hessian_bytes(outline, group, itemsize):
+    """Making and factorising a whole Hessian, with the centred X (``MemoryRows.hessian``)."""
+    n = outline.n_rows if group.local != "sample" else outline.n_sampled
+    d, K = outline.n_solved, group.n_outputs
+    X = n * (d + 1) * (8 + 8 + (0 if itemsize == 8 else itemsize))
+    logits = 3 * n * K * itemsize
+    matrices = (2 if itemsize == 8 else 1) * itemsize * ((d + 1) * K) ** 2
+    return max(X, X / 2 + logits + matrices)
+
+
+def _local_bytes(outline, group):
+    """The Hessian of a point, or its diagonal blocks, while it is made."""
+    if group.local != "blocks":
+        return _hessian_bytes(outline, group, 8 if outline.polish else 4)
+    d, K, f, n = outline.n_solved, group.n_outputs, outline.computed, outline.n_sampled
+    logits = (2 * f * K + 24) * n
+    settings = Preconditioning()
+    drawn = K * max(
+        settings.least_drawn, min(settings.drawn_per_feature * d, n // settings.drawn_of_rows)
+    )
+    X = min(n, drawn) * d * f if outline.itemsize < 4 else 0
+    # of the blocks before, and of the new ones
+    return logits + X + 2 * f * K * d**2 + 2 * 8 * d**2
+
+
+# ---- Work and passes -----------------------------------------------------------------------------
+
+
+def pass_work(outline):
+    """Multiply-adds of a pass over X as the solver sees it: once to its logits, once back."""
+    entries = outline.n_rows * outline.n_solved if outline.dense else outline.n_entries
+    return 2 * entries * sum(group.n_outputs for group in outline.groups)
+
+
+def passes(outline):
+    """(least, most) passes that nine of ten problems like this one take."""
+    if not outline.groups:
+        return 0, 0
+    found = [_passes_of(outline, group) for group in outline.groups]
+    weights = np.array([group.n_outputs for group in outline.groups], dtype=float)
+    low, high = weights @ np.array(found, dtype=float) / weights.sum()
+    return max(1, int(low)), int(np.ceil(high))
+
+
+def _passes_of(outline, group):
+    """As measured on the development sets of ``benchmarks/estimators/plan.py``."""
+    if group.solver in STOCHASTIC:
+        return 10, outline.max_iter
+    # a gap that is ten times smaller takes a quarter more
+    digits = np.clip(-np.log10(max(outline.tol, 1e-16)) / 4, 0.25, 4.0)
+    if group.solver == "newton-cholesky":
+        low, high = 6, 30
+    elif group.solver == "dual-ascent":
+        low, high = 2, 60
+    elif outline.hard:
+        low, high = 150, 3000
+    elif group.solver == "newton-cg":
+        low, high = 15, 300
+    elif outline.polish:
+        low, high = 20, 150
+    else:
+        low, high = 10 * digits, 80 * digits
+    if not outline.convex:
+        low, high = 2 * low, 3 * high
+    return min(low, outline.max_iter + 1), min(high, 4 * outline.max_iter + 4)

@@ -1,0 +1,252 @@
+"""A plan as text: what is done and why, and what it takes. Made when it is asked for."""
+
+from dataclasses import dataclass, replace
+
+from .._utils.threads import effective_n_threads
+from .cost import Outline, memory_bytes, pass_work, passes
+from .plan import RULES
+from .settings import LBFGS, STOCHASTIC, Preconditioning, Refresh
+
+HESSIANS = {
+    "whole": "the Hessian of all rows",
+    "sample": "the Hessian of a sample of the rows",
+    "blocks": "diagonal blocks of the Hessian, one per output",
+}
+UNITS = {
+    "bytes": ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")),
+    "seconds": ((60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "us")),
+    "number": ((1e12, " trillion"), (1e9, " billion"), (1e6, " million"), (1, "")),
+}
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """How a fit goes: ``print`` it. It holds numbers alone, no rows of X or y.
+
+    Attributes
+    ----------
+    solver : str
+        Of groups of outputs the last one's.
+    steps : tuple of str
+        What is done, in order.
+    reasons : tuple of str
+        Why, one for each step.
+    memory_bytes : int
+        The most that the fit holds beside X and y as they were given.
+    pass_seconds : float or None
+        Time of a pass over X on this machine; None where it is not known.
+    passes : tuple (least, most)
+        What nine of ten such fits take: evaluations of the loss and products with its Hessian.
+    """
+
+    outline: Outline
+    pass_seconds: float | None = None
+
+    @property
+    def solver(self):
+        """See above."""
+        outline = self.outline
+        if outline.groups:
+            return outline.groups[-1].solver
+        return "lbfgs" if outline.solver == "auto" else outline.solver
+
+    @property
+    def steps(self):
+        """See above."""
+        return tuple(step for step, _ in self._explained)
+
+    @property
+    def reasons(self):
+        """See above."""
+        return tuple(reason for _, reason in self._explained)
+
+    @property
+    def memory_bytes(self):
+        """See above."""
+        return memory_bytes(self.outline, effective_n_threads())
+
+    @property
+    def passes(self):
+        """See above."""
+        return passes(self.outline)
+
+    def timed(self, seconds, n_outputs):
+        """The same with the time of a pass, known for some of the outputs."""
+        n_all = sum(group.n_outputs for group in self.outline.groups)
+        known = 0 < seconds < float("inf")
+        return replace(self, pass_seconds=seconds * n_all / n_outputs if known else None)
+
+    def __repr__(self):
+        low, high = self.passes
+        return f"<PlanReport: {self.solver}, {low} to {high} passes>"
+
+    def __str__(self):
+        outline, (low, high) = self.outline, self.passes
+        kind = f"{'sparse ' if outline.is_sparse else ''}{outline.dtype}"
+        lines = [
+            f"Plan: {outline.n_rows:,} x {outline.n_features:,} {kind}, "
+            f"{_counted(outline.n_outputs, 'output')}, {self.solver}"
+        ]
+        lines += [f"- {step}, {reason}." for step, reason in self._explained]
+        lines.append(f"- Memory beside X and y: about {_shown(self.memory_bytes, 'bytes')}.")
+        if outline.groups:
+            work = _shown(pass_work(outline), "number")
+            lines.append(f"- A pass over X takes {work} multiply-adds" + self._timing(low, high))
+        return "\n".join(lines)
+
+    def _timing(self, low, high):
+        outline = self.outline
+        what = "Epochs" if self.solver in STOCHASTIC else "Passes"
+        number = f".\n- {what}: {low} to {high} in nine of ten cases"
+        if not self.pass_seconds:
+            return f"{number}."
+        least, seconds, most = (
+            _shown(times * self.pass_seconds, "seconds") for times in (low, 1, high)
+        )
+        reading = "" if outline.in_memory else ", reading it included"
+        return f", here about {seconds}{reading}{number}; they take {least} to {most} in all."
+
+    @property
+    def _explained(self):
+        """(step, reason) of all steps."""
+        outline = self.outline
+        if not outline.groups:
+            return [("Predicts constants", "as no output varies")]
+        return [
+            *_presolve_steps(outline),
+            *_group_steps(outline),
+            *_solver_steps(outline),
+            *_preconditioner_steps(outline),
+            *_end_steps(outline),
+        ]
+
+
+def _presolve_steps(outline):
+    """What is done to X first."""
+    if outline.n_copied:
+        size = _shown(outline.n_copied, "bytes")
+        why = "since it is converted, or some of its rows have no weight"
+        why = "to hold out some of its rows" if outline.early_stopping else why
+        yield f"Copies X ({size})", why
+    if not outline.in_memory:
+        yield (
+            f"Reads X block by block in every pass and keeps {outline.n_sampled:,} of its rows",
+            "as it is not in the memory of this process",
+        )
+    if outline.unit != 1.0:
+        yield f"Divides X by {outline.unit:.3g}", "as squares of its numbers could be lost"
+    n_features = outline.n_features
+    if outline.n_kept is not None:
+        n_features, n_dropped = outline.n_kept, n_features - outline.n_kept
+        yield f"Drops {n_dropped:,} of {outline.n_features:,} features", "which are constant"
+    if outline.rotated:
+        yield (
+            f"Rotates a copy of X into the space of its {outline.n_rows:,} rows "
+            f"({_shown(8 * outline.n_rows * n_features, 'bytes')})",
+            f"since it has more features, {n_features:,}",
+        )
+    elif outline.centre:
+        what = "Centres a copy of X" if outline.fit_intercept else "Copies X"
+        yield (
+            f"{what} in float64 ({_shown(8 * outline.n_rows * n_features, 'bytes')})",
+            f"because a pass has no more than {_shown(RULES.small_work, 'number')} "
+            f"products of numbers and coefficients ({_shown(outline.work, 'number')})",
+        )
+
+
+def _group_steps(outline):
+    groups = outline.groups
+    if len(groups) > 1:
+        most = max(group.n_outputs for group in groups)
+        yield (
+            f"Fits {outline.n_outputs:,} outputs in {len(groups)} groups of at most {most:,}",
+            "so that the vectors of a group stay near the processor",
+        )
+
+
+def _solver_steps(outline):
+    """Which solver, by the rules of ``plan.py``."""
+    for solver in dict.fromkeys(group.solver for group in outline.groups):
+        group = next(group for group in outline.groups if group.solver == solver)
+        n_coefficients = (outline.n_solved + outline.fit_intercept) * group.n_outputs
+        hessian = f"the Hessian of {_counted(n_coefficients, 'coefficient')}"
+        work = _hessian_work(outline, group)
+        if outline.solver != "auto":
+            reason = "as was asked for"
+        elif solver == "newton-cholesky":
+            reason = f"since {hessian} takes only {_shown(work, 'number')} multiply-adds"
+        elif solver == "dual-ascent":
+            reason = "since labels are many and rare, over sparse X"
+        elif n_coefficients > RULES.most_coefficients:
+            reason = f"since {hessian} would take {_shown(8 * n_coefficients**2, 'bytes')}"
+        elif work > RULES.tiny_hessian:
+            reason = f"since {hessian} would take {_shown(work, 'number')} multiply-adds"
+        else:
+            reason = "since the loss is not plain cross-entropy"
+        n_groups = sum(group.solver == solver for group in outline.groups)
+        of_all = "" if n_groups == len(outline.groups) else f" for {n_groups} of the groups"
+        yield f"Solver: {solver}{of_all}", reason
+
+
+def _preconditioner_steps(outline):
+    """What approximates the inverse of the Hessian."""
+    group, settings = outline.groups[-1], Preconditioning()
+    if group.solver in STOCHASTIC:
+        yield "Takes steps in units of the features' spreads", "so that one learning rate suits all"
+        return
+    if group.solver in ("newton-cholesky", "dual-ascent"):
+        return
+    n_features = outline.n_solved
+    if group.covariance:
+        rows = max(settings.least_rows, settings.rows_per_feature * n_features)
+        of_rows = f" of {rows:,} rows" if outline.n_sampled > 2 * rows else ""
+        yield (
+            f"Preconditions by the covariance of {_counted(n_features, 'feature')}{of_rows}",
+            f"as they are at most {RULES.most_covariance:,}",
+        )
+    else:
+        yield (
+            f"Preconditions by the variances of {n_features:,} features",
+            f"as they are more than {RULES.most_covariance:,}",
+        )
+    if group.local:
+        first = Refresh.polished if outline.polish else LBFGS.first_refresh
+        yield f"Adds {HESSIANS[group.local]} from iteration {first} on", "if it is not over by then"
+
+
+def _end_steps(outline):
+    """When it stops."""
+    if outline.groups[-1].solver in STOCHASTIC:
+        yield "Stops when the objective no longer falls", f"by the share {outline.tol:g}"
+    elif outline.polish:
+        yield (
+            "Polishes until rounding stops it",
+            f"as a pass has at most {_shown(RULES.polished_work, 'number')} products",
+        )
+    else:
+        yield f"Stops at a relative optimality gap of {outline.tol:g}", "which is 'tol'"
+    if outline.early_stopping:
+        yield "Stops early", "if the loss of other rows no longer falls"
+    if not outline.convex:
+        yield "Begins at the minimum of a convex loss", "as this one has other minima"
+
+
+def _hessian_work(outline, group):
+    """Multiply-adds of the whole Hessian."""
+    per_output, K = outline.n_solved + outline.fit_intercept, group.n_outputs
+    blocks = K * (K - 1) / 2 if outline.coupled else K
+    return outline.n_rows * per_output**2 / 2 * blocks + (per_output * K) ** 3 / 6
+
+
+def _shown(value, kind):
+    """A number in a unit of its kind, with two digits."""
+    size, unit = next((pair for pair in UNITS[kind] if value >= pair[0]), UNITS[kind][-1])
+    scaled = value / size
+    digits = 1 if scaled < 10 and (size > 1 or kind == "seconds") else 0
+    space = "" if kind == "number" else " "
+    return f"{scaled:,.{digits}f}{space}{unit}"
+
+
+def _counted(n, what):
+    """``n`` of something."""
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
