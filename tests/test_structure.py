@@ -35,7 +35,7 @@ FILES_OF_CONSTANTS = {
     "_plan.settings",
     "_utils.numerics",
     "_utils.threads",
-    "_data.readers",
+    "_plan.cost",
 }
 OF_A_FORMAT = {"VERSION", "DIGEST_SIZE"}  # of files: nobody tunes them
 

@@ -222,7 +222,7 @@ def test_no_iteration_returns_the_last_fit_where_it_is_the_start(solver):
 @pytest.mark.parametrize("epsilon", [1e-31, 1e-300, 0.0, 1e31, np.inf, np.nan, True])
 def test_epsilon_out_of_range(epsilon):
     X, y, _ = data()
-    with pytest.raises(ValueError, match="'epsilon' must be a number from 1e-30 to 1e"):
+    with pytest.raises(ValueError, match=r"'epsilon' must be a number in \[1e-30, 1e30\]"):
         SoftmaxClassifier(solver=Adam(epsilon=epsilon)).fit(X, y)
 
 

@@ -971,7 +971,7 @@ def test_gap_by_progress_of_a_constant_rate(rate, window):
 
 def test_history_makes_a_difference():
     """With as many differences as dimensions a quadratic takes about as many iterations."""
-    size, one_alone = MEMORY - 5, settings.LBFGS(history=1)
+    size, one_alone = MEMORY - 5, settings.LBFGS(history_size=1)
     few = lbfgs(Quadratic(size=size), np.zeros(size), tol=1e-8, max_iter=1000)
     one = lbfgs(Quadratic(size=size), np.zeros(size), tol=1e-8, max_iter=1000, settings=one_alone)
     assert few.converged

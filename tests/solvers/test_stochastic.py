@@ -340,7 +340,7 @@ def test_interrupted(rng, monkeypatch):
         ("momentum", 1.0, "a number in \\[0, 1\\)"),
         ("beta_1", 1.0, "a number in \\[0, 1\\)"),
         ("beta_2", -0.1, "a number in \\[0, 1\\)"),
-        ("epsilon", 0, "a number from 1e-30 to 1e"),
+        ("epsilon", 0, r"a number in \[1e-30, 1e30\]"),
         ("average", 10, "True or False"),
         ("early_stopping", "auto", "True or False"),
         ("validation_fraction", 1.0, "a number in \\(0, 1\\)"),

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from .._utils.messages import listed
+from .._utils.threads import BLOCK_BYTES, MAPPED_BYTES
 from . import _mapped
 from ._design_matrix import DTYPES
-from .readers import BLOCK_BYTES, MAPPED_BYTES, BlockError, MappedBlocks, RowBlocks, StampedFile
+from .readers import BlockError, MappedBlocks, RowBlocks, StampedFile
 
 
 class NpyBlocks(MappedBlocks):

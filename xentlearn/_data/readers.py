@@ -15,13 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy import sparse
 
+from .._utils.threads import MAPPED_BYTES
 from . import _mapped
-
-# Default size of a block. Starting a pass over a block and the next read takes 0.4 ms, a tenth of
-# the pass over 64 MB at the speed of memory; with half the size, a pass took a fifth longer than
-# over X in one piece. Mapped blocks take no memory of the process, and are twice as large.
-BLOCK_BYTES = 64 * 2**20
-MAPPED_BYTES = 2 * BLOCK_BYTES
 
 
 class RowBlocks:

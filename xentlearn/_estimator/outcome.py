@@ -1,4 +1,4 @@
-"""Warnings about how a fit ended."""
+"""Warnings about the outcome of a fit."""
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -8,20 +8,20 @@ from .._utils.messages import warn
 
 
 def warn_of_outcome(training, tol):
-    """Warn if a solver stopped early, or if the stored coefficients lost too many digits.
+    """Warn if a solver did not converge, or if storing the coefficients lost too many digits.
 
     Parameters
     ----------
     training : Training
     tol : float
-        Of the classifier.
+        The classifier's tolerance.
     """
     dtype = training.coef.dtype
     if training.separable:
         warn(
-            "The classes are separable and nothing is penalised (C=inf): the objective goes to "
-            f"0 as the coefficients grow without bound. {training.solver} stopped at objective "
-            f"{training.objective:.2g}; choose a finite 'C' for a minimum that exists.",
+            "The classes are separable and nothing is penalised (C=inf): there is no minimum, as "
+            "the objective goes to 0 while the coefficients grow without bound. Choose a finite "
+            f"'C'; {training.solver} stopped at objective {training.objective:.2g}.",
             ConvergenceWarning,
         )
     elif training.failed:
@@ -45,10 +45,9 @@ def warn_of_outcome(training, tol):
         )
     if training.lost > 0:
         warn(
-            f"Storing the coefficients changed the objective by {training.lost:.2g} of itself, "
-            f"which is more than tol={tol:.2g}: logits are small sums of huge terms, of "
-            f"which {dtype} keeps too few digits. Subtract their means from the "
-            "features before fit and predict (sklearn.preprocessing.StandardScaler), or lower "
-            "'C'.",
+            f"Storing the coefficients in {dtype} changed the objective by {training.lost:.2g} of "
+            f"its value, which is more than tol={tol:.2g}: logits are small sums of huge terms, so "
+            f"that {dtype} has too few digits for them. Standardise the features before fit and "
+            "predict (sklearn.preprocessing.StandardScaler), or lower 'C'.",
             ConvergenceWarning,
         )

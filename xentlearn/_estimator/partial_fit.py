@@ -216,6 +216,8 @@ class PartialFitMixin:
         self.objective_, self.optimality_gap_ = float(stream.history[-1][0]), np.inf
         self.n_iter_ = np.array([len(stream.history)], dtype=np.int32)
         self.solver_, self._stream = setting.name, stream
+        for name in ("stop_reason_", "plan_"):  # of the last fit: not true any more
+            vars(self).pop(name, None)
         return self
 
     def _begin_stream(self, X, y, classes, sample_weight):

@@ -8,7 +8,7 @@ import numpy as np
 from .._data.presolve import ScaledX
 from .._data.statistics import Moments
 from .._objective.linear import LinearObjective
-from .._plan.plan import RULES, STOCHASTIC
+from .._plan.settings import STOCHASTIC
 from .._solvers.contract import State, StopReason
 from .._solvers.registry import SETTINGS, SOLVERS
 from .._solvers.stopping import Result
@@ -225,7 +225,7 @@ class Fit:
             y.total_weight, y.weight_exponent, plan.presolve.unit
         )
         # for small X, finding the number of threads would take as long as several passes
-        self.n_threads = 1 if plan.work <= RULES.polished_work else effective_n_threads()
+        self.n_threads = 1 if plan.small else effective_n_threads()
         # stochastic solvers need no convex start: their noise leads away from a bad one
         self.convex_y = None if self.stochastic or y.loss.convex else y.convex_start()
         self.options = {"tol": problem.tol, "max_iter": problem.max_iter}

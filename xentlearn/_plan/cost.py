@@ -243,7 +243,7 @@ def _history_bytes(outline, group):
     """Differences of points and gradients (``_solvers/lbfgs.py``), as far as they are used."""
     settings, size = LBFGS(), (outline.n_solved + 1) * group.n_outputs
     large = size >= settings.large
-    length = min(settings.history, settings.large_history) if large else settings.history
+    length = settings.large_history if large else settings.history_size
     if outline.hard and group.local == "blocks":
         length = max(length, min(settings.long_history, settings.long_numbers // size))
     return 2 * (4 if large else 8) * size * min(length, outline.max_iter)

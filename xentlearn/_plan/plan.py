@@ -155,12 +155,15 @@ class Plan:
         The groups in the order in which they are fitted; empty if no output has anything to fit.
     work : int
         Multiply-adds of a pass over X as it was given.
+    small : bool
+        Whether a pass takes so little that one thread does it all.
     """
 
     presolve: Presolve
     polish: bool
     groups: tuple
     work: int
+    small: bool
 
 
 def make_plan(problem):
@@ -177,12 +180,13 @@ def make_plan(problem):
     data, y, solver = problem.data, problem.y, problem.solver
     n_rows, n_features = data.shape
     work = n_rows * n_features * y.n_outputs
+    small = work <= RULES.polished_work
     if solver in STOCHASTIC:
         outputs = problem.outputs
         groups = [Group(outputs, solver, Preconditioning())] if len(outputs) else []
-        return Plan(Presolve(data.unit), False, tuple(groups), work)
+        return Plan(Presolve(data.unit), False, tuple(groups), work, small)
     presolve = _presolve(data, problem.fit_intercept, work)
-    polish = work <= RULES.polished_work and not problem.early_stopping
+    polish = small and not problem.early_stopping
     if presolve.kept is not None:
         n_features = len(presolve.kept)
     if presolve.centre:
@@ -208,7 +212,7 @@ def make_plan(problem):
             ):
                 chosen = "newton-cholesky"
         planned.append(Group(outputs, chosen, preconditioning))
-    return Plan(presolve, polish, tuple(planned), work)
+    return Plan(presolve, polish, tuple(planned), work, small)
 
 
 def outlined(problem, plan, X, n_held_out, moments):
@@ -240,7 +244,9 @@ def outlined(problem, plan, X, n_held_out, moments):
     y_bytes, groups, weakness = 0, [], 1.0
     if moments is not None:
         strength = problem.penalty.strength(y.total_weight, y.weight_exponent)
-        weakness = strength * len(moments.variance) / max(np.add.reduce(moments.variance), 1e-300)
+        with np.errstate(over="ignore"):
+            square = max(np.add.reduce(moments.variance), 1e-300)
+            weakness = np.float64(strength) * len(moments.variance) / square
     for array in (y.labels, y.values, y.weight, y.entry_weight):
         if array is not None:
             y_bytes += array.nbytes if isinstance(array, np.ndarray) else 12 * array.nnz

@@ -224,7 +224,8 @@ class NewtonCholesky:
         Largest ratio of the squared Newton decrement to that of the step before at which the
         Hessian of that step is used again.
     max_coefficients : int
-        Most coefficients for which a whole Hessian is formed: 288 MB. The plan checks it.
+        Largest number of coefficients for which a whole Hessian is formed: 288 MB. The plan checks
+        it.
     """
 
     first_refresh: int = 15

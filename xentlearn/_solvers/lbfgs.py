@@ -57,9 +57,7 @@ class History:
         self.objective, self.settings = objective, settings
         large = size >= settings.large
         dtype = np.float32 if large else np.float64
-        self.length = settings.history_size
-        if large:
-            self.length = min(self.length, settings.large_history)
+        self.length = settings.large_history if large else settings.history_size
         # the system provides the memory when it is first written to
         self.s, self.y = np.empty((2, self.length, size), dtype=dtype)
         self.products = np.zeros((self.length, self.length))

@@ -16,10 +16,12 @@ class SolverSetting(Setting):
 
     def _applied(self, defaults):
         """What a solver runs with: its defaults (``_plan/settings.py``) with these parameters."""
-        return replace(defaults, **self.get_params())
+        given = {name: value for name, value in self.get_params().items() if value is not None}
+        return replace(defaults, **given)
 
 
 _BATCH_SIZE = Rule("an integer >= 1 or 'auto'", numbers.Integral, 0, names=("auto",))
+_OPTIONAL_INTEGER = Rule("None or an integer >= 1", numbers.Integral, 0, names=(None,))
 _DECAY = number_in("[0, 1)")
 # In the first steps epsilon is multiplied by the root of 1 - beta_2 ** t, at least 1e-8; a product
 # that float32 rounds to 0 would be a divisor of 0.
@@ -173,10 +175,10 @@ class LBFGS(SolverSetting):
 
     Parameters
     ----------
-    history_size : int, default=20
-        Differences of points and of gradients that are kept, >= 1. On MNIST 10 take a third more
-        evaluations than 20, and 50 save hardly any. Memory: twice as many vectors of the size of
-        the coefficients.
+    history_size : int or None, default=None
+        Differences of points and of gradients that are kept, >= 1; None means 20, and 5 for 100,000
+        coefficients or more. On MNIST 10 take a third more evaluations than 20, and 50 save hardly
+        any. Memory: twice as many vectors of the size of the coefficients.
 
     Raises
     ------
@@ -197,7 +199,12 @@ class LBFGS(SolverSetting):
     """
 
     name = "lbfgs"
-    history_size: int = parameter(20, POSITIVE_INTEGER)
+    history_size: int | None = parameter(None, _OPTIONAL_INTEGER)
+
+    def _applied(self, defaults):
+        defaults = super()._applied(defaults)
+        large = defaults.large_history if self.history_size is None else self.history_size
+        return replace(defaults, large_history=large)
 
 
 @with_parameters

@@ -67,9 +67,10 @@ CERTAIN = 1e15
 
 
 def weight_exponent(weight):
-    """The power of 2 that weights are divided by: 0 where the largest weight is in usual range.
+    """Return the exponent of the power of 2 to divide weights by.
 
-    Weights of 1e300 define the same problem as moderate ones, with another strength of the penalty.
+    It is 0 if the largest weight is between LEAST_WEIGHT and MOST_WEIGHT. Weights of 1e300 define
+    the same problem as moderate ones, with another strength of the penalty.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def weight_exponent(weight):
 
 
 def in_unit(weight):
-    """Weights whose sums and products are in range, and the power of 2 they are divided by.
+    """Divide weights by a power of 2 so that their sums and products are in range.
 
     Weighted means do not change, since division by a power of 2 is exact.
 
@@ -99,7 +100,7 @@ def in_unit(weight):
     Returns
     -------
     weight : ndarray or None
-        The same object where the largest weight is in usual range.
+        The divided weights; the same object if ``exponent`` is 0.
     exponent : int
         The weights have been divided by 2 ** ``exponent``.
     """
