@@ -234,7 +234,7 @@ def outlined(problem, plan, X, n_held_out, moments):
     Outline
     """
     data, y, presolve, n_copied = problem.data, problem.y, plan.presolve, 0
-    stored = data.X if data.in_memory else data.survey.sample[0][1]
+    stored = data.X if data.in_memory else data.survey.sample[0][0]
     share = data.shape[0] / max(1, stored.shape[0])
     if data.is_sparse:
         stored, X = stored.data, getattr(X, "data", None)
