@@ -80,6 +80,8 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         The loss that was minimised.
     solver_ : str
         The solver that was used.
+    stop_reason_ : str
+        Why the solver stopped, in one word, as in the local estimator.
     objective_ : float
         The objective above, at the stored coefficients.
     optimality_gap_ : float
@@ -87,6 +89,8 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     history_ : dict
         Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
         including the start.
+    plan_ : PlanReport
+        What ``fit`` did and why, as in the local estimator.
 
     Raises
     ------

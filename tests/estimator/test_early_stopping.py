@@ -161,3 +161,18 @@ def test_what_cannot_be_judged(data):
         clf.fit(X, y, X_val=X[:, :3], y_val=y)
     with pytest.raises(ValueError, match="In 'y_val': .*only the classes"):
         clf.fit(X, y, X_val=X, y_val=y + 5)
+
+
+@pytest.mark.parametrize("unit", [1e-40, 1e40])
+def test_rows_to_judge_by_in_any_unit(data, unit):
+    """X is fitted in units of its own, and judged like X in usual ones."""
+    X, y = data
+
+    def fit(unit):
+        clf = SoftmaxClassifier(early_stopping=True, C=1e3 / unit**2)
+        return clf.fit(X[:N] * unit, y[:N], X_val=X[N:] * unit, y_val=y[N:])
+
+    usual, other = fit(1.0), fit(unit)
+    np.testing.assert_allclose(
+        other.history_["validation_loss"], usual.history_["validation_loss"], rtol=1e-6
+    )
