@@ -58,8 +58,10 @@ class Outline:
     coupled, convex, certifiable, fit_intercept, early_stopping : bool
     C, tol, weakness : float
         The last one is the strength of the penalty, 1 / (C S), over the mean variance of a feature.
-    max_iter, history_size, work : int
+    max_iter, work : int
         ``work`` is the number of multiply-adds of a pass over X as it was given.
+    history_size : int or None
+        Length of the L-BFGS history, where it was set.
     unit : float
     n_kept : int or None
         Features that are not constant, where the others are dropped.
@@ -88,7 +90,7 @@ class Outline:
     tol: float
     weakness: float
     max_iter: int
-    history_size: int
+    history_size: int | None
     work: int
     unit: float
     n_kept: int | None
@@ -245,7 +247,7 @@ def _history_bytes(outline, group):
     """Differences of points and gradients (``_solvers/lbfgs.py``), as far as they are used."""
     settings, size = LBFGS(), (outline.n_solved + 1) * group.n_outputs
     large = size >= settings.large
-    length = min(outline.history_size, settings.large_history if large else outline.history_size)
+    length = outline.history_size or (settings.large_history if large else settings.history_size)
     if outline.hard and group.local == "blocks":
         length = max(length, min(settings.long_history, settings.long_numbers // size))
     return 2 * (4 if large else 8) * size * min(length, outline.max_iter)

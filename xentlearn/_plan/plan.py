@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .cost import Outline, OutlinedGroup
-from .settings import LBFGS, STOCHASTIC, NewtonCholesky, Preconditioning
+from .settings import STOCHASTIC, NewtonCholesky, Preconditioning
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def outlined(problem, plan, X, n_held_out, moments):
     if data.in_memory and not (isinstance(X, np.ndarray) and np.may_share_memory(X, stored)):
         width = stored.itemsize + (4 if data.is_sparse else 0)
         n_copied = int(stored.size * width * (1 + n_held_out / max(1, data.shape[0])))
-    y_bytes, groups, weakness, history_size = 0, [], 1.0, LBFGS.history_size
+    y_bytes, groups, weakness, history_size = 0, [], 1.0, None
     if problem.settings is not None and problem.solver == "lbfgs":
         history_size = problem.settings.history_size
     if moments is not None:
