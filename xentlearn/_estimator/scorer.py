@@ -1,7 +1,6 @@
 """Scorers that evaluate fitted classifiers by a loss, for grid searches and cross-validation."""
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.frozen import FrozenEstimator
 
@@ -16,8 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._data.target_batches import class_indices, encode_for_score
 from .._data.targets import resolve_loss
+from .._losses.base import weighted_mean
 from .._losses.registry import BinaryCrossentropy, SparseCategoricalCrossentropy
 from .._utils.messages import listed, shown
+from .._utils.threads import effective_n_threads
 from .._utils.validation import as_numpy, check_weights
 from .classifier import SoftmaxClassifier
 
@@ -204,9 +205,8 @@ class LossScorer(_BaseScorer):
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
         weight = check_weights(weight, "sample_weight", y.shape)[counts]
         logits, indices = logits[counts], _indices(y[counts], classifier, logits)
-        if setting.proba_kind == "sigmoid" and logits.ndim == 2:  # one-vs-rest
-            entries = np.ones(len(indices)), indices, np.arange(len(indices) + 1)
-            return -setting(sparse.csr_array(entries, shape=logits.shape), logits, weight)
+        if setting.proba_kind == "sigmoid" and logits.ndim == 2:
+            return -_one_vs_rest(setting, indices, logits, weight)
         if setting.proba_kind == "softmax" and logits.ndim == 1:
             if not setting.shift_invariant:
                 raise ValueError(
@@ -271,3 +271,13 @@ def _indices(y, classifier, logits):
             f"{shown(y[np.argmin(indices)])}. Stratify the split, or leave rare classes out."
         )
     return indices
+
+
+def _one_vs_rest(setting, indices, logits, weight):
+    """Return the mean loss of K binary logits per row, without expanding labels to K targets."""
+    setting._check_parameters()
+    logits = logits.astype(np.float32 if logits.dtype == np.float32 else np.float64, copy=False)
+    target = setting._kernel_target(logits.shape, logits.dtype, labels=indices.astype(np.int32))
+    loss = np.empty(len(logits), dtype=logits.dtype)
+    target.loss_gradient(logits, loss, None, effective_n_threads())
+    return weighted_mean(loss, weight)
