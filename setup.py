@@ -25,7 +25,7 @@ DIRECTIVES = {
     "language_level": 3,
     "boundscheck": DEBUG,
     "wraparound": False,
-    "initializedcheck": DEBUG,
+    "initializedcheck": False,  # its errors cannot leave a parallel block
     "nonecheck": False,
     "cdivision": True,
     "freethreading_compatible": True,

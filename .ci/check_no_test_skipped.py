@@ -17,8 +17,8 @@ EXEMPTIONS = {
     r"test_stream::test_every_loss_and_target": "fit refuses these pairs of loss and y as well",
     r"test_stored_model::test_a_model_of_float64.*float16": "SciPy has no sparse float16",
     r"test_stochastic::test_steps_on_narrow_dtypes.*float16": "SciPy has no sparse float16",
-    r"test_linear::test_narrow_X_gives_the_bits.*float16": "SciPy has no sparse float16",
-    r"test_linear::test_the_target_in_use_makes_the_products": "needs a CPU with AVX2",
+    r"test_design_matrix::test_narrow_X_gives_the_bits.*float16": "SciPy has no sparse float16",
+    r"test_design_matrix::test_the_target_in_use_makes_the_products": "needs a CPU with AVX2",
     r"test_callbacks::test_progress_bar_in_a_search": "needs a scikit-learn newer than 1.9",
 }
 

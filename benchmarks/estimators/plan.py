@@ -281,7 +281,8 @@ def print_table(results):
         good = [r for r in of_set if "error" not in r]
         print(f"\n### {which}\n")
         print(
-            "| | rows x features, outputs | solver | MB | said | ms a pass | said | passes | said |"
+            "| | rows x features, classes or labels | solver "
+            "| MB | said | ms a pass | said | passes | said |"
         )
         print("|---|---|---|---|---|---|---|---|---|")
         within = Counter()

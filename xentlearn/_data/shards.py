@@ -135,8 +135,6 @@ class ShardedRows:
     ----------
     sample : MemoryRows
         The sample of the survey, with its targets.
-    in_memory : bool
-        False: only the methods below are available.
     """
 
     def __init__(self, data, y, outputs):

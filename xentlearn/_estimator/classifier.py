@@ -136,11 +136,12 @@ class SoftmaxClassifier(
         over sparse X are fitted in groups; it is then the solver of the last group.
     stop_reason_ : str
         Why the solver stopped: "certified" (the gap is proved to be within ``tol``), "estimated"
-        (it is estimated to be), "rounding" (no further progress at floating-point precision),
-        "early_stopping", "callback", "separable" (the objective goes to 0 without a penalty),
-        "max_iter", "line_search" (no decrease was found), "diverged" (the objective was not finite)
-        or "interrupted"; "constant" if there was nothing to fit. Of labels that are fitted in
-        groups it is the worst reason; they are listed here from the best to the worst.
+        (it is estimated to be; of adam and sgd: the objective stopped falling), "rounding" (no
+        further progress at floating-point precision), "early_stopping", "callback", "separable"
+        (the objective goes to 0 without a penalty), "max_iter", "line_search" (no decrease was
+        found), "diverged" (the objective was not finite) or "interrupted"; "constant" if there was
+        nothing to fit. Of labels that are fitted in groups it is the worst reason; they are listed
+        here from the best to the worst.
     objective_ : float
         The objective above, at the stored coefficients.
     optimality_gap_ : float

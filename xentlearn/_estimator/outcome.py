@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .._plan.plan import STOCHASTIC
+from .._plan.settings import STOCHASTIC
 from .._utils.messages import warn
 
 

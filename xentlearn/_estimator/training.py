@@ -1,4 +1,4 @@
-"""Fits a problem by its plan: presolve; then solve, certify and undo for each group of outputs."""
+"""Fits a problem by its plan: presolve; then solve, undo and certify for each group of outputs."""
 
 import math
 from dataclasses import dataclass, field
@@ -225,7 +225,7 @@ class Fit:
             y.total_weight, y.weight_exponent, plan.presolve.unit
         )
         # for small X, finding the number of threads would take as long as several passes
-        self.n_threads = 1 if plan.small else effective_n_threads()
+        self.n_threads = 1 if plan.one_thread else effective_n_threads()
         # stochastic solvers need no convex start: their noise leads away from a bad one
         self.convex_y = None if self.stochastic or y.loss.convex else y.convex_start()
         self.options = {"tol": problem.tol, "max_iter": problem.max_iter}

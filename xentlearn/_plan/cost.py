@@ -11,7 +11,7 @@ import numpy as np
 
 from .._utils.numerics import PIVOTED_ROTATION
 from .._utils.threads import LOGIT_BLOCK, PRODUCT_ROWS, ROW_BLOCKS, SPARSE_ROWS, THREADED_WORK
-from .settings import LBFGS, STOCHASTIC, Preconditioning, Refresh
+from .settings import LBFGS, STOCHASTIC, NewtonCG, Preconditioning, Refresh
 
 # Where hardly anything is penalised and classes have few rows for each feature, some rows can be
 # told apart by ever larger coefficients: raw MNIST and the features of leaves take 700 to 1,200
@@ -234,13 +234,19 @@ def _fused_bytes(outline, group, n_threads):
     return n_threads * rows * (d * outline.dense + 3 * width) * f + (f / 8 + ranges) * vector
 
 
+def first_refresh(outline, group):
+    """The iteration from which the Hessian at a point preconditions."""
+    settings = NewtonCG if group.solver == "newton-cg" else LBFGS
+    return Refresh.polished if outline.polish else settings.first_refresh
+
+
 def _refreshes(outline, group):
     """Whether the fit will probably take so long that a Hessian is made.
 
     Fits of up to five outputs most often took 20 iterations, of more outputs about 30.
     """
-    first = Refresh.polished if outline.polish else LBFGS.first_refresh
-    return outline.max_iter >= first and (outline.hard or outline.polish or group.n_outputs > 5)
+    long = outline.hard or outline.polish or group.n_outputs > 5
+    return long and outline.max_iter >= first_refresh(outline, group)
 
 
 def _history_bytes(outline, group):

@@ -155,7 +155,7 @@ class Plan:
         The groups in the order in which they are fitted; empty if no output has anything to fit.
     work : int
         Multiply-adds of a pass over X as it was given.
-    small : bool
+    one_thread : bool
         Whether a pass takes so little that one thread does it all.
     """
 
@@ -163,7 +163,7 @@ class Plan:
     polish: bool
     groups: tuple
     work: int
-    small: bool
+    one_thread: bool
 
 
 def make_plan(problem):
@@ -180,13 +180,13 @@ def make_plan(problem):
     data, y, solver = problem.data, problem.y, problem.solver
     n_rows, n_features = data.shape
     work = n_rows * n_features * y.n_outputs
-    small = work <= RULES.polished_work
+    one_thread = work <= RULES.polished_work
     if solver in STOCHASTIC:
         outputs = problem.outputs
         groups = [Group(outputs, solver, Preconditioning())] if len(outputs) else []
-        return Plan(Presolve(data.unit), False, tuple(groups), work, small)
+        return Plan(Presolve(data.unit), False, tuple(groups), work, one_thread)
     presolve = _presolve(data, problem.fit_intercept, work)
-    polish = small and not problem.early_stopping
+    polish = one_thread and not problem.early_stopping
     if presolve.kept is not None:
         n_features = len(presolve.kept)
     if presolve.centre:
@@ -212,7 +212,7 @@ def make_plan(problem):
             ):
                 chosen = "newton-cholesky"
         planned.append(Group(outputs, chosen, preconditioning))
-    return Plan(presolve, polish, tuple(planned), work, small)
+    return Plan(presolve, polish, tuple(planned), work, one_thread)
 
 
 def outlined(problem, plan, X, n_held_out, moments):

@@ -6,9 +6,9 @@ Everything is computed when it is asked for: a fit only stores an ``Outline``.
 from dataclasses import dataclass, replace
 
 from .._utils.threads import effective_n_threads
-from .cost import Outline, memory_bytes, pass_work, passes
+from .cost import Outline, first_refresh, memory_bytes, pass_work, passes
 from .plan import RULES
-from .settings import LBFGS, STOCHASTIC, Preconditioning, Refresh
+from .settings import STOCHASTIC, Preconditioning
 
 HESSIANS = {
     "whole": "the Hessian of all rows",
@@ -214,7 +214,7 @@ def _preconditioner_steps(outline):
             f"as they are more than {RULES.most_covariance:,}",
         )
     if group.local:
-        first = Refresh.polished if outline.polish else LBFGS.first_refresh
+        first = first_refresh(outline, group)
         yield f"Adds {HESSIANS[group.local]} from iteration {first} on", "if it is not over by then"
 
 

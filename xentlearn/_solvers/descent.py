@@ -89,7 +89,7 @@ class Descent(Stateful):
                     self.result.stop(StopReason.CALLBACK, True)
                     return
             is_judged = False
-            if self.stopping.reason(self, tol, max_iter) or not self._move(tol):
+            if self.stopping.reason(self, tol, max_iter) is not None or not self._move(tol):
                 return
 
     def take_direction(self):

@@ -16,11 +16,11 @@ import numpy as np
 from .._plan.settings import DualAscent
 from .._utils.state import Stateful
 from .contract import StopReason
-from .descent import Descent, carry_out, require
+from .descent import REQUIRED, Descent, carry_out, require
 from .lbfgs import History
 from .stopping import Result
 
-REQUIRES = ("dual", "value_gradient", "precondition", "rounding")
+REQUIRES = (*REQUIRED, "dual")
 
 
 def dual_ascent(objective, start, *, polish=False, settings=DualAscent(), **options):

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 
+from .._plan.settings import Stochastic
 from .._utils.state import Stateful
 from .._utils.threads import ThreadChoice
 from ._steps import step
@@ -20,7 +21,11 @@ from .descent import carry_out, require
 from .settings import SGD
 from .stopping import Result
 
-REQUIRES = ("batches", "by_output", "rows", "mean", "inverse_spread", "l2_reg", "pack", "unpack")
+REQUIRES = (
+    *("batches", "by_output", "rows", "mean", "inverse_spread", "l2_reg", "pack", "unpack"),
+    *("value_scale", "fit_intercept", "n_threads"),
+)
+SETTINGS = Stochastic()
 
 
 class StochasticDescent(Stateful):
@@ -151,8 +156,8 @@ class StochasticDescent(Stateful):
         if not isinstance(self.setting, SGD) or self.setting.schedule != "adaptive":
             return False
         # by 5, and down to 1e-6, as in scikit-learn's MLPClassifier
-        self.divisor *= 5
-        return self.setting.learning_rate / self.divisor > 1e-6
+        self.divisor *= SETTINGS.slower
+        return self.setting.learning_rate / self.divisor > SETTINGS.least_rate
 
 
 def stochastic(objective, start, *, settings, n_iter_no_change, random_state, **options):
