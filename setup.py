@@ -58,6 +58,7 @@ EXTENSIONS = [
     extension("_objective._dual", "dual.c"),
     extension("_solvers._steps", "steps.c"),
     extension("_utils._sweeps"),
+    extension("_utils._blas"),
     extension("_utils._openmp"),
 ]
 

@@ -14,6 +14,7 @@ _EXTENSIONS = (
     "_objective._dual",
     "_solvers._steps",
     "_utils._sweeps",
+    "_utils._blas",
     "_utils._openmp",
 )
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -15,39 +14,16 @@ from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
 import xentlearn
+from scripts import output_of, run_python
 from xentlearn import SoftmaxClassifier, _loss
 from xentlearn._utils import _openmp
 from xentlearn._utils.threads import effective_n_threads
 from xentlearn.losses import SparseCategoricalCrossentropy, sparse_categorical_crossentropy
 
 PACKAGE = Path(xentlearn.__file__).resolve().parent
-TIMEOUT = 120  # seconds for a script that takes one or two
 TARGETS = _loss.available_cpu_targets()
 
 needs_openmp = pytest.mark.skipif(_openmp.version() == 0, reason="built without OpenMP")
-
-
-def run_python(code, *arguments, path=PACKAGE.parent, cwd=None, **environment):
-    """Run code in a new process, by default with the xentlearn that is tested here."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "XENTLEARN_"))}
-    paths = [str(path), os.environ.get("PYTHONPATH", "")]
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**inherited, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-
-
-def output_of(code, *arguments, **environment):
-    """What a script prints; it must succeed and stay silent on stderr."""
-    result = run_python(code, *arguments, **environment)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert not result.stderr
-    return result.stdout.strip()
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ compute a preconditioner. ``MemoryRows`` provides them for rows in memory; ``Sha
 (``shards.py``) adds up the sums of several shards, which may be elsewhere.
 """
 
-import functools
-
 import numpy as np
 from scipy import sparse
 
@@ -375,12 +373,14 @@ class MemoryData(Data):
         self.shape, self.is_sparse = self.X.shape, sparse.issparse(self.X)
         self.n_sampled = self.shape[0]
         self.steps, self._original = steps, X
-        self._design = self._moments = self._weight = None
+        self._design = self._moments = self._weight = self._unit = None
 
-    @functools.cached_property
+    @property
     def unit(self):
         """The unit of X, computed when it is first needed."""
-        return statistics.unit_of(self.X)
+        if self._unit is None:
+            self._unit = statistics.unit_of(self.X)
+        return self._unit
 
     def varying_features(self, fit_intercept, most):
         """Return the result of ``statistics.varying_features``."""

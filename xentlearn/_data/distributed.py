@@ -270,12 +270,15 @@ class Cluster:
     """
 
     def __init__(self, client, futures):
-        self.client, self.futures = client, futures
+        self.client, self.futures, self._n_threads = client, futures, None
 
-    @functools.cached_property
+    @property
     def n_threads(self):
         """Threads of each evaluation: Dask's threads per partition, at least 1."""
-        return max(1, sum(self.client.nthreads().values()) // len(self.futures))
+        if self._n_threads is None:
+            n_all = sum(self.client.nthreads().values())
+            self._n_threads = max(1, n_all // len(self.futures))
+        return self._n_threads
 
     def map(self, function, **arguments):
         """Cluster of the results of ``function`` for each object."""

@@ -4,9 +4,8 @@ What every fit runs is here. ``encoding.py`` has the checks of whatever else a u
 ``target_batches.py`` encodes y that comes in batches or partitions, and prepares y for a score.
 """
 
-import functools
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -98,19 +97,24 @@ class EncodedY:
     class_weight: np.ndarray | None = None
     weight_exponent: int = 0
     sums: TargetSums | None = None
+    _weighs_rows: bool | None = field(default=None, init=False, repr=False)
 
     @property
     def total_weight(self):
         """S of the objective: the sum of ``weight``."""
         return self.weight.sum() if self.sums is None else self.sums.weight
 
-    @functools.cached_property
+    @property
     def weighs_rows(self):
         """Whether all entries of a row of plain binary outputs have the same weight."""
-        values = self.values.data if sparse.issparse(self.values) else self.values
-        if self.entry_weight is not None or (values is not None and np.isnan(values).any()):
-            return False
-        return bool(np.all(self.loss._outcome_weight(self.n_outputs) == 1.0))
+        if self._weighs_rows is None:
+            values = self.values.data if sparse.issparse(self.values) else self.values
+            differ = self.entry_weight is not None or (
+                values is not None and np.isnan(values).any()
+            )
+            of_outcomes = self.loss._outcome_weight(self.n_outputs)
+            self._weighs_rows = not differ and bool(np.all(of_outcomes == 1.0))
+        return self._weighs_rows
 
     def arrays(self):
         """The arrays that have a row for each sample, by the names of their attributes."""

@@ -1,7 +1,5 @@
 """Early stopping by the loss on validation rows, which are not trained on."""
 
-import functools
-
 import numpy as np
 from sklearn.model_selection import train_test_split
 
@@ -94,7 +92,7 @@ class EarlyStopping(Stateful):
         self.losses, self.best = [], None
         self._least, self._unchanged, self._rows = np.inf, 0, None
 
-    @functools.cached_property
+    @property
     def checksum(self):
         """Checksums of X and of the targets, to compare them with other validation rows."""
         return self.data.checksum(), self.y.fingerprint()

@@ -292,7 +292,7 @@ class Fit:
         self.vector, stop, stopping = result.vector, False, self.state.stopping
         if stopping is not None:
             coef, intercept = self.coefficients(self.group, self.objective, result.vector)
-            stop = stopping.stop(self.group.outputs, coef, intercept, self.n_threads)
+            stop = stopping.stop(self.group.outputs, coef, intercept, self.objective.n_threads)
         return (self.monitor is not None and self.monitor(result, self)) or stop
 
     def model(self):

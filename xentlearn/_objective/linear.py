@@ -14,6 +14,7 @@ import numpy as np
 from .._plan.settings import Preconditioning
 from .._utils._sweeps import centre
 from .._utils.numerics import EPS, SLACK, STRENGTHS
+from .._utils.threads import ThreadChoice
 from .certificate import Certificate
 from .continuation import Continuation
 from .dual import Dual
@@ -108,7 +109,9 @@ class LinearObjective:
     def __init__(self, rows, l2_reg, fit_intercept, n_threads=1, preconditioning=Preconditioning()):
         y, outputs = rows.y, rows.outputs
         self.rows, self.l2_reg, self.fit_intercept = rows, l2_reg, fit_intercept
-        self.n_threads, self.n_features, self.n_outputs = n_threads, rows.n_features, len(outputs)
+        self.n_features, self.n_outputs = rows.n_features, len(outputs)
+        self._threads = ThreadChoice(n_threads)
+        self.n_threads = self._threads.n_threads
         self.shape = (self.n_features + fit_intercept, self.n_outputs)
         self.size = self.shape[0] * self.shape[1]
         self.total_weight = y.total_weight
@@ -187,11 +190,12 @@ class LinearObjective:
     def value_gradient(self, vector):
         """Return value (float) and gradient (ndarray of shape (size,)) at a vector."""
         coef, intercept = self.at(vector)
-        gradient, began = np.empty(self.shape), time.perf_counter()
+        gradient, began = np.empty(self.shape), (time.perf_counter(), time.thread_time())
         loss, coef_sum, intercept_sum = self.rows.loss_gradient(
             coef, intercept, self.n_threads, out=gradient[: self.n_features]
         )
-        self.pass_seconds = min(self.pass_seconds, time.perf_counter() - began)
+        self.n_threads = self._threads.after(began)
+        self.pass_seconds = min(self.pass_seconds, self._threads.seconds)
         penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
         if not self._is_evaluated:  # most often at the start; a certificate needs its gradient
             self._is_evaluated = True
@@ -202,9 +206,12 @@ class LinearObjective:
     def hessian_product(self, vector, direction):
         """Return the Hessian at ``vector`` times ``direction``."""
         direction, product = self.split(direction), np.empty(self.shape)
+        began = time.perf_counter(), time.thread_time()
         coef_sum, intercept_sum = self.rows.hessian_product(
             *self.at(vector), direction, self.n_threads, out=product[: self.n_features]
         )
+        # three products with X, where an evaluation takes two
+        self.n_threads = self._threads.after(began, work=1.5)
         self._centre(product, coef_sum, intercept_sum, direction[0])
         return product.ravel()
 

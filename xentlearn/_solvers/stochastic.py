@@ -85,7 +85,7 @@ class StochasticDescent(Stateful):
             Mean over the batches of the objective, each before its step; nan if no batch has
             weight, inf as soon as a loss is not finite.
         """
-        if self._threads is None or self._threads.choices[-1] != n_threads:
+        if self._threads is None or self._threads.most != n_threads:
             self._threads = ThreadChoice(n_threads)
         coef, intercept = self.point
         if not fit_intercept:  # the start may come from a fit that had one
@@ -100,10 +100,9 @@ class StochasticDescent(Stateful):
             if not weight > 0:
                 continue
             self.n_steps += 1
-            loss = self._threads.timed(
-                lambda n, i=i, weight=weight: self._step(batches, i, weight, *fixed, n),
-                batches.size,
-            )
+            began = time.perf_counter(), time.thread_time()
+            loss = self._step(batches, i, weight, *fixed, self._threads.n_threads)
+            self._threads.after(began, batches.size)
             if not math.isfinite(loss):
                 return np.inf
             total_loss, total_weight = total_loss + loss, total_weight + weight

@@ -2,16 +2,16 @@
 
 import functools
 import itertools
+import math
 import os
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from . import _openmp
+from ._blas import SequentialBlas
 
 # GNU's OpenMP runtime cannot start threads in a process that was forked from one in which threads
 # had run: the child would hang. Forked children therefore use one thread. joblib's default workers
@@ -38,16 +38,6 @@ FAN_IN = 8  # results that one Dask task adds up: 100 partitions take three leve
 # and are twice as large.
 BLOCK_BYTES = 64 * 2**20
 MAPPED_BYTES = 2 * BLOCK_BYTES
-
-
-def _after_fork():
-    global _forked
-    _forked = True
-    _pool.cache_clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)  # a child does not inherit threads
 
 
 def effective_n_threads(n_threads=None):
@@ -86,37 +76,22 @@ def effective_n_threads(n_threads=None):
     return max(1, min(allowed, joblib.cpu_count(only_physical_cores=True)))
 
 
-class _SequentialBlas:
-    """Context in which BLAS uses one thread.
-
-    The last bits of a product depend on how BLAS splits it, and so on its number of threads.
-    Besides, threads of BLAS would still be busy waiting in the next pass over X, and would occupy
-    the cores that OpenMP's threads need. As the setting holds for the whole process, the first
-    context that is entered changes it, and the last one that is left restores it.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._depth = 0
-        self._controller = self._limiter = None
-
-    def __enter__(self):
-        with self._lock:
-            if self._depth == 0:
-                # finding the libraries takes milliseconds, setting the number microseconds
-                self._controller = self._controller or ThreadpoolController()
-                self._limiter = self._controller.limit(limits=1, user_api="blas")
-                self._limiter.__enter__()
-            self._depth += 1
-
-    def __exit__(self, *exception):
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0:
-                self._limiter.__exit__(*exception)
+sequential_blas = SequentialBlas()
 
 
-sequential_blas = _SequentialBlas()
+def _after_fork_in_child():
+    global _forked
+    _forked = True
+    _pool.cache_clear()  # a child does not inherit threads
+    sequential_blas.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=sequential_blas.before_fork,
+        after_in_parent=sequential_blas.after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 @functools.cache
@@ -169,16 +144,26 @@ class ParallelLoop:
         return sum(self._map(function), start)
 
 
-# Number of steps that are timed with each number of threads, and number of steps after which they
-# are timed again. Two threads halve a step on 200 rows of MNIST (160 us), but if other processes
-# keep the cores busy, such a step takes 10 ms.
-TRIED, TRIED_AGAIN = 3, 2000
+# A number of threads is judged by at least so many calls and seconds, so that it is seen whether a
+# call waits for a core: processes that share one take turns of some milliseconds.
+TRIED_CALLS, TRIED_SECONDS = 3, 0.005
+# The machine is busy if the calling thread has less than this share of the time of its core, or if
+# calls take so many times as long as they once did. Two processes on a core have 0.5 each.
+FREE_SHARE, SLOWED_DOWN = 0.75, 1.5
+# A trial of the other number of threads is made once all calls have taken so many times as long
+# as the last trial.
+TRIED_AGAIN = 10
 
 
 class ThreadChoice:
-    """Runs many short steps with one thread or with all threads, whichever was faster.
+    """Runs many calls of one kind with all threads, or with one if other processes need the cores.
 
-    Timing may decide, as the results have the same bits for any number of threads.
+    OpenMP's threads wait for each other at the end of each loop. On a busy core, a thread may have
+    to wait for some milliseconds until it can run, and all others wait with it: with one other
+    process per core, a pass over sparse text that takes 2 ms takes 20 ms with two threads and 4 ms
+    with one. All threads are used until the machine seems busy. Then both numbers are timed in
+    turn, and the faster one is used until the next trial. Timing may decide, as results have the
+    same bits for any number of threads.
 
     Parameters
     ----------
@@ -187,26 +172,63 @@ class ThreadChoice:
 
     Attributes
     ----------
-    choices : list of int
-        The numbers of threads to choose from.
-    best : int or None
-        The one that was fastest when last timed.
+    most : int
+        Number of all threads.
+    n_threads : int
+        Number to use at the moment.
+    seconds : float
+        Time of the last call.
     """
 
-    def __init__(self, n_threads):
-        self.choices = [1] if n_threads == 1 else [1, n_threads]
-        self.best, self._times = None, []
+    # Until when (``time.perf_counter``) a new object begins with one thread, because another one
+    # has found the machine busy: the fits of a search need not find out one by one.
+    _one_until = 0.0
 
-    def timed(self, step, n_rows):
-        """Call ``step(n_threads)``, a step on ``n_rows`` rows, and return its result."""
-        at = len(self._times) // TRIED
-        n_threads = self.choices[at] if at < len(self.choices) else self.best
-        began = time.perf_counter()
-        result = step(n_threads)
-        self._times.append((time.perf_counter() - began) / n_rows)
-        if len(self._times) == TRIED * len(self.choices):
-            least = [min(self._times[i : i + TRIED]) for i in range(0, len(self._times), TRIED)]
-            self.best = self.choices[int(np.argmin(least))]
-        if len(self._times) >= TRIED_AGAIN:
-            self._times = []
-        return result
+    def __init__(self, n_threads):
+        self.most, is_busy = n_threads, time.perf_counter() < ThreadChoice._one_until
+        self.n_threads, self._other = (1, n_threads) if is_busy else (n_threads, 1)
+        self.seconds, self._window = 0.0, np.zeros(4)  # calls, seconds, own seconds, work
+        self._rates = {}  # seconds per unit of work, by number of threads, when last timed
+        self._least = math.inf  # the least rate so far
+        self._on_trial, self._trial_seconds, self._since_trial = False, 0.0, 0.0
+
+    def after(self, began, work=1.0):
+        """Take the time of a call into account.
+
+        Parameters
+        ----------
+        began : (float, float)
+            ``time.perf_counter()`` and ``time.thread_time()`` before the call.
+        work : float, default=1.0
+            How much was done, in any unit.
+
+        Returns
+        -------
+        int
+            ``n_threads``, for the next call.
+        """
+        self.seconds = time.perf_counter() - began[0]
+        if self.most > 1:
+            self._window += 1, self.seconds, time.thread_time() - began[1], work
+            if self._window[0] >= TRIED_CALLS and self._window[1] >= TRIED_SECONDS:
+                self._judge(*self._window[1:].tolist())
+                self._window[:] = 0
+        return self.n_threads
+
+    def _judge(self, seconds, own, work):
+        """Choose the number of threads for the next window."""
+        rate = self._rates[self.n_threads] = seconds / work
+        self._least = min(self._least, rate)
+        is_busy = own < FREE_SHARE * seconds or rate > SLOWED_DOWN * self._least
+        change = False
+        if self._on_trial:
+            self._on_trial, self._trial_seconds, self._since_trial = False, seconds, 0.0
+            change = rate > self._rates[self._other]
+        elif is_busy or self.n_threads == 1:
+            self._since_trial += seconds
+            change = self._on_trial = self._since_trial >= TRIED_AGAIN * self._trial_seconds
+        if change:
+            self.n_threads, self._other = self._other, self.n_threads
+        if self.n_threads == 1 and not self._on_trial:
+            rest = TRIED_AGAIN * self._trial_seconds - self._since_trial
+            ThreadChoice._one_until = time.perf_counter() + rest
