@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from threadpoolctl import threadpool_limits
 import xentlearn
 from scripts import output_of, run_python
 from xentlearn import SoftmaxClassifier, _loss
-from xentlearn._utils import _openmp
-from xentlearn._utils.threads import effective_n_threads
+from xentlearn._utils import _openmp, threads
+from xentlearn._utils.threads import ThreadChoice, effective_n_threads
 from xentlearn.losses import SparseCategoricalCrossentropy, sparse_categorical_crossentropy
 
 PACKAGE = Path(xentlearn.__file__).resolve().parent
@@ -127,6 +128,117 @@ def test_without_openmp_there_is_one_thread(monkeypatch):
     assert effective_n_threads() == effective_n_threads(5) == 1
     with pytest.raises(ValueError, match="n_threads"):
         effective_n_threads(0)
+
+
+# --- Busy cores -----------------------------------------------------------------------------------
+
+
+class Clock:
+    """The clocks of a machine on which calls take the seconds that a test says."""
+
+    def __init__(self):
+        self.wall = self.own = 0.0
+
+    def perf_counter(self):
+        return self.wall
+
+    def thread_time(self):
+        return self.own
+
+
+def numbers_used(monkeypatch, n_calls, seconds_of, crowded=False):
+    """Numbers of threads for calls, where ``seconds_of(n_threads, call)`` is (seconds, own)."""
+    clock, used = Clock(), []
+    monkeypatch.setattr(threads, "time", clock)
+    monkeypatch.setattr(threads, "_is_crowded", lambda: crowded)
+    choice = ThreadChoice(4)
+    for call in range(n_calls):
+        began = clock.wall, clock.own
+        seconds, own = seconds_of(choice.n_threads, call)
+        clock.wall, clock.own = clock.wall + seconds, clock.own + own
+        used.append(choice.n_threads)
+        assert choice.after(began) == choice.n_threads
+        assert choice.seconds == pytest.approx(seconds)
+    return used
+
+
+def free(n_threads, call):
+    return (0.002, 0.002) if n_threads == 4 else (0.006, 0.006)
+
+
+def busy(n_threads, call):
+    return (0.1, 0.05) if n_threads == 4 else (0.012, 0.006)
+
+
+def test_all_threads_on_a_free_machine(monkeypatch):
+    assert set(numbers_used(monkeypatch, 1000, free)) == {4}
+
+
+def test_one_thread_on_a_busy_machine(monkeypatch):
+    assert numbers_used(monkeypatch, 1000, busy) == [4] + 999 * [1]
+    assert set(numbers_used(monkeypatch, 1000, busy, crowded=True)) == {1}
+
+
+def test_a_machine_that_seemed_busy_gets_all_threads_within_a_moment(monkeypatch):
+    used = numbers_used(monkeypatch, 1000, free, crowded=True)
+    first = used.index(4)
+    assert 0 < first * 0.006 <= 2 * threads.SEEN_SECONDS
+    assert set(used[first:]) == {4}
+
+
+def test_the_load_comes_and_goes(monkeypatch):
+    def seconds_of(n_threads, call):
+        return busy(n_threads, call) if 300 <= call < 600 else free(n_threads, call)
+
+    used = numbers_used(monkeypatch, 1200, seconds_of)
+    assert set(used[:300]) == {4}
+    assert set(used[310:600]) == {1}
+    assert set(used[900:]) == {4}
+
+
+def test_the_core_of_another_thread_is_busy(monkeypatch):
+    """The calling thread runs all the time, and waits for the other ones in most calls."""
+
+    def seconds_of(n_threads, call):
+        return (0.006, 0.006) if n_threads == 1 else (0.002, 0.002) if call < 9 else (0.03, 0.03)
+
+    used = numbers_used(monkeypatch, 1000, seconds_of)
+    assert used[:9] == 9 * [4]
+    seconds = sum(seconds_of(n, 9)[0] for n in used[9:])
+    assert seconds < 1.2 * 991 * 0.006
+
+
+def test_one_slow_call_on_a_free_machine_costs_little(monkeypatch):
+    def seconds_of(n_threads, call):
+        return (0.05, 0.01) if call == 500 else free(n_threads, call)
+
+    used = numbers_used(monkeypatch, 1000, seconds_of)
+    assert used.count(1) <= threads.SEEN_SECONDS / 0.006 + 1
+
+
+def test_one_thread_of_one_is_kept():
+    choice = ThreadChoice(1)
+    began = time.perf_counter() - 1.0, time.thread_time()
+    assert choice.after(began) == choice.n_threads == 1
+    fixed = ThreadChoice(3, fixed=True)
+    assert fixed.after(began) == 3
+
+
+def test_a_busy_machine_does_not_change_bits(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20_000, 30)), rng.integers(5, size=20_000)
+    want = SoftmaxClassifier().fit(X, y)
+    chosen = iter(range(10**6))
+
+    def in_turn(choice, began, work=1.0):
+        choice.seconds = 0.0
+        choice.n_threads = 1 + next(chosen) % 3
+        return choice.n_threads
+
+    monkeypatch.setattr(ThreadChoice, "after", in_turn)
+    got = SoftmaxClassifier().fit(X, y)
+    np.testing.assert_array_equal(got.coef_, want.coef_)
+    assert next(chosen) > 5
 
 
 # --- Processes ------------------------------------------------------------------------------------

@@ -110,7 +110,8 @@ class LinearObjective:
         y, outputs = rows.y, rows.outputs
         self.rows, self.l2_reg, self.fit_intercept = rows, l2_reg, fit_intercept
         self.n_features, self.n_outputs = rows.n_features, len(outputs)
-        self._threads = ThreadChoice(n_threads)
+        # waiting for a file or a cluster looks like waiting for a core
+        self._threads = ThreadChoice(n_threads, fixed=rows.sample is not rows)
         self.n_threads = self._threads.n_threads
         self.shape = (self.n_features + fit_intercept, self.n_outputs)
         self.size = self.shape[0] * self.shape[1]

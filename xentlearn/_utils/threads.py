@@ -144,53 +144,59 @@ class ParallelLoop:
         return sum(self._map(function), start)
 
 
-# A number of threads is judged by at least so many calls and seconds, so that it is seen whether a
-# call waits for a core: processes that share one take turns of some milliseconds.
-TRIED_CALLS, TRIED_SECONDS = 3, 0.005
-# The machine is busy if the calling thread has less than this share of the time of its core, or if
-# calls take so many times as long as they once did. Two processes on a core have 0.5 each.
+# All threads are judged by calls that take so many seconds together.
+TRIED_SECONDS = 0.005
+# The calling thread has a core to itself if it runs for this share of the time; two processes that
+# share one have half of it each. Calls have slowed down if they take so many times as long as once.
 FREE_SHARE, SLOWED_DOWN = 0.75, 1.5
-# A trial of the other number of threads is made once all calls have taken so many times as long
-# as the last trial.
-TRIED_AGAIN = 10
+# All threads are tried again once so many seconds have shown that the core is free (processes take
+# turns of about 10 milliseconds), and later each time that this fails: up to so many times as long
+# as the last trial took.
+SEEN_SECONDS, TRIED_AGAIN = 0.05, 10
+
+
+def _is_crowded():
+    """Whether more threads want to run than there are cores, where the kernel tells (Linux)."""
+    try:
+        with open("/proc/loadavg") as file:
+            return int(file.read().split()[3].split("/")[0]) > os.cpu_count()
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 class ThreadChoice:
-    """Runs many calls of one kind with all threads, or with one if other processes need the cores.
+    """Chooses between all threads and one for calls of one kind, by how long they take.
 
-    OpenMP's threads wait for each other at the end of each loop. On a busy core, a thread may have
-    to wait for some milliseconds until it can run, and all others wait with it: with one other
-    process per core, a pass over sparse text that takes 2 ms takes 20 ms with two threads and 4 ms
-    with one. All threads are used until the machine seems busy. Then both numbers are timed in
-    turn, and the faster one is used until the next trial. Timing may decide, as results have the
+    OpenMP's threads wait for each other at the end of each loop. If other processes keep the cores
+    busy, one of the threads may wait for its core for many milliseconds, and the others wait with
+    it: with one such process per core, a pass over sparse text that takes 2 ms took 10 to 180 ms
+    with two threads, and 10 to 30 ms with one. So one thread is used where the calling thread does
+    not have its core to itself, or where it has been faster. Timing may decide, as results have the
     same bits for any number of threads.
 
     Parameters
     ----------
-    n_threads : int
+    most : int
         Number of all threads.
+    fixed : bool, default=False
+        Whether to use all of them in any case.
 
     Attributes
     ----------
-    most : int
-        Number of all threads.
     n_threads : int
-        Number to use at the moment.
+        Number to use for the next call: ``most`` or 1.
     seconds : float
         Time of the last call.
     """
 
-    # Until when (``time.perf_counter``) a new object begins with one thread, because another one
-    # has found the machine busy: the fits of a search need not find out one by one.
-    _one_until = 0.0
-
-    def __init__(self, n_threads):
-        self.most, is_busy = n_threads, time.perf_counter() < ThreadChoice._one_until
-        self.n_threads, self._other = (1, n_threads) if is_busy else (n_threads, 1)
-        self.seconds, self._window = 0.0, np.zeros(4)  # calls, seconds, own seconds, work
-        self._rates = {}  # seconds per unit of work, by number of threads, when last timed
-        self._least = math.inf  # the least rate so far
-        self._on_trial, self._trial_seconds, self._since_trial = False, 0.0, 0.0
+    def __init__(self, most, fixed=False):
+        self.most, self._fixed = most, fixed or most == 1
+        self.n_threads = most if self._fixed or not _is_crowded() else 1
+        self.seconds, self._window = 0.0, np.zeros(3)  # seconds, own seconds, work
+        # Seconds per unit of work: with all threads at best and when last tried, and with one.
+        self._least = self._all = self._one = math.inf
+        # Seconds with one thread: before the next trial, and those so far, in all and of its own.
+        self._wait, self._since, self._own = SEEN_SECONDS, 0.0, 0.0
 
     def after(self, began, work=1.0):
         """Take the time of a call into account.
@@ -208,27 +214,25 @@ class ThreadChoice:
             ``n_threads``, for the next call.
         """
         self.seconds = time.perf_counter() - began[0]
-        if self.most > 1:
-            self._window += 1, self.seconds, time.thread_time() - began[1], work
-            if self._window[0] >= TRIED_CALLS and self._window[1] >= TRIED_SECONDS:
-                self._judge(*self._window[1:].tolist())
-                self._window[:] = 0
+        self._window += self.seconds, time.thread_time() - began[1], work
+        if self._fixed or self._window[0] < TRIED_SECONDS:
+            return self.n_threads
+        seconds, own_seconds, work = self._window.tolist()
+        self._window[:] = 0.0
+        rate = seconds / work
+        if self.n_threads > 1:
+            self._all, self._least = rate, min(self._least, rate)
+            is_slow = rate > min(SLOWED_DOWN * self._least, self._one)
+            if is_slow or own_seconds < FREE_SHARE * seconds:
+                self.n_threads, self._since, self._own = 1, 0.0, 0.0
+                self._wait = max(SEEN_SECONDS, min(2 * self._wait, TRIED_AGAIN * seconds))
+            else:
+                self._wait = SEEN_SECONDS / 2
+        else:
+            self._one, self._since, self._own = rate, self._since + seconds, self._own + own_seconds
+            is_due = self._since >= self._wait
+            if (is_due or rate > self._all) and self._own >= FREE_SHARE * self._since:
+                self.n_threads = self.most
+            elif is_due:  # the share of later calls counts more
+                self._since, self._own = self._since / 2, self._own / 2
         return self.n_threads
-
-    def _judge(self, seconds, own, work):
-        """Choose the number of threads for the next window."""
-        rate = self._rates[self.n_threads] = seconds / work
-        self._least = min(self._least, rate)
-        is_busy = own < FREE_SHARE * seconds or rate > SLOWED_DOWN * self._least
-        change = False
-        if self._on_trial:
-            self._on_trial, self._trial_seconds, self._since_trial = False, seconds, 0.0
-            change = rate > self._rates[self._other]
-        elif is_busy or self.n_threads == 1:
-            self._since_trial += seconds
-            change = self._on_trial = self._since_trial >= TRIED_AGAIN * self._trial_seconds
-        if change:
-            self.n_threads, self._other = self._other, self.n_threads
-        if self.n_threads == 1 and not self._on_trial:
-            rest = TRIED_AGAIN * self._trial_seconds - self._since_trial
-            ThreadChoice._one_until = time.perf_counter() + rest
