@@ -4,8 +4,8 @@ Environment
 -----------
 XENTLEARN_NO_OPENMP=1   build without OpenMP (one thread)
 XENTLEARN_DEBUG=1       bounds checks in Cython, assertions and debug symbols in C
-XENTLEARN_SANITIZE=...  GCC's or Clang's sanitizers of that name ("address,undefined"); see
-                        tests/sanitize.sh, which builds and runs this
+XENTLEARN_SANITIZE=...  GCC's or Clang's sanitizers of that name ("address,undefined", "thread");
+                        see tests/sanitize.sh and tests/sanitize_threads.sh, which run them
 """
 
 import os
