@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._data.out_of_core import converted
 from .._data.readers import blocks_of
@@ -32,7 +32,11 @@ def validated(estimator, X, finite=True, *, reset):
     -------
     {ndarray, CSR} of shape (n_samples, n_features)
     """
-    X = as_numpy(X, "X")
+    X = as_sound_X(as_numpy(X, "X"))
+    if not reset:
+        array = np.asarray(X) if type(X) is list else X
+        if _passes(estimator, array, finite):
+            return converted(array)
     # numbers keep their dtype, or are converted here rather than by scikit-learn
     plain = (isinstance(X, np.ndarray) or sparse.issparse(X)) and X.dtype.kind in "fiub"
     check = functools.partial(check_array, estimator=estimator, input_name="X")
@@ -40,7 +44,7 @@ def validated(estimator, X, finite=True, *, reset):
         check = functools.partial(validate_data, estimator, reset=reset)
     try:
         X = check(
-            as_sound_X(X),
+            X,
             accept_sparse="csr",
             accept_large_sparse=True,
             dtype=None if plain else "numeric",
@@ -61,6 +65,30 @@ def validated(estimator, X, finite=True, *, reset):
     if reset:
         estimator._X_dtype = X.dtype
     return converted(X)
+
+
+def _passes(estimator, X, finite):
+    """Whether scikit-learn would neither refuse nor change X; its checks take 60 us and more."""
+    is_sparse = sparse.issparse(X)  # sound CSR
+    return (
+        (is_sparse or type(X) is np.ndarray)
+        and X.dtype.kind in "fiub"
+        and X.ndim == 2
+        and 0 not in X.shape
+        and X.shape[1] == getattr(estimator, "n_features_in_", X.shape[1])
+        and getattr(estimator, "feature_names_in_", None) is None
+        and (
+            not finite
+            or X.dtype.kind != "f"
+            or bool(np.isfinite(X.data if is_sparse else X).all())
+        )
+    )
+
+
+def require_fitted(estimator):
+    """scikit-learn's ``check_is_fitted``, called only where it may find something."""
+    if "coef_" not in vars(estimator) or hasattr(estimator, "__sklearn_is_fitted__"):
+        check_is_fitted(estimator)
 
 
 def check_features(estimator, source, reset):
