@@ -131,6 +131,7 @@ cdef enum:
     ENTRIES_KNOWN = 16              # entries beyond the end of a row that the products may prefetch
     LEAST_WORK = 10_000_000         # multiply-adds that are worth a second thread; batches: a 20th
     SHARED_ROWS = 64                # least rows of a batch for two ranges; four times as many: four
+    SCATTERED = 4                   # copying a row of coefficients costs that of so many in turn
     ALIGNMENT = 64                  # bytes in the widest vector
 
 
@@ -797,6 +798,12 @@ cdef class DesignMatrix:
         if self.n_rows == 0 or coef.shape[1] == 0:
             return
         self.prepare(&task, &X, coef.shape[1])
+        if X.indptr != NULL and SCATTERED * X.indptr[X.n_rows] <= X.n_features:
+            # each entry gets a row of coefficients of its own, rather than a copy of all of them
+            X.n_features = X.n_entries = X.indptr[X.n_rows]
+            numbers = np.arange(X.n_entries, dtype=np.int32)
+            X.indices, X.long_indices = address(numbers), False
+            coef = coef[self._arrays[1][:X.n_entries]]
         memset(&target, 0, sizeof(target))
         target.kind = BINARY if kind.endswith("sigmoid") else SPARSE_CATEGORICAL
         target.n_outputs = task.n_outputs
@@ -863,7 +870,7 @@ cdef class DesignMatrix:
             return rows
         tiles = reused(
             self._memory, name, (task.n_outputs, padded_to(task.products.lanes, X.depth)),
-            self.dtype)
+            self.dtype, np.empty)
         task.products.pack(
             task.n_outputs, X.n_features, X.depth, <const double*> address(coef),
             values.strides[of_features] // <Py_ssize_t> sizeof(double),
@@ -906,11 +913,11 @@ cdef copy_rows(const double[:, :] source, floating[:, ::1] to, int n_threads):
             to[i, k] = <floating> source[i, k]
 
 
-cdef reused(dict memory, str name, tuple shape, dtype):
-    """Return an aligned array of the workspace, zero if it is new, otherwise as it was left."""
+cdef reused(dict memory, str name, tuple shape, dtype, new=np.zeros):
+    """Return an aligned array of the workspace, made by ``new``, or as it was left."""
     if name not in memory or memory[name].shape != shape or memory[name].dtype != dtype:
         n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-        raw = np.zeros(n_bytes + ALIGNMENT, dtype=np.uint8)
+        raw = new(n_bytes + ALIGNMENT, dtype=np.uint8)
         begin = padded_to(ALIGNMENT, <size_t> address(raw)) - <Py_ssize_t> <size_t> address(raw)
         memory[name] = raw[begin:begin + n_bytes].view(dtype).reshape(shape)
     return memory[name]
