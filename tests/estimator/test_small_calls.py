@@ -29,8 +29,11 @@ class Subclass(np.ndarray):
 class OnlyArray:
     """What only ``__array__`` tells about."""
 
+    def __init__(self, array=ROWS):
+        self._array = array
+
     def __array__(self, dtype=None, copy=None):
-        return np.array(ROWS, dtype=dtype)
+        return np.array(self._array, dtype=dtype)
 
 
 def with_value(value, dtype=np.float64, at=(1, 2)):
@@ -144,6 +147,7 @@ OTHER = {
     "list of an empty list": lambda: [[]],
     "only __array__": OnlyArray,
     "list of only __array__": lambda: [OnlyArray()],
+    "list of rows with only __array__": lambda: [OnlyArray(row) for row in ROWS],
     "DataFrame": lambda: pd.DataFrame(ROWS, columns=NAMES),
     "DataFrame, another order": lambda: pd.DataFrame(ROWS, columns=NAMES)[NAMES[::-1]],
     "DataFrame, other names": lambda: pd.DataFrame(ROWS, columns=[*NAMES[:3], "x"]),
