@@ -131,7 +131,7 @@ cdef enum:
     ENTRIES_KNOWN = 16              # entries beyond the end of a row that the products may prefetch
     LEAST_WORK = 10_000_000         # multiply-adds that are worth a second thread; batches: a 20th
     SHARED_ROWS = 64                # least rows of a batch for two ranges; four times as many: four
-    SCATTERED = 4                   # copying a row of coefficients costs that of so many in turn
+    SCATTERED = 4                   # a row of coefficients from anywhere costs as many in order
     ALIGNMENT = 64                  # bytes in the widest vector
 
 
