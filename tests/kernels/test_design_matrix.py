@@ -754,3 +754,32 @@ def test_likeliest_is_the_argmax_of_the_logits(target, rng):
         want = (X @ coef + intercept).argmax(axis=1)
         got = DesignMatrix(X).likeliest(coef, intercept, 2)
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("long_indices", [False, True])
+def test_scores_of_few_entries_have_the_bits_of_many(dtype, long_indices, target, rng):
+    """They are computed from copies of the coefficients that these entries need."""
+    n_rows, n_features, n_outputs = 9, 500, 11
+    many = sparse.random_array((300, n_features), density=0.02, format="csr", rng=rng)
+    many.data = rng.integers(1, 100, size=many.nnz).astype(dtype)
+    few, none = many[:n_rows], sparse.csr_array((n_rows, n_features), dtype=dtype)
+    assert 0 < few.nnz < n_features / 4 < many.nnz
+    few.indices = np.append(few.indices, 10 * n_features)  # longer than its rows are
+    few.data = np.append(few.data, few.data[:1])
+    if long_indices:
+        few, none, many = map(with_long_indices, (few, none, many))
+    coef, intercept = rng.normal(size=(n_outputs, n_features)).T, rng.normal(size=n_outputs)
+    for kind in SCORES:
+        found = []
+        for X in (few, many, none):
+            out = np.empty((X.shape[0], n_outputs), np.float64 if dtype == np.float64 else "f4")
+            DesignMatrix(X).scores(coef, intercept, out, kind)
+            found.append(out)
+        np.testing.assert_array_equal(found[0], found[1][:n_rows])
+        if kind == "logits":
+            np.testing.assert_array_equal(
+                found[2], np.tile(intercept.astype(out.dtype), (n_rows, 1))
+            )
+    likeliest = [DesignMatrix(X).likeliest(coef, intercept) for X in (few, many)]
+    np.testing.assert_array_equal(likeliest[0], likeliest[1][:n_rows])

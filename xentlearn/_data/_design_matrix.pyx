@@ -41,10 +41,13 @@ from .._loss cimport (
     scratch_bytes,
 )
 
+import math
+
 import numpy as np
 from scipy import sparse
 
 from .._utils.arrays import has_whole_strides, kernel_array
+from .._utils.threads import effective_n_threads
 from .._loss import cpu_target_number
 
 
@@ -128,6 +131,7 @@ cdef enum:
     ENTRIES_KNOWN = 16              # entries beyond the end of a row that the products may prefetch
     LEAST_WORK = 10_000_000         # multiply-adds that are worth a second thread; batches: a 20th
     SHARED_ROWS = 64                # least rows of a batch for two ranges; four times as many: four
+    SCATTERED = 4                   # a row of coefficients from anywhere costs as many in order
     ALIGNMENT = 64                  # bytes in the widest vector
 
 
@@ -770,21 +774,22 @@ cdef class DesignMatrix:
             return sum_rows[float](task, buffers, scratches, rooms, self._memory, out)
         return sum_rows[double](task, buffers, scratches, rooms, self._memory, out)
 
-    def scores(self, coef, intercept, scores_out, str kind, int n_threads):
+    def scores(self, coef, intercept, scores_out, str kind, n_threads=None):
         """Fill ``scores_out`` of shape (n_samples, n_outputs) with scores of all rows.
 
         ``kind`` is "logits", "softmax", "log_softmax", "sigmoid" or "log_sigmoid". ``scores_out``
-        has the dtype of this matrix and C order.
+        has the dtype of this matrix and C order. None for ``n_threads`` means as many as
+        ``effective_n_threads`` allows, which is not asked about few rows.
         """
         self.fill(coef, intercept, scores_out, None, kind, n_threads)
 
-    def likeliest(self, coef, intercept, int n_threads):
+    def likeliest(self, coef, intercept, n_threads=None):
         """Return the index of the largest logit of each row, the first one in case of ties."""
         indices = np.empty(self.n_rows, dtype=np.intp)
         self.fill(coef, intercept, None, indices, "logits", n_threads)
         return indices
 
-    cdef fill(self, coef, intercept, scores, indices, str kind, int n_threads):
+    cdef fill(self, coef, intercept, scores, indices, str kind, n_threads):
         cdef:
             Matrix X
             Pass task
@@ -793,11 +798,19 @@ cdef class DesignMatrix:
         if self.n_rows == 0 or coef.shape[1] == 0:
             return
         self.prepare(&task, &X, coef.shape[1])
+        if X.indptr != NULL and SCATTERED * X.indptr[X.n_rows] <= X.n_features:
+            # each entry gets a row of coefficients of its own, rather than a copy of all of them
+            X.n_features = X.n_entries = X.indptr[X.n_rows]
+            numbers = np.arange(X.n_entries, dtype=np.int32)
+            X.indices, X.long_indices = address(numbers), False
+            coef = coef[self._arrays[1][:X.n_entries]]
         memset(&target, 0, sizeof(target))
         target.kind = BINARY if kind.endswith("sigmoid") else SPARSE_CATEGORICAL
         target.n_outputs = task.n_outputs
         task.target = &target
         task.product = LOG_PROBA if kind.startswith("log_") else PROBA
+        if n_threads is None:
+            n_threads = effective_n_threads() if useful_threads(&task, 2, LEAST_WORK) > 1 else 1
         arrays = (
             self.pack_coef("coef", &task, coef, n_threads),
             self.pad_intercept("intercept", &task, intercept),
@@ -822,7 +835,7 @@ cdef class DesignMatrix:
         lanes = task.products.lanes
         task.width = padded_to(lanes, n_outputs)
         task.total_row = task.width
-        task.n_at_once = XENT_MOST_DEEP
+        task.n_at_once = max(8, min(<Py_ssize_t> XENT_MOST_DEEP, padded_to(8, X.n_rows)))
         task.first, task.most_slots, task.by_output = 0, N_SLOTS, False
         X.room_itemsize = self.dtype.itemsize
         if X.indptr == NULL:
@@ -841,10 +854,12 @@ cdef class DesignMatrix:
         """Return coefficients as the products read them; None for None."""
         cdef:
             const Matrix* X = task.X
-            const double[:, ::1] values
+            const double[:, :] values
+            int of_features = 1 if task.by_output else 0     # the axis
         if coef is None:
             return None
-        values = np.ascontiguousarray(coef, dtype=np.float64)
+        coef = np.asarray(coef, dtype=np.float64)
+        values = coef
         if X.indptr != NULL:
             # an additional row makes the address valid even without any feature
             rows = reused(self._memory, name, (X.n_features + 1, task.width), self.dtype)
@@ -855,11 +870,11 @@ cdef class DesignMatrix:
             return rows
         tiles = reused(
             self._memory, name, (task.n_outputs, padded_to(task.products.lanes, X.depth)),
-            self.dtype)
+            self.dtype, np.empty)
         task.products.pack(
-            task.n_outputs, X.n_features, X.depth, <const double*> address(values.base),
-            1 if task.by_output else task.n_outputs, X.n_features if task.by_output else 1,
-            <void*> address(tiles))
+            task.n_outputs, X.n_features, X.depth, <const double*> address(coef),
+            values.strides[of_features] // <Py_ssize_t> sizeof(double),
+            values.strides[1 - of_features] // <Py_ssize_t> sizeof(double), <void*> address(tiles))
         return tiles
 
     cdef pad_intercept(self, str name, const Pass* task, intercept):
@@ -898,11 +913,11 @@ cdef copy_rows(const double[:, :] source, floating[:, ::1] to, int n_threads):
             to[i, k] = <floating> source[i, k]
 
 
-cdef reused(dict memory, str name, tuple shape, dtype):
-    """Return an aligned array of the workspace, zero if it is new, otherwise as it was left."""
+cdef reused(dict memory, str name, tuple shape, dtype, new=np.zeros):
+    """Return an aligned array of the workspace, made by ``new``, or as it was left."""
     if name not in memory or memory[name].shape != shape or memory[name].dtype != dtype:
-        n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        raw = np.zeros(n_bytes + ALIGNMENT, dtype=np.uint8)
+        n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        raw = new(n_bytes + ALIGNMENT, dtype=np.uint8)
         begin = padded_to(ALIGNMENT, <size_t> address(raw)) - <Py_ssize_t> <size_t> address(raw)
         memory[name] = raw[begin:begin + n_bytes].view(dtype).reshape(shape)
     return memory[name]

@@ -3,7 +3,6 @@
 import numpy as np
 from scipy import sparse
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import check_is_fitted
 
 from .._data._design_matrix import DesignMatrix, computing_dtype
 from .._data.readers import blocks_of, each_block
@@ -13,9 +12,9 @@ from .._loss import proba
 from .._losses.base import mean_of
 from .._utils.csr import as_csr
 from .._utils.numerics import CERTAIN, in_unit
-from .._utils.threads import effective_n_threads
+from .._utils.threads import FEW_PROBABILITIES, effective_n_threads
 from .._utils.validation import as_floating, check_weights
-from .inputs import check_features, validated
+from .inputs import check_features, require_fitted, validated
 
 
 class PredictingMixin:
@@ -70,7 +69,7 @@ class PredictingMixin:
 
         def scores(design, coef, intercept):
             scores = np.empty((design.n_rows, len(intercept)), dtype=design.dtype)
-            design.scores(coef.T, intercept, scores, kind, effective_n_threads())
+            design.scores(coef.T, intercept, scores, kind)
             return scores
 
         return self._of_rows(X, scores)
@@ -80,7 +79,7 @@ class PredictingMixin:
 
         Row blocks are read one after the other.
         """
-        check_is_fitted(self)
+        require_fitted(self)
         source, result = blocks_of(X), None
         if source is None:
             return self._of_checked(X, function, reset=False)
@@ -153,13 +152,13 @@ class PredictingMixin:
         -------
         ndarray of shape (n_samples,), of the labels' dtype; multi-label (n_samples, n_labels), int
         """
-        check_is_fitted(self)
+        require_fitted(self)
         if self._kind in ("binary", "multilabel"):
             found = (self.decision_function(X) > 0).astype(np.int64)
             return found if self._kind == "multilabel" else np.asarray(self.classes_)[found]
 
         def likeliest(design, coef, intercept):
-            return design.likeliest(coef.T, intercept, effective_n_threads())
+            return design.likeliest(coef.T, intercept)
 
         return np.asarray(self.classes_)[self._of_rows(X, likeliest)]
 
@@ -194,7 +193,7 @@ class PredictingMixin:
         return self._probabilities(X, logarithm=True)
 
     def _probabilities(self, X, logarithm):
-        check_is_fitted(self)
+        require_fitted(self)
         if self._kind == "binary":
             logits = self._logits(X)
             activation, scores = "sigmoid", np.concatenate([-logits, logits], axis=1)
@@ -205,7 +204,8 @@ class PredictingMixin:
             activation = "sigmoid" if self._kind == "multilabel" else "softmax"
             return self._scores(X, f"log_{activation}" if logarithm else activation)
         result = np.empty_like(scores)
-        proba(activation, scores, result, logarithm, effective_n_threads())
+        n_threads = 1 if scores.size <= FEW_PROBABILITIES else effective_n_threads()
+        proba(activation, scores, result, logarithm, n_threads)
         return result
 
     def _logits(self, X):
@@ -251,7 +251,9 @@ class PredictingMixin:
         if y.ndim == 2:
             right = ((predicted == y) | np.isnan(y)).all(axis=1)
         else:
-            if judged.any():  # labels of another type are an error, not wrong predictions
+            # labels of another type are an error, not wrong predictions
+            kinds = {y.dtype.kind, np.asarray(self.classes_).dtype.kind}
+            if judged.any() and kinds not in ({"i"}, {"U"}):
                 unique_labels(self.classes_, unique(y[judged])[0])
             right = predicted == y
         weight, exponent = in_unit(weight)

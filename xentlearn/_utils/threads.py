@@ -28,6 +28,9 @@ SPARSE_ROWS = 65_536  # rows of a sparse X
 ROW_BLOCKS = 8  # blocks of rows, if several threads sum over them
 THREADED_WORK = 1e8  # multiply-adds of a sum over rows, from which on several threads are used
 LOGIT_BLOCK = 1_000_000  # logits of a block of rows
+# Probabilities that one thread computes from logits in 40 to 150 us; finding the number of threads
+# takes 24 us, and starting them has to pay as well.
+FEW_PROBABILITIES = 100_000
 CHECKED_ENTRIES = 1_000_000  # entries of a sparse X, which two threads check in half the time
 # Numbers of a block of X and its logits from which a Hessian is computed: 32 MB in float64.
 HESSIAN_NUMBERS = 4_000_000
