@@ -783,3 +783,29 @@ def test_scores_of_few_entries_have_the_bits_of_many(dtype, long_indices, target
             )
     likeliest = [DesignMatrix(X).likeliest(coef, intercept) for X in (few, many)]
     np.testing.assert_array_equal(likeliest[0], likeliest[1][:n_rows])
+
+
+@pytest.mark.parametrize("order", ["C", "F", "strided"])
+@pytest.mark.parametrize("coef_dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 2), (5, 37), (23, 4100)])
+def test_scores_of_few_dense_rows_have_the_bits_of_many(
+    shape, dtype, coef_dtype, order, target, rng
+):
+    """They are computed without a packed copy of all coefficients."""
+    n_outputs, n_features = shape
+    X = rng.normal(size=(1100, n_features)).astype(dtype)
+    coef = rng.normal(size=(n_outputs, 2 * n_features)).astype(coef_dtype)
+    coef = coef[:, ::2] if order == "strided" else np.array(coef[:, ::2], order=order)
+    intercept = rng.normal(size=n_outputs)
+    found = []
+    for rows in (X, X[:5], X[:1]):
+        out = np.empty((len(rows), n_outputs), dtype)
+        DesignMatrix(rows).scores(coef.T, intercept, out, "logits")
+        found.append(out)
+    np.testing.assert_array_equal(found[1], found[0][:5])
+    np.testing.assert_array_equal(found[2], found[0][:1])
+    X, coef = X.astype(np.float64), coef.astype(np.float64)
+    # the bound of a sum of n products in any order, for both sides of the comparison
+    bound = 2 * (n_features + 2) * np.finfo(dtype).eps * (np.abs(X) @ np.abs(coef.T) + 10)
+    assert (np.abs(found[0] - (X @ coef.T + intercept)) <= bound).all()

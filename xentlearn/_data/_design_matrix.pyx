@@ -60,15 +60,21 @@ cdef extern from "_kernels/products.h" nogil:
         XENT_MOST_DEEP
         XENT_ROWS_KNOWN
 
+    ctypedef struct xent_coef:
+        const void* numbers
+        bint is_float
+        Py_ssize_t n_features
+        Py_ssize_t feature_step
+        Py_ssize_t class_step
+
     ctypedef struct xent_products:
         int lanes
         void (*pack)(
-            Py_ssize_t n_classes, Py_ssize_t n_features, Py_ssize_t depth,
-            const double* coef, Py_ssize_t feature_step, Py_ssize_t class_step,
+            Py_ssize_t n_classes, Py_ssize_t depth, const xent_coef* coef,
             void* packed) noexcept nogil
         void (*product)(
             Py_ssize_t m, Py_ssize_t n_classes, Py_ssize_t depth,
-            const void* const* rows, const void* packed,
+            const void* const* rows, const void* packed, const xent_coef* coef,
             void* logits, Py_ssize_t width) noexcept nogil
         void (*product_to_total)(
             Py_ssize_t m, Py_ssize_t n_classes, Py_ssize_t depth,
@@ -131,6 +137,7 @@ cdef enum:
     ENTRIES_KNOWN = 16              # entries beyond the end of a row that the products may prefetch
     LEAST_WORK = 10_000_000         # multiply-adds that are worth a second thread; batches: a 20th
     SHARED_ROWS = 64                # least rows of a batch for two ranges; four times as many: four
+    UNPACKED_BLOCKS = 3             # packing all reads, writes and reads what each block would read
     SCATTERED = 4                   # a row of coefficients from anywhere costs as many in order
     ALIGNMENT = 64                  # bytes in the widest vector
 
@@ -284,7 +291,8 @@ cdef struct Pass:
     Py_ssize_t most_slots               # most ranges of rows, each with a sum of its own
     Py_ssize_t total_row                # distance between the rows of a sum
     bint by_output                      # dense: coefficients and sums are [n_outputs, n_features]
-    const void* coef
+    const void* coef                    # NULL if `unpacked` takes its place
+    xent_coef unpacked
     const void* intercept
     const void* coef_direction          # NULL unless the product has a direction
     const void* intercept_direction
@@ -303,7 +311,7 @@ cdef void block_logits(
         memcpy(logits + i * width, intercept, width * sizeof(floating))
     if X.indptr == NULL:
         task.products.product(
-            X.n_rows, task.n_outputs, X.depth, X.rows, coef, logits, width)
+            X.n_rows, task.n_outputs, X.depth, X.rows, coef, &task.unpacked, logits, width)
         return
     for i in range(X.n_rows):
         at, end = X.indptr[stored_row(X, i)], X.indptr[stored_row(X, i) + 1]
@@ -794,7 +802,6 @@ cdef class DesignMatrix:
             Matrix X
             Pass task
             TargetRows target
-            tuple arrays
         if self.n_rows == 0 or coef.shape[1] == 0:
             return
         self.prepare(&task, &X, coef.shape[1])
@@ -811,11 +818,13 @@ cdef class DesignMatrix:
         task.product = LOG_PROBA if kind.startswith("log_") else PROBA
         if n_threads is None:
             n_threads = effective_n_threads() if useful_threads(&task, 2, LEAST_WORK) > 1 else 1
-        arrays = (
-            self.pack_coef("coef", &task, coef, n_threads),
-            self.pad_intercept("intercept", &task, intercept),
-        )
-        task.coef, task.intercept = address(arrays[0]), address(arrays[1])
+        if X.indptr == NULL and X.n_rows <= UNPACKED_BLOCKS * task.n_at_once:
+            task.unpacked = coef_at(coef, 0)
+        else:
+            coef = self.pack_coef("coef", &task, coef, n_threads)
+            task.coef = address(coef)
+        intercept = self.pad_intercept("intercept", &task, intercept)
+        task.intercept = address(intercept)
         n_useful = useful_threads(&task, n_threads, LEAST_WORK)
         buffers, scratches, rooms = self.workspace(&task, n_useful)
         if self.dtype == np.float32:
@@ -854,27 +863,23 @@ cdef class DesignMatrix:
         """Return coefficients as the products read them; None for None."""
         cdef:
             const Matrix* X = task.X
-            const double[:, :] values
-            int of_features = 1 if task.by_output else 0     # the axis
+            xent_coef unpacked
         if coef is None:
             return None
         coef = np.asarray(coef, dtype=np.float64)
-        values = coef
         if X.indptr != NULL:
             # an additional row makes the address valid even without any feature
             rows = reused(self._memory, name, (X.n_features + 1, task.width), self.dtype)
             if self.dtype == np.float32:
-                copy_rows[float](values, rows, n_threads)
+                copy_rows[float](coef, rows, n_threads)
             else:
-                copy_rows[double](values, rows, n_threads)
+                copy_rows[double](coef, rows, n_threads)
             return rows
         tiles = reused(
             self._memory, name, (task.n_outputs, padded_to(task.products.lanes, X.depth)),
             self.dtype, np.empty)
-        task.products.pack(
-            task.n_outputs, X.n_features, X.depth, <const double*> address(coef),
-            values.strides[of_features] // <Py_ssize_t> sizeof(double),
-            values.strides[1 - of_features] // <Py_ssize_t> sizeof(double), <void*> address(tiles))
+        unpacked = coef_at(coef, 1 if task.by_output else 0)
+        task.products.pack(task.n_outputs, X.depth, &unpacked, <void*> address(tiles))
         return tiles
 
     cdef pad_intercept(self, str name, const Pass* task, intercept):
@@ -900,6 +905,18 @@ cdef class DesignMatrix:
             reused(self._memory, "scratches", (n_threads, n_scratch), np.int8),
             reused(self._memory, "rooms", (n_threads, n_room), np.int8),
         )
+
+
+cdef xent_coef coef_at(coef, int of_features) except *:
+    """Return where coefficients are: float32 or float64, whose features are along that axis, with
+    strides that are multiples of their size.
+    """
+    cdef xent_coef found
+    found.numbers, found.is_float = address(coef), coef.dtype == np.float32
+    found.n_features = coef.shape[of_features]
+    found.feature_step = coef.strides[of_features] // coef.itemsize
+    found.class_step = coef.strides[1 - of_features] // coef.itemsize
+    return found
 
 
 cdef copy_rows(const double[:, :] source, floating[:, ::1] to, int n_threads):

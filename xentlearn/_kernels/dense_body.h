@@ -96,26 +96,46 @@ XENT_INLINE int NAME(tile_size)(ptrdiff_t n_classes)
     return (int)((n_classes + n_tiles - 1) / n_tiles);
 }
 
-static void NAME(pack)(ptrdiff_t n_classes, ptrdiff_t n_features, ptrdiff_t depth,
-                       const double *coef, ptrdiff_t feature_step, ptrdiff_t class_step,
-                       void *packed_in)
+/* Pack the coefficients of n classes from class k on, and of features [begin, end). */
+XENT_INLINE void NAME(pack_some)(const int is_float, const xent_coef *coef, ptrdiff_t k, ptrdiff_t n,
+                                 ptrdiff_t begin, ptrdiff_t end, ptrdiff_t depth, REAL *packed)
+{
+#define OF_CLASS(at) (REAL)(is_float ? ((const float *)coef->numbers)[at] \
+                                     : ((const double *)coef->numbers)[at])
+    const ptrdiff_t step = coef->feature_step;
+    for (ptrdiff_t l = begin; l < end; l += LANES) {
+        const ptrdiff_t from = l + LANES <= depth ? l : depth - LANES;
+        for (ptrdiff_t c = k; c < k + n; c++) {
+            const ptrdiff_t of_class = c * coef->class_step;
+            if (step == 1 && from == l && l + LANES <= coef->n_features)
+                for (int lane = 0; lane < LANES; lane++)
+                    *packed++ = OF_CLASS(of_class + l + lane);
+            else
+                for (ptrdiff_t at = from; at < from + LANES; at++)
+                    *packed++ = at < l || at >= coef->n_features ? 0 : OF_CLASS(of_class + at * step);
+        }
+    }
+#undef OF_CLASS
+}
+
+static void NAME(pack_part)(const xent_coef *coef, ptrdiff_t k, ptrdiff_t n, ptrdiff_t begin,
+                            ptrdiff_t end, ptrdiff_t depth, REAL *packed)
+{
+    if (coef->is_float)
+        NAME(pack_some)(1, coef, k, n, begin, end, depth, packed);
+    else
+        NAME(pack_some)(0, coef, k, n, begin, end, depth, packed);
+}
+
+static void NAME(pack)(ptrdiff_t n_classes, ptrdiff_t depth, const xent_coef *coef, void *packed_in)
 {
     REAL *packed = packed_in;
     const int most = NAME(tile_size)(n_classes);
-    for (ptrdiff_t k = 0; k < n_classes; k += most)
-        for (ptrdiff_t l = 0; l < depth; l += LANES) {
-            const ptrdiff_t from = l + LANES <= depth ? l : depth - LANES;
-            for (ptrdiff_t c = k; c < k + most && c < n_classes; c++) {
-                const double *of_class = coef + c * class_step;
-                if (feature_step == 1 && from == l && l + LANES <= n_features)
-                    for (int lane = 0; lane < LANES; lane++)
-                        *packed++ = (REAL)of_class[l + lane];
-                else
-                    for (ptrdiff_t at = from; at < from + LANES; at++)
-                        *packed++ =
-                            at < l || at >= n_features ? 0 : (REAL)of_class[at * feature_step];
-            }
-        }
+    const ptrdiff_t padded = (depth + LANES - 1) / LANES * LANES;
+    for (ptrdiff_t k = 0; k < n_classes; k += most) {
+        const ptrdiff_t n = n_classes - k < most ? n_classes - k : most;
+        NAME(pack_part)(coef, k, n, 0, depth, depth, packed + k * padded);
+    }
 }
 
 /* sums[i][k] += the vector of row i that begins at feature l, times that of class k. */
@@ -170,27 +190,31 @@ XENT_INLINE void NAME(logits_sums)(const int n_rows, const int n_classes, ptrdif
         }
 }
 
-/* The logits of one tile of classes, for all rows. Coefficients of many classes do not stay in the
- * second-level cache: those of the next tile, which follow in memory, are prefetched a few cache
- * lines at a time. */
-XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t depth,
-                                   const REAL *const *rows, const REAL *w, REAL *c, ptrdiff_t width)
+/* The logits of one tile of classes, from class k on, for all rows. Coefficients of many classes do
+ * not stay in the second-level cache: those of the next tile, which follow in memory, are prefetched
+ * a few cache lines at a time. If w, the packed coefficients of the tile, is NULL, those of each part
+ * of the features are packed to `part`, which has room for TILE_BYTES. */
+XENT_INLINE void NAME(logits_tile)(const int n_classes, ptrdiff_t k, ptrdiff_t m, ptrdiff_t depth,
+                                   const REAL *const *rows, const REAL *w, const xent_coef *coef,
+                                   REAL *part, REAL *c, ptrdiff_t width)
 {
     const ptrdiff_t steps = TILE_BYTES / (int)sizeof(REAL) / n_classes / LANES * LANES;
     for (ptrdiff_t l = 0; l < depth; l += steps) {
         const ptrdiff_t end = l + steps < depth ? l + steps : depth;
+        const REAL *here = w ? w + l * n_classes : part;
         ptrdiff_t i = 0;
+        if (!w)
+            NAME(pack_part)(coef, k, n_classes, l, end, depth, part);
         for (; i + BESIDE(n_classes) <= m; i += BESIDE(n_classes)) {
-            const ptrdiff_t share = (end - l) * n_classes / m;
-            const REAL *next = w + (depth + l) * n_classes + i * share;
+            const ptrdiff_t share = w ? (end - l) * n_classes / m : 0;
+            const REAL *next = here + depth * n_classes + i * share;
             for (ptrdiff_t at = 0; at < BESIDE(n_classes) * share; at += 64 / sizeof(REAL))
                 XENT_PREFETCH_L2(next + at);
-            NAME(logits_sums)(BESIDE(n_classes), n_classes, l, end, rows + i, w + l * n_classes,
-                              c + i * width, width);
+            NAME(logits_sums)(BESIDE(n_classes), n_classes, l, end, rows + i, here, c + i * width,
+                              width);
         }
         for (; i < m; i++)
-            NAME(logits_sums)(1, n_classes, l, end, rows + i, w + l * n_classes, c + i * width,
-                              width);
+            NAME(logits_sums)(1, n_classes, l, end, rows + i, here, c + i * width, width);
     }
 }
 
@@ -297,16 +321,17 @@ XENT_INLINE void NAME(gradient_tile)(const int n_classes, ptrdiff_t m, ptrdiff_t
 #endif
 
 static void NAME(product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth,
-                          const void *const *rows_in, const void *packed_in, void *c_in,
-                          ptrdiff_t width)
+                          const void *const *rows_in, const void *packed_in, const xent_coef *coef,
+                          void *c_in, ptrdiff_t width)
 {
     const REAL *const *rows = (const REAL *const *)rows_in, *packed = packed_in;
-    REAL *c = c_in;
+    REAL *c = c_in, part[TILE_BYTES / sizeof(REAL)];
     const int most = NAME(tile_size)(n_classes);
     const ptrdiff_t padded = (depth + LANES - 1) / LANES * LANES;
     for (ptrdiff_t k = 0; k < n_classes; k += most) {
         const int n = n_classes - k < most ? (int)(n_classes - k) : most;
-        EACH_TILE(logits_tile, n, m, depth, rows, packed + k * padded, c + k, width)
+        const REAL *w = packed ? packed + k * padded : NULL;
+        EACH_TILE(logits_tile, n, k, m, depth, rows, w, coef, part, c + k, width)
     }
 }
 

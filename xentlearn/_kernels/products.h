@@ -11,20 +11,30 @@
 /* A "number" is a float or a double, depending on the table. All sizes and distances are counted in
  * numbers; totals are float64. Matrices [m, n] are C-contiguous unless a distance between rows is
  * given. */
+
+/* Coefficients as their owner has them: those of feature j and class k are at
+ * numbers[j * feature_step + k * class_step]. */
+typedef struct {
+    const void *numbers;
+    int is_float; /* or double */
+    ptrdiff_t n_features;
+    ptrdiff_t feature_step;
+    ptrdiff_t class_step;
+} xent_coef;
+
 typedef struct {
     int lanes; /* numbers in a vector */
 
     /* Dense X with at least `lanes` contiguous features; row i begins at rows[i]. The table of
      * pointers continues with at least XENT_ROWS_KNOWN rows that may be prefetched.
-     * packed = coefficients of n_features features, followed by zeros up to `depth`: n_classes *
-     * (depth rounded up to lanes) numbers, in the order in which they are read. feature_step and
-     * class_step are the distances in coef between features and between classes. */
-    void (*pack)(ptrdiff_t n_classes, ptrdiff_t n_features, ptrdiff_t depth, const double *coef,
-                 ptrdiff_t feature_step, ptrdiff_t class_step, void *packed);
+     * packed = coefficients, followed by zeros for features up to `depth`: n_classes * (depth
+     * rounded up to lanes) numbers, in the order in which they are read. */
+    void (*pack)(ptrdiff_t n_classes, ptrdiff_t depth, const xent_coef *coef, void *packed);
     /* logits[m, :n_classes] += X coefficients. Rows are `width` apart. Vectors may extend beyond
-     * the last one, and leave the numbers there unchanged. */
+     * the last one, and leave the numbers there unchanged. Without packed coefficients, which is
+     * NULL then, a part of `coef` after the other is packed: for products that are needed once. */
     void (*product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth, const void *const *rows,
-                    const void *packed, void *logits, ptrdiff_t width);
+                    const void *packed, const xent_coef *coef, void *logits, ptrdiff_t width);
     /* total[n_classes, :depth] += residual^T X[:, begin:begin + depth], for at most XENT_MOST_DEEP
      * rows. rows[i + ahead] is prefetched with row i; ahead = 0 means no prefetch. */
     void (*product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth,
