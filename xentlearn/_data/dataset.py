@@ -33,6 +33,8 @@ class MemoryRows:
         The targets in the form that the kernels read, if it is known already.
     moments : Moments or None, default=None
         Moments of X with the weights of ``y``, if they are known already.
+    shared : dict or None, default=None
+        What objectives of other outputs of these rows have derived from X and ``y``, by name.
     dtype : dtype or None, default=None
         Dtype of computations, float32 or float64, if there is no ``design``. None means float64 for
         X in float64, and float32 otherwise.
@@ -49,8 +51,11 @@ class MemoryRows:
         Weights of the rows, for the moments of X.
     """
 
-    def __init__(self, X, y, outputs, design=None, target=None, moments=None, dtype=None):
+    def __init__(
+        self, X, y, outputs, design=None, target=None, moments=None, shared=None, dtype=None
+    ):
         self.X, self.y, self.outputs = X, y, outputs
+        self.shared = {} if shared is None else shared
         self.design = DesignMatrix(X, dtype) if design is None else design
         self.n_rows, self.n_features = X.shape
         self.n_entries = X.nnz if sparse.issparse(X) else X.size
@@ -397,7 +402,7 @@ class MemoryData(Data):
     def moments(self, y, n_threads=1):
         """Return the ``Moments`` of X with the weights of ``y``; kept for the same weights."""
         if self._weight is not y.weight:
-            self._weight, self._design = y.weight, None
+            self._weight, self._design, self._shared = y.weight, None, {}
             self._moments = statistics.moments_of(self.X, y.weight, n_threads)
         return self._moments
 
@@ -406,7 +411,9 @@ class MemoryData(Data):
         moments = self.moments(y, n_threads)
         if self._design is None:
             self._design = DesignMatrix(self.X, moments.fit_dtype)
-        return MemoryRows(self.X, y, outputs, self._design, moments=moments)
+        return MemoryRows(
+            self.X, y, outputs, self._design, moments=moments, shared=self._shared
+        )
 
     def predicted_loss(self, y, outputs, coef, intercept, dtype, n_threads):
         """Return the sum of the weighted losses of predictions by stored coefficients.

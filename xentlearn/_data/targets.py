@@ -98,6 +98,7 @@ class EncodedY:
     weight_exponent: int = 0
     sums: TargetSums | None = None
     _weighs_rows: bool | None = field(default=None, init=False, repr=False)
+    _fitted_sums: np.ndarray | None = field(default=None, init=False, repr=False)
 
     @property
     def total_weight(self):
@@ -184,11 +185,15 @@ class EncodedY:
     def fitted_weight_sums(self):
         """Sums of weights times targets, as the loss sees them: smoothed and weighted.
 
+        They are kept: a fit in groups of outputs needs them for every group.
+
         Returns
         -------
         ndarray of shape (n_outputs,), by class; of shape (n_outputs, 2) for a binary loss: of the
         0s and of the 1s of each output.
         """
+        if self._fitted_sums is not None:
+            return self._fitted_sums
         if self.loss.proba_kind == "softmax":
             sums = self.class_weight_sums()
         elif self.kind == "one_vs_rest":
@@ -199,7 +204,8 @@ class EncodedY:
             sums = np.stack([np.append(0.0, before) + np.append(after, 0.0), ones], axis=1)
         else:
             sums = np.stack(self.entry_weight_sums(), axis=1)
-        return self.loss._fitted_weight_sums(sums, self.n_outputs)
+        self._fitted_sums = self.loss._fitted_weight_sums(sums, self.n_outputs)
+        return self._fitted_sums
 
     def class_weight_sums(self):
         """Sums of the weights of the rows by class, before smoothing."""
@@ -231,6 +237,22 @@ class EncodedY:
         others = (weight > 0) & (missing | (entries.data == 1))
         zeros = np.bincount(entries.col[others], minlength=self.n_outputs) < n_rows
         return np.where(zeros, np.maximum(total - ones - of_missing, least), 0.0), ones
+
+    def rows_of_ones(self):
+        """Return (indptr, indices) of the rows in which an output is 1, by output.
+
+        Those of output k are ``indices[indptr[k] : indptr[k + 1]]``, in their order.
+        """
+        if self.labels is None:
+            ones = sparse.csc_array(self.values)
+            if not ones.data.all():
+                ones = ones.copy()
+                ones.eliminate_zeros()
+        else:
+            rows = np.flatnonzero(self.labels >= 0)
+            shape = len(self.labels), self.n_outputs
+            ones = sparse.csc_array((np.ones(len(rows)), (rows, self.labels[rows])), shape)
+        return ones.indptr.astype(np.int64), ones.indices.astype(np.int32)
 
     def target_sums(self):
         """``TargetSums`` of the rows, which represent them on other machines."""

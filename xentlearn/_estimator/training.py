@@ -7,7 +7,7 @@ import numpy as np
 
 from .._data.presolve import ScaledX
 from .._data.statistics import Moments
-from .._objective.linear import LinearObjective
+from .._objective.linear import LinearObjective, start_intercept
 from .._plan.settings import STOCHASTIC
 from .._solvers.contract import State, StopReason
 from .._solvers.registry import SETTINGS, SOLVERS
@@ -31,7 +31,7 @@ class Solved:
     Attributes
     ----------
     result : Result
-        Result of the solver.
+        Result of the solver, without its vector, of which the state has the coefficients.
     solver : str
     objective, bound : float
         Objective at the stored coefficients, and an upper bound of objective - minimum.
@@ -163,7 +163,9 @@ class Training:
     moments : Moments or None
         Moments of the features; None if nothing was fitted.
     stopped_by : BaseException or None
-        The exception that interrupted the fit; the attributes are those of the best point so far.
+        The exception that interrupted the fit. The coefficients are those of the best point so far;
+        groups that were not reached have those of their start. Nothing is certified any more: the
+        objective is the solver's own, the sum over the groups that were reached, and ``gap`` inf.
     pass_seconds : float
         Shortest time of a pass over X; the sum over all groups.
     """
@@ -204,8 +206,15 @@ def train(problem, plan, state, monitor=None):
     """
     with sequential_blas:
         fit = Fit(problem, plan, state, monitor)
-        for group in plan.groups[len(state.solved) :]:
-            fit.solve(group)
+        try:
+            for group in plan.groups[len(state.solved) :]:
+                fit.solve(group)
+                if fit.stopped_by is not None:
+                    break
+        except KeyboardInterrupt as error:  # between two iterations, or two solvers
+            fit.stopped_by = error
+        if fit.stopped_by is not None:
+            fit.place_rest()
         return fit.training()
 
 
@@ -247,9 +256,6 @@ class Fit:
         objective, state = self.objective_of(self.problem.y, group), self.state
         self.in_unit = self.data.undo_moments(objective.moments, but_for=(ScaledX,))
         self.in_unit.require_comparable(objective.rows.dtype)
-        if self.stopped_by is not None:  # the fit was interrupted: store the default start
-            self._place(group, *self.coefficients(group, objective, objective.start()))
-            return
         self.group, self.objective = group, objective
         settings, solve = SETTINGS[group.solver], SOLVERS[group.solver]
         if self.problem.settings is not None:
@@ -328,6 +334,22 @@ class Fit:
             self.state.coef[group.outputs] = coef
             self.state.intercept[group.outputs] = intercept
 
+    def place_rest(self):
+        """Store the last point of a group at work, and the starts of the groups after it."""
+        y, rest = self.problem.y, self.plan.groups[len(self.state.solved) :]
+        if self.vector is not None:
+            self._place(self.group, *self.coefficients(self.group, self.objective, self.vector))
+            rest = rest[1:]
+        for group in rest:
+            coef, intercept = 0.0, 0.0
+            if self.problem.start is not None:
+                coef, intercept = (known[group.outputs] for known in self.problem.start)
+            elif self.problem.fit_intercept:
+                intercept = start_intercept(y.fitted_weight_sums()[group.outputs])
+                offset = y.logit_offset(group.outputs)
+                intercept = intercept if offset is None else intercept - offset
+            self._place(group, coef, intercept)
+
     # ---- Certify the stored coefficients -------------------------------------------------------
 
     def _keep(self, result):
@@ -339,15 +361,15 @@ class Fit:
         if stopping is not None and stopping.best is not None:
             coef, intercept = stopping.best
             known = False  # value and bound are those of another point
-        if not isinstance(result.stopped_by, Exception):  # otherwise X may be unreadable
-            try:
-                if not known:
-                    vector = objective.pack(*self.data.apply(coef, intercept))
-                    value, bound = objective.value_gradient(vector)[0], np.inf
-                value, bound, lost = self._stored(coef, intercept, value, bound)
-            except Exception as error:
-                result.stopped_by = error
+        try:
+            if not known and result.stopped_by is None:
+                vector = objective.pack(*self.data.apply(coef, intercept))
+                value, bound = objective.value_gradient(vector)[0], np.inf
+            value, bound, lost = self._stored(coef, intercept, value, bound, result.stopped_by)
+        except (KeyboardInterrupt, Exception) as error:
+            result.stopped_by, bound = result.stopped_by or error, np.inf
         self._place(group, coef, intercept)
+        result.vector = None  # as large as the coefficients, in float64
         separable = self.problem.penalty.C == np.inf and result.objective < objective.value_scale
         if separable and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
             result.reason = StopReason.SEPARABLE
@@ -355,11 +377,12 @@ class Fit:
             result.reason = StopReason.EARLY_STOPPING
         solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
         self.state.solved.append(solved)
+        self.vector = None
         self.moments = self.data.undo_moments(objective.moments)
         self.stopped_by = result.stopped_by
         self.pass_seconds += objective.pass_seconds
 
-    def _stored(self, coef, intercept, reached, bound):
+    def _stored(self, coef, intercept, reached, bound, stopped_by):
         """Compute the objective and its bound at the coefficients as they are stored.
 
         The dtype in which they are stored may have too few digits. Besides, if logits are small
@@ -373,6 +396,9 @@ class Fit:
             In float64 and in the units of X.
         reached, bound : float
             Their objective, and an upper bound of objective - minimum, as the fit computes them.
+        stopped_by : BaseException or None
+            What interrupted the fit: nothing is computed from X then, which may be unreadable or so
+            large that the user would wait.
 
         Returns
         -------
@@ -388,7 +414,7 @@ class Fit:
                 coef = coef.astype(dtype).astype(np.float64)
                 intercept = intercept.astype(dtype).astype(np.float64)
             if not np.isfinite(coef.sum() + intercept.sum()):
-                return self._stored_in_float64(*exact, reached, bound)
+                return self._stored_in_float64(*exact, reached, bound, stopped_by)
         scale = max(abs(reached), objective.value_scale)
         allowed = max(self.problem.tol, STORED_FLOOR[dtype]) * scale
         # Rounding changes the logits of each row by about `error`, with random signs. Its mean loss
@@ -399,7 +425,9 @@ class Fit:
         error = EPS[dtype] * math.sqrt(_squares_of_terms(in_unit, intercept, self.in_unit))
         expected = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
         if dtype == np.float32 and expected > EXPECTED:
-            return self._stored_in_float64(*exact, reached, bound)
+            return self._stored_in_float64(*exact, reached, bound, stopped_by)
+        if stopped_by is not None:
+            return reached, np.inf, 0.0
         value, of_value = reached, bound
         if dtype == np.float32 or bound == np.inf:
             value, gap = objective.optimality_gap(objective.pack(*self.data.apply(coef, intercept)))
@@ -416,14 +444,14 @@ class Fit:
         if lost <= allowed:
             return value, of_value, 0.0
         if dtype == np.float32:
-            return self._stored_in_float64(*exact, reached, bound)
+            return self._stored_in_float64(*exact, reached, bound, stopped_by)
         return predicted, max(of_value + predicted - value, 0.0), lost / scale
 
-    def _stored_in_float64(self, coef, intercept, reached, bound):
+    def _stored_in_float64(self, *args):
         """Return the result of ``_stored`` after a change to float64."""
         self.state.coef = self.state.coef.astype(np.float64)
         self.state.intercept = self.state.intercept.astype(np.float64)
-        return self._stored(coef, intercept, reached, bound)
+        return self._stored(*args)
 
     def _predicted_loss(self, coef, intercept):
         """Return the sum of the losses of predictions by stored coefficients.
@@ -448,7 +476,8 @@ class Fit:
         found = Training(state.coef, state.intercept, solver)
         found.moments, found.stopped_by = self.moments, self.stopped_by
         found.pass_seconds = self.pass_seconds
-        bounds, bounded, length = 0.0, True, 0 if state.solved else 1
+        interrupted = self.stopped_by is not None
+        bounds, bounded, length = 0.0, not interrupted, 0 if state.solved or interrupted else 1
         for solved in state.solved:
             result, found.solver = solved.result, solved.solver
             found.objective += solved.objective
@@ -460,6 +489,9 @@ class Fit:
             if not result.converged:
                 found.failed.append(result)
             length = max(length, len(result.objectives))
+        if interrupted:
+            found.reason = StopReason.INTERRUPTED
+            found.objective = found.objective if state.solved else np.inf
         if state.solved:
             rest = found.objective - bounds
             found.gap = float(bounds / rest) if rest > 0 and bounded else np.inf

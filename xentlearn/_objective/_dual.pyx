@@ -7,6 +7,7 @@ have the same bits for any number of threads.
 from cython.parallel cimport prange
 
 from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy
 
 import numpy as np
 from sklearn.utils.extmath import row_norms
@@ -148,6 +149,75 @@ def run(
             of_target.sweep(&X.rows, &of)
         else:
             of_target.look(&X.rows, &of)
+
+
+def constant_predictions(
+    DualRows X, const double[::1] weight, const int64_t[::1] indptr, const int32_t[::1] indices,
+    const int64_t[::1] outputs, double factor, const double[:, ::1] each, const double[::1] mean,
+    double[:, :, ::1] coef, int n_threads,
+):
+    """Compute the coefficients that belong to predictions which are the same for all rows.
+
+    ``coef[:, j, k] = factor * sum w x_j - each[:, k] mean_j``, with a sum over the rows in which
+    the output is 1: that takes a small share of the time of a pass over all rows.
+
+    Parameters
+    ----------
+    X : DualRows
+    weight : ndarray of shape (n_rows,)
+    indptr : ndarray of shape (n_all_outputs + 1,)
+    indices : ndarray of int32
+        The rows in which output k is 1 are ``indices[indptr[k] : indptr[k + 1]]``.
+    outputs : ndarray of int64
+        The outputs, as numbers of ``indptr``.
+    factor : float
+    each : ndarray of shape (n_lots, OUTPUTS)
+    mean : ndarray of shape (n_features,)
+    coef : ndarray of shape (n_lots, n_features, OUTPUTS)
+        Overwritten.
+    n_threads : int
+    """
+    cdef:
+        Py_ssize_t n_features = coef.shape[1], lot, n
+    for lot in prange(
+        coef.shape[0] if n_features else 0, nogil=True, schedule="dynamic",
+        num_threads=n_threads, use_threads_if=n_threads > 1,
+    ):
+        n = min(<Py_ssize_t> XENT_DUAL_OUTPUTS, outputs.shape[0] - lot * XENT_DUAL_OUTPUTS)
+        constant_lot(
+            &X.rows, n_features, n, &weight[0], &indptr[0], &indices[0],
+            &outputs[lot * XENT_DUAL_OUTPUTS], factor, &each[lot, 0], &mean[0], &coef[lot, 0, 0])
+
+
+cdef void constant_lot(
+    const xent_dual_rows* X, Py_ssize_t n_features, Py_ssize_t n, const double* weight,
+    const int64_t* indptr, const int32_t* indices, const int64_t* outputs, double factor,
+    const double* each, const double* mean, double* coef,
+) noexcept nogil:
+    cdef:
+        Py_ssize_t j, k, at, entry, i
+        double w
+    for j in range(n_features):
+        for k in range(XENT_DUAL_OUTPUTS):
+            coef[j * XENT_DUAL_OUTPUTS + k] = -each[k] * mean[j]
+    for k in range(n):
+        for at in range(indptr[outputs[k]], indptr[outputs[k] + 1]):
+            i = indices[at]
+            w = factor * weight[i]
+            for entry in range(X.indptr[i], X.indptr[i + 1]):
+                coef[X.indices[entry] * XENT_DUAL_OUTPUTS + k] += w * X.data[entry]
+
+
+def fill_rows(const double[:, ::1] of_lots, double[:, :, ::1] out, int n_threads):
+    """Fill every row of a lot, ``out[lot, i]``, with the same numbers, ``of_lots[lot]``."""
+    cdef:
+        Py_ssize_t n_lots = out.shape[0], lot, i
+    for lot in prange(
+        n_lots if out.shape[1] else 0, nogil=True, schedule="static", num_threads=n_threads,
+        use_threads_if=n_threads > 1,
+    ):
+        for i in range(out.shape[1]):
+            memcpy(&out[lot, i, 0], &of_lots[lot, 0], XENT_DUAL_OUTPUTS * sizeof(double))
 
 
 def weights(

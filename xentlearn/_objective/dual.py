@@ -12,12 +12,13 @@ is not penalised, so at the minimum the alphas of an output sum to 0; c takes a 
 that after each sweep.
 """
 
+import time
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from .._plan.settings import DualAscent
-from ._dual import OUTPUTS, DualRows, run, weights
+from ._dual import OUTPUTS, DualRows, constant_predictions, fill_rows, run, weights
 from .certificate import constant_shares
 
 MOST_STEP = DualAscent().most_step
@@ -32,15 +33,23 @@ class Dual:
     """
 
     def __init__(self, objective):
-        self.objective = objective
-        self.rows = DualRows(objective.rows.X, objective.mean)
+        self.objective, shared = objective, objective.rows.shared
+        self.scale = 1 / (objective.total_weight * objective.l2_reg)
+        if "dual" not in shared:
+            rows = DualRows(objective.rows.X, objective.mean)
+            weighs_rows = objective.rows.y.weighs_rows
+            shared["dual"] = rows, objective.rows.y.rows_of_ones() if weighs_rows else None
+        self.rows, self._ones = shared["dual"]
+        self._at_start = None
 
     def point(self, vector):
         """Return (value at a vector, the ``DualPoint`` with the predictions of the vector)."""
         objective = self.objective
+        matrix, n_features = vector.reshape(objective.shape), objective.n_features
+        if self._ones is not None and not matrix[:n_features].any():
+            return self._constant_point(matrix[-1] if objective.fit_intercept else None)
         value, gradient = objective.value_gradient(vector)
-        matrix, gradient = vector.reshape(objective.shape), gradient.reshape(objective.shape)
-        n_features, l2_reg = objective.n_features, objective.l2_reg
+        gradient, l2_reg = gradient.reshape(objective.shape), objective.l2_reg
         W, intercept = matrix[:n_features], np.zeros(objective.n_outputs)
         sum_alpha, stands_for = np.zeros(objective.n_outputs), gradient[:n_features] / -l2_reg
         if objective.fit_intercept:
@@ -57,8 +66,54 @@ class Dual:
             intercept,
             sum_alpha,
             objective.mean,
-            1 / (objective.total_weight * l2_reg),
+            self.scale,
         )
+
+    def _constant_point(self, intercept):
+        """Return the result of ``point`` for W = 0 and an intercept, None for 0 in its place.
+
+        As all rows have the same predictions, the sums over rows follow from the class weight sums,
+        the means of the features, and sums over the rows in which an output is 1.
+        """
+        objective, n_outputs = self.objective, self.objective.n_outputs
+        sum_alpha = np.zeros(n_outputs)
+        b = sum_alpha if intercept is None else intercept
+        p, sums = 1 / (1 + np.exp(-b)), objective.sums
+        if intercept is not None:
+            sum_alpha = (p * sums.sum(axis=1) - sums[:, 1]) * objective.total_weight
+        coef = self._constant_coef(p)
+        of_rows = np.empty((len(coef), objective.rows.n_rows, OUTPUTS))
+        fill_rows(_lots(p[np.newaxis])[:, 0], of_rows, objective.n_threads)
+        value = np.logaddexp(0, b) @ sums[:, 0] + np.logaddexp(0, -b) @ sums[:, 1]
+        return float(value), DualPoint(
+            n_outputs,
+            self.scale,
+            objective.rows.weight[np.newaxis, :, np.newaxis],
+            of_rows,
+            coef,
+            _lots(-self.scale * sum_alpha[np.newaxis])[:, 0],
+            objective.mean @ coef,
+            _lots(b[np.newaxis])[:, 0],
+        )
+
+    def _constant_coef(self, p):
+        """Return the ``coef`` of a ``DualPoint`` that predicts ``p``, (n_outputs,), for all rows."""
+        objective = self.objective
+        smoothing = objective.rows.y.loss.label_smoothing
+        each = (p - smoothing / 2) * (self.scale * objective.total_weight)
+        coef = np.empty((-(-len(p) // OUTPUTS), objective.n_features, OUTPUTS))
+        constant_predictions(
+            self.rows,
+            objective.rows.weight,
+            *self._ones,
+            np.asarray(objective.rows.outputs, dtype=np.int64),
+            self.scale * (1 - smoothing),
+            _lots(each[np.newaxis])[:, 0],
+            objective.moments.mean,
+            coef,
+            objective.n_threads,
+        )
+        return coef
 
     def load_point(self, tree):
         """Return the point that ``DualPoint.dump`` returned as a tree."""
@@ -87,12 +142,12 @@ class Dual:
         order in the sum of the alphas.
         """
         objective, certificate = self.objective, self.objective.certificate
-        n_features, l2_reg = objective.n_features, objective.l2_reg
+        n_features, l2_reg, began = objective.n_features, objective.l2_reg, time.perf_counter()
         c = point.by_output(point.intercept)
         mean_alpha = -point.by_output(point.shift) / (point.scale * objective.total_weight)
         if objective.fit_intercept:
             epsilon, r = constant_shares(objective.sums, mean_alpha)
-            mixed, constant = certificate.constant_gradient(objective, r), r[:, 1]
+            mixed, constant = self._constant_gradient(r), r[:, 1]
         else:
             epsilon = constant = np.zeros(objective.n_outputs)
             mixed = np.zeros((n_features, objective.n_outputs))
@@ -112,7 +167,21 @@ class Dual:
         gaps = np.maximum(gaps, 0.0) + objective.rounding * values * (1.0 + np.abs(c))
         value = float(values.sum())
         certificate.least = max(certificate.least, value - float(gaps.sum()))
+        objective.pass_seconds = min(objective.pass_seconds, time.perf_counter() - began)
         return vector.ravel(), value, gaps
+
+    def _constant_gradient(self, r):
+        """Return the gradient in W of the mean loss if every row is predicted as ``r``."""
+        objective = self.objective
+        if self._ones is None:
+            return objective.certificate.constant_gradient(objective, r)
+        if self._at_start is None:  # it does not depend on r: X is centred
+            coef = self._constant_coef(objective.sums[:, 1] / objective.sums.sum(axis=1))
+            W = np.zeros((objective.n_features, objective.n_outputs))
+            shift, sums = np.zeros((len(coef), OUTPUTS)), np.empty((3, objective.n_outputs))
+            weights(coef, shift, objective.mean, W, 0.0, W, sums, objective.n_threads)
+            self._at_start = np.multiply(-objective.l2_reg, W, out=W)
+        return self._at_start
 
 
 @dataclass

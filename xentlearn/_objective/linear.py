@@ -62,6 +62,12 @@ class L2:
         return max(STRENGTHS[0], min(strength, STRENGTHS[1]))
 
 
+def start_intercept(sums):
+    """Return the logits of the class shares; ``sums`` are class weight sums, in any unit."""
+    logs = np.log(sums)
+    return logs[:, 1] - logs[:, 0] if sums.ndim == 2 else logs - logs.mean()
+
+
 class LinearObjective:
     """The objective as a function of one flat vector, for solvers (``_solvers/contract.py``).
 
@@ -181,9 +187,7 @@ class LinearObjective:
         """
         matrix = np.zeros(self.shape)
         if self.fit_intercept:
-            logs = np.log(self.sums)
-            matrix[-1] = logs[:, 1] - logs[:, 0] if self.is_binary else logs - logs.mean()
-            matrix[-1] -= self.offset
+            matrix[-1] = start_intercept(self.sums) - self.offset
         return matrix.ravel()
 
     # ---- Value, gradient and Hessian ---------------------------------------------------------
