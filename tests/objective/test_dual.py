@@ -216,6 +216,70 @@ def test_bounds_hold(name, dtype, fit_intercept, rng):
     assert gaps.sum() < 1e-5 * value
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(
+    "name", ["zeros", "all groups", "weights", "smoothed", "one label per row"]
+)
+def test_constant_predictions(name, fit_intercept, rng):
+    """W = 0 against sums over all rows as they are written down in ``dual.py``."""
+    X, Y = texts(rng)
+    loss, y, weight = variants(rng, Y).get(name, (BinaryCrossentropy(), Y, None))
+    if name == "zeros":  # stored ones
+        y = sparse.csr_array((Y.ravel(), np.tile(np.arange(Y.shape[1]), len(Y)),
+                              np.arange(0, Y.size + 1, Y.shape[1])), shape=Y.shape)  # fmt: skip
+    encoded = encode_y(y, len(Y), loss, None, weight)
+    outputs = rng.permutation(encoded.n_outputs)[: 19 if name != "all groups" else None]
+    data = MemoryData(sparse.csr_array(X, dtype=np.float32))
+    of_rows = np.ones(len(Y)) if weight is None else weight
+    S, dense = of_rows.sum(), data.X.toarray().astype(float)
+    l2_reg = 0.3 / S
+    targets = Y if name != "one label per row" else y[:, np.newaxis] == np.unique(y)
+    targets = targets[:, outputs] * (1 - loss.label_smoothing) + loss.label_smoothing / 2
+    mean = of_rows @ dense / S if fit_intercept else np.zeros(dense.shape[1])
+
+    for _ in range(2):  # what the rows share is used by the second objective
+        objective = LinearObjective(data.rows(encoded, outputs), l2_reg, fit_intercept, 2)
+        b = rng.normal(size=len(outputs)) if fit_intercept else np.zeros(len(outputs))
+        vector = np.zeros(objective.shape)
+        if fit_intercept:
+            vector[-1] = b
+        dual = objective.dual
+        value, point = dual.point(vector.ravel())
+        alpha = of_rows[:, np.newaxis] * (expit(b) - targets)
+        W = -(dense - mean).T @ alpha / (S * l2_reg)
+        losses = of_rows[:, np.newaxis] * (np.logaddexp(0, b) - targets * b)
+        shift = -alpha.sum(axis=0) / (S * l2_reg) if fit_intercept else np.zeros(len(b))
+        assert value == pytest.approx(losses.sum() / S, rel=1e-12)
+        p = np.concatenate(list(point.p), axis=1)[:, : len(outputs)]
+        np.testing.assert_allclose(p, np.broadcast_to(expit(b), targets.shape), rtol=1e-14)
+        of_features = np.concatenate(list(point.coef), axis=1)[:, : len(outputs)]
+        scale = np.abs(W).max()
+        found = of_features - np.outer(mean, point.by_output(point.shift))
+        np.testing.assert_allclose(found, W, atol=1e-6 * scale)  # means of float32 X
+        np.testing.assert_allclose(point.by_output(point.shift), shift, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            point.by_output(point.along), mean @ of_features, rtol=1e-6, atol=1e-6 * scale
+        )
+        np.testing.assert_array_equal(point.by_output(point.intercept), b)
+        if fit_intercept:
+            shares = targets.T @ of_rows / S
+            gradient = dense.T @ (of_rows[:, np.newaxis] * (shares - targets)) / S
+            found = dual._constant_gradient(np.stack([1 - shares, shares], axis=1))
+            np.testing.assert_allclose(found, gradient, atol=1e-6 * np.abs(gradient).max())
+
+
+def test_value(rng):
+    """The value without its gradient."""
+    X, Y = texts(rng)
+    for name, (loss, y, weight) in variants(rng, Y).items():
+        encoded = encode_y(y, len(Y), loss, None, weight)
+        rows = MemoryData(X).rows(encoded, np.arange(encoded.n_outputs))
+        objective = LinearObjective(rows, 0.1, True, 2)
+        vector = rng.normal(size=objective.size)
+        want = objective.value_gradient(vector)[0]
+        assert objective.value(vector) == pytest.approx(want, rel=1e-12), name
+
+
 # ---- Fits ----------------------------------------------------------------------------------------
 
 

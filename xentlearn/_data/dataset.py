@@ -92,6 +92,12 @@ class MemoryRows:
         """
         return self.design.loss_gradient(self.target, coef, intercept, n_threads, out)
 
+    def loss(self, coef, intercept, n_threads):
+        """Return the sum of the weighted losses."""
+        losses = np.empty((self.n_rows, 1), dtype=self.dtype)
+        self.design.losses(self.target, coef, intercept, losses, n_threads)
+        return float(losses.sum(dtype=np.float64))
+
     def hessian_product(self, coef, intercept, direction, n_threads, out=None):
         """(coef product, intercept product) of the Hessian of that sum with a direction.
 
@@ -411,9 +417,7 @@ class MemoryData(Data):
         moments = self.moments(y, n_threads)
         if self._design is None:
             self._design = DesignMatrix(self.X, moments.fit_dtype)
-        return MemoryRows(
-            self.X, y, outputs, self._design, moments=moments, shared=self._shared
-        )
+        return MemoryRows(self.X, y, outputs, self._design, moments=moments, shared=self._shared)
 
     def predicted_loss(self, y, outputs, coef, intercept, dtype, n_threads):
         """Return the sum of the weighted losses of predictions by stored coefficients.

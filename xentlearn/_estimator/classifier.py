@@ -21,6 +21,7 @@ from .._plan.report import PlanReport
 from .._solvers.settings import resolve_solver
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .early_stopping import EarlyStopping, split_rows
+from .fit_state import FitState
 from .inputs import check_features, require_memory, validated
 from .outcome import warn_of_outcome
 from .parameters import RULES, require_settings
@@ -28,7 +29,7 @@ from .partial_fit import PartialFitMixin
 from .planning import PlanningMixin
 from .predicting import PredictingMixin
 from .start import constant_outputs, warm_start
-from .training import FitState, train
+from .training import train
 
 # What to do with a pickled model of another version
 ADVICE = (
@@ -143,11 +144,13 @@ class SoftmaxClassifier(
         nothing to fit. Of labels that are fitted in groups it is the worst reason; they are listed
         here from the best to the worst.
     objective_ : float
-        The objective above, at the stored coefficients.
+        The objective above, at the stored coefficients. After a KeyboardInterrupt: as the solver
+        knew it; if labels are fitted in groups, the sum over those that were reached.
     optimality_gap_ : float
         A certified upper bound of (objective_ - minimum) / minimum; inf where none is known: with
-        ``C=inf``, and for losses other than cross-entropy (smoothed and weighted cross-entropy have
-        one). The last entry of ``history_["gap"]`` is an estimate in any case.
+        ``C=inf``, after a KeyboardInterrupt, and for losses other than cross-entropy (smoothed and
+        weighted cross-entropy have one). The last entry of ``history_["gap"]`` is an estimate in
+        any case.
     history_ : dict
         Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
         including the start; with early stopping also "validation_loss". For "adam" and "sgd" there
@@ -161,6 +164,9 @@ class SoftmaxClassifier(
     ------
     ValueError
         In ``fit``: parameters out of range, a y that does not fit the loss, bad X or weights.
+    KeyboardInterrupt
+        In ``fit``, after an interrupt. The model then has the best coefficients so far, or, if
+        there are none yet, the attributes that it had before.
 
     Warns
     -----
@@ -319,31 +325,46 @@ class SoftmaxClassifier(
                 f"early_stopping={self.early_stopping!r}."
             )
         labels, random_state = y, check_random_state(self.random_state)
-        data, y = self._read(X, y, sample_weight)
-        callbacks = None
-        if self.verbose > 0 or getattr(self, "_skl_callbacks", None):
-            callbacks = FitCallbacks(self, X, labels, sample_weight, self.verbose > 0, random_state)
-            random_state = callbacks.random_state
-        problem, stopping, n_held_out = self._pose(setting, data, y, X_val, y_val, random_state)
-        y = problem.y
-        plan, state = make_plan(problem), FitState(stopping=stopping)
-        if callbacks is None:
-            training = train(problem, plan, state)
-        else:
-            callbacks.attributes_of = functools.partial(self._fitted, y)
-            callbacks.outline = functools.partial(outlined, problem, plan, X, n_held_out)
-            state.saved = callbacks.resume
-            with callbacks.resuming():
-                training = train(problem, plan, state, callbacks)
-        self._stream, self._seen = None, training.moments
-        for name, value in self._fitted(y, training.coef, training.intercept).items():
-            setattr(self, name, value)
-        self.objective_, self.optimality_gap_ = training.objective, training.gap
-        self.solver_, self.stop_reason_ = training.solver, training.reason.name.lower()
-        self.n_iter_ = np.array([training.n_iter], dtype=np.int32)
-        self.history_ = training.history
-        outline = outlined(problem, plan, X, n_held_out, training.moments)
-        self.plan_ = PlanReport(outline, training.pass_seconds)
+        before = vars(self).copy()
+        try:
+            data, y = self._read(X, y, sample_weight)
+            callbacks = None
+            if self.verbose > 0 or getattr(self, "_skl_callbacks", None):
+                callbacks = FitCallbacks(
+                    self, X, labels, sample_weight, self.verbose > 0, random_state
+                )
+                random_state = callbacks.random_state
+            problem, stopping, n_held_out = self._pose(setting, data, y, X_val, y_val, random_state)
+            y = problem.y
+            plan, state = make_plan(problem), FitState(stopping=stopping)
+            if callbacks is None:
+                training = train(problem, plan, state)
+            else:
+                callbacks.attributes_of = functools.partial(self._fitted, y)
+                callbacks.outline = functools.partial(outlined, problem, plan, X, n_held_out)
+                state.saved = callbacks.resume
+                with callbacks.resuming():
+                    training = train(problem, plan, state, callbacks)
+            outline = outlined(problem, plan, X, n_held_out, training.moments)
+            fitted = {
+                "_stream": None,
+                "_seen": training.moments,
+                **self._fitted(y, training.coef, training.intercept),
+                "objective_": training.objective,
+                "optimality_gap_": training.gap,
+                "solver_": training.solver,
+                "stop_reason_": training.reason.name.lower(),
+                "n_iter_": np.array([training.n_iter], dtype=np.int32),
+                "history_": training.history,
+                "plan_": PlanReport(outline, training.pass_seconds),
+            }
+        except KeyboardInterrupt:  # nothing was found: forget what X looks like
+            for name in OF_X:
+                vars(self).pop(name, None)
+                if name in before:
+                    setattr(self, name, before[name])
+            raise
+        vars(self).update(fitted)  # all of them: an interrupt comes before it or after it
         if training.stopped_by is not None:
             raise training.stopped_by
         if training.failed or training.separable or training.lost > 0:
@@ -444,6 +465,9 @@ class SoftmaxClassifier(
         judges = data.taken(held_out), y.taken(held_out)
         return data.taken(kept), y.taken(kept), judges
 
+
+# Attributes that reading X sets.
+OF_X = "_X_dtype", "n_features_in_", "feature_names_in_"
 
 # Defaults by parameter; they need no check.
 DEFAULTS = {p.name: p.default for p in inspect.signature(SoftmaxClassifier).parameters.values()}

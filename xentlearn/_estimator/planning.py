@@ -8,7 +8,8 @@ from .._data.presolve import ScaledX
 from .._plan.plan import make_plan, outlined
 from .._plan.report import PlanReport
 from .._utils.threads import sequential_blas
-from .training import Fit, FitState
+from .fit_state import FitState
+from .training import Fit
 
 
 class PlanningMixin:

@@ -7,12 +7,10 @@ import numpy as np
 
 from .._data.presolve import ScaledX
 from .._data.statistics import Moments
-from .._objective.linear import LinearObjective, start_intercept
+from .._objective.linear import LinearObjective
 from .._plan.settings import STOCHASTIC
-from .._solvers.contract import State, StopReason
+from .._solvers.contract import StopReason
 from .._solvers.registry import SETTINGS, SOLVERS
-from .._solvers.stopping import Result
-from .._utils.archive import AnotherFit
 from .._utils.numerics import (
     EPS,
     EXPECTED,
@@ -22,116 +20,7 @@ from .._utils.numerics import (
     STRENGTHS,
 )
 from .._utils.threads import effective_n_threads, sequential_blas
-
-
-@dataclass
-class Solved:
-    """The solution of a group of outputs.
-
-    Attributes
-    ----------
-    result : Result
-        Result of the solver, without its vector, of which the state has the coefficients.
-    solver : str
-    objective, bound : float
-        Objective at the stored coefficients, and an upper bound of objective - minimum.
-    separable : bool
-        Whether there is no penalty and the objective goes to 0.
-    lost : float
-        Relative change of the objective by storing the coefficients; 0 if it is within 'tol'.
-    """
-
-    result: Result
-    solver: str
-    objective: float
-    bound: float
-    separable: bool
-    lost: float
-
-    def dump(self):
-        """Return all attributes as a tree (``_utils/archive.py``)."""
-        return {**vars(self), "result": self.result.dump()}
-
-    @classmethod
-    def load(cls, tree):
-        """Return the object that ``dump`` returned as a tree."""
-        return cls(**{**tree, "result": Result.load(tree["result"])})
-
-
-@dataclass
-class FitState:
-    """Everything that changes during a fit; resumed from a dump, it continues with the same bits.
-
-    Attributes
-    ----------
-    coef : ndarray of shape (n_outputs, n_features)
-    intercept : ndarray of shape (n_outputs,)
-        Coefficients and intercepts, in the dtype in which they are stored.
-    solved : list of Solved
-        The groups that are finished.
-    solver : State
-        State of the solver of the present group.
-    stopping : EarlyStopping or None
-    saved : tree or None
-        A ``dump`` to resume from.
-    identity : dict or None
-        What must be the same when the fit is resumed; computed when it is first needed.
-    """
-
-    coef: np.ndarray | None = None
-    intercept: np.ndarray | None = None
-    solved: list = field(default_factory=list)
-    solver: State = field(default_factory=State)
-    stopping: object = None
-    saved: dict | None = None
-    identity: dict | None = None
-
-    def dump(self, problem):
-        """Return all attributes, and the identity of the fit, as a tree."""
-        if self.identity is None:
-            self.identity = _identity(problem, self.stopping)
-        return {
-            "of": self.identity,
-            "coef": self.coef,
-            "intercept": self.intercept,
-            "solved": [solved.dump() for solved in self.solved],
-            "stopping": None if self.stopping is None else self.stopping.dump(),
-            "solver": self.solver.dump(),
-        }
-
-    def load(self, problem):
-        """Restore the state from ``saved``; raise AnotherFit if it belongs to another problem."""
-        tree, self.identity = self.saved, _identity(problem, self.stopping)
-        try:
-            for name, value in self.identity.items():
-                if tree["of"][name] != value:
-                    raise AnotherFit(
-                        f"its {name} is {tree['of'][name]!r}, and that of this fit is {value!r}"
-                    )
-            self.coef, self.intercept = tree["coef"], tree["intercept"]
-            self.solved = [Solved.load(solved) for solved in tree["solved"]]
-            if self.stopping is not None:
-                self.stopping.load(tree["stopping"])
-            self.solver.saved = tree["solver"]
-        except (LookupError, TypeError, AttributeError) as error:
-            raise AnotherFit("its contents are not those that this fit would write") from error
-
-
-def _identity(problem, stopping):
-    """Return what must be the same when a fit is resumed, by the name that a message gives it."""
-    y, data = problem.y, problem.data
-    of_y = y.fingerprint()
-    return {
-        "C": float(problem.penalty.C),
-        "fit_intercept": problem.fit_intercept,
-        "solver": problem.solver if problem.settings is None else repr(problem.settings),
-        "n_iter_no_change": problem.n_iter_no_change,
-        "shape of coefficients": (y.n_outputs, data.shape[1]),
-        "loss": of_y[0],
-        "checksum of y and weights": of_y[1],
-        "checksum of X": data.checksum(),
-        "checksum of the rows to stop early by": None if stopping is None else stopping.checksum,
-    }
+from .fit_state import Solved
 
 
 @dataclass
@@ -163,9 +52,9 @@ class Training:
     moments : Moments or None
         Moments of the features; None if nothing was fitted.
     stopped_by : BaseException or None
-        The exception that interrupted the fit. The coefficients are those of the best point so far;
-        groups that were not reached have those of their start. Nothing is certified any more: the
-        objective is the solver's own, the sum over the groups that were reached, and ``gap`` inf.
+        The exception that interrupted the fit. The attributes are those of the best point so far,
+        as the solver knew them, without a pass over X: ``gap`` is inf. Groups that were not reached
+        have the coefficients of their start, and do not count in the other attributes.
     pass_seconds : float
         Shortest time of a pass over X; the sum over all groups.
     """
@@ -203,6 +92,11 @@ def train(problem, plan, state, monitor=None):
     Returns
     -------
     Training
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the fit was interrupted before anything was found.
     """
     with sequential_blas:
         fit = Fit(problem, plan, state, monitor)
@@ -211,9 +105,11 @@ def train(problem, plan, state, monitor=None):
                 fit.solve(group)
                 if fit.stopped_by is not None:
                     break
-        except KeyboardInterrupt as error:  # between two iterations, or two solvers
+        except KeyboardInterrupt as error:  # between two solvers
             fit.stopped_by = error
         if fit.stopped_by is not None:
+            if not state.solved:
+                raise fit.stopped_by
             fit.place_rest()
         return fit.training()
 
@@ -261,17 +157,18 @@ class Fit:
         if self.problem.settings is not None:
             settings = self.problem.settings._applied(settings)
         options = {**self.options, "settings": settings}
-        first, convex, resumed = objective.start(), None, state.solver.saved is not None
+        self.vector = first = objective.start()
+        convex, resumed = None, state.solver.saved is not None
         if resumed:
             pass
         elif self.problem.start is not None:
             coef, intercept = self.problem.start
             known = np.nan_to_num(intercept[group.outputs], posinf=0.0, neginf=0.0)
-            first = objective.pack(*self.data.apply(coef[group.outputs], known))
+            self.vector = first = objective.pack(*self.data.apply(coef[group.outputs], known))
         elif self.convex_y is not None:
             relative = self.objective_of(self.convex_y, group)
             convex = solve(relative, relative.start(), **options)
-            first = convex.vector
+            self.vector = first = convex.vector
         result = convex
         if convex is None or convex.stopped_by is None:
             ended = resumed and state.stopping is not None and state.stopping.has_ended
@@ -284,8 +181,10 @@ class Fit:
                 if convex is None:
                     raise
                 convex.stopped_by = error  # the minimum of the convex loss is the result
-        self._keep(result)
-        self.objective = None
+        self.stopped_by = result.stopped_by
+        if result.objectives or self.stopped_by is None:
+            self._keep(result, known=result is not convex and not self.stochastic)
+            self.objective = self.vector = None
 
     def objective_of(self, y, group):
         rows = self.data.rows(y, group.outputs, self.n_threads)
@@ -335,39 +234,40 @@ class Fit:
             self.state.intercept[group.outputs] = intercept
 
     def place_rest(self):
-        """Store the last point of a group at work, and the starts of the groups after it."""
-        y, rest = self.problem.y, self.plan.groups[len(self.state.solved) :]
-        if self.vector is not None:
-            self._place(self.group, *self.coefficients(self.group, self.objective, self.vector))
-            rest = rest[1:]
-        for group in rest:
+        """Store the start of each group that is not solved, or the last point of it."""
+        y, start = self.problem.y, self.problem.start
+        for group in self.plan.groups[len(self.state.solved) :]:
             coef, intercept = 0.0, 0.0
-            if self.problem.start is not None:
-                coef, intercept = (known[group.outputs] for known in self.problem.start)
-            elif self.problem.fit_intercept:
-                intercept = start_intercept(y.fitted_weight_sums()[group.outputs])
-                offset = y.logit_offset(group.outputs)
-                intercept = intercept if offset is None else intercept - offset
+            if group is self.group and self.vector is not None:
+                coef, intercept = self.coefficients(group, self.objective, self.vector)
+            elif start is not None:
+                coef = start[0][group.outputs]
+                intercept = np.nan_to_num(start[1][group.outputs], posinf=0.0, neginf=0.0)
+            elif self.problem.fit_intercept:  # several groups are of binary outputs
+                logs = np.log(y.fitted_weight_sums()[group.outputs])
+                intercept = logs[:, 1] - logs[:, 0]
             self._place(group, coef, intercept)
 
     # ---- Certify the stored coefficients -------------------------------------------------------
 
-    def _keep(self, result):
-        """Store the coefficients of a result, and record how good they are as stored."""
+    def _keep(self, result, known):
+        """Store the coefficients of a result, and record how good they are as stored.
+
+        ``known`` says whether the result's value is that of the objective at its vector.
+        """
         group, objective, stopping = self.group, self.objective, self.state.stopping
         coef, intercept = self.coefficients(group, objective, result.vector)
         value, bound, lost = result.objective, result.bound, 0.0
-        known = not self.stochastic
         if stopping is not None and stopping.best is not None:
             coef, intercept = stopping.best
             known = False  # value and bound are those of another point
         try:
-            if not known and result.stopped_by is None:
+            if not (known or isinstance(self.stopped_by, Exception)):  # X may be unreadable then
                 vector = objective.pack(*self.data.apply(coef, intercept))
                 value, bound = objective.value_gradient(vector)[0], np.inf
-            value, bound, lost = self._stored(coef, intercept, value, bound, result.stopped_by)
+            value, bound, lost = self._stored(coef, intercept, value, bound)
         except (KeyboardInterrupt, Exception) as error:
-            result.stopped_by, bound = result.stopped_by or error, np.inf
+            self.stopped_by, bound = self.stopped_by or error, np.inf
         self._place(group, coef, intercept)
         result.vector = None  # as large as the coefficients, in float64
         separable = self.problem.penalty.C == np.inf and result.objective < objective.value_scale
@@ -377,12 +277,10 @@ class Fit:
             result.reason = StopReason.EARLY_STOPPING
         solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
         self.state.solved.append(solved)
-        self.vector = None
         self.moments = self.data.undo_moments(objective.moments)
-        self.stopped_by = result.stopped_by
         self.pass_seconds += objective.pass_seconds
 
-    def _stored(self, coef, intercept, reached, bound, stopped_by):
+    def _stored(self, coef, intercept, reached, bound):
         """Compute the objective and its bound at the coefficients as they are stored.
 
         The dtype in which they are stored may have too few digits. Besides, if logits are small
@@ -396,14 +294,11 @@ class Fit:
             In float64 and in the units of X.
         reached, bound : float
             Their objective, and an upper bound of objective - minimum, as the fit computes them.
-        stopped_by : BaseException or None
-            What interrupted the fit: nothing is computed from X then, which may be unreadable or so
-            large that the user would wait.
 
         Returns
         -------
         value, bound : float
-            The same two for the stored coefficients.
+            The same two for the stored coefficients; (reached, inf) if the fit was interrupted.
         lost : float
             Relative difference between ``value`` and ``reached``; 0 if it is within the tolerance.
         """
@@ -414,7 +309,7 @@ class Fit:
                 coef = coef.astype(dtype).astype(np.float64)
                 intercept = intercept.astype(dtype).astype(np.float64)
             if not np.isfinite(coef.sum() + intercept.sum()):
-                return self._stored_in_float64(*exact, reached, bound, stopped_by)
+                return self._stored_in_float64(*exact, reached, bound)
         scale = max(abs(reached), objective.value_scale)
         allowed = max(self.problem.tol, STORED_FLOOR[dtype]) * scale
         # Rounding changes the logits of each row by about `error`, with random signs. Its mean loss
@@ -425,13 +320,18 @@ class Fit:
         error = EPS[dtype] * math.sqrt(_squares_of_terms(in_unit, intercept, self.in_unit))
         expected = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
         if dtype == np.float32 and expected > EXPECTED:
-            return self._stored_in_float64(*exact, reached, bound, stopped_by)
-        if stopped_by is not None:
+            return self._stored_in_float64(*exact, reached, bound)
+        if self.stopped_by is not None:
             return reached, np.inf, 0.0
         value, of_value = reached, bound
         if dtype == np.float32 or bound == np.inf:
-            value, gap = objective.optimality_gap(objective.pack(*self.data.apply(coef, intercept)))
-            of_value = np.inf if gap == np.inf else gap * value / (1.0 + gap)
+            vector = objective.pack(*self.data.apply(coef, intercept))
+            if self.group.solver == "dual-ascent" and bound < np.inf:
+                value = objective.value(vector)
+                of_value = max(bound + value - reached, 0.0)
+            else:
+                value, gap = objective.optimality_gap(vector)
+                of_value = np.inf if gap == np.inf else gap * value / (1.0 + gap)
         predicted, factor = value, 1.0
         if expected > 1:
             loss = self._predicted_loss(coef, intercept)
@@ -444,14 +344,14 @@ class Fit:
         if lost <= allowed:
             return value, of_value, 0.0
         if dtype == np.float32:
-            return self._stored_in_float64(*exact, reached, bound, stopped_by)
+            return self._stored_in_float64(*exact, reached, bound)
         return predicted, max(of_value + predicted - value, 0.0), lost / scale
 
-    def _stored_in_float64(self, *args):
+    def _stored_in_float64(self, coef, intercept, reached, bound):
         """Return the result of ``_stored`` after a change to float64."""
         self.state.coef = self.state.coef.astype(np.float64)
         self.state.intercept = self.state.intercept.astype(np.float64)
-        return self._stored(*args)
+        return self._stored(coef, intercept, reached, bound)
 
     def _predicted_loss(self, coef, intercept):
         """Return the sum of the losses of predictions by stored coefficients.
@@ -476,8 +376,7 @@ class Fit:
         found = Training(state.coef, state.intercept, solver)
         found.moments, found.stopped_by = self.moments, self.stopped_by
         found.pass_seconds = self.pass_seconds
-        interrupted = self.stopped_by is not None
-        bounds, bounded, length = 0.0, not interrupted, 0 if state.solved or interrupted else 1
+        bounds, bounded, length = 0.0, self.stopped_by is None, 0 if state.solved else 1
         for solved in state.solved:
             result, found.solver = solved.result, solved.solver
             found.objective += solved.objective
@@ -489,9 +388,8 @@ class Fit:
             if not result.converged:
                 found.failed.append(result)
             length = max(length, len(result.objectives))
-        if interrupted:
+        if self.stopped_by is not None:
             found.reason = StopReason.INTERRUPTED
-            found.objective = found.objective if state.solved else np.inf
         if state.solved:
             rest = found.objective - bounds
             found.gap = float(bounds / rest) if rest > 0 and bounded else np.inf

@@ -97,7 +97,7 @@ class Dual:
         )
 
     def _constant_coef(self, p):
-        """Return the ``coef`` of a ``DualPoint`` that predicts ``p``, (n_outputs,), for all rows."""
+        """Return the ``coef`` of the ``DualPoint`` in which all rows have the predictions ``p``."""
         objective = self.objective
         smoothing = objective.rows.y.loss.label_smoothing
         each = (p - smoothing / 2) * (self.scale * objective.total_weight)

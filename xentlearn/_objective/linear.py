@@ -62,12 +62,6 @@ class L2:
         return max(STRENGTHS[0], min(strength, STRENGTHS[1]))
 
 
-def start_intercept(sums):
-    """Return the logits of the class shares; ``sums`` are class weight sums, in any unit."""
-    logs = np.log(sums)
-    return logs[:, 1] - logs[:, 0] if sums.ndim == 2 else logs - logs.mean()
-
-
 class LinearObjective:
     """The objective as a function of one flat vector, for solvers (``_solvers/contract.py``).
 
@@ -187,7 +181,9 @@ class LinearObjective:
         """
         matrix = np.zeros(self.shape)
         if self.fit_intercept:
-            matrix[-1] = start_intercept(self.sums) - self.offset
+            logs = np.log(self.sums)
+            logits = logs[:, 1] - logs[:, 0] if self.is_binary else logs - logs.mean()
+            matrix[-1] = logits - self.offset
         return matrix.ravel()
 
     # ---- Value, gradient and Hessian ---------------------------------------------------------
@@ -207,6 +203,12 @@ class LinearObjective:
             if self.certifiable and not coef.any() and np.array_equal(vector, self.start()):
                 self.certificate.start_gradient = gradient
         return float(loss / self.total_weight + penalty), gradient.ravel()
+
+    def value(self, vector):
+        """Return the value at a vector of rows in memory, in about half the time of a gradient."""
+        W = vector.reshape(self.shape)[: self.n_features]
+        loss = self.rows.loss(*self.at(vector), self.n_threads)
+        return loss / self.total_weight + 0.5 * self.l2_reg * float(np.vdot(W, W))
 
     def hessian_product(self, vector, direction):
         """Return the Hessian at ``vector`` times ``direction``."""

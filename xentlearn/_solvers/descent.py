@@ -380,6 +380,9 @@ def carry_out(solver, *, tol, max_iter, callback=None, state=None):
             raise  # there is no point to return
         result.stop(StopReason.INTERRUPTED, False, f"interrupted by {type(error).__name__}")
         result.stopped_by = error
+        for values in result.history.values():  # an iteration may have been recorded in part
+            del values[len(result.seconds) :]
+        result.n_iter = max(0, len(result.seconds) - 1)
     finally:
         state.solver = None  # it would keep the objective, and with it X, in memory
     return solver.result

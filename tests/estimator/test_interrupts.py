@@ -1,0 +1,126 @@
+"""Interrupts at any moment: what was found so far or nothing at all, and no further pass."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import xentlearn
+from xentlearn import SoftmaxClassifier
+from xentlearn._data.dataset import MemoryRows
+from xentlearn._objective import dual
+from xentlearn.losses import AsymmetricBinaryCrossentropy
+
+PACKAGE = str(Path(xentlearn.__file__).parent)
+N, N_FEATURES, N_LABELS, WIDTH = 120, 30, 44, 16
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt at line number ``at`` of the package that a fit runs.
+
+    After that, ``passes`` counts the sums over all rows that are begun.
+    """
+
+    def __init__(self, at, monkeypatch):
+        self.at, self.n_lines, self.raised, self.passes = at, 0, False, 0
+        for owner, name in (
+            *((MemoryRows, name) for name in ("loss_gradient", "loss", "intercept_hessian")),
+            *((dual, name) for name in ("run", "constant_predictions")),
+        ):
+            monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
+
+    def counted(self, function):
+        def call(*args, **kwargs):
+            self.passes += self.raised
+            return function(*args, **kwargs)
+
+        return call
+
+    def trace(self, frame, event, argument):
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            self.n_lines += 1
+            if self.n_lines == self.at:
+                self.raised = True
+                raise KeyboardInterrupt
+        return self.trace
+
+    def fit(self, clf, X, Y):
+        before = sys.gettrace()
+        sys.settrace(self.trace)
+        try:
+            return clf.fit(X, Y)
+        finally:
+            sys.settrace(before)
+
+
+@pytest.fixture
+def data(rng):
+    X = sparse.random(N, N_FEATURES, density=0.2, format="csr", rng=rng, dtype=np.float32)
+    z = X @ rng.normal(size=(N_FEATURES, N_LABELS))
+    Y = (z + rng.logistic(size=z.shape) > 2 + np.linspace(0, 1, N_LABELS)).astype(float)
+    return X, sparse.csr_array(Y)
+
+
+CASES = {
+    "dual ascent": ("dual-ascent", {}),
+    "lbfgs": ("lbfgs", {"solver": "lbfgs", "C": 10}),
+    "not convex": ("lbfgs", {"loss": AsymmetricBinaryCrossentropy()}),
+}
+
+
+@pytest.mark.parametrize("fitted_before", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_interrupted_anywhere(name, fitted_before, data, rng, set_rules, monkeypatch):
+    """At every 40th of the lines that are run."""
+    X, Y = data
+    solver, parameters = CASES[name]
+    set_rules(small_work=0, polished_work=0, grouped=0, group_numbers=WIDTH * N_FEATURES)
+    set_rules(most_pull=np.inf)
+    whole, watched = SoftmaxClassifier(**parameters), Interrupt(None, monkeypatch)
+    watched.fit(whole, X, Y)
+    assert whole.solver_ == solver
+    ones = np.asarray(Y.sum(axis=0))
+    order, starts = np.argsort(ones, kind="stable"), np.log(ones / (N - ones))
+    n_kept, n_nothing = set(), 0
+    for at in np.linspace(1, watched.n_lines, 41).astype(int):
+        clf = SoftmaxClassifier(**parameters)
+        if fitted_before:
+            clf.fit(X[:, 1:], np.arange(N) % 2)
+        before = dict(vars(clf))
+        interrupt = Interrupt(at, monkeypatch)
+        try:
+            interrupt.fit(clf, X, Y)
+        except KeyboardInterrupt:
+            pass
+        assert interrupt.raised or at == watched.n_lines
+        if clf.__dict__.get("coef_") is before.get("coef_"):
+            assert vars(clf).keys() == before.keys()
+            assert all(vars(clf)[key] is before[key] for key in before)
+            n_nothing += 1
+            continue
+        assert vars(clf).keys() == vars(whole).keys()
+        if (
+            name != "not convex"
+        ):  # else the value of this loss is computed, once, after a convex start
+            assert interrupt.passes == 0
+        assert clf.predict(X).shape == Y.shape
+        assert np.isfinite(clf.coef_).all()
+        assert 0 < clf.objective_ < N_LABELS
+        assert {len(values) for values in clf.history_.values()} == {clf.n_iter_[0] + 1}
+        if clf.stop_reason_ != "interrupted":  # after the last group
+            np.testing.assert_array_equal(clf.coef_, whole.coef_)
+            continue
+        assert clf.optimality_gap_ == np.inf
+        same = (clf.coef_ == whole.coef_).all(axis=1)[order]
+        groups = [same[begin : begin + WIDTH].all() for begin in range(0, N_LABELS, WIDTH)]
+        n_kept.add(sum(groups))
+        assert groups == sorted(groups, reverse=True)  # those before the interrupt
+        for k in order[(sum(groups) + 1) * WIDTH :]:
+            assert not clf.coef_[k].any()
+            np.testing.assert_allclose(clf.intercept_[k], starts[k], rtol=1e-5, atol=1e-6)
+    assert n_nothing >= 1
+    assert n_kept >= {0, 1, 2}
