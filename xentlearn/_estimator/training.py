@@ -257,6 +257,7 @@ class Fit:
         """
         group, objective, stopping = self.group, self.objective, self.state.stopping
         coef, intercept = self.coefficients(group, objective, result.vector)
+        coef = np.ascontiguousarray(coef)  # it is read and copied several times
         value, bound, lost = result.objective, result.bound, 0.0
         if stopping is not None and stopping.best is not None:
             coef, intercept = stopping.best

@@ -7,8 +7,9 @@
  *
  * one equation per output. It is solved in l = logit(p): f(l) = l - z + k (sigmoid(l) - p0)
  * increases with a slope from 1 to 1 + k / 4, and its zero lies between z - k (1 - p0) and z + k
- * p0. If k is small, one step of Newton's method from l = z is accurate to some percent, and the
- * next sweep corrects the rest. If k is large, sigmoid(l) is about p0 + z / k: STEPS steps of
+ * p0. If k is small, or f(z) and the slope of k sigmoid are, one step of Newton's method from l = z is
+ * accurate to some percent, and the next sweep corrects the rest. Of a rare label nearly all rows
+ * are such, however large k is. Otherwise, sigmoid(l) is about p0 + z / k: STEPS steps of
  * Newton's method are taken from there, or from z if |f| is smaller there, and bisection replaces
  * those that leave the interval in which the zero is known to be.
  *
@@ -23,6 +24,7 @@
 #define VECTORS (LINE / LANES)
 #define STEPS 3
 #define EASY 2.0     /* k up to which one step is enough */
+#define NEAR 0.5     /* |f(z)| and twice k min(q, 1 - q), q = sigmoid(z), up to which it is, too */
 #define LEAST_SLOPE 1e-100 /* of sigmoid: avoids a division by 0 where p is 0 or 1 */
 #define AHEAD 8      /* distance, in rows, at which entries are prefetched; coefficients: one row */
 
@@ -72,7 +74,9 @@ XENT_INLINE void NAME(add_logits)(const xent_dual_rows *X, const double *coef, p
 XENT_INLINE V NAME(best_p)(V z, V p, V k)
 {
     V l = z, q = NAME(sigmoid_of)(l);
-    if (FIRST_LANE(LANE_MAX(k)) <= EASY) {
+    const V off = k * (q - p), least = -MAX(-q, q - NUMBER(1.0));
+    if (FIRST_LANE(LANE_MAX(k)) <= EASY ||
+        FIRST_LANE(LANE_MAX(MAX(MAX(off, -off), NUMBER(2.0) * k * least))) <= NEAR) {
         l -= k * (q - p) / (k * q * (NUMBER(1.0) - q) + NUMBER(1.0));
         return NAME(sigmoid_of)(l);
     }
@@ -80,7 +84,7 @@ XENT_INLINE V NAME(best_p)(V z, V p, V k)
     const V edge = NUMBER(1.0) / (k + NUMBER(2.0)); /* for k = 0 it is 1/2, whatever z / k is */
     const V share = -MAX(-MAX(p + z / k, edge), edge - NUMBER(1.0));
     const V guess = LOG(share) - LOG(NUMBER(1.0) - share), r = NAME(sigmoid_of)(guess);
-    const V off = k * (q - p), off_guess = guess - z + k * (r - p);
+    const V off_guess = guess - z + k * (r - p);
     const M better = LESS(off_guess * off_guess, off * off);
     l = SELECT(better, guess, l);
     q = SELECT(better, r, q);
@@ -188,6 +192,7 @@ static const xent_dual NAME(dual) = {NAME(dual_sweep), NAME(dual_look)};
 #undef VECTORS
 #undef STEPS
 #undef EASY
+#undef NEAR
 #undef LEAST_SLOPE
 #undef AHEAD
 
