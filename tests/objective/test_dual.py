@@ -30,16 +30,18 @@ def X(rng):
     return sparse.csr_array(X)
 
 
-def point_of(X, rng, by_row, scale, p=None):
+def point_of(X, rng, by_row, scale, p=None, rare=False):
     """(rows, mean, weight of entries, point) with coefficients that belong to the p."""
     weight = rng.uniform(0, 2, N if by_row else (N, N_OUTPUTS))
     weight[3] = 0.0
     mean = X.mean(axis=0) + 0.1 * rng.normal(size=N_FEATURES)
     p = rng.uniform(0.01, 0.99, (N, N_OUTPUTS)) if p is None else p
     targets = rng.integers(2, size=(N, N_OUTPUTS))
+    if rare:
+        targets = rng.random((N, N_OUTPUTS)) < 0.02
     alpha = (weight[:, np.newaxis] if by_row else weight) * (p - targets)
     W = -scale * (X.toarray() - mean).T @ alpha
-    c = rng.normal(size=N_OUTPUTS)
+    c = rng.normal(size=N_OUTPUTS) - 6.0 * rare
     point = DualPoint.at(p, weight, W, c, alpha.sum(axis=0), mean, scale)
     of_entries = np.broadcast_to(weight[:, np.newaxis] if by_row else weight, p.shape)
     return DualRows(X, mean), mean, of_entries, targets, point
@@ -82,11 +84,34 @@ def test_sweep(target, by_row, scale, X, rng):
     np.testing.assert_allclose(W, -scale * Z.T @ alpha, atol=1e-11 * N * scale)
 
 
+def test_sweep_of_rare_labels(target, X, rng):
+    """One step is enough where p is small, though rows pull hard: each p within some percent."""
+    p = rng.uniform(1e-3, 4e-3, (N, N_OUTPUTS))
+    data, mean, weight, targets, point = point_of(X, rng, True, 2.0, p, rare=True)
+    Z, p = X.toarray() - mean, p.copy()
+    for i in range(N):
+        z = Z[i] @ (-2.0 * Z.T @ (weight * (p - targets))) + point.by_output(point.intercept)
+        pull = 2.0 * weight[i] * (Z[i] @ Z[i])
+        for k in range(N_OUTPUTS):
+
+            def residual(v, z=z[k], pull=pull[k], p=p[i, k]):
+                return v - z + pull * (expit(v) - p)
+
+            p[i, k] = expit(brentq(residual, z[k] - pull[k] - 1, z[k] + pull[k] + 1))
+    assert (2.0 * weight * (Z**2).sum(axis=1, keepdims=True)).max() > 10
+    point.sweep(data, np.arange(point.n_lots), False, 2)
+    np.testing.assert_allclose(unlotted(point.p), p, rtol=0.05)
+
+
 @pytest.mark.parametrize("by_row", [True, False])
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0, 1e4])
-def test_sweeps_rise(target, by_row, scale, X, rng):
+@pytest.mark.parametrize(
+    ("scale", "rare"),
+    [(1e-3, False), (1.0, False), (50.0, False), (1e4, False), (1.0, True), (50.0, True)],
+)
+def test_sweeps_rise(target, by_row, rare, scale, X, rng):
     """The dual's value with the intercept held, however hard rows pull."""
-    data, mean, weight, targets, point = point_of(X, rng, by_row, scale)
+    p = rng.uniform(1e-4, 1e-2, (N, N_OUTPUTS)) if rare else None
+    data, mean, weight, targets, point = point_of(X, rng, by_row, scale, p, rare)
     Z = X.toarray() - mean
 
     def value():

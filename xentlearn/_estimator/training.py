@@ -108,9 +108,7 @@ def train(problem, plan, state, monitor=None):
         except KeyboardInterrupt as error:  # between two solvers
             fit.stopped_by = error
         if fit.stopped_by is not None:
-            if not state.solved:
-                raise fit.stopped_by
-            fit.place_rest()
+            fit.break_off()
         return fit.training()
 
 
@@ -141,6 +139,7 @@ class Fit:
             self.options["polish"] = plan.polish
         self.data, self.stopped_by, self.moments = problem.data, None, None
         self.group = self.objective = self.vector = None  # the present ones
+        self.found = None  # (result, whether its value is known) of the present group, see `_keep`
         self.pass_seconds = 0.0
         if plan.groups:
             self.data = problem.data.presolved(
@@ -152,24 +151,23 @@ class Fit:
         objective, state = self.objective_of(self.problem.y, group), self.state
         self.in_unit = self.data.undo_moments(objective.moments, but_for=(ScaledX,))
         self.in_unit.require_comparable(objective.rows.dtype)
+        self.found = None
         self.group, self.objective = group, objective
         settings, solve = SETTINGS[group.solver], SOLVERS[group.solver]
         if self.problem.settings is not None:
             settings = self.problem.settings._applied(settings)
         options = {**self.options, "settings": settings}
-        self.vector = first = objective.start()
-        convex, resumed = None, state.solver.saved is not None
+        first, convex, resumed = objective.start(), None, state.solver.saved is not None
         if resumed:
             pass
         elif self.problem.start is not None:
             coef, intercept = self.problem.start
             known = np.nan_to_num(intercept[group.outputs], posinf=0.0, neginf=0.0)
-            self.vector = first = objective.pack(*self.data.apply(coef[group.outputs], known))
+            first = objective.pack(*self.data.apply(coef[group.outputs], known))
         elif self.convex_y is not None:
             relative = self.objective_of(self.convex_y, group)
             convex = solve(relative, relative.start(), **options)
-            self.vector = first = convex.vector
-        result = convex
+            first, self.found, self.stopped_by = convex.vector, (convex, False), convex.stopped_by
         if convex is None or convex.stopped_by is None:
             ended = resumed and state.stopping is not None and state.stopping.has_ended
             if ended:
@@ -177,14 +175,16 @@ class Fit:
             try:
                 result = solve(objective, first, callback=self, state=state.solver, **options)
                 result.converged |= ended
+                self.stopped_by = result.stopped_by
+                if convex is None or result.objectives:
+                    self.found = result, not self.stochastic
             except Exception as error:
                 if convex is None:
                     raise
-                convex.stopped_by = error  # the minimum of the convex loss is the result
-        self.stopped_by = result.stopped_by
-        if result.objectives or self.stopped_by is None:
-            self._keep(result, known=result is not convex and not self.stochastic)
-            self.objective = self.vector = None
+                self.stopped_by = error  # the minimum of the convex loss is the result
+        if self.stopped_by is None or self.found[0].objectives:
+            self._keep(*self.found)
+            self.objective = None
 
     def objective_of(self, y, group):
         rows = self.data.rows(y, group.outputs, self.n_threads)
@@ -233,20 +233,27 @@ class Fit:
             self.state.coef[group.outputs] = coef
             self.state.intercept[group.outputs] = intercept
 
-    def place_rest(self):
-        """Store the start of each group that is not solved, or the last point of it."""
-        y, start = self.problem.y, self.problem.start
-        for group in self.plan.groups[len(self.state.solved) :]:
+    def break_off(self):
+        """Keep what is known of the groups that are not finished; raise if that is nothing."""
+        y, start, solved = self.problem.y, self.problem.start, self.state.solved
+        rest = self.plan.groups[len(solved) :]
+        at_work = bool(rest) and rest[0] is self.group
+        if at_work and self.found is not None and self.found[0].objectives:
+            self._keep(*self.found)
+        if not solved:
+            raise self.stopped_by
+        for group in self.plan.groups[len(solved) :]:
             coef, intercept = 0.0, 0.0
-            if group is self.group and self.vector is not None:
-                coef, intercept = self.coefficients(group, self.objective, self.vector)
-            elif start is not None:
+            if start is not None:
                 coef = start[0][group.outputs]
                 intercept = np.nan_to_num(start[1][group.outputs], posinf=0.0, neginf=0.0)
             elif self.problem.fit_intercept:  # several groups are of binary outputs
                 logs = np.log(y.fitted_weight_sums()[group.outputs])
                 intercept = logs[:, 1] - logs[:, 0]
-            self._place(group, coef, intercept)
+            if start is not None or group is self.group:
+                self._place(group, coef, intercept)
+            else:  # zeros that nobody has written take no memory yet, and no time
+                self.state.intercept[group.outputs] = intercept
 
     # ---- Certify the stored coefficients -------------------------------------------------------
 
@@ -270,15 +277,15 @@ class Fit:
         except (KeyboardInterrupt, Exception) as error:
             self.stopped_by, bound = self.stopped_by or error, np.inf
         self._place(group, coef, intercept)
-        result.vector = None  # as large as the coefficients, in float64
         separable = self.problem.penalty.C == np.inf and result.objective < objective.value_scale
         if separable and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
             result.reason = StopReason.SEPARABLE
         if stopping is not None and stopping.has_ended:
             result.reason = StopReason.EARLY_STOPPING
         solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
-        self.state.solved.append(solved)
         self.moments = self.data.undo_moments(objective.moments)
+        self.state.solved.append(solved)
+        result.vector = self.vector = None  # as large as the coefficients, in float64
         self.pass_seconds += objective.pass_seconds
 
     def _stored(self, coef, intercept, reached, bound):

@@ -208,7 +208,7 @@ class LinearObjective:
         """Return the value at a vector of rows in memory, in about half the time of a gradient."""
         W = vector.reshape(self.shape)[: self.n_features]
         loss = self.rows.loss(*self.at(vector), self.n_threads)
-        return loss / self.total_weight + 0.5 * self.l2_reg * float(np.vdot(W, W))
+        return float(loss / self.total_weight + 0.5 * self.l2_reg * np.vdot(W, W))
 
     def hessian_product(self, vector, direction):
         """Return the Hessian at ``vector`` times ``direction``."""
