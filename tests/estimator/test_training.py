@@ -1,5 +1,7 @@
 """Outputs that are fitted in groups: the same answer as together, in any order of events."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -133,3 +135,22 @@ def test_warm_start_in_groups(X, rng, grouped):
     clf.fit(X, Y)
     assert clf.n_iter_[0] <= 2
     np.testing.assert_allclose(clf.coef_, before, atol=1e-4)
+
+
+def test_memory_of_many_groups(rng, set_rules):
+    """Groups that are finished leave nothing behind but their coefficients."""
+    n, n_features, n_labels = 400, 2000, 640
+    set_rules(grouped=0, group_numbers=16 * n_features, swept_together=0)
+    X = sparse.random(n, n_features, density=0.01, format="csr", rng=rng)
+    Y = sparse.random(n, n_labels, density=0.02, format="csr", rng=rng)
+    Y.data[:] = 1.0
+    clf = SoftmaxClassifier(C=0.1)
+    clf.fit(X[:, :50], Y[:, :20])  # imports
+    tracemalloc.start()
+    try:
+        clf.fit(X, Y)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert clf.solver_ == "dual-ascent"
+    assert taken < 1.7 * clf.coef_.nbytes  # coefficients, and the arrays of one group of 40
