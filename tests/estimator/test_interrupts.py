@@ -79,7 +79,7 @@ def test_interrupted_anywhere(name, fitted_before, data, rng, set_rules, monkeyp
     X, Y = data
     solver, parameters = CASES[name]
     set_rules(small_work=0, polished_work=0, grouped=0, group_numbers=WIDTH * N_FEATURES)
-    set_rules(most_pull=np.inf, swept_together=0)
+    set_rules(most_pull=np.inf)
     whole, watched = SoftmaxClassifier(**parameters), Interrupt(None, monkeypatch)
     watched.fit(whole, X, Y)
     assert whole.solver_ == solver

@@ -140,7 +140,7 @@ def test_warm_start_in_groups(X, rng, grouped):
 def test_memory_of_many_groups(rng, set_rules):
     """Groups that are finished leave nothing behind but their coefficients."""
     n, n_features, n_labels = 400, 2000, 640
-    set_rules(grouped=0, group_numbers=16 * n_features, swept_together=0)
+    set_rules(grouped=0, group_numbers=16 * n_features)
     X = sparse.random(n, n_features, density=0.01, format="csr", rng=rng)
     Y = sparse.random(n, n_labels, density=0.02, format="csr", rng=rng)
     Y.data[:] = 1.0

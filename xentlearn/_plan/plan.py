@@ -69,9 +69,6 @@ class Rules:
     fewest_ascended : int
         Fewest outputs for which dual ascent is chosen: with 4, its sweeps use one core and a
         quarter of the vectors that it works on.
-    swept_together : int
-        Groups for dual ascent are joined up to this number of outputs: a thread sweeps 16 of them
-        at a time, so that groups of 48 keep two threads busy for three quarters of the time.
     sample_rows, sample_numbers : int
         Limits of the sample of rows that preconditioners are made from, if X is in shards: rows,
         and numbers (128 MB in float32). From 30,000 of its 60,000 rows, MNIST takes as many
@@ -97,7 +94,6 @@ class Rules:
     group_step: int = 16
     most_pull: float = 0.15
     fewest_ascended: int = 10
-    swept_together: int = 96
     sample_rows: int = 100_000
     sample_numbers: int = 32_000_000
 
@@ -215,12 +211,6 @@ def make_plan(problem):
                 RULES.tiny_hessian
             ):
                 chosen = "newton-cholesky"
-        if chosen == "dual-ascent" and planned and planned[-1].solver == chosen:
-            both = np.concatenate([planned[-1].outputs, outputs])
-            if len(both) <= RULES.swept_together:
-                planned.pop()
-                outputs = both
-                preconditioning = _preconditioning(size, len(both), y.loss.couples, strength)
         planned.append(Group(outputs, chosen, preconditioning))
     return Plan(presolve, polish, tuple(planned), work, one_thread)
 
