@@ -3,8 +3,8 @@
 Two problems, each in a process of its own: 20,000 rare labels (20,000 x 5,000, 25 entries and three
 labels a row), and 600 labels of text, from common to rare (``text`` of ``multilabel.py``). Time and
 growth of the peak resident memory are those of a default fit; the growth is 0 where making the data
-took more. ``max_iter=1`` shows what a fit costs apart from its iterations. Ctrl-C is a SIGINT after a
-share of the time of the whole fit; the time until ``fit`` has ended is the longest of several.
+took more. ``max_iter=1`` shows what a fit costs apart from its iterations. Ctrl-C is a SIGINT after
+a share of the time of the whole fit; the time until ``fit`` has ended is the longest of several.
 """
 
 import os
