@@ -112,7 +112,7 @@ cdef void process_rows(
     char* scratch,
 ) noexcept nogil
 
-cdef bint in_tiles(const TargetRows* target) noexcept nogil
+cdef bint tiles_target(const TargetRows* target) noexcept nogil
 
 cdef void add_tile(
     const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, Tile tile, const floating* z,
@@ -125,7 +125,7 @@ cdef double end_tiles(
 ) noexcept nogil
 
 cdef void tile_residual(
-    const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, Tile tile,
+    const TargetRows* target, Product product, Py_ssize_t first, Py_ssize_t n_rows, Tile tile,
     const floating* direction, const floating* m, const floating* factor, const floating* other,
     floating* z, floating* vectors,
 ) noexcept nogil

@@ -880,7 +880,7 @@ cdef void process_rows(
 # takes whole rows, and the second sweep, `tile_residual`, the residuals. Logits are not kept in
 # between, but are computed in both sweeps.
 
-cdef bint in_tiles(const TargetRows* target) noexcept nogil:
+cdef bint tiles_target(const TargetRows* target) noexcept nogil:
     """Return whether tiles are implemented for a loss: for plain cross-entropy of labels."""
     return (
         target.kind == SPARSE_CATEGORICAL and target.n_parts == 0
@@ -992,18 +992,27 @@ cdef double end_tiles(
 
 
 cdef void tile_residual(
-    const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, Tile tile,
+    const TargetRows* target, Product product, Py_ssize_t first, Py_ssize_t n_rows, Tile tile,
     const floating* direction, const floating* m, const floating* factor, const floating* other,
     floating* z, floating* vectors,
 ) noexcept nogil:
-    """Replace a tile of logits by residuals; subnormal ones are 0 (see ``_design_matrix``)."""
+    """Replace a tile of logits by residuals; subnormal ones are 0 (see ``_design_matrix``).
+
+    For HESSIAN_DIAGONAL they become w p (1 - p), to rounding errors of w p.
+    """
     cdef:
         const floating* weight = row_weights(target, first, n_rows, vectors)
         xent_block block = block_of_tile(tile, n_rows, z)
-        Py_ssize_t i, label
-    primitives(m).tile_residual(
-        block, z, m, factor, target.shift, weight, direction, other, z)
-    if direction == NULL:
+        double shift = target.shift if product == LOSS_GRADIENT else 0.0
+        Py_ssize_t i, k, label
+        floating inverse
+    primitives(m).tile_residual(block, z, m, factor, shift, weight, direction, other, z)
+    if product == HESSIAN_DIAGONAL:
+        for i in range(n_rows):
+            inverse = 1 if weight == NULL else 1 / weight[i]
+            for k in range(i * tile.width, (i + 1) * tile.width):
+                z[k] *= 1 - z[k] * inverse
+    elif product == LOSS_GRADIENT:
         for i in range(n_rows):
             label = target.labels[first + i] - tile.begin
             if 0 <= label < tile.n_classes:

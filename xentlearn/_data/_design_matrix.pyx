@@ -26,6 +26,7 @@ from libc.string cimport memcpy, memset
 
 from .._loss cimport (
     BINARY,
+    HESSIAN_DIAGONAL,
     HESSIAN_PRODUCT,
     LOG_PROBA,
     LOSS_GRADIENT,
@@ -41,11 +42,11 @@ from .._loss cimport (
     XENT_MAX_LANES,
     add_tile,
     end_tiles,
-    in_tiles,
     layout_of,
     process_rows,
     scratch_bytes,
     tile_residual,
+    tiles_target,
 )
 
 import numpy as np
@@ -142,7 +143,8 @@ cdef enum:
     LEAST_WORK = 10_000_000         # multiply-adds that are worth a second thread; batches: a 20th
     SHARED_ROWS = 64                # least rows of a batch for two ranges; four times as many: four
     ALIGNMENT = 64                  # bytes in the widest vector
-    MANY = 4096                     # classes from which on they are worked on in tiles
+    MANY = 4096                     # classes and rows from which on classes are worked on in tiles;
+    MANY_ROWS = 256                 # of fewer rows, packing the tiles takes most of the time
     MOST_TILED = 192                # classes of a tile, and at least
     LEAST_TILED = 48
     TILE_BYTES = 512 * 1024         # of the coefficients and the gradient of a tile
@@ -616,6 +618,7 @@ cdef struct Tiles:
     Py_ssize_t n_outputs
     Py_ssize_t n_tiles
     Py_ssize_t width                    # of the widest tile
+    Py_ssize_t n_at_once                # rows for which all tiles are packed in the first sweep
     const double* coef                  # [n_features, n_outputs]
     const double* intercept
     const double* coef_direction        # NULL unless the product has a direction
@@ -680,7 +683,7 @@ cdef double sum_rows_of_tiles(
     """Compute what the residuals of a block of rows need; return the sum of their losses."""
     cdef:
         Matrix block = block_of(
-            task.X, begin, min(<Py_ssize_t> XENT_MOST_DEEP, task.X.n_rows - begin), begin, room)
+            task.X, begin, min(task.n_at_once, task.X.n_rows - begin), begin, room)
         floating* logits = numbers + task.at_logits
         floating* direction = NULL
         floating* exponentials = NULL
@@ -714,7 +717,10 @@ cdef void gradient_of_tile(
     const Tiles* task, Py_ssize_t t, floating* numbers, double* total, char* room,
     double* coef_result, double* intercept_result,
 ) noexcept nogil:
-    """Compute the gradient of one tile of classes from all rows."""
+    """Compute the gradient of one tile of classes from all rows.
+
+    For HESSIAN_DIAGONAL it is the sum of the curvatures, in the place of that of the intercept.
+    """
     cdef:
         floating* logits = numbers + task.at_logits
         floating* direction = (
@@ -723,12 +729,13 @@ cdef void gradient_of_tile(
         floating* by_row
         floating* to
         Py_ssize_t n_features = task.X.n_features, stride = task.X.n_rows + 1
+        Py_ssize_t n_summed = 0 if task.product == HESSIAN_DIAGONAL else n_features
         Py_ssize_t b, begin, piece, i, n, j, k
         Tile tile = tile_at(task, t)
         double* row
         Matrix block
     pack_tiles(task, tile, numbers)
-    memset(total, 0, (n_features + 1) * tile.width * sizeof(double))
+    memset(total, 0, (n_summed + 1) * tile.width * sizeof(double))
     for b in range((task.X.n_rows + XENT_MOST_DEEP - 1) // XENT_MOST_DEEP):
         begin = b * XENT_MOST_DEEP
         block = block_of(
@@ -743,13 +750,13 @@ cdef void gradient_of_tile(
                 tile_product[floating](
                     task, tile, &block, i, n, numbers + task.at_logits // 2, direction)
             tile_residual(
-                task.target, begin + i, n, tile, direction, by_row, by_row + stride,
+                task.target, task.product, begin + i, n, tile, direction, by_row, by_row + stride,
                 by_row + 2 * stride, to, vectors)
         task.products.many_product_to_total(
-            block.n_rows, tile.width, n_features, block.rows, logits, total,
-            total + n_features * tile.width)
-    for j in range(n_features + 1):
-        row = coef_result + j * task.n_outputs if j < n_features else intercept_result
+            block.n_rows, tile.width, n_summed, block.rows, logits, total,
+            total + n_summed * tile.width)
+    for j in range(n_summed + 1):
+        row = coef_result + j * task.n_outputs if j < n_summed else intercept_result
         for k in range(tile.n_classes):
             row[tile.begin + k] = total[j * tile.width + k]
 
@@ -768,7 +775,7 @@ cdef double sum_tiles(
         use_threads_if=n_threads > 1,
     ):
         losses[b] = sum_rows_of_tiles[floating](
-            task, b * XENT_MOST_DEEP, &numbers[threadid(), 0], &doubles[threadid(), 0],
+            task, b * task.n_at_once, &numbers[threadid(), 0], &doubles[threadid(), 0],
             &rooms[threadid(), 0])
     for t in prange(
         task.n_tiles, nogil=True, schedule="dynamic", chunksize=1, num_threads=n_threads,
@@ -936,6 +943,27 @@ cdef class DesignMatrix:
             target, HESSIAN_PRODUCT, coef, intercept, coef_direction, intercept_direction,
             n_threads, out)[1:]
 
+    def in_tiles(self, EncodedTarget target, Py_ssize_t n_rows):
+        """Return whether a pass over ``n_rows`` of these rows works on tiles of the classes."""
+        return (
+            self.matrix.indptr == NULL and target.n_outputs >= MANY and n_rows >= MANY_ROWS
+            and tiles_target(&target.rows))
+
+    def curvature_sum(self, EncodedTarget target, coef, intercept, int n_threads):
+        """Return the sum over the rows of the second derivatives of the loss in their logits.
+
+        The shape is (n_outputs,).
+        """
+        if self.in_tiles(target, self.n_rows):
+            return self.evaluate(
+                target, HESSIAN_DIAGONAL, coef, intercept, None, None, n_threads,
+                np.empty((0, target.n_outputs)))[2]
+        logits = np.empty((self.n_rows, target.n_outputs), dtype=self.dtype)
+        self.scores(coef, intercept, logits, "logits", n_threads)
+        curvature = np.empty_like(logits)
+        target.hessian_diagonal(logits, curvature, n_threads)
+        return curvature.sum(axis=0, dtype=np.float64)
+
     cdef evaluate(
         self, EncodedTarget target, Product product, coef, intercept, coef_direction,
         intercept_direction, int n_threads, out,
@@ -944,7 +972,7 @@ cdef class DesignMatrix:
         cdef:
             Matrix X
             Pass task
-        if self.matrix.indptr == NULL and coef.shape[1] >= MANY and in_tiles(&target.rows):
+        if self.in_tiles(target, self.n_rows):
             at = coef, intercept, coef_direction, intercept_direction
             if self.dtype == np.float32:
                 return self.evaluate_tiles(target, product, at, n_threads, out, <float> 0)
@@ -980,8 +1008,11 @@ cdef class DesignMatrix:
         task.n_tiles = (task.n_outputs + width - 1) // width
         task.width = padded_to(
             task.products.lanes, (task.n_outputs + task.n_tiles - 1) // task.n_tiles)
-        n_blocks = (X.n_rows + XENT_MOST_DEEP - 1) // XENT_MOST_DEEP
-        n_threads = max(1, min(n_threads, n_blocks))
+        task.n_at_once = min(<Py_ssize_t> XENT_MOST_DEEP, padded_to(8, X.n_rows // N_SLOTS + 1))
+        n_blocks = (X.n_rows + task.n_at_once - 1) // task.n_at_once
+        if <double> X.n_rows * max(X.n_features, task.products.lanes) * task.n_outputs < LEAST_WORK:
+            n_threads = 1
+        n_threads = min(n_threads, n_blocks)
 
         # a tile of coefficients, of logits and of the direction, and numbers by row
         task.at_logits = 2 * padded_to(ALIGNMENT, (X.n_features + 1) * task.width)

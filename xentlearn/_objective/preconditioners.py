@@ -295,8 +295,9 @@ class Preconditioners:
             objective.few = sample.few(min(n_wanted, settings.most_few))
         seen, n_rows = np.zeros(objective.n_outputs), 0
         for rows in objective.few:
-            curvature = rows.curvature(*objective.at(vector), objective.n_threads)
-            seen += curvature.sum(axis=0, dtype=np.float64)
+            seen += rows.design.curvature_sum(
+                rows.target, *objective.at(vector), objective.n_threads
+            )
             n_rows += rows.n_rows
         seen /= weight
         known, believed = objective.curvatures_at_shares, settings.few_seen
