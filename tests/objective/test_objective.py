@@ -620,7 +620,8 @@ def test_follow_curvature_from_some_rows(rng, monkeypatch):
         vector[-1] = [0, 0, -30]
         objective.follow_curvature(vector.ravel())
         first = objective.curvatures_at_shares
-        return 1 / objective.preconditioner.intercept_inverse[0], first, vector
+        used = objective.preconditioner
+        return used.curvature * used.relative, first, vector
 
     got, at_shares, vector = followed(X, y, weight)
     logits = X @ vector[:-1] + vector[-1]
