@@ -833,6 +833,23 @@ def test_optimality_gap_takes_the_step_from_some_rows(rng):
     assert whole < part < none
 
 
+@pytest.mark.parametrize("from_start", [False, True])
+def test_many_classes_have_the_same_certificate_without_a_gradient_that_is_kept(from_start, rng):
+    case = make_case("softmax", rng)
+    minimum, _ = minimum_of(case.objective())
+    found = []
+    for most_kept in (2, 3):
+        objective = case.objective()
+        objective.certificate = Certificate(settings.Certificate(most_kept=most_kept))
+        if from_start:
+            objective.value_gradient(objective.start())
+        found.append(objective.optimality_gap(minimum + 1e-3))
+        kept = objective.certificate.start_gradient is not None
+        assert kept == (from_start and most_kept == 3)
+        assert (objective.certificate._constant is None) == (most_kept == 2)
+    assert found[0] == found[1]
+
+
 @each_case
 @each_intercept
 def test_certified_gap(name, fit_intercept, rng):

@@ -29,7 +29,8 @@ class Certificate(Stateful):
     least : float
         The largest lower bound of the minimum found so far.
     start_gradient : ndarray of shape (n_features + 1, n_outputs) or None
-        Gradient at ``objective.start()``, once it has been computed.
+        Gradient at ``objective.start()``, once it has been computed; None with very many classes,
+        for which each certificate computes it again.
     """
 
     CHANGES = ("least", "_looseness")
@@ -207,9 +208,12 @@ class Certificate(Stateful):
         -------
         ndarray of shape (n_features, n_outputs)
         """
-        if self._constant is None:
-            self._constant = self._find_constant_gradients(objective)
-        shares, at_shares, slope = self._constant
+        constant = self._constant
+        if constant is None:
+            constant = self._find_constant_gradients(objective)
+            if objective.is_binary or objective.n_outputs <= self.settings.most_kept:
+                self._constant = constant
+        shares, at_shares, slope = constant
         return at_shares if slope is None else at_shares + slope * (r[:, 1] - shares)
 
     def _find_constant_gradients(self, objective):
@@ -220,9 +224,10 @@ class Certificate(Stateful):
         """
         shape = objective.shape
         matrix = objective.start().reshape(shape)
-        if self.start_gradient is None:
-            self.start_gradient = objective.value_gradient(matrix.ravel())[1].reshape(shape)
-        at_shares = self.start_gradient[:-1]
+        at_start = self.start_gradient
+        if at_start is None:
+            at_start = objective.value_gradient(matrix.ravel())[1].reshape(shape)
+        at_shares = at_start[:-1]
         if not objective.is_binary:
             return None, at_shares, None
         shares = objective.sums[:, 1] / objective.sums.sum(axis=1)

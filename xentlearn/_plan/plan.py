@@ -69,11 +69,12 @@ class Rules:
     fewest_ascended : int
         Fewest outputs for which dual ascent is chosen: with 4, its sweeps use one core and a
         quarter of the vectors that it works on.
-    many_classes, short_history : int
-        From ``many_classes`` classes of a softmax over a dense X on, where a pass works on tiles of
-        the classes, vectors are larger than X: the L-BFGS history of 100,000 or more coefficients
-        then has ``short_history`` differences. With 4,200 clusters in 20 dimensions, 5, 3, 2 and 1
-        differences take 80, 72, 77 and 71 iterations.
+    many_classes, many_coefficients, short_history : int
+        With at least ``many_classes`` classes of a softmax over a dense X, a pass works on tiles of
+        the classes, and vectors may be larger than X: from ``many_coefficients`` coefficients on,
+        the L-BFGS history has ``short_history`` differences. Clusters in 20, 30 and 64 dimensions,
+        one for each of 4,200 to 5,000 classes, take 80, 192 and 88 iterations with 5 differences,
+        77, 199 and 112 with 2, and 71, 218 and 94 with 1.
     sample_rows, sample_numbers : int
         Limits of the sample of rows that preconditioners are made from, if X is in shards: rows,
         and numbers (128 MB in float32). From 30,000 of its 60,000 rows, MNIST takes as many
@@ -100,7 +101,8 @@ class Rules:
     most_pull: float = 0.15
     fewest_ascended: int = 10
     many_classes: int = 4096
-    short_history: int = 2
+    many_coefficients: int = 1_000_000
+    short_history: int = 1
     sample_rows: int = 100_000
     sample_numbers: int = 32_000_000
 
@@ -222,6 +224,7 @@ def make_plan(problem):
             ):
                 chosen = "newton-cholesky"
         many = y.loss.couples and not is_sparse and len(outputs) >= RULES.many_classes
+        many &= size.n_coefficients(len(outputs)) >= RULES.many_coefficients
         history_size = RULES.short_history if many and chosen == "lbfgs" else None
         planned.append(Group(outputs, chosen, preconditioning, history_size))
     return Plan(presolve, polish, tuple(planned), work, one_thread)

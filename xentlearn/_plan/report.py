@@ -190,10 +190,9 @@ def _solver_steps(outline):
         n_groups = sum(group.solver == solver for group in outline.groups)
         of_all = "" if n_groups == len(outline.groups) else f" for {n_groups} of the groups"
         yield f"Solver: {solver}{of_all}", reason
-        short = group.history_size is not None and outline.history_size is None
-        if short and n_coefficients >= LBFGS.large:
+        if group.history_size is not None and outline.history_size is None:
             yield (
-                f"Keeps {group.history_size} differences of gradients rather than "
+                f"Keeps a history of {_counted(group.history_size, 'step')} rather than "
                 f"{LBFGS.large_history}",
                 f"as each of its vectors takes {_shown(8 * n_coefficients, 'bytes')}",
             )
