@@ -874,11 +874,11 @@ cdef void process_rows(
 # ---- Tiles of classes ------------------------------------------------------------------------
 #
 # If there are very many classes, the rows of a block are evaluated in tiles of the classes, in two
-# sweeps. The first one, `add_tile`, finds m and s: a tile with maximum m' and sum s' of its own adds
-# (1 + s') exp(m' - m) to s, or if m' > m, takes the place of the sums so far, which are added to its
-# own in the same way. All terms are at least 0, so s keeps its digits. `end_tiles` computes all that
-# takes whole rows, and the second sweep, `tile_residual`, the residuals. Logits are not kept in
-# between, but are computed in both sweeps.
+# sweeps. The first one, `add_tile`, finds m and s: a tile with maximum m' and sum s' of its own
+# adds (1 + s') exp(m' - m) to s, or if m' > m, takes the place of the sums so far, which are added
+# to its own in the same way. All terms are at least 0, so s keeps its digits. `end_tiles` computes
+# all that takes whole rows, and the second sweep, `tile_residual`, the residuals. Logits are not
+# kept in between, but are computed in both sweeps.
 
 cdef bint tiles_target(const TargetRows* target) noexcept nogil:
     """Return whether tiles are implemented for a loss: for plain cross-entropy of labels."""

@@ -27,6 +27,10 @@ OUTPUT_COUNTS = [1, 2, 3, 8, 15, 16, 17, 33, 100]  # around the widths of vector
 THREAD_COUNTS = [1, 2, 3, 8]
 SCORES = ["logits", "softmax", "log_softmax", "sigmoid", "log_sigmoid"]
 
+# From so many classes and rows on, a pass over a dense X may work on tiles of classes, of 192 for
+# few features; of the last tile and of its vectors, some are full and others are not.
+MANY, MANY_ROWS = 4096, 256
+
 # In units of the bounds below, which leave out how many terms a sum has: roundings of random sign
 # add up like a random walk. The largest error seen is half of this, in sums of 100 products.
 SLACK = 8
@@ -211,8 +215,13 @@ def assert_within(got, wanted, dtype, what):
 
 
 def evaluate(problem, n_threads=1, X=None, scores=SCORES):
-    """Everything that a pass computes, as a dict of arrays."""
+    """Everything that a pass computes, as a dict of arrays.
+
+    Without scores, MANY classes are worked on in tiles on every CPU target.
+    """
     design = DesignMatrix(problem.X if X is None else X)
+    if not scores:
+        design.least_tiled = MANY
     encoded = problem.encoded
     loss, *gradient = design.loss_gradient(encoded, *problem.at, n_threads)
     product = design.hessian_product(encoded, *problem.at, *problem.direction, n_threads)
@@ -759,9 +768,12 @@ def test_likeliest_is_the_argmax_of_the_logits(target, rng):
 
 # --- Very many classes ----------------------------------------------------------------------------
 
-# From so many classes and rows on, a pass over a dense X works on tiles of classes, of 192 for few
-# features; of the last tile and of its vectors, some are full and others are not.
-MANY, MANY_ROWS = 4096, 256
+
+def tiled(X):
+    """A design matrix that works on tiles of MANY classes on every CPU target."""
+    design = DesignMatrix(X)
+    design.least_tiled = MANY
+    return design
 
 
 @each_dtype
@@ -850,7 +862,7 @@ def test_rows_of_tiles_are_as_accurate_as_rows(smoothing, dtype, each_target, rn
             label_smoothing=smoothing,
         )
 
-    design, at = DesignMatrix(X), (logits.astype(np.float64), no_intercept)
+    design, at = tiled(X), (logits.astype(np.float64), no_intercept)
     for _ in each_target():
         _, got, _ = design.loss_gradient(encoded(slice(n)), *at, 1)
         assert_no_worse_than_subnormal(got[:n, seen], gradient, scale, dtype)
@@ -890,8 +902,8 @@ def test_tiles_of_narrow_X_give_the_bits_of_float32(dtype, target, rng):
     labels = rng.integers(MANY, size=len(X)).astype(np.int32)
     coef, intercept = 1e-3 * rng.normal(size=(5, MANY)), rng.normal(size=MANY)
     encoded = EncodedTarget("sparse_categorical", len(X), MANY, np.float32, labels=labels)
-    got = DesignMatrix(X).loss_gradient(encoded, coef, intercept, 2)
-    want = DesignMatrix(X.astype(np.float32)).loss_gradient(encoded, coef, intercept, 2)
+    got = tiled(X).loss_gradient(encoded, coef, intercept, 2)
+    want = tiled(X.astype(np.float32)).loss_gradient(encoded, coef, intercept, 2)
     for a, b in zip(got, want, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -913,9 +925,7 @@ def test_logits_that_are_not_finite_make_the_loss_of_tiles_nan(target, rng):
     for place, number in [(0, np.nan), (MANY - 1, np.nan), (1000, np.inf)]:
         coef = problem.coef.copy()
         coef[0, place] = number
-        loss, *_ = DesignMatrix(problem.X).loss_gradient(
-            problem.encoded, coef, problem.intercept, 1
-        )
+        loss, *_ = tiled(problem.X).loss_gradient(problem.encoded, coef, problem.intercept, 1)
         assert np.isnan(loss)
 
 
@@ -929,6 +939,6 @@ def test_sums_of_curvatures_in_tiles(weighted, dtype, each_target, rng):
     p = ref.softmax(problem.X.astype(np.float64) @ problem.coef + problem.intercept)
     weight = np.where(problem.labels >= 0, options.get("weight", 1.0), 0.0)
     for _ in each_target():
-        got = DesignMatrix(problem.X).curvature_sum(problem.encoded, *problem.at, 2)
+        got = tiled(problem.X).curvature_sum(problem.encoded, *problem.at, 2)
         eps = np.finfo(dtype).eps
         np.testing.assert_allclose(got, weight @ (p * (1 - p)), rtol=100 * eps)

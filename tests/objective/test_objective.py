@@ -833,6 +833,15 @@ def test_optimality_gap_takes_the_step_from_some_rows(rng):
     assert whole < part < none
 
 
+@pytest.mark.parametrize("name", ["softmax", "multilabel, missing"])
+def test_blocks_of_outputs_are_preconditioned_like_all(name, rng, monkeypatch):
+    objective = make_case(name, rng).objective()
+    gradient = rng.normal(size=objective.size)
+    want = objective.precondition(gradient)
+    monkeypatch.setattr("xentlearn._objective.preconditioners.OUTPUT_BLOCK", 2)
+    np.testing.assert_allclose(objective.precondition(gradient), want, rtol=1e-12)
+
+
 @pytest.mark.parametrize("from_start", [False, True])
 def test_many_classes_have_the_same_certificate_without_a_gradient_that_is_kept(from_start, rng):
     case = make_case("softmax", rng)

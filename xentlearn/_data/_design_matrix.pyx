@@ -143,8 +143,14 @@ cdef enum:
     LEAST_WORK = 10_000_000         # multiply-adds that are worth a second thread; batches: a 20th
     SHARED_ROWS = 64                # least rows of a batch for two ranges; four times as many: four
     ALIGNMENT = 64                  # bytes in the widest vector
-    MANY = 4096                     # classes and rows from which on classes are worked on in tiles;
-    MANY_ROWS = 256                 # of fewer rows, packing the tiles takes most of the time
+    # Classes from which on a pass works on tiles of them, if X has at least MANY_ROWS rows; with
+    # fewer, packing the tiles takes most of the time. In tiles, logits are computed twice: with
+    # narrow vectors or many features, where products take most of the time, it pays off later.
+    MANY = 4096
+    VERY_MANY = 16384
+    MANY_FEATURES = 128
+    WIDE_VECTOR = 32                # bytes
+    MANY_ROWS = 256
     MOST_TILED = 192                # classes of a tile, and at least
     LEAST_TILED = 48
     TILE_BYTES = 512 * 1024         # of the coefficients and the gradient of a tile
@@ -819,6 +825,8 @@ cdef class DesignMatrix:
     finite_logits : bool
         Whether all logits of the last ``scores`` or ``likeliest`` were finite. An entry of X that
         is nan or inf makes the logits of its row nan or inf (except in float16).
+    least_tiled : int
+        Classes from which on a pass over a dense X works on tiles of the classes.
     """
 
     cdef Matrix matrix
@@ -826,6 +834,7 @@ cdef class DesignMatrix:
     cdef readonly Py_ssize_t n_features
     cdef readonly object dtype
     cdef readonly bint finite_logits
+    cdef public Py_ssize_t least_tiled
     cdef tuple _arrays      # keeps alive what `matrix` points to
     cdef dict _memory       # workspace by name, kept since mapped pages need no zeroing
 
@@ -858,6 +867,8 @@ cdef class DesignMatrix:
         self._arrays = arrays
         self._memory = {}
         self.finite_logits = True
+        wide = products_of(1, False, self.dtype).lanes * self.dtype.itemsize >= WIDE_VECTOR
+        self.least_tiled = MANY if wide and self.n_features <= MANY_FEATURES else VERY_MANY
 
     def loss_gradient(self, EncodedTarget target, coef, intercept, int n_threads, out=None):
         """Compute the sum of the weighted losses of all rows, and its gradient.
@@ -946,7 +957,8 @@ cdef class DesignMatrix:
     def in_tiles(self, EncodedTarget target, Py_ssize_t n_rows):
         """Return whether a pass over ``n_rows`` of these rows works on tiles of the classes."""
         return (
-            self.matrix.indptr == NULL and target.n_outputs >= MANY and n_rows >= MANY_ROWS
+            self.matrix.indptr == NULL and target.n_outputs >= self.least_tiled
+            and n_rows >= MANY_ROWS
             and tiles_target(&target.rows))
 
     def curvature_sum(self, EncodedTarget target, coef, intercept, int n_threads):

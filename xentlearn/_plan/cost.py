@@ -142,8 +142,9 @@ OBJECTS = 200_000
 # memory for all of these sums, and multiply-adds from which a second thread helps.
 BLOCK, LOGITS, BLOCK_ROWS, LANES, RANGES, SUMS = 2**18, 2**20, 256, 16, 16, 2**26
 THREADED = 1e7
-# Of a pass over tiles of classes: least classes, and most classes of a tile.
-MANY, TILED = 4096, 192
+# Of a pass over tiles of classes: least classes, with more than so many features, and most classes
+# of a tile.
+MANY, VERY_MANY, MANY_FEATURES, TILED = 4096, 16384, 128, 192
 
 
 def memory_bytes(outline, n_threads=1):
@@ -225,7 +226,8 @@ def _group_bytes(outline, group, n_threads):
 
 def _in_tiles(outline, group):
     """Whether a pass works on tiles of classes."""
-    return outline.dense and outline.coupled and outline.labelled and group.n_outputs >= MANY
+    least = MANY if outline.n_solved <= MANY_FEATURES else VERY_MANY
+    return outline.dense and outline.coupled and outline.labelled and group.n_outputs >= least
 
 
 def _fused_bytes(outline, group, n_threads):

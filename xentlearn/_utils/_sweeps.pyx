@@ -89,8 +89,8 @@ cdef double average(Py_ssize_t n, const double* values) noexcept nogil:
     return total / n
 
 
-# The inverses of a row are numerator / (offset + share * relative). They are computed where they are
-# used: a matrix of them would take as much memory as the gradient.
+# The inverses of a row are numerator / (offset + share * relative). They are computed where they
+# are used: a matrix of them would take as much memory as the gradient.
 
 cdef void divide_row(
     Py_ssize_t n, const double* values, double numerator, double offset, double share,
