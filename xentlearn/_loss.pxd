@@ -69,6 +69,26 @@ cdef inline Layout layout_of(Py_ssize_t row, Py_ssize_t column) noexcept nogil:
     return layout
 
 
+# Some of the classes, whose logits are in rows of `width` numbers: whole vectors, with logits of
+# -inf beyond the last class.
+cdef struct Tile:
+    Py_ssize_t begin
+    Py_ssize_t n_classes
+    Py_ssize_t width
+
+
+# Sums over the tiles of a row so far.
+cdef struct RowSums:
+    double max          # the largest logit
+    double s            # sum of e = exp(logit - max) without one that is 1
+    double at_label     # the logit of the label
+    double other        # smoothed labels: sum of target (max - logit); or the sum of e direction
+
+
+cdef enum:
+    TILE_VECTORS = 8    # numbers of scratch memory by row for the functions of tiles
+
+
 cdef class EncodedTarget:
     cdef TargetRows rows
     cdef readonly Py_ssize_t n_rows
@@ -90,4 +110,22 @@ cdef void process_rows(
     floating* loss, Py_ssize_t loss_stride,
     floating* out, Layout out_layout,
     char* scratch,
+) noexcept nogil
+
+cdef bint tiles_target(const TargetRows* target) noexcept nogil
+
+cdef void add_tile(
+    const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, Tile tile, const floating* z,
+    const floating* direction, floating* e, RowSums* sums, floating* vectors,
+) noexcept nogil
+
+cdef double end_tiles(
+    const TargetRows* target, Product product, Py_ssize_t first, Py_ssize_t n_rows,
+    const RowSums* sums, floating* m, floating* factor, floating* other, floating* vectors,
+) noexcept nogil
+
+cdef void tile_residual(
+    const TargetRows* target, Product product, Py_ssize_t first, Py_ssize_t n_rows, Tile tile,
+    const floating* direction, const floating* m, const floating* factor, const floating* other,
+    floating* z, floating* vectors,
 ) noexcept nogil

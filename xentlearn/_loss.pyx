@@ -29,6 +29,8 @@ results of a row do not depend on its block, and have the same bits for any numb
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 
+from libc.float cimport DBL_MIN, FLT_MIN
+from libc.math cimport exp, fabs
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
@@ -77,7 +79,12 @@ cdef extern from "_kernels/rows.h" nogil:
         void (*log_proba)(
             xent_block, const void* z, const void* max, const void* log_sum,
             void* out) noexcept nogil
-        void (*row_sums)(xent_block, const void* values, void* out) noexcept nogil
+        void (*row_sums)(
+            xent_block, const void* values, const void* times, void* out) noexcept nogil
+        void (*tile_residual)(
+            xent_block, const void* z, const void* max, const void* factor, double shift,
+            const void* weight, const void* direction, const void* mean, void* out
+        ) noexcept nogil
         void (*turn)(
             xent_block, const void* rows, Py_ssize_t stride, void* across) noexcept nogil
         void (*turn_back)(
@@ -473,7 +480,7 @@ cdef void majority_slopes(
             at = place(block, i, majority[i])
             own[i] = slopes[at]
             slopes[at] = 0
-    primitives(slopes).row_sums(block, slopes, rest)
+    primitives(slopes).row_sums(block, slopes, NULL, rest)
     for i in range(block.n_rows):
         if majority[i] >= 0 and not own[i] > rest[i]:
             slopes[place(block, i, majority[i])] = own[i]
@@ -636,7 +643,7 @@ cdef void binary_block(
             block.stride = block_rows(n_outputs)
             rows.turn(block, entries, n_outputs, values)
             entries = values
-        rows.row_sums(block, entries, vectors)
+        rows.row_sums(block, entries, NULL, vectors)
         memcpy(loss, vectors, n * sizeof(floating))     # loss has no room for whole vectors
 
 
@@ -862,6 +869,155 @@ cdef void process_rows(
                         to = out + (begin + i) * out_layout.row + k * out_layout.column
                         to[0] = factor * part_out[i * n_outputs + k] + (to[0] if begun else 0)
             begun = True
+
+
+# ---- Tiles of classes ------------------------------------------------------------------------
+#
+# If there are very many classes, the rows of a block are evaluated in tiles of the classes, in two
+# sweeps. The first one, `add_tile`, finds m and s: a tile with maximum m' and sum s' of its own
+# adds (1 + s') exp(m' - m) to s, or if m' > m, takes the place of the sums so far, which are added
+# to its own in the same way. All terms are at least 0, so s keeps its digits. `end_tiles` computes
+# all that takes whole rows, and the second sweep, `tile_residual`, the residuals. Logits are not
+# kept in between, but are computed in both sweeps.
+
+cdef bint tiles_target(const TargetRows* target) noexcept nogil:
+    """Return whether tiles are implemented for a loss: for plain cross-entropy of labels."""
+    return (
+        target.kind == SPARSE_CATEGORICAL and target.n_parts == 0
+        and target.form.name == XENT_CROSS_ENTROPY)
+
+
+cdef inline double exp_difference(double a, double b) noexcept nogil:
+    """Return exp(a - b) for a <= b, with the rounding error of the difference (two-sum)."""
+    cdef double d = a - b, back = d - a
+    return exp(d) * (1.0 + ((a - (d - back)) - (b + back))) if d >= -750.0 else exp(d)
+
+
+cdef inline xent_block block_of_tile(Tile tile, Py_ssize_t n_rows, const void* z) noexcept nogil:
+    cdef xent_block block
+    block.n_rows, block.n_classes, block.stride = n_rows, tile.width, tile.width
+    block.across = False
+    block.next_in = block.next_out = z      # nothing to prefetch
+    return block
+
+
+cdef void add_tile(
+    const TargetRows* target, Py_ssize_t first, Py_ssize_t n_rows, Tile tile, const floating* z,
+    const floating* direction, floating* e, RowSums* sums, floating* vectors,
+) noexcept nogil:
+    """Add a tile of logits, the next one in the order of the classes, to the sums of its rows.
+
+    The first row is row ``first`` of the target. ``direction`` and ``e``, which has room for a
+    tile, are NULL unless a Hessian is multiplied with a direction.
+    """
+    cdef:
+        const xent_rows* rows = primitives(z)
+        floating* m = vectors
+        floating* s = vectors + n_rows
+        floating* other = vectors + 2 * n_rows
+        floating* total = vectors + 3 * n_rows
+        bint has_other = direction != NULL or target.shift != 0.0
+        double shift = target.shift if direction == NULL else 0.0, here, share
+        xent_block block = block_of_tile(tile, n_rows, z)
+        RowSums* row
+        Py_ssize_t i, label
+    rows.softmax(block, z, e, m, s)
+    if direction != NULL:
+        rows.row_sums(block, e, direction, other)
+    elif has_other:
+        block.n_classes = tile.n_classes
+        rows.cross(block, z, m, NULL, 0.0, shift, other, total)
+    for i in range(n_rows):
+        row = &sums[i]
+        here = other[i] if has_other else 0.0
+        if tile.begin == 0:
+            row.max, row.s, row.other, row.at_label = m[i], s[i], here, m[i]
+        elif m[i] <= row.max:
+            share = exp_difference(m[i], row.max)
+            row.s += (1 + s[i]) * share
+            row.other += (
+                here * share if direction != NULL
+                else here + tile.n_classes * shift * (row.max - m[i]))
+        else:
+            share = exp_difference(row.max, m[i])
+            row.s = s[i] + (1 + row.s) * share
+            row.other = here + (
+                row.other * share if direction != NULL
+                else row.other + tile.begin * shift * (m[i] - row.max))
+            row.max = m[i]
+        label = target.labels[first + i] - tile.begin
+        if 0 <= label < tile.n_classes:
+            row.at_label = z[i * tile.width + label]
+
+
+cdef double end_tiles(
+    const TargetRows* target, Product product, Py_ssize_t first, Py_ssize_t n_rows,
+    const RowSums* sums, floating* m, floating* factor, floating* other, floating* vectors,
+) noexcept nogil:
+    """Compute what ``tile_residual`` needs of each row; return the sum of the losses.
+
+    ``m`` is the largest logit, ``factor`` what e is multiplied by; ``other`` is the gradient at the
+    label, for a Hessian product the mean of the direction.
+    """
+    cdef:
+        const xent_rows* rows = primitives(m)
+        floating* s = vectors
+        floating* distance = vectors + n_rows
+        floating* cross = vectors + 2 * n_rows
+        floating* e = vectors + 3 * n_rows
+        floating* loss = vectors + 4 * n_rows
+        const floating* weight = row_weights(target, first, n_rows, vectors + 5 * n_rows)
+        floating tiny = FLT_MIN if floating is float else DBL_MIN
+        double total = 0.0
+        Py_ssize_t i
+    for i in range(n_rows):
+        m[i], s[i], cross[i] = sums[i].max, sums[i].s, sums[i].other
+        distance[i] = m[i] - <floating> sums[i].at_label
+        e[i] = exp_difference(sums[i].at_label, sums[i].max)
+    if product == HESSIAN_PRODUCT:
+        rows.row_terms(n_rows, s, weight, NULL, NULL, NULL, 0.0, NULL, factor)
+        for i in range(n_rows):
+            other[i] = sums[i].other / (1 + sums[i].s)
+        return 0.0
+    rows.row_terms(
+        n_rows, s, weight, NULL, distance, cross if target.shift != 0.0 else NULL, target.scale,
+        loss, factor)
+    rows.label_gradient(
+        n_rows, s, e, factor, weight, target.scale + target.shift,
+        (target.n_outputs - 1) * target.shift, other)
+    for i in range(n_rows):
+        other[i] = other[i] if fabs(other[i]) >= tiny else 0
+        total += loss[i]
+    return total
+
+
+cdef void tile_residual(
+    const TargetRows* target, Product product, Py_ssize_t first, Py_ssize_t n_rows, Tile tile,
+    const floating* direction, const floating* m, const floating* factor, const floating* other,
+    floating* z, floating* vectors,
+) noexcept nogil:
+    """Replace a tile of logits by residuals; subnormal ones are 0 (see ``_design_matrix``).
+
+    For HESSIAN_DIAGONAL they become w p (1 - p), to rounding errors of w p.
+    """
+    cdef:
+        const floating* weight = row_weights(target, first, n_rows, vectors)
+        xent_block block = block_of_tile(tile, n_rows, z)
+        double shift = target.shift if product == LOSS_GRADIENT else 0.0
+        Py_ssize_t i, k, label
+        floating inverse
+    primitives(m).tile_residual(block, z, m, factor, shift, weight, direction, other, z)
+    if product == HESSIAN_DIAGONAL:
+        for i in range(n_rows):
+            inverse = 1 if weight == NULL else 1 / weight[i]
+            for k in range(i * tile.width, (i + 1) * tile.width):
+                z[k] *= 1 - z[k] * inverse
+    elif product == LOSS_GRADIENT:
+        for i in range(n_rows):
+            label = target.labels[first + i] - tile.begin
+            if 0 <= label < tile.n_classes:
+                z[i * tile.width + label] = other[i]
+    clear_weightless_rows(weight, block, z)
 
 
 # ---- From Python -----------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from small_problems import (
     real_objective,
     real_reference,
 )
+from xentlearn import SoftmaxClassifier
 
 
 @pytest.mark.parametrize("solver", ["auto", "lbfgs"])
@@ -153,3 +154,18 @@ def test_softmax_intercepts_sum_to_zero(loss, n_classes, C):
     largest = np.max(np.abs(clf.intercept_))
     assert largest > 1e-3
     assert abs(np.sum(clf.intercept_)) <= 1e-12 * n_classes * largest
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_very_many_classes_are_fitted_like_the_same_rows_in_csr(dtype, rng):
+    """Tiles of classes, and a preconditioner in blocks of them, against passes over rows."""
+    n_classes, n_features = 4100, 4
+    y = rng.permutation(np.arange(n_classes + 300) % n_classes)
+    X = (rng.normal(size=(n_classes, n_features))[y] * [1, 3, 1, 0.1]).astype(dtype)
+    X[:, 0] += 5
+    found = []
+    for stored in (X, sp.csr_array(X)):
+        clf = SoftmaxClassifier(tol=1e-6).fit(stored, y, 1.0 + (y % 3))
+        assert clf.stop_reason_ == "estimated"
+        found.append(clf.objective_)
+    np.testing.assert_allclose(found[0], found[1], rtol=2e-6)

@@ -27,6 +27,10 @@ OUTPUT_COUNTS = [1, 2, 3, 8, 15, 16, 17, 33, 100]  # around the widths of vector
 THREAD_COUNTS = [1, 2, 3, 8]
 SCORES = ["logits", "softmax", "log_softmax", "sigmoid", "log_sigmoid"]
 
+# From so many classes and rows on, a pass over a dense X may work on tiles of classes, of 192 for
+# few features; of the last tile and of its vectors, some are full and others are not.
+MANY, MANY_ROWS = 4096, 256
+
 # In units of the bounds below, which leave out how many terms a sum has: roundings of random sign
 # add up like a random walk. The largest error seen is half of this, in sums of 100 products.
 SLACK = 8
@@ -210,9 +214,14 @@ def assert_within(got, wanted, dtype, what):
     assert (error <= limit).all(), f"{what}: {np.max(error / limit):.3g} times the bound"
 
 
-def evaluate(problem, n_threads=1, X=None):
-    """Everything that a pass computes, as a dict of arrays."""
+def evaluate(problem, n_threads=1, X=None, scores=SCORES):
+    """Everything that a pass computes, as a dict of arrays.
+
+    Without scores, MANY classes are worked on in tiles on every CPU target.
+    """
     design = DesignMatrix(problem.X if X is None else X)
+    if not scores:
+        design.least_tiled = MANY
     encoded = problem.encoded
     loss, *gradient = design.loss_gradient(encoded, *problem.at, n_threads)
     product = design.hessian_product(encoded, *problem.at, *problem.direction, n_threads)
@@ -223,24 +232,25 @@ def evaluate(problem, n_threads=1, X=None):
         "product of coef": product[0],
         "product of intercept": product[1],
     }
-    for kind in SCORES:
-        scores = np.full((problem.X.shape[0], problem.coef.shape[1]), np.nan, problem.X.dtype)
-        design.scores(*problem.at, scores, kind, n_threads)
-        results[kind] = scores
+    for kind in scores:
+        results[kind] = np.full(
+            (problem.X.shape[0], problem.coef.shape[1]), np.nan, problem.X.dtype
+        )
+        design.scores(*problem.at, results[kind], kind, n_threads)
     return results
 
 
-def assert_matches_plain(problem, right, what, X=None):
+def assert_matches_plain(problem, right, what, X=None, scores=SCORES):
     """Compare a pass with `right`, the answer of `plain`."""
     dtype = problem.X.dtype
-    got = evaluate(problem, X=X)
+    got = evaluate(problem, X=X, scores=scores)
     for name, wanted in [
         ("loss", right.loss),
         ("gradient of coef", right.gradient[0]),
         ("gradient of intercept", right.gradient[1]),
         ("product of coef", right.product[0]),
         ("product of intercept", right.product[1]),
-        *right.scores.items(),
+        *((kind, right.scores[kind]) for kind in scores),
     ]:
         if name not in right.scores:
             assert got[name].dtype == np.float64, name
@@ -809,3 +819,179 @@ def test_scores_of_few_dense_rows_have_the_bits_of_many(
     # the bound of a sum of n products in any order, for both sides of the comparison
     bound = 2 * (n_features + 2) * np.finfo(dtype).eps * (np.abs(X) @ np.abs(coef.T) + 10)
     assert (np.abs(found[0] - (X @ coef.T + intercept)) <= bound).all()
+# --- Very many classes ----------------------------------------------------------------------------
+
+
+def tiled(X):
+    """A design matrix that works on tiles of MANY classes on every CPU target."""
+    design = DesignMatrix(X)
+    design.least_tiled = MANY
+    return design
+
+
+@each_dtype
+@pytest.mark.parametrize(
+    ("n", "n_features", "n_outputs"),
+    [
+        (MANY_ROWS, 0, MANY),
+        (MANY_ROWS + 1, 1, MANY + 1),
+        (2 * MANY_ROWS + 9, 7, MANY + 15),
+        (MANY_ROWS + 8, 700, MANY + 32),  # tiles of 48 classes
+    ],
+)
+@pytest.mark.parametrize("case", ["weight", "smoothing", "weight and smoothing"])
+def test_tiles_of_classes(case, n, n_features, n_outputs, dtype, each_target, rng):
+    options = options_for(case, n, n_outputs, dtype, rng)
+    problem = make_problem("sparse_categorical", n, n_features, n_outputs, dtype, rng, **options)
+    right = plain(problem)
+    for name in each_target():
+        assert_matches_plain(problem, right, name, scores=())
+
+
+@each_dtype
+def test_tiles_begin_and_end_where_the_pass_says(dtype, each_target, rng):
+    """Just below the limits and at them, with the same answer."""
+    for n in (MANY_ROWS - 1, MANY_ROWS):
+        for n_outputs in (MANY - 1, MANY):
+            problem = make_problem("sparse_categorical", n, 3, n_outputs, dtype, rng)
+            right = plain(problem)
+            for name in each_target():
+                assert_matches_plain(
+                    problem, right, f"n={n}, n_outputs={n_outputs}, {name}", None, ()
+                )
+
+
+def rows_of_logits(n_outputs, dtype, rng):
+    """Rows of logits for which sums over tiles could lose digits, with a label for each."""
+    common = rng.normal(size=(9, n_outputs))
+    common[1] *= 30
+    common[2] *= 3000  # about 1e4 apart
+    common[3] = 0  # all equal
+    common[4] = np.linspace(-1e4, 1e4, n_outputs)  # each tile takes the place of those before
+    common[5] = common[4][::-1]
+    common[6, 1000] = 40  # p is 1 but for 1e-15
+    common[7, [0, -1]] = 1e4  # the same maximum in two tiles
+    common[8] -= 1e4
+    largest = common.argmax(axis=1)
+    labels = np.concatenate([largest, rng.integers(n_outputs, size=9)])
+    return np.tile(common, (2, 1)).astype(dtype), labels.astype(np.int32)
+
+
+@each_dtype
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+def test_rows_of_tiles_are_as_accurate_as_rows(smoothing, dtype, each_target, rng):
+    """Losses, gradients and Hessian products of single rows, to 8 eps of their 50 digits.
+
+    X is the identity with rows of zeros, which have no weight, so that the coefficients are the
+    logits and the gradients are residuals.
+    """
+    logits, labels = rows_of_logits(MANY + 5, dtype, rng)
+    direction = rng.normal(size=logits.shape).astype(dtype).astype(np.float64)
+    n = len(logits)
+    X = np.eye(MANY_ROWS, n, dtype=dtype)
+    no_intercept = np.zeros(logits.shape[1])
+    rows = [ref.SoftmaxRow(z) for z in logits]
+    seen = np.unique(np.concatenate([[0, 1000, MANY + 4], labels, np.arange(50, MANY, 97)]))
+    pairs = [ref.softmax_gradient(r, y, smoothing) for r, y in zip(rows, labels, strict=True)]
+    losses = [ref.softmax_loss(r, y, smoothing) for r, y in zip(rows, labels, strict=True)]
+    gradient, scale = np.array(pairs)[:, :, seen].swapaxes(0, 1)
+    pairs = [
+        ref.softmax_hessian_product(r, v, np.finfo(dtype).tiny)
+        for r, v in zip(rows, direction, strict=True)
+    ]
+    product, product_scale = np.array(pairs)[:, :, seen].swapaxes(0, 1)
+    padded = np.concatenate([labels, np.zeros(MANY_ROWS - n, np.int32)])
+
+    def encoded(weighed):
+        weight = np.zeros(MANY_ROWS)
+        weight[weighed] = 1
+        shape = MANY_ROWS, logits.shape[1]
+        return EncodedTarget(
+            "sparse_categorical",
+            *shape,
+            dtype,
+            labels=padded,
+            weight=weight,
+            label_smoothing=smoothing,
+        )
+
+    design, at = tiled(X), (logits.astype(np.float64), no_intercept)
+    for _ in each_target():
+        _, got, _ = design.loss_gradient(encoded(slice(n)), *at, 1)
+        assert_no_worse_than_subnormal(got[:n, seen], gradient, scale, dtype)
+        got, _ = design.hessian_product(encoded(slice(n)), *at, direction, no_intercept, 1)
+        assert_no_worse_than_subnormal(got[:n, seen], product, product_scale, dtype)
+        got = [design.loss_gradient(encoded([i]), *at, 1)[0] for i in range(n)]
+        ref.assert_accurate(np.array(got).astype(dtype), losses, dtype)
+
+
+def assert_no_worse_than_subnormal(got, want, scale, dtype):
+    """`ref.assert_accurate`, but subnormal numbers may be 0, as the sums over rows take them."""
+    tiny = np.finfo(dtype).tiny
+    want = [
+        [w if abs(w) >= tiny or g else w * 0 for g, w in zip(row, wanted, strict=True)]
+        for row, wanted in zip(got, want, strict=True)
+    ]
+    ref.assert_accurate(got.astype(dtype), want, dtype, scale)
+
+
+@each_dtype
+def test_threads_and_layouts_change_no_bit_of_tiles(dtype, each_target, rng):
+    n = 400  # 13 blocks of rows
+    weight = np.where(rng.random(n) < 0.2, 0, rng.uniform(0.5, 2, n))
+    problem = make_problem("sparse_categorical", n, 8, MANY + 3, dtype, rng, weight=weight)
+    for _ in each_target():
+        one, *others = (evaluate(problem, k, scores=()) for k in THREAD_COUNTS)
+        for layout in ("fortran", "every third row", "reversed columns", "unaligned"):
+            moved = laid_out(problem.X, layout)
+            others.append(evaluate(problem, 2, moved, ()))
+        for other in others:
+            assert_same_bits(other, one)
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_tiles_of_narrow_X_give_the_bits_of_float32(dtype, target, rng):
+    X = narrow_numbers(dtype, (MANY_ROWS, 5), rng)
+    labels = rng.integers(MANY, size=len(X)).astype(np.int32)
+    coef, intercept = 1e-3 * rng.normal(size=(5, MANY)), rng.normal(size=MANY)
+    encoded = EncodedTarget("sparse_categorical", len(X), MANY, np.float32, labels=labels)
+    got = tiled(X).loss_gradient(encoded, coef, intercept, 2)
+    want = tiled(X.astype(np.float32)).loss_gradient(encoded, coef, intercept, 2)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rows_of_tiles_without_weight_add_exact_zeros(each_target, rng):
+    """Also where their logits overflow."""
+    weight = np.where(rng.random(MANY_ROWS) < 0.5, 0.0, 1.5)
+    problem = make_problem("sparse_categorical", MANY_ROWS, 5, MANY, np.float32, rng, weight=weight)
+    overflowing = problem.X.copy()
+    overflowing[weight == 0] = 3e38
+    for _ in each_target():
+        got, want = evaluate(problem, X=overflowing, scores=()), evaluate(problem, scores=())
+        assert_same_bits(got, want)
+
+
+def test_logits_that_are_not_finite_make_the_loss_of_tiles_nan(target, rng):
+    problem = make_problem("sparse_categorical", MANY_ROWS, 2, MANY, np.float64, rng)
+    problem.labels[:] = 0
+    for place, number in [(0, np.nan), (MANY - 1, np.nan), (1000, np.inf)]:
+        coef = problem.coef.copy()
+        coef[0, place] = number
+        loss, *_ = tiled(problem.X).loss_gradient(problem.encoded, coef, problem.intercept, 1)
+        assert np.isnan(loss)
+
+
+@each_dtype
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_of_curvatures_in_tiles(weighted, dtype, each_target, rng):
+    options = {"label_smoothing": 0.25}
+    if weighted:
+        options["weight"] = np.where(rng.random(300) < 0.2, 0, rng.uniform(0.5, 2, 300))
+    problem = make_problem("sparse_categorical", 300, 5, MANY + 3, dtype, rng, **options)
+    p = ref.softmax(problem.X.astype(np.float64) @ problem.coef + problem.intercept)
+    weight = np.where(problem.labels >= 0, options.get("weight", 1.0), 0.0)
+    for _ in each_target():
+        got = tiled(problem.X).curvature_sum(problem.encoded, *problem.at, 2)
+        eps = np.finfo(dtype).eps
+        np.testing.assert_allclose(got, weight @ (p * (1 - p)), rtol=100 * eps)

@@ -28,13 +28,15 @@ def test_centre(shape, n_threads, in_place, rng):
 @each_n_threads
 @pytest.mark.parametrize("in_place", [False, True])
 def test_divide(shape, n_threads, in_place, rng):
-    values, inverse = rng.normal(size=shape), rng.uniform(0.1, 10, shape)
-    for_mean = rng.uniform(0.1, 10, shape[0])
+    values, relative = rng.normal(size=shape), rng.uniform(0.1, 10, shape[1])
+    numerator, share, for_mean = rng.uniform(0.1, 10, (3, shape[0]))
+    inverse = numerator[:, np.newaxis] / (np.outer(share, relative) + 0.5)
+    factors = numerator, 0.5, share, relative, for_mean
     plain, balanced = np.empty(shape), values.copy() if in_place else np.empty(shape)
-    divide(values, inverse, for_mean, False, plain, n_threads)
-    np.testing.assert_array_equal(plain, values * inverse)
+    divide(values, *factors, False, plain, n_threads)
+    np.testing.assert_allclose(plain, values * inverse, rtol=1e-15)
     given = balanced if in_place else values
-    divide(given, inverse, for_mean, True, balanced, n_threads)
+    divide(given, *factors, True, balanced, n_threads)
     if values.size:
         want = on_balanced(lambda values: values * inverse, values, for_mean[:, np.newaxis])
         np.testing.assert_allclose(balanced, want, rtol=1e-11, atol=1e-12)
@@ -57,7 +59,7 @@ def test_the_same_bits_for_any_number_of_threads(rng):
     for n_threads in (1, 2, 5):
         gradient, balanced = np.empty((2, *coef.shape))
         penalty = centre(sums, 3.0, np.ones(3), mean, strength, coef, gradient, n_threads)
-        divide(sums, coef**2, mean, True, balanced, n_threads)
+        divide(sums, mean, 1.0, mean, coef[0] ** 2, mean, True, balanced, n_threads)
         found.append((penalty, gradient, balanced))
     for others in found[1:]:
         for one, other in zip(found[0], others, strict=True):

@@ -620,7 +620,8 @@ def test_follow_curvature_from_some_rows(rng, monkeypatch):
         vector[-1] = [0, 0, -30]
         objective.follow_curvature(vector.ravel())
         first = objective.curvatures_at_shares
-        return 1 / objective.preconditioner.intercept_inverse[0], first, vector
+        used = objective.preconditioner
+        return used.curvature * used.relative, first, vector
 
     got, at_shares, vector = followed(X, y, weight)
     logits = X @ vector[:-1] + vector[-1]
@@ -830,6 +831,32 @@ def test_optimality_gap_takes_the_step_from_some_rows(rng):
     part = gap(step_work=len(case.X) * 9 / 4, step_passes=0)  # every fourth
     none = gap(most_coupled=1)
     assert whole < part < none
+
+
+@pytest.mark.parametrize("name", ["softmax", "multilabel, missing"])
+def test_blocks_of_outputs_are_preconditioned_like_all(name, rng, monkeypatch):
+    objective = make_case(name, rng).objective()
+    gradient = rng.normal(size=objective.size)
+    want = objective.precondition(gradient)
+    monkeypatch.setattr("xentlearn._objective.preconditioners.OUTPUT_BLOCK", 2)
+    np.testing.assert_allclose(objective.precondition(gradient), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("from_start", [False, True])
+def test_many_classes_have_the_same_certificate_without_a_gradient_that_is_kept(from_start, rng):
+    case = make_case("softmax", rng)
+    minimum, _ = minimum_of(case.objective())
+    found = []
+    for most_kept in (2, 3):
+        objective = case.objective()
+        objective.certificate = Certificate(settings.Certificate(most_kept=most_kept))
+        if from_start:
+            objective.value_gradient(objective.start())
+        found.append(objective.optimality_gap(minimum + 1e-3))
+        kept = objective.certificate.start_gradient is not None
+        assert kept == (from_start and most_kept == 3)
+        assert (objective.certificate._constant is None) == (most_kept == 2)
+    assert found[0] == found[1]
 
 
 @each_case

@@ -278,3 +278,16 @@ def test_a_hessian_that_is_too_large(rotated):
     setting = NewtonCholesky(max_coefficients=6161)
     plan = plan_of(dense(*shape), 101, solver="newton-cholesky", settings=setting)
     assert plan.groups[0].solver == "newton-cholesky"
+
+
+def test_many_classes_and_coefficients_have_a_short_history():
+    for data, n_outputs, loss, wanted in [
+        (dense(200_000, 20), 100_000, SOFTMAX, 1),
+        (dense(200_000, 250), 4096, SOFTMAX, 1),
+        (dense(200_000, 250), 4095, SOFTMAX, None),
+        (dense(200_000, 20), 4096, SOFTMAX, None),  # the vectors are small
+        (words(200_000, 20), 100_000, SOFTMAX, None),
+        (dense(200_000, 20), 100_000, SIGMOID, None),
+    ]:
+        (group,) = plan_of(data, n_outputs, loss).groups
+        assert group.history_size == wanted

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import ConvergenceWarning
 
 from xentlearn import SoftmaxClassifier
 from xentlearn.blocks import RowBlocks
@@ -211,6 +212,23 @@ def test_memory_is_about_what_is_allocated():
         taken = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert 0.5 < said / taken < 2, (said, taken)
+
+
+@pytest.mark.slow
+def test_memory_of_very_many_classes(rng):
+    """Few vectors of coefficients, and the short history in the plan's text."""
+    n_features, n_classes = 61, 16_400
+    X = rng.normal(size=(n_classes, n_features)).astype(np.float32)
+    clf = SoftmaxClassifier(max_iter=1)
+    report = clf.plan(X, np.arange(n_classes))
+    tracemalloc.start()
+    with pytest.warns(ConvergenceWarning):
+        clf.fit(X, np.arange(n_classes))
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.5 < report.memory_bytes / taken < 2, (report.memory_bytes, taken)
+    assert taken < 12 * 8 * (n_features + 1) * n_classes
+    assert "Keeps a history of 1 step rather than 5" in str(report)
 
 
 def test_a_longer_history_takes_more_memory():

@@ -20,12 +20,13 @@ from cython cimport floating
 from cython.parallel cimport prange, threadid
 
 from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX, FLT_MIN
-from libc.math cimport fabs
+from libc.math cimport INFINITY, fabs
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 from .._loss cimport (
     BINARY,
+    HESSIAN_DIAGONAL,
     HESSIAN_PRODUCT,
     LOG_PROBA,
     LOSS_GRADIENT,
@@ -34,11 +35,18 @@ from .._loss cimport (
     EncodedTarget,
     Layout,
     Product,
+    RowSums,
     TargetRows,
+    TILE_VECTORS,
+    Tile,
     XENT_MAX_LANES,
+    add_tile,
+    end_tiles,
     layout_of,
     process_rows,
     scratch_bytes,
+    tile_residual,
+    tiles_target,
 )
 
 import math
@@ -81,6 +89,12 @@ cdef extern from "_kernels/products.h" nogil:
             const void* const* rows, Py_ssize_t begin, Py_ssize_t ahead,
             const void* residual, Py_ssize_t width,
             double* total, Py_ssize_t total_row) noexcept nogil
+        void (*many_product)(
+            Py_ssize_t m, Py_ssize_t width, Py_ssize_t n_features, const void* const* rows,
+            const void* coef, const void* intercept, void* logits) noexcept nogil
+        void (*many_product_to_total)(
+            Py_ssize_t m, Py_ssize_t width, Py_ssize_t n_features, const void* const* rows,
+            const void* residual, double* total, double* intercept_total) noexcept nogil
         void (*sparse_product)(
             Py_ssize_t width, Py_ssize_t n_entries, Py_ssize_t n_known,
             const void* data, const int32_t* indices,
@@ -140,6 +154,18 @@ cdef enum:
     UNPACKED_BLOCKS = 3             # packing all reads, writes and reads what each block would read
     SCATTERED = 4                   # a row of coefficients from anywhere costs as many in order
     ALIGNMENT = 64                  # bytes in the widest vector
+    # Classes from which on a pass works on tiles of them, if X has at least MANY_ROWS rows; with
+    # fewer, packing the tiles takes most of the time. In tiles, logits are computed twice: with
+    # narrow vectors or many features, where products take most of the time, it pays off later.
+    MANY = 4096
+    VERY_MANY = 16384
+    MANY_FEATURES = 128
+    WIDE_VECTOR = 32                # bytes
+    MANY_ROWS = 256
+    MOST_TILED = 192                # classes of a tile, and at least
+    LEAST_TILED = 48
+    TILE_BYTES = 512 * 1024         # of the coefficients and the gradient of a tile
+    TILE_ROWS = 16                  # rows of a tile, whose logits stay in the first-level cache
 
 
 # ---- X -------------------------------------------------------------------------------------------
@@ -596,6 +622,191 @@ cdef sum_rows(
     return loss, coef_result, np.asarray(intercept_result)
 
 
+# ---- Tiles of classes ----------------------------------------------------------------------------
+
+# A pass over X with very many classes. A thread's numbers are two tiles of coefficients with their
+# intercepts, the second one of the direction; XENT_MOST_DEEP rows of logits and residuals;
+# TILE_ROWS rows of the direction and of exponentials; and numbers by row. Its doubles are a tile of
+# the gradient, and the sums of rows.
+cdef struct Tiles:
+    const Matrix* X
+    const TargetRows* target
+    Product product
+    const xent_products* products
+    Py_ssize_t n_outputs
+    Py_ssize_t n_tiles
+    Py_ssize_t width                    # of the widest tile
+    Py_ssize_t n_at_once                # rows for which all tiles are packed in the first sweep
+    const double* coef                  # [n_features, n_outputs]
+    const double* intercept
+    const double* coef_direction        # NULL unless the product has a direction
+    const double* intercept_direction
+    char* by_row                        # maximum, factor and `other` of all rows (``end_tiles``)
+    Py_ssize_t at_logits                # where they begin in a thread's memory
+    Py_ssize_t at_direction
+    Py_ssize_t at_vectors
+    Py_ssize_t at_sums
+
+
+cdef inline Tile tile_at(const Tiles* task, Py_ssize_t t) noexcept nogil:
+    cdef Tile tile
+    tile.begin = t * task.n_outputs // task.n_tiles
+    tile.n_classes = (t + 1) * task.n_outputs // task.n_tiles - tile.begin
+    tile.width = padded_to(task.products.lanes, tile.n_classes)
+    return tile
+
+
+cdef void pack_tile(
+    const Tiles* task, Tile tile, const double* coef, const double* intercept, floating beyond,
+    floating* to,
+) noexcept nogil:
+    """Copy the coefficients of a tile, and after them its intercepts.
+
+    ``beyond`` is the intercept in the place of classes beyond the last one.
+    """
+    cdef:
+        Py_ssize_t n_features = task.X.n_features, j, k
+        const double* row
+    for j in range(n_features + 1):
+        row = (coef + j * task.n_outputs if j < n_features else intercept) + tile.begin
+        for k in range(tile.n_classes):
+            to[k] = <floating> row[k]
+        for k in range(tile.n_classes, tile.width):
+            to[k] = 0 if j < n_features else beyond
+        to += tile.width
+
+
+cdef inline void pack_tiles(const Tiles* task, Tile tile, floating* numbers) noexcept nogil:
+    """Copy a tile of the coefficients, and one of the direction if there is one."""
+    pack_tile[floating](task, tile, task.coef, task.intercept, -INFINITY, numbers)
+    if task.coef_direction != NULL:
+        pack_tile[floating](
+            task, tile, task.coef_direction, task.intercept_direction, 0,
+            numbers + task.at_logits // 2)
+
+
+cdef inline void tile_product(
+    const Tiles* task, Tile tile, const Matrix* block, Py_ssize_t i, Py_ssize_t n_rows,
+    const floating* coef, floating* to,
+) noexcept nogil:
+    """Compute the logits of rows i, i + 1, ... of a block for a tile of classes."""
+    task.products.many_product(
+        n_rows, tile.width, block.n_features, block.rows + i, coef,
+        coef + block.n_features * tile.width, to)
+
+
+cdef double sum_rows_of_tiles(
+    const Tiles* task, Py_ssize_t begin, floating* numbers, double* doubles, char* room,
+) noexcept nogil:
+    """Compute what the residuals of a block of rows need; return the sum of their losses."""
+    cdef:
+        Matrix block = block_of(
+            task.X, begin, min(task.n_at_once, task.X.n_rows - begin), begin, room)
+        floating* logits = numbers + task.at_logits
+        floating* direction = NULL
+        floating* exponentials = NULL
+        floating* vectors = numbers + task.at_vectors
+        floating* by_row = <floating*> task.by_row + begin
+        Py_ssize_t stride = task.X.n_rows + 1, t, piece, i, n
+        RowSums* sums = <RowSums*> (doubles + task.at_sums)
+        Tile tile
+    if task.coef_direction != NULL:
+        direction = numbers + task.at_direction
+        exponentials = direction + TILE_ROWS * task.width
+    for t in range(task.n_tiles):
+        tile = tile_at(task, t)
+        pack_tiles(task, tile, numbers)
+        for piece in range((block.n_rows + TILE_ROWS - 1) // TILE_ROWS):
+            i = piece * TILE_ROWS
+            n = min(<Py_ssize_t> TILE_ROWS, block.n_rows - i)
+            tile_product[floating](task, tile, &block, i, n, numbers, logits)
+            if direction != NULL:
+                tile_product[floating](
+                    task, tile, &block, i, n, numbers + task.at_logits // 2, direction)
+            add_tile(
+                task.target, begin + i, n, tile, logits, direction, exponentials, sums + i,
+                vectors)
+    return end_tiles(
+        task.target, task.product, begin, block.n_rows, sums, by_row, by_row + stride,
+        by_row + 2 * stride, vectors)
+
+
+cdef void gradient_of_tile(
+    const Tiles* task, Py_ssize_t t, floating* numbers, double* total, char* room,
+    double* coef_result, double* intercept_result,
+) noexcept nogil:
+    """Compute the gradient of one tile of classes from all rows.
+
+    For HESSIAN_DIAGONAL it is the sum of the curvatures, in the place of that of the intercept.
+    """
+    cdef:
+        floating* logits = numbers + task.at_logits
+        floating* direction = (
+            NULL if task.coef_direction == NULL else numbers + task.at_direction)
+        floating* vectors = numbers + task.at_vectors
+        floating* by_row
+        floating* to
+        Py_ssize_t n_features = task.X.n_features, stride = task.X.n_rows + 1
+        Py_ssize_t n_summed = 0 if task.product == HESSIAN_DIAGONAL else n_features
+        Py_ssize_t b, begin, piece, i, n, j, k
+        Tile tile = tile_at(task, t)
+        double* row
+        Matrix block
+    pack_tiles(task, tile, numbers)
+    memset(total, 0, (n_summed + 1) * tile.width * sizeof(double))
+    for b in range((task.X.n_rows + XENT_MOST_DEEP - 1) // XENT_MOST_DEEP):
+        begin = b * XENT_MOST_DEEP
+        block = block_of(
+            task.X, begin, min(<Py_ssize_t> XENT_MOST_DEEP, task.X.n_rows - begin), begin, room)
+        for piece in range((block.n_rows + TILE_ROWS - 1) // TILE_ROWS):
+            i = piece * TILE_ROWS
+            n = min(<Py_ssize_t> TILE_ROWS, block.n_rows - i)
+            to = logits + i * tile.width
+            by_row = <floating*> task.by_row + begin + i
+            tile_product[floating](task, tile, &block, i, n, numbers, to)
+            if direction != NULL:
+                tile_product[floating](
+                    task, tile, &block, i, n, numbers + task.at_logits // 2, direction)
+            tile_residual(
+                task.target, task.product, begin + i, n, tile, direction, by_row, by_row + stride,
+                by_row + 2 * stride, to, vectors)
+        task.products.many_product_to_total(
+            block.n_rows, tile.width, n_summed, block.rows, logits, total,
+            total + n_summed * tile.width)
+    for j in range(n_summed + 1):
+        row = coef_result + j * task.n_outputs if j < n_summed else intercept_result
+        for k in range(tile.n_classes):
+            row[tile.begin + k] = total[j * tile.width + k]
+
+
+cdef double sum_tiles(
+    const Tiles* task, double[::1] losses, floating[:, ::1] numbers, double[:, ::1] doubles,
+    char[:, ::1] rooms, double[:, ::1] coef_result, double[::1] intercept_result,
+):
+    """Fill the results, and return the sum of the losses."""
+    cdef:
+        Py_ssize_t n_threads = rooms.shape[0], b, t
+        double* coef_to = &coef_result[0, 0] if coef_result.size else NULL
+        double loss = 0.0
+    for b in prange(
+        losses.shape[0], nogil=True, schedule="dynamic", chunksize=1, num_threads=n_threads,
+        use_threads_if=n_threads > 1,
+    ):
+        losses[b] = sum_rows_of_tiles[floating](
+            task, b * task.n_at_once, &numbers[threadid(), 0], &doubles[threadid(), 0],
+            &rooms[threadid(), 0])
+    for t in prange(
+        task.n_tiles, nogil=True, schedule="dynamic", chunksize=1, num_threads=n_threads,
+        use_threads_if=n_threads > 1,
+    ):
+        gradient_of_tile[floating](
+            task, t, &numbers[threadid(), 0], &doubles[threadid(), 0], &rooms[threadid(), 0],
+            coef_to, &intercept_result[0])
+    for b in range(losses.shape[0]):
+        loss += losses[b]
+    return loss
+
+
 # ---- From Python ---------------------------------------------------------------------------------
 
 def computing_dtype(X):
@@ -626,6 +837,8 @@ cdef class DesignMatrix:
     finite_logits : bool
         Whether all logits of the last ``scores`` or ``likeliest`` were finite. An entry of X that
         is nan or inf makes the logits of its row nan or inf (except in float16).
+    least_tiled : int
+        Classes from which on a pass over a dense X works on tiles of the classes.
     """
 
     cdef Matrix matrix
@@ -633,6 +846,7 @@ cdef class DesignMatrix:
     cdef readonly Py_ssize_t n_features
     cdef readonly object dtype
     cdef readonly bint finite_logits
+    cdef public Py_ssize_t least_tiled
     cdef tuple _arrays      # keeps alive what `matrix` points to
     cdef dict _memory       # workspace by name, kept since mapped pages need no zeroing
 
@@ -665,6 +879,8 @@ cdef class DesignMatrix:
         self._arrays = arrays
         self._memory = {}
         self.finite_logits = True
+        wide = products_of(1, False, self.dtype).lanes * self.dtype.itemsize >= WIDE_VECTOR
+        self.least_tiled = MANY if wide and self.n_features <= MANY_FEATURES else VERY_MANY
 
     def loss_gradient(self, EncodedTarget target, coef, intercept, int n_threads, out=None):
         """Compute the sum of the weighted losses of all rows, and its gradient.
@@ -750,6 +966,28 @@ cdef class DesignMatrix:
             target, HESSIAN_PRODUCT, coef, intercept, coef_direction, intercept_direction,
             n_threads, out)[1:]
 
+    def in_tiles(self, EncodedTarget target, Py_ssize_t n_rows):
+        """Return whether a pass over ``n_rows`` of these rows works on tiles of the classes."""
+        return (
+            self.matrix.indptr == NULL and target.n_outputs >= self.least_tiled
+            and n_rows >= MANY_ROWS
+            and tiles_target(&target.rows))
+
+    def curvature_sum(self, EncodedTarget target, coef, intercept, int n_threads):
+        """Return the sum over the rows of the second derivatives of the loss in their logits.
+
+        The shape is (n_outputs,).
+        """
+        if self.in_tiles(target, self.n_rows):
+            return self.evaluate(
+                target, HESSIAN_DIAGONAL, coef, intercept, None, None, n_threads,
+                np.empty((0, target.n_outputs)))[2]
+        logits = np.empty((self.n_rows, target.n_outputs), dtype=self.dtype)
+        self.scores(coef, intercept, logits, "logits", n_threads)
+        curvature = np.empty_like(logits)
+        target.hessian_diagonal(logits, curvature, n_threads)
+        return curvature.sum(axis=0, dtype=np.float64)
+
     cdef evaluate(
         self, EncodedTarget target, Product product, coef, intercept, coef_direction,
         intercept_direction, int n_threads, out,
@@ -758,10 +996,68 @@ cdef class DesignMatrix:
         cdef:
             Matrix X
             Pass task
+        if self.in_tiles(target, self.n_rows):
+            at = coef, intercept, coef_direction, intercept_direction
+            if self.dtype == np.float32:
+                return self.evaluate_tiles(target, product, at, n_threads, out, <float> 0)
+            return self.evaluate_tiles(target, product, at, n_threads, out, <double> 0)
         self.prepare(&task, &X, coef.shape[1])
         task.target, task.product = &target.rows, product
         return self.sums(
             &task, coef, intercept, coef_direction, intercept_direction, n_threads, LEAST_WORK, out)
+
+    cdef evaluate_tiles(
+        self, EncodedTarget target, Product product, tuple at, int n_threads, out, floating zero,
+    ):
+        """Evaluate a product of very many classes in tiles of them."""
+        cdef:
+            Matrix X = self.matrix
+            Tiles task
+            Py_ssize_t itemsize = sizeof(floating), n_blocks, width, n_numbers, n_doubles, n_room
+            double[:, ::1] coef_result
+            double[::1] intercept_result, losses
+        if X.itemsize != itemsize or X.column != 1:
+            X.gather = xent_gather_for(X.stored, itemsize == 8, _cpu_target)
+        X.depth, X.room_itemsize = X.n_features, itemsize
+        task.X, task.target, task.product, task.n_outputs = &X, &target.rows, product, at[1].size
+        task.products = products_of(task.n_outputs, False, self.dtype)
+        at = tuple([
+            None if one is None else np.ascontiguousarray(one, dtype=np.float64) for one in at])
+        task.coef, task.intercept = <const double*> address(at[0]), <const double*> address(at[1])
+        task.coef_direction = <const double*> address(at[2])
+        task.intercept_direction = <const double*> address(at[3])
+        # tiles of about equal size, few of whose vectors are incomplete
+        width = TILE_BYTES // ((itemsize + 8) * max(1, X.n_features))
+        width = max(LEAST_TILED, min(MOST_TILED, width // LEAST_TILED * LEAST_TILED))
+        task.n_tiles = (task.n_outputs + width - 1) // width
+        task.width = padded_to(
+            task.products.lanes, (task.n_outputs + task.n_tiles - 1) // task.n_tiles)
+        task.n_at_once = min(<Py_ssize_t> XENT_MOST_DEEP, padded_to(8, X.n_rows // N_SLOTS + 1))
+        n_blocks = (X.n_rows + task.n_at_once - 1) // task.n_at_once
+        if <double> X.n_rows * max(X.n_features, task.products.lanes) * task.n_outputs < LEAST_WORK:
+            n_threads = 1
+        n_threads = min(n_threads, n_blocks)
+
+        # a tile of coefficients, of logits and of the direction, and numbers by row
+        task.at_logits = 2 * padded_to(ALIGNMENT, (X.n_features + 1) * task.width)
+        task.at_direction = task.at_logits + XENT_MOST_DEEP * task.width
+        task.at_vectors = task.at_direction + (
+            0 if task.coef_direction == NULL else 2 * TILE_ROWS * task.width)
+        n_numbers = padded_to(ALIGNMENT, task.at_vectors + TILE_VECTORS * XENT_MOST_DEEP)
+        task.at_sums = (X.n_features + 1) * task.width
+        n_doubles = padded_to(
+            ALIGNMENT, task.at_sums + XENT_MOST_DEEP * sizeof(RowSums) // sizeof(double))
+        n_room = padded_to(ALIGNMENT, 1 + room_bytes(&X, XENT_MOST_DEEP, itemsize))
+        by_row = reused(self._memory, "by row", (3, X.n_rows + 1), self.dtype)
+        task.by_row = <char*> address(by_row)
+        losses, intercept_result = np.zeros(n_blocks), np.empty(task.n_outputs)
+        coef_result = np.empty((X.n_features, task.n_outputs)) if out is None else out
+        loss = sum_tiles[floating](
+            &task, losses, reused(self._memory, "tiles", (n_threads, n_numbers), self.dtype),
+            reused(self._memory, "tile sums", (n_threads, n_doubles), np.float64),
+            reused(self._memory, "rooms", (n_threads, n_room), np.int8),
+            coef_result, intercept_result)
+        return loss, np.asarray(coef_result), np.asarray(intercept_result)
 
     cdef sums(
         self, Pass* task, coef, intercept, coef_direction, intercept_direction, int n_threads,

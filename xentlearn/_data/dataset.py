@@ -134,6 +134,8 @@ class MemoryRows:
     def few(self, n_wanted):
         """Return a representative sample of about ``n_wanted`` rows, in pieces with few logits.
 
+        Where a pass works on tiles of classes, there is a single piece.
+
         Returns
         -------
         list of MemoryRows
@@ -142,6 +144,8 @@ class MemoryRows:
         if n_wanted < self.n_rows:
             X, y = spaced(X, y, self.weight.sum() / n_wanted)
         width = max(1, LOGIT_BLOCK // len(self.outputs))
+        if self.design.in_tiles(self.target, X.shape[0]):
+            width = X.shape[0]
         found = []
         for at in range(0, X.shape[0], width):
             rows = slice(at, at + width)

@@ -1,7 +1,7 @@
 """Fits a problem by its plan: presolve; then solve, undo and certify for each group of outputs."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -154,6 +154,8 @@ class Fit:
         self.found = None
         self.group, self.objective = group, objective
         settings, solve = SETTINGS[group.solver], SOLVERS[group.solver]
+        if group.history_size is not None:
+            settings = replace(settings, large_history=group.history_size)
         if self.problem.settings is not None:
             settings = self.problem.settings._applied(settings)
         options = {**self.options, "settings": settings}

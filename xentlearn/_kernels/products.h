@@ -42,6 +42,18 @@ typedef struct {
                              const void *residual, ptrdiff_t width, double *total,
                              ptrdiff_t total_row);
 
+    /* Dense X with any number of features, for a tile of `width` classes, a multiple of lanes. All
+     * matrices have rows of `width` numbers.
+     * logits[m, width] = intercept + X coef */
+    void (*many_product)(ptrdiff_t m, ptrdiff_t width, ptrdiff_t n_features,
+                         const void *const *rows, const void *coef, const void *intercept,
+                         void *logits);
+    /* total[n_features, width] += X^T residual and intercept_total[width] += 1^T residual, for at
+     * most XENT_MOST_DEEP rows */
+    void (*many_product_to_total)(ptrdiff_t m, ptrdiff_t width, ptrdiff_t n_features,
+                                  const void *const *rows, const void *residual, double *total,
+                                  double *intercept_total);
+
     /* One sparse row. width is a multiple of lanes; rows of coefficients and of totals are `row`
      * apart. n_known >= n_entries indices may be read, to prefetch what comes next.
      * logits[:width] += sum_j data[j] coef[indices[j], :width] */

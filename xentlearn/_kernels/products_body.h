@@ -1,5 +1,6 @@
 /* All products for one CPU target and one dtype: the table of products.h. */
 #include "dense_body.h"
+#include "many_body.h"
 #include "sparse_body.h"
 
 static const xent_products NAME(products) = {
@@ -7,6 +8,8 @@ static const xent_products NAME(products) = {
     NAME(pack),
     NAME(product),
     NAME(product_to_total),
+    NAME(many_product),
+    NAME(many_product_to_total),
     NAME(sparse_product),
     NAME(sparse_product_to_total),
 };

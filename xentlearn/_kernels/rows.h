@@ -62,8 +62,15 @@ typedef struct {
     /* out = (z - max) - log_sum; out may be z */
     void (*log_proba)(xent_block, const void *z, const void *max, const void *log_sum, void *out);
 
-    /* out = sum_k values, which are at least 0 */
-    void (*row_sums)(xent_block, const void *values, void *out);
+    /* out = sum_k values * times; times may be NULL (1) */
+    void (*row_sums)(xent_block, const void *values, const void *times, void *out);
+    /* For a tile of the classes of rows whose largest logit is max, along, with n_classes a multiple
+       of lanes: out = e * factor - shift * weight, e = exp(z - max) and weight NULL for 1; or, unless
+       direction is NULL, e * factor * (direction - mean). Subnormal results are set to 0; out may
+       be z */
+    void (*tile_residual)(xent_block, const void *z, const void *max, const void *factor,
+                          double shift, const void *weight, const void *direction,
+                          const void *mean, void *out);
 
     /* Transpose contiguous rows that are `stride` apart to the layout across, and back. The array
        of rows has room for n_rows rounded up to whole vectors; each row is followed by 16 bytes

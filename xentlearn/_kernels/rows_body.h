@@ -433,30 +433,61 @@ static void NAME(log_proba)(xent_block block, const void *z, const void *max, co
 /* ---- sums of rows --------------------------------------------------------------------------- */
 
 XENT_INLINE void NAME(row_sums_body)(const int across, xent_block block, const REAL *values,
-                                     REAL *out)
+                                     const REAL *times, REAL *out)
 {
     const ptrdiff_t steps = FULL_STEPS(block), step = STEP(block), rest = REST(block);
     const M fresh = LAST_LANES(rest);
     GROUPS(block, g)
     {
-        const ptrdiff_t at = GROUP_BEGIN(block, g);
+        const ptrdiff_t at = GROUP_BEGIN(block, g), tail = at + TAIL(block);
         SUM sum = {0};
         for (ptrdiff_t begin = 0; begin < steps; begin += SUM_STEPS) {
             const ptrdiff_t end = begin + SUM_STEPS < steps ? begin + SUM_STEPS : steps;
-            for (ptrdiff_t j = begin; j < end; j++)
-                sum.part += LOAD(values + at + j * step);
+            for (ptrdiff_t j = begin; j < end; j++) {
+                V x = LOAD(values + at + j * step);
+                sum.part += times ? x * LOAD(times + at + j * step) : x;
+            }
             SUM_FLUSH(&sum);
         }
-        if (rest)
-            sum.part += LOAD_TAIL(values + at + TAIL(block), 0);
+        if (rest) {
+            V x = LOAD_TAIL(values + tail, 0);
+            sum.part += times ? x * LOAD_TAIL(times + tail, 0) : x;
+        }
         ROW_STORE(out, g, SUM_TOTAL(across, &sum));
     }
 }
 
-static void NAME(row_sums)(xent_block block, const void *values, void *out)
+static void NAME(row_sums)(xent_block block, const void *values, const void *times, void *out)
 {
-    BOTH_LAYOUTS(NAME(row_sums_body)(1, block, values, out),
-                 NAME(row_sums_body)(0, block, values, out));
+    if (times)
+        BOTH_LAYOUTS(NAME(row_sums_body)(1, block, values, times, out),
+                     NAME(row_sums_body)(0, block, values, times, out));
+    else
+        BOTH_LAYOUTS(NAME(row_sums_body)(1, block, values, NULL, out),
+                     NAME(row_sums_body)(0, block, values, NULL, out));
+}
+
+/* ---- A tile of the classes of a softmax ----------------------------------------------------- */
+
+static void NAME(tile_residual)(xent_block block, const void *z_in, const void *max_in,
+                                const void *factor_in, double shift_in, const void *weight_in,
+                                const void *direction_in, const void *mean_in, void *out_in)
+{
+    const REAL *z = z_in, *max = max_in, *factor = factor_in, *weight = weight_in;
+    const REAL *direction = direction_in, *mean = mean_in, shift = (REAL)shift_in;
+    REAL *out = out_in;
+    for (ptrdiff_t i = 0; i < block.n_rows; i++) {
+        const V m = SPLAT(max[i]), f = SPLAT(factor[i]);
+        const V constant = SPLAT(weight ? shift * weight[i] : shift);
+        const V average = SPLAT(direction ? mean[i] : 0);
+        for (ptrdiff_t k = 0; k < block.n_classes; k += LANES) {
+            const ptrdiff_t at = i * block.stride + k;
+            const V e = EXP_DIFFERENCE(LOAD(z + at), m) * UNSHIFT;
+            V x = direction ? e * f * (LOAD(direction + at) - average) : e * f - constant;
+            const M tiny = LESS(x, SPLAT(SMALLEST)) & LESS(SPLAT(-SMALLEST), x);
+            STORE(out + at, SELECT(tiny, SPLAT(0), x));
+        }
+    }
 }
 
 /* ---- Turning a block ------------------------------------------------------------------------ */
@@ -779,6 +810,7 @@ static const xent_rows NAME(rows) = {
     NAME(hessian_diagonal),
     NAME(log_proba),
     NAME(row_sums),
+    NAME(tile_residual),
     NAME(turn),
     NAME(turn_back),
     NAME(at_labels),

@@ -29,7 +29,8 @@ class Certificate(Stateful):
     least : float
         The largest lower bound of the minimum found so far.
     start_gradient : ndarray of shape (n_features + 1, n_outputs) or None
-        Gradient at ``objective.start()``, once it has been computed.
+        Gradient at ``objective.start()``, once it has been computed; None with very many classes,
+        for which each certificate computes it again.
     """
 
     CHANGES = ("least", "_looseness")
@@ -68,15 +69,16 @@ class Certificate(Stateful):
     def _certified(self, objective, vector, value, gradient):
         """Return an upper bound of (value at ``vector``) - minimum; inf if there is none.
 
-        The bound is computed at the vector, or after a Newton step of its intercept alone if that
-        gives a smaller one. As the intercept is not penalised, the bound is of first order in the
-        gradient with respect to it. On MNIST the step takes the relative bound after a default fit
-        from 0.15 to 0.005, on sparse text from 0.006 to 0.00002.
+        The bound is computed at the vector or, unless there are too many classes, after a Newton
+        step of its intercept alone if that gives a smaller one. As the intercept is not penalised,
+        the bound is of first order in the gradient with respect to it. On MNIST the step takes the
+        relative bound after a default fit from 0.15 to 0.005, on sparse text from 0.006 to 0.00002.
         """
         if not np.isfinite(value):
             return np.inf
         gap, at = self._duality_gap(objective, vector, value, gradient), vector
-        if objective.fit_intercept and gap > self.settings.tiny * value:
+        few = objective.is_binary or objective.n_outputs <= self.settings.most_coupled
+        if objective.fit_intercept and few and gap > self.settings.tiny * value:
             at = vector.copy()
             of_intercept = slice(-objective.n_outputs, None)
             at[of_intercept] -= self._intercept_step(objective, vector, gradient[of_intercept])
@@ -94,12 +96,9 @@ class Certificate(Stateful):
     def _intercept_step(self, objective, vector, gradient):
         """Return the Newton step of the intercept for fixed W, of shape (n_outputs,).
 
-        The Hessian is computed from a subset of the rows if there are many, and the step is 0 if
-        there are too many classes.
+        The Hessian is computed from a subset of the rows if there are many.
         """
         n_outputs, coupled = objective.n_outputs, not objective.is_binary
-        if coupled and n_outputs > self.settings.most_coupled:
-            return np.zeros(n_outputs)
         sample, settings = objective.rows.sample, self.settings
         of_pass = 2 * sample.n_entries * n_outputs
         hessian, total = sample.intercept_hessian(
@@ -209,9 +208,12 @@ class Certificate(Stateful):
         -------
         ndarray of shape (n_features, n_outputs)
         """
-        if self._constant is None:
-            self._constant = self._find_constant_gradients(objective)
-        shares, at_shares, slope = self._constant
+        constant = self._constant
+        if constant is None:
+            constant = self._find_constant_gradients(objective)
+            if objective.is_binary or objective.n_outputs <= self.settings.most_kept:
+                self._constant = constant
+        shares, at_shares, slope = constant
         return at_shares if slope is None else at_shares + slope * (r[:, 1] - shares)
 
     def _find_constant_gradients(self, objective):
@@ -222,9 +224,10 @@ class Certificate(Stateful):
         """
         shape = objective.shape
         matrix = objective.start().reshape(shape)
-        if self.start_gradient is None:
-            self.start_gradient = objective.value_gradient(matrix.ravel())[1].reshape(shape)
-        at_shares = self.start_gradient[:-1]
+        at_start = self.start_gradient
+        if at_start is None:
+            at_start = objective.value_gradient(matrix.ravel())[1].reshape(shape)
+        at_shares = at_start[:-1]
         if not objective.is_binary:
             return None, at_shares, None
         shares = objective.sums[:, 1] / objective.sums.sum(axis=1)

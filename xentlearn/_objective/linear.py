@@ -200,7 +200,13 @@ class LinearObjective:
         penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
         if not self._is_evaluated:  # most often at the start; a certificate needs its gradient
             self._is_evaluated = True
-            if self.certifiable and not coef.any() and np.array_equal(vector, self.start()):
+            kept = self.is_binary or self.n_outputs <= self.certificate.settings.most_kept
+            if (
+                self.certifiable
+                and kept
+                and not coef.any()
+                and np.array_equal(vector, self.start())
+            ):
                 self.certificate.start_gradient = gradient
         return float(loss / self.total_weight + penalty), gradient.ravel()
 

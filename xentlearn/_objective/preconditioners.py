@@ -23,6 +23,7 @@ from .._data.statistics import covariance
 from .._plan.settings import Preconditioning
 from .._utils._sweeps import divide
 from .._utils.numerics import LEAST_CURVATURE, SLACK
+from .._utils.threads import OUTPUT_BLOCK
 from .hessian_blocks import HessianBlocks, leverages
 
 
@@ -135,40 +136,49 @@ class FeaturePreconditioner:
         # inverse for the mean curvature: a diagonal, in the coordinates of the factor if there is
         # one
         self.for_mean = self.scale**2 if self.inverse_factor is None else np.ones(len(diagonal))
-        self.inverse = np.empty((len(diagonal), len(curvatures)))  # 21 MB for sparse text: reused
         self.follow(curvatures)
 
     def follow(self, curvatures):
         """Adapt to other curvatures of the outputs, of shape (n_outputs,)."""
         self.curvatures = curvatures
-        relative = np.maximum(curvatures / self.curvature, self._least_relative)
-        np.multiply.outer(self.loss_share, relative - 1.0, out=self.inverse)
-        self.inverse += 1.0
-        np.divide(self.for_mean[:, np.newaxis], self.inverse, out=self.inverse)
-        self.intercept_inverse = 1.0 / (self.curvature * relative[np.newaxis])
+        self.relative = np.maximum(curvatures / self.curvature, self._least_relative)
 
     def apply(self, gradient, has_intercept, n_threads=1):
         """Return the preconditioner times a gradient of shape (n_features [+ 1], n_outputs)."""
         result = np.empty_like(gradient)
         n_features, scale = len(self.scale), self.scale[:, np.newaxis]
         of_coef, common = result[:n_features], self.shift_invariant
-        # `divide` multiplies by an inverse diagonal; for a softmax loss (`common`), the mean over
-        # the outputs is multiplied by `for_mean` instead
+        # `divide` divides by the curvatures; for a softmax loss (`common`), the mean over the
+        # outputs is multiplied by `for_mean` instead
+        inverse = self.for_mean, 1.0, self.loss_share, self.relative - 1.0, self.for_mean, common
         if self.inverse_factor is None:
-            divide(gradient[:n_features], self.inverse, self.for_mean, common, of_coef, n_threads)
+            divide(gradient[:n_features], *inverse, of_coef, n_threads)
         else:
             # L^-T diagonal L^-1 times the scaled gradient. BLAS uses one thread, as those of OpenMP
             # may be busy waiting.
-            factor, right = self.inverse_factor, np.asfortranarray(gradient[:n_features] * scale)
-            half = np.ascontiguousarray(blas.dtrmm(1.0, factor, right, lower=True))
-            divide(half, self.inverse, self.for_mean, common, half, n_threads)
-            right = np.asfortranarray(half)
-            right = blas.dtrmm(1.0, factor, right, lower=True, trans_a=True, overwrite_b=True)
-            np.multiply(right, scale, out=of_coef)
+            factor, n_outputs = self.inverse_factor, gradient.shape[1]
+            width = OUTPUT_BLOCK if common else n_outputs
+            blocks = [slice(at, at + width) for at in range(0, n_outputs, width)]
+            for block in blocks:
+                right = np.asfortranarray(gradient[:n_features, block] * scale)
+                of_coef[:, block] = blas.dtrmm(1.0, factor, right, lower=True, overwrite_b=True)
+            divide(of_coef, *inverse, of_coef, n_threads)
+            for block in blocks:
+                right = np.asfortranarray(of_coef[:, block])
+                right = blas.dtrmm(1.0, factor, right, lower=True, trans_a=True, overwrite_b=True)
+                np.multiply(right, scale, out=of_coef[:, block])
         if has_intercept:
-            for_mean, last = np.array([1.0 / self.curvature]), slice(n_features, None)
+            last, curvature = slice(n_features, None), np.full(1, self.curvature)
             divide(
-                gradient[last], self.intercept_inverse, for_mean, common, result[last], n_threads
+                gradient[last],
+                np.ones(1),
+                0.0,
+                curvature,
+                self.relative,
+                1.0 / curvature,
+                common,
+                result[last],
+                n_threads,
             )
         return result
 
@@ -295,8 +305,9 @@ class Preconditioners:
             objective.few = sample.few(min(n_wanted, settings.most_few))
         seen, n_rows = np.zeros(objective.n_outputs), 0
         for rows in objective.few:
-            curvature = rows.curvature(*objective.at(vector), objective.n_threads)
-            seen += curvature.sum(axis=0, dtype=np.float64)
+            seen += rows.design.curvature_sum(
+                rows.target, *objective.at(vector), objective.n_threads
+            )
             n_rows += rows.n_rows
         seen /= weight
         known, believed = objective.curvatures_at_shares, settings.few_seen

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._utils.numerics import PIVOTED_ROTATION
 from .._utils.threads import LOGIT_BLOCK, PRODUCT_ROWS, ROW_BLOCKS, SPARSE_ROWS, THREADED_WORK
-from .settings import LBFGS, STOCHASTIC, NewtonCG, Preconditioning, Refresh
+from .settings import LBFGS, STOCHASTIC, Certificate, NewtonCG, Preconditioning, Refresh
 
 # Where hardly anything is penalised and classes have few rows for each feature, some rows can be
 # told apart by ever larger coefficients: raw MNIST and the features of leaves take 700 to 1,200
@@ -30,12 +30,14 @@ class OutlinedGroup:
     covariance : bool
     local : {"whole", "sample", "blocks"} or None
         Which preconditioners: see ``settings.Preconditioning``.
+    history_size : int or None, default=None
     """
 
     n_outputs: int
     solver: str
     covariance: bool
     local: str | None
+    history_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,9 @@ OBJECTS = 200_000
 # memory for all of these sums, and multiply-adds from which a second thread helps.
 BLOCK, LOGITS, BLOCK_ROWS, LANES, RANGES, SUMS = 2**18, 2**20, 256, 16, 16, 2**26
 THREADED = 1e7
+# Of a pass over tiles of classes: least classes, with more than so many features, and most classes
+# of a tile.
+MANY, VERY_MANY, MANY_FEATURES, TILED = 4096, 16384, 128, 192
 
 
 def memory_bytes(outline, n_threads=1):
@@ -208,19 +213,29 @@ def _group_bytes(outline, group, n_threads):
     if group.solver == "newton-cholesky":
         kept, stages = kept + 6 * vector, [_hessian_bytes(outline, group, 8)]
     elif group.solver in ("lbfgs", "dual-ascent", "newton-cg"):
-        kept += made[0] + 10 * vector
+        kept += made[0] + (6 if _in_tiles(outline, group) else 9) * vector
         if group.solver != "newton-cg":
             kept += _history_bytes(outline, group)
         if group.local and group.solver != "dual-ascent" and _refreshes(outline, group):
             stages.append(_local_bytes(outline, group))
-    if outline.certifiable and not outline.polish:  # p of some rows, and their products
+    few = not outline.coupled or K <= Certificate.most_coupled
+    if outline.certifiable and not outline.polish and few:  # p of some rows, and their products
         stages.append(3 * f * min(n_rows * K, LOGIT_BLOCK) + 2 * vector)
     return kept + max(stages)
+
+
+def _in_tiles(outline, group):
+    """Whether a pass works on tiles of classes."""
+    least = MANY if outline.n_solved <= MANY_FEATURES else VERY_MANY
+    return outline.dense and outline.coupled and outline.labelled and group.n_outputs >= least
 
 
 def _fused_bytes(outline, group, n_threads):
     """What a pass works in: blocks of each thread, sums of ranges of rows, packed coefficients."""
     d, f, vector = outline.n_solved, outline.computed, 8 * outline.n_solved * group.n_outputs
+    if _in_tiles(outline, group):
+        tile = ((d + 1) * (2 * f + 8) + BLOCK_ROWS * f) * TILED
+        return n_threads * tile + 3 * f * outline.n_rows
     width = -(-group.n_outputs // LANES) * LANES
     rows = BLOCK_ROWS
     if outline.dense:
@@ -253,7 +268,8 @@ def _history_bytes(outline, group):
     """Differences of points and gradients (``_solvers/lbfgs.py``), as far as they are used."""
     settings, size = LBFGS(), (outline.n_solved + 1) * group.n_outputs
     large = size >= settings.large
-    length = outline.history_size or (settings.large_history if large else settings.history_size)
+    usual = group.history_size or settings.large_history
+    length = outline.history_size or (usual if large else settings.history_size)
     if outline.hard and group.local == "blocks":
         length = max(length, min(settings.long_history, settings.long_numbers // size))
     return 2 * (4 if large else 8) * size * min(length, outline.max_iter)
@@ -262,13 +278,13 @@ def _history_bytes(outline, group):
 def _feature_bytes(outline, group, n_threads):
     """(what stays, what its making takes) of the preconditioner of the features."""
     d, K, settings = outline.n_solved, group.n_outputs, Preconditioning()
-    inverse = 8 * (d + 1) * K
     per_row = d * outline.itemsize
     if not outline.dense:
         per_row = 12 * outline.n_entries / max(1, outline.n_rows)
-    few = min(outline.n_rows, settings.most_few) * (per_row + 8 * K)
+    per_few = per_row + (0 if _in_tiles(outline, group) else 8 * K)
+    few = min(outline.n_rows, settings.most_few) * per_few
     if not group.covariance:
-        return inverse + few, 0
+        return few, 0
     rows = min(outline.n_sampled, max(settings.least_rows, settings.rows_per_feature * d))
     blocks = 1 if rows * d**2 < THREADED_WORK else min(ROW_BLOCKS, 2 * n_threads)
     square = 8 * d**2
@@ -276,7 +292,7 @@ def _feature_bytes(outline, group, n_threads):
     made = (2 + blocks) * square + blocks * width * d * outline.computed * 2
     if not outline.dense:
         made = 3 * square + rows * d * 12 * outline.n_entries / max(1, outline.n_rows * d) * 3
-    return inverse + few + 2 * square, max(made - 2 * square, 3 * square)
+    return few + 2 * square, max(made - 2 * square, 3 * square)
 
 
 def _hessian_bytes(outline, group, itemsize):
@@ -308,9 +324,13 @@ def _local_bytes(outline, group):
 
 
 def pass_work(outline):
-    """Multiply-adds of a pass over X as the solver sees it: once to its logits, once back."""
+    """Multiply-adds of a pass over X as the solver sees it: once to its logits, once back.
+
+    With tiles of classes it goes to the logits twice.
+    """
     entries = outline.n_rows * outline.n_solved if outline.dense else outline.n_entries
-    return 2 * entries * sum(group.n_outputs for group in outline.groups)
+    products = [(3 if _in_tiles(outline, one) else 2) * one.n_outputs for one in outline.groups]
+    return entries * sum(products)
 
 
 def passes(outline):

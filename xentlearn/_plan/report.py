@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from .._utils.threads import effective_n_threads
 from .cost import Outline, first_refresh, memory_bytes, pass_work, passes
 from .plan import RULES
-from .settings import STOCHASTIC, Preconditioning
+from .settings import LBFGS, STOCHASTIC, Preconditioning
 
 HESSIANS = {
     "whole": "the Hessian of all rows",
@@ -190,6 +190,12 @@ def _solver_steps(outline):
         n_groups = sum(group.solver == solver for group in outline.groups)
         of_all = "" if n_groups == len(outline.groups) else f" for {n_groups} of the groups"
         yield f"Solver: {solver}{of_all}", reason
+        if group.history_size is not None and outline.history_size is None:
+            yield (
+                f"Keeps a history of {_counted(group.history_size, 'step')} rather than "
+                f"{LBFGS.large_history}",
+                f"as each of its vectors takes {_shown(8 * n_coefficients, 'bytes')}",
+            )
 
 
 def _preconditioner_steps(outline):

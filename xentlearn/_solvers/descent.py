@@ -94,6 +94,7 @@ class Descent(Stateful):
 
     def take_direction(self):
         """Set the next direction and the slope along it, within the step bound if there is one."""
+        self.direction = None  # its memory is used again
         self.direction = self.rule.direction(self.x, self.gradient)
         self.slope = self.gradient @ self.direction
         if "bound_step" in self.offers:
@@ -286,6 +287,7 @@ def line_search(descent, slope_left):
     # and slope has a minimum of 0.
     step = -2 * value / slope if 0 < 2 * value < -slope else 1.0
     for _ in range(LINE_SEARCH.most_trials):
+        point = new_gradient = None  # their memory is used again
         point = x + (direction if step == 1.0 else step * direction)  # saves a pass if step is 1
         new_value, new_gradient = objective.value_gradient(point)
         new_slope = new_gradient @ direction

@@ -133,10 +133,11 @@ class History:
         alpha = solve_upper(R, self._times(s, gradient)[order])[0]
         by_place = np.empty(n)
         by_place[order] = alpha
-        r = precondition(self._minus(gradient, 1.0, by_place, y))
         if anew:
             change = y[newest].astype(np.float64)
             self.scale = curvature[-1] / (change @ precondition(change))
+            del change
+        r = precondition(self._minus(gradient, 1.0, by_place, y))
         right = curvature * alpha - self.scale * self._times(y, r)[order]
         by_place[order] = solve_upper(R, right, trans=1)[0]
         return self._minus(r, -self.scale, by_place, s, out=r)

@@ -177,8 +177,10 @@ class LBFGS(SolverSetting):
     ----------
     history_size : int or None, default=None
         Differences of points and of gradients that are kept, >= 1; None means 20, and 5 for 100,000
-        coefficients or more. On MNIST 10 take a third more evaluations than 20, and 50 save hardly
-        any. Memory: twice as many vectors of the size of the coefficients.
+        coefficients or more, but 1 for 4,096 classes or more with a million coefficients or more
+        over a dense X, where each may take more memory than X. On MNIST 10 take a third more
+        evaluations than 20, and 50 save hardly any. Memory: twice as many vectors of the size of
+        the coefficients.
 
     Raises
     ------

@@ -89,40 +89,49 @@ cdef double average(Py_ssize_t n, const double* values) noexcept nogil:
     return total / n
 
 
+# The inverses of a row are numerator / (offset + share * relative). They are computed where they
+# are used: a matrix of them would take as much memory as the gradient.
+
 cdef void divide_row(
-    Py_ssize_t n, const double* values, const double* inverse, double* out
+    Py_ssize_t n, const double* values, double numerator, double offset, double share,
+    const double* relative, double* out
 ) noexcept nogil:
     cdef Py_ssize_t k
     for k in range(n):
-        out[k] = values[k] * inverse[k]
+        out[k] = values[k] * (numerator / (share * relative[k] + offset))
 
 
 cdef void divide_balanced_row(
-    Py_ssize_t n, const double* values, const double* inverse, double for_mean, double* out
+    Py_ssize_t n, const double* values, double numerator, double offset, double share,
+    const double* relative, double for_mean, double* out
 ) noexcept nogil:
     cdef:
         Py_ssize_t k
         double mean = average(n, values), shift
     for k in range(n):
-        out[k] = (values[k] - mean) * inverse[k]
+        out[k] = (values[k] - mean) * (numerator / (share * relative[k] + offset))
     shift = for_mean * mean - average(n, out)
     for k in range(n):
         out[k] += shift
 
 
 def divide(
-    const double[:, ::1] values, const double[:, ::1] inverse, const double[::1] for_mean,
+    const double[:, ::1] values, const double[::1] numerator, double offset,
+    const double[::1] share, const double[::1] relative, const double[::1] for_mean,
     bint balanced, double[:, ::1] out, int n_threads,
 ):
-    """Multiply a gradient by a diagonal preconditioner: ``out = values * inverse``.
+    """Divide a gradient by a diagonal: ``values * numerator / (offset + outer(share, relative))``.
 
-    With ``balanced``, only the part of each row that sums to 0 is multiplied, and the mean of the
+    With ``balanced``, only the part of each row that sums to 0 is divided, and the mean of the
     row is multiplied by ``for_mean`` (see ``hessian_blocks.on_balanced``).
 
     Parameters
     ----------
-    values, inverse, out : ndarray of shape (n_rows, n_outputs)
+    values, out : ndarray of shape (n_rows, n_outputs)
         ``out`` may be ``values`` itself.
+    numerator, share : ndarray of shape (n_rows,)
+    offset : float
+    relative : ndarray of shape (n_outputs,)
     for_mean : ndarray of shape (n_rows,)
         Factors of the means over the outputs, if ``balanced``.
     balanced : bool
@@ -139,9 +148,11 @@ def divide(
     ):
         if balanced:
             divide_balanced_row(
-                n_outputs, &values[j, 0], &inverse[j, 0], for_mean[j], &out[j, 0])
+                n_outputs, &values[j, 0], numerator[j], offset, share[j], &relative[0],
+                for_mean[j], &out[j, 0])
         else:
-            divide_row(n_outputs, &values[j, 0], &inverse[j, 0], &out[j, 0])
+            divide_row(
+                n_outputs, &values[j, 0], numerator[j], offset, share[j], &relative[0], &out[j, 0])
 
 
 def difference(

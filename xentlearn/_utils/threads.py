@@ -21,6 +21,7 @@ _forked = False
 # Sizes of blocks, chosen so that they fit in a cache and give threads enough work.
 TASKS_PER_THREAD = 4  # per loop: handing over a task takes 25 us, so that 80 would take 2 ms
 VECTOR_BLOCK = 32_768  # numbers of a vector: 256 KB
+OUTPUT_BLOCK = 4096  # outputs of a softmax that are preconditioned at a time
 FLOAT32_BLOCK = 65_536  # numbers of a vector in float32, so few that sums of them are accurate
 X_BLOCK = 100_000  # numbers of a dense X, which fit in a second-level cache
 PRODUCT_ROWS = 2048  # rows of X for a product of X with itself
