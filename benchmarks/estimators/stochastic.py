@@ -20,7 +20,7 @@ from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import MemoryData
 from xentlearn._data.targets import encode_y
 from xentlearn._objective.linear import LinearObjective
-from xentlearn._solvers.stochastic import StochasticDescent
+from xentlearn._solvers.batch_descent import BatchDescent, Terms
 from xentlearn._utils.threads import effective_n_threads
 from xentlearn.solvers import SGD, Adam
 
@@ -50,9 +50,9 @@ def our_epoch(X, y, rule, batch_size):
     objective = LinearObjective(rows, 1 / len(y), True, n_threads)
     setting = Adam() if rule == "adam" else SGD()
     start = np.zeros((N_CLASSES, X.shape[1])), np.zeros(N_CLASSES)
-    descent = StochasticDescent(setting, True, *start, rows.dtype)
-    common = objective.l2_reg, objective.mean, objective.inverse_spread, True, n_threads
-    return lambda order: descent.epoch(objective.batches(order, batch_size), *common)
+    descent = BatchDescent(setting, True, *start, rows.dtype)
+    terms = Terms(objective.l2_reg, objective.mean, objective.inverse_spread, True)
+    return lambda order: descent.epoch(objective.batches(order, batch_size), terms, n_threads)
 
 
 def torch_epoch(torch, X, y, rule, batch_size, fused):

@@ -277,3 +277,53 @@ def test_column_y(rng):
     X, y = three_classes(rng)
     with pytest.warns(DataConversionWarning):
         SoftmaxClassifier().partial_fit(X, y[:, np.newaxis], classes=range(3))
+
+
+def test_history_and_pickle_stop_growing(rng):
+    X, y = three_classes(rng)
+    clf = SoftmaxClassifier(random_state=0)
+    sizes = []
+    for i in range(300):
+        clf.partial_fit(X[i % N : i % N + 1], y[i % N : i % N + 1], classes=range(3))
+        assert {name: len(column) for name, column in clf.history_.items()} == dict.fromkeys(
+            ("objective", "gap", "seconds"), min(i + 1, 100)
+        )
+        assert clf.n_iter_[0] == i + 1
+        assert clf.objective_ == clf.history_["objective"][-1]
+        sizes.append(len(pickle.dumps(clf)))
+    assert (np.diff(clf.history_["seconds"]) > 0).all()
+    assert abs(sizes[-1] - sizes[120]) < 16
+
+
+@pytest.mark.parametrize("rows", [1, 20])
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_a_change_is_followed(container, rows, rng):
+    """The average of the old meaning of the labels does not outlive it by hundreds of steps."""
+    centres = 2 * rng.normal(size=(3, 6))
+
+    def arrive(turn):
+        y = rng.integers(3, size=rows)
+        return container(centres[y] + rng.normal(size=(rows, 6))), (y + turn) % 3
+
+    clf = SoftmaxClassifier(random_state=0)
+    for _ in range(1000):
+        clf.partial_fit(*arrive(0), classes=range(3))
+    for turn in (1, 2):
+        scores = []
+        for i in range(300):
+            X, y = arrive(turn)
+            if i >= 200:
+                scores.append(clf.score(X, y))
+            clf.partial_fit(X, y)
+        assert np.mean(scores) > 0.8
+
+
+def test_labels_that_are_wrong_once_are_not_a_change(rng):
+    X, y = three_classes(rng)
+    clf = SoftmaxClassifier(random_state=0, solver=Adam(batch_size=N))
+    for _ in range(200):
+        clf.partial_fit(X, y, classes=range(3))
+    before = clf._stream._descent.n_averaged
+    clf.partial_fit(X, (y + 1) % 3)
+    clf.partial_fit(X, y)
+    assert clf._stream._descent.n_averaged == before + 2

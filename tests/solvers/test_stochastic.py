@@ -1,5 +1,6 @@
 """Adam and SGD: each step against a slow reference on standardised features; fits by them."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -193,11 +194,17 @@ def test_batch_gradient(target, stored, dtype, span, rng):
     targets = (y if order is None else y.taken(order)).kernel_target(computed, outputs)
     design = DesignMatrix(held)
     results = []
-    for n_threads in (1, 2, 5):
-        loss, coef_gradient, intercept_gradient = design.batch_loss_gradient(
-            targets, order, *span, coef.T if by_output else coef, intercept, n_threads
+    for n_threads, present_alone in itertools.product((1, 2, 5), (False, True)):
+        present_alone = present_alone and not by_output
+        features = design.batch_features(order, *span) if present_alone else None
+        arguments = targets, order, *span, coef.T if by_output else coef, intercept, n_threads
+        of_batch = design.batch_loss(*arguments, features)
+        loss, found, intercept_gradient = design.batch_loss_gradient(*arguments, features)
+        assert of_batch == loss
+        coef_gradient = np.zeros_like(coef)
+        coef_gradient[slice(None) if features is None else features] = (
+            found.T if by_output else found
         )
-        coef_gradient = coef_gradient.T.copy() if by_output else coef_gradient
         results.append((loss, coef_gradient, intercept_gradient))
     eps = 50 * np.finfo(computed).eps
     for got, want in zip(results[0], alone, strict=True):

@@ -317,6 +317,8 @@ cdef struct Pass:
     Py_ssize_t most_slots               # most ranges of rows, each with a sum of its own
     Py_ssize_t total_row                # distance between the rows of a sum
     bint by_output                      # dense: coefficients and sums are [n_outputs, n_features]
+    bint in_place                       # sums are returned where they were computed
+    bint loss_only
     const void* coef                    # NULL if `unpacked` takes its place
     xent_coef unpacked
     const void* intercept
@@ -359,6 +361,8 @@ cdef double block_residual(
     losses and two blocks (n_at_once, width) with room for XENT_MAX_LANES more rows; ``residual``
     has that room as well if it is ``padded``. Adds 1^T residual to ``intercept_total``.
 
+    A ``residual`` of NULL asks for the losses alone.
+
     Subnormal residuals, which belong to rows whose prediction is almost certain, are set to 0: a
     processor takes a hundred times as long for each product with one, and even their sum is below
     the rounding error of any gradient that matters.
@@ -386,6 +390,8 @@ cdef double block_residual(
     if loss != NULL:
         for i in range(X.n_rows):
             total += loss[i]
+    if residual == NULL:
+        return total
     for i in range(X.n_rows * width):
         residual[i] = residual[i] if fabs(residual[i]) >= tiny else 0
     for i in range(X.n_rows):
@@ -534,6 +540,34 @@ cdef double sum_together(
     return loss
 
 
+cdef double sum_losses(
+    const Pass* task, floating[:, ::1] buffers, char[:, ::1] scratches, char[:, ::1] rooms,
+    double[::1] losses,
+) noexcept:
+    """Sum of the losses of all rows; ``losses`` has room for one number per block."""
+    cdef:
+        const Matrix* X = task.X
+        Py_ssize_t n_at_once = task.n_at_once
+        double loss = 0.0
+        Py_ssize_t b, begin, thread
+        Matrix block
+
+    for b in prange(
+        losses.shape[0], nogil=True, schedule="static", num_threads=rooms.shape[0],
+        use_threads_if=rooms.shape[0] > 1,
+    ):
+        thread = threadid()
+        begin = b * n_at_once
+        block = block_of(
+            X, begin, min(n_at_once, X.n_rows - begin), begin + n_at_once, &rooms[thread, 0])
+        losses[b] = block_residual[floating](
+            task, &block, begin, &buffers[thread, 0], NULL, False, NULL, &scratches[thread, 0],
+            &rooms[thread, 0])
+    for b in range(losses.shape[0]):
+        loss += losses[b]
+    return loss
+
+
 cdef inline void add_to(Py_ssize_t n, const double* values, double* totals) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
@@ -572,9 +606,8 @@ cdef sum_rows(
     """Return (loss, coef result, intercept result) in float64.
 
     The results have shapes [n_features, n_outputs] and [n_outputs]. The former is written to
-    ``coef_result``, or to a new array if that is None. If the task is ``by_output``, which needs a
-    dense X, it has shape [n_outputs, n_features] and is a view of memory that the next evaluation
-    overwrites.
+    ``coef_result``, or to a new array if that is None. If the task is ``in_place``, it is a view of
+    memory that the next evaluation overwrites, for a dense X of shape [n_outputs, n_features].
     """
     cdef:
         const Matrix* X = task.X
@@ -595,7 +628,11 @@ cdef sum_rows(
         double[::1] intercept_result = np.zeros(n_outputs)
 
     n_slots = 1 if together else min(n_slots, max(2, most_slots))
-    totals = reused(memory, "totals", (n_slots, per_total), np.float64)
+    if task.in_place:
+        shape = n_slots, per_total
+        totals = room_for(memory, "batch_totals", n_slots * per_total, np.float64).reshape(shape)
+    else:
+        totals = reused(memory, "totals", (n_slots, per_total), np.float64)
     if together:
         intercept_totals = np.zeros((blocks_together + 1, task.width + 1))
         dtype = np.float32 if floating is float else np.float64
@@ -608,11 +645,12 @@ cdef sum_rows(
         intercept_totals = np.zeros((n_slots, task.width + 1))
         loss = sum_ranges[floating](task, buffers, scratches, rooms, totals, intercept_totals)
 
-    if task.by_output:
-        # in place, since one more copy would take as long as computing the logits of a batch
+    if task.in_place:  # one more copy would take as long as computing the logits of a batch
         for slot in range(1, n_slots):
             add_to(per_total, &totals[slot, 0], &totals[0, 0])
-        coef_result = memory["totals"][0].reshape(n_outputs, -1)[:, :X.n_features]
+        coef_result = np.asarray(totals)[0, :n_totals * task.total_row]
+        coef_result = coef_result.reshape(n_totals, task.total_row)
+        coef_result = coef_result[:, :X.n_features if dense else n_outputs]
     else:
         if coef_result is None:
             coef_result = np.empty((X.n_features, n_outputs))
@@ -842,6 +880,7 @@ cdef class DesignMatrix:
     """
 
     cdef Matrix matrix
+    cdef Matrix batch       # of a CSR: the rows of the present batch, with their features alone
     cdef readonly Py_ssize_t n_rows
     cdef readonly Py_ssize_t n_features
     cdef readonly object dtype
@@ -903,30 +942,84 @@ cdef class DesignMatrix:
         """
         return self.evaluate(target, LOSS_GRADIENT, coef, intercept, None, None, n_threads, out)
 
+    def batch_features(self, const Py_ssize_t[::1] order, Py_ssize_t begin, Py_ssize_t end):
+        """Make the rows [begin, end) of a CSR, in the given order, the present batch.
+
+        Parameters
+        ----------
+        order : ndarray of shape (n_rows,), intp, or None
+            Indices of the rows of X; None means that they are read as they are stored.
+        begin, end : int
+
+        Returns
+        -------
+        ndarray of int32
+            The features that have an entry in one of the rows, in the order of these. The next
+            call overwrites it.
+        """
+        assert self.matrix.indptr != NULL and 0 <= begin < end <= self.n_rows
+        cdef:
+            const Matrix* X = &self.matrix
+            Py_ssize_t i, row, n_entries = 0
+        for i in range(begin, end):
+            row = i if order is None else order[i]
+            n_entries += X.indptr[row + 1] - X.indptr[row]
+        places = reused(self._memory, "places", (self.n_features,), np.int32)
+        features = room_for(self._memory, "features", n_entries, np.int32)
+        indices = room_for(self._memory, "batch_indices", n_entries, np.int32)
+        indptr = room_for(self._memory, "batch_indptr", end - begin + 1, np.int64)
+        data = room_for(self._memory, "batch_data", n_entries * X.itemsize, np.int8)
+        self.batch = X[0]
+        self.batch.n_features = compact_rows(
+            X, order, begin, end, places, features, indptr, indices, data)
+        self.batch.n_rows, self.batch.n_entries = end - begin, n_entries
+        self.batch.indptr = <const int64_t*> address(indptr)
+        self.batch.indices, self.batch.long_indices = address(indices), False
+        self.batch.data = address(data)
+        return features[:self.batch.n_features]
+
     def batch_loss_gradient(
         self, EncodedTarget target, const Py_ssize_t[::1] order, Py_ssize_t begin, Py_ssize_t end,
-        coef, intercept, int n_threads,
+        coef, intercept, int n_threads, features=None,
     ):
         """Compute ``loss_gradient`` of the rows [begin, end) in the given order.
 
         Parameters
         ----------
         target : EncodedTarget
-            Of all rows in that order.
+            Of all rows, in the given order: its rows [begin, end) belong to these.
         order : ndarray of shape (n_rows,), intp, or None
             Indices of the rows of X; None means that they are read as they are stored.
         begin, end : int
         coef : ndarray of shape (n_outputs, n_features), for CSR (n_features, n_outputs), float64
         intercept : ndarray of shape (n_outputs,), float64
         n_threads : int
+        features : ndarray of int32, default=None
+            The result of the last ``batch_features``, which was for these rows.
 
         Returns
         -------
         loss : float
         coef_gradient : ndarray of the shape of ``coef``, float64
-            If X is dense, the next evaluation overwrites it.
+            With ``features``, its rows are those of these. If X is dense or there are
+            ``features``, the next evaluation overwrites it.
         intercept_gradient : ndarray of shape (n_outputs,), float64
         """
+        return self.evaluate_batch(
+            target, order, begin, end, coef, intercept, n_threads, features is not None, False)
+
+    def batch_loss(
+        self, EncodedTarget target, const Py_ssize_t[::1] order, Py_ssize_t begin, Py_ssize_t end,
+        coef, intercept, int n_threads, features=None,
+    ):
+        """Compute the loss that ``batch_loss_gradient`` returns, alone."""
+        return self.evaluate_batch(
+            target, order, begin, end, coef, intercept, n_threads, features is not None, True)
+
+    cdef evaluate_batch(
+        self, EncodedTarget target, const Py_ssize_t[::1] order, Py_ssize_t begin, Py_ssize_t end,
+        coef, intercept, int n_threads, bint compact, bint loss_only,
+    ):
         assert target.n_rows == self.n_rows and target.dtype == self.dtype
         assert 0 <= begin < end <= self.n_rows
         cdef:
@@ -934,17 +1027,20 @@ cdef class DesignMatrix:
             Pass task
             Py_ssize_t n_blocks, n_rows = end - begin
             bint dense = self.matrix.indptr == NULL
+        X = self.batch if compact else self.matrix
         self.prepare(&task, &X, len(intercept))
         task.target, task.product, task.first = &target.rows, LOSS_GRADIENT, begin
-        task.by_output = dense
-        X.n_known = (self.n_rows if order is None else order.shape[0]) - begin
-        X.n_rows = n_rows
-        if order is not None:
-            X.order = &order[begin]
-        elif dense:
-            X.data = <const char*> X.data + begin * X.row * X.itemsize
-        else:
-            X.indptr += begin
+        task.by_output, task.in_place, task.loss_only = dense, dense or compact, loss_only
+        if not compact:
+            X.n_known = (self.n_rows if order is None else order.shape[0]) - begin
+            X.n_rows = n_rows
+            if order is not None:
+                X.order = &order[begin]
+            elif dense:
+                X.data = <const char*> X.data + begin * X.row * X.itemsize
+            else:
+                X.indptr += begin
+        assert X.n_rows == n_rows
         # as many ranges as are worth adding up their sums, and blocks of equal size in each
         task.most_slots = 1
         while task.most_slots < N_SLOTS and n_rows >= SHARED_ROWS * task.most_slots**2:
@@ -1001,6 +1097,7 @@ cdef class DesignMatrix:
             if self.dtype == np.float32:
                 return self.evaluate_tiles(target, product, at, n_threads, out, <float> 0)
             return self.evaluate_tiles(target, product, at, n_threads, out, <double> 0)
+        X = self.matrix
         self.prepare(&task, &X, coef.shape[1])
         task.target, task.product = &target.rows, product
         return self.sums(
@@ -1074,6 +1171,11 @@ cdef class DesignMatrix:
         task.coef_direction, task.intercept_direction = address(arrays[2]), address(arrays[3])
         n_useful = useful_threads(task, n_threads, least_work)
         buffers, scratches, rooms = self.workspace(task, n_useful)
+        if task.loss_only:
+            losses = np.empty((task.X.n_rows + task.n_at_once - 1) // task.n_at_once)
+            if self.dtype == np.float32:
+                return sum_losses[float](task, buffers, scratches, rooms, losses)
+            return sum_losses[double](task, buffers, scratches, rooms, losses)
         if self.dtype == np.float32:
             return sum_rows[float](task, buffers, scratches, rooms, self._memory, out)
         return sum_rows[double](task, buffers, scratches, rooms, self._memory, out)
@@ -1110,6 +1212,7 @@ cdef class DesignMatrix:
             TargetRows target
         if self.n_rows == 0 or coef.shape[1] == 0:
             return
+        X = self.matrix
         self.prepare(&task, &X, coef.shape[1])
         if X.indptr != NULL and SCATTERED * X.indptr[X.n_rows] <= X.n_features:
             # each entry gets a row of coefficients of its own, rather than a copy of all of them
@@ -1145,7 +1248,6 @@ cdef class DesignMatrix:
     cdef void prepare(self, Pass* task, Matrix* X, Py_ssize_t n_outputs):
         """Set what depends on the number of outputs, and on the CPU target in use."""
         cdef Py_ssize_t lanes, rows
-        X[0] = self.matrix
         memset(task, 0, sizeof(task[0]))
         task.X, task.n_outputs = X, n_outputs
         task.products = products_of(n_outputs, X.indptr != NULL, self.dtype)
@@ -1172,16 +1274,20 @@ cdef class DesignMatrix:
         cdef:
             const Matrix* X = task.X
             xent_coef unpacked
+            const int32_t[::1] features = None
+            Py_ssize_t most = X.n_features
         if coef is None:
             return None
         coef = np.asarray(coef, dtype=np.float64)
         if X.indptr != NULL:
+            if task.in_place:
+                features, most = self._memory["features"], len(self._memory["features"])
             # an additional row makes the address valid even without any feature
-            rows = reused(self._memory, name, (X.n_features + 1, task.width), self.dtype)
+            rows = reused(self._memory, name, (most + 1, task.width), self.dtype)
             if self.dtype == np.float32:
-                copy_rows[float](coef, rows, n_threads)
+                copy_rows[float](coef, features, rows, X.n_features, n_threads)
             else:
-                copy_rows[double](coef, rows, n_threads)
+                copy_rows[double](coef, features, rows, X.n_features, n_threads)
             return rows
         tiles = reused(
             self._memory, name, (task.n_outputs, padded_to(task.products.lanes, X.depth)),
@@ -1227,15 +1333,64 @@ cdef xent_coef coef_at(coef, int of_features) except *:
     return found
 
 
-cdef copy_rows(const double[:, :] source, floating[:, ::1] to, int n_threads):
-    """Copy ``source`` to the upper left corner of ``to``."""
-    cdef Py_ssize_t i, k
+cdef copy_rows(
+    const double[:, :] source, const int32_t[::1] features, floating[:, ::1] to, Py_ssize_t n,
+    int n_threads,
+):
+    """Copy the rows of ``n`` features, None: the first ones, to the upper left corner of ``to``."""
+    cdef Py_ssize_t i, j, k
+    cdef bint all_rows = features is None
     for i in prange(
-        source.shape[0], nogil=True, num_threads=n_threads, schedule="static",
-        use_threads_if=n_threads > 1 and source.shape[0] * source.shape[1] > 100_000,
+        n, nogil=True, num_threads=n_threads, schedule="static",
+        use_threads_if=n_threads > 1 and n * source.shape[1] > 100_000,
     ):
+        j = i if all_rows else features[i]
         for k in range(source.shape[1]):
-            to[i, k] = <floating> source[i, k]
+            to[i, k] = <floating> source[j, k]
+
+
+cdef Py_ssize_t compact_rows(
+    const Matrix* X, const Py_ssize_t[::1] order, Py_ssize_t begin, Py_ssize_t end,
+    int32_t[::1] places, int32_t[::1] features, int64_t[::1] indptr, int32_t[::1] indices,
+    char[::1] data,
+) noexcept:
+    """Copy rows of a CSR to one of which the features are numbered in the order of their entries.
+
+    ``features`` gets the features, and ``places`` has a 0 for every feature of X before and after.
+    Returns the number of features.
+    """
+    cdef Py_ssize_t i, j, at, row, n_found = 0, n_entries = 0
+    indptr[0] = 0
+    for i in range(begin, end):
+        row = i if order is None else order[i]
+        at = X.indptr[row]
+        memcpy(
+            &data[0] + n_entries * X.itemsize, <const char*> X.data + at * X.itemsize,
+            (X.indptr[row + 1] - at) * X.itemsize)
+        for at in range(at, X.indptr[row + 1]):
+            j = (<const int64_t*> X.indices)[at] if X.long_indices else (
+                <const int32_t*> X.indices)[at]
+            if places[j] == 0:
+                features[n_found] = <int32_t> j
+                n_found += 1
+                places[j] = <int32_t> n_found
+            indices[n_entries] = places[j] - 1
+            n_entries += 1
+        indptr[i - begin + 1] = n_entries
+    for i in range(n_found):
+        places[features[i]] = 0
+    return n_found
+
+
+cdef room_for(dict memory, str name, Py_ssize_t size, dtype):
+    """Return a vector of the workspace, as it was left.
+
+    The workspace has room for a larger one, as the sizes of batches differ.
+    """
+    cdef Py_ssize_t room = memory[name].size if name in memory else -1
+    if room < size or memory[name].dtype != dtype:
+        reused(memory, name, (size + size // 4,), dtype)
+    return memory[name][:size]
 
 
 cdef reused(dict memory, str name, tuple shape, dtype, new=np.zeros):

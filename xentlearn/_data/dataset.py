@@ -314,12 +314,20 @@ class Batches:
         """Return the sum of the weights of batch ``i``."""
         return self._weights[i]
 
-    def loss_gradient(self, i, coef, intercept, n_threads):
+    def features(self, i):
+        """Return the result of ``DesignMatrix.batch_features`` for batch ``i`` of a sparse X."""
+        return self._design.batch_features(self._order, *self._bounds[i : i + 2])
+
+    def loss(self, i, coef, intercept, n_threads, features=None):
+        """Return the result of ``DesignMatrix.batch_loss`` for batch ``i``."""
+        rows = self._target, self._order, *self._bounds[i : i + 2]
+        return self._design.batch_loss(*rows, coef, intercept + self._offset, n_threads, features)
+
+    def loss_gradient(self, i, coef, intercept, n_threads, features=None):
         """Return the result of ``DesignMatrix.batch_loss_gradient`` for batch ``i``."""
-        begin, end = self._bounds[i : i + 2]
-        return self._design.batch_loss_gradient(
-            self._target, self._order, begin, end, coef, intercept + self._offset, n_threads
-        )
+        rows = self._target, self._order, *self._bounds[i : i + 2]
+        arguments = coef, intercept + self._offset, n_threads, features
+        return self._design.batch_loss_gradient(*rows, *arguments)
 
 
 class Data:

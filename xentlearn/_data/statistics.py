@@ -49,6 +49,10 @@ class Moments:
         """Return the same moments in the form for a sparse X, with mean squares."""
         return replace(self, variance=self.mean_squares(), is_sparse=True)
 
+    def taken(self, features):
+        """Return the moments of some features."""
+        return replace(self, mean=self.mean[features], variance=self.variance[features])
+
     def mean_squares(self):
         """Return the mean square of each feature."""
         with np.errstate(over="ignore"):

@@ -154,8 +154,9 @@ class SoftmaxClassifier(
     history_ : dict
         Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
         including the start; with early stopping also "validation_loss". For "adam" and "sgd" there
-        is an entry per epoch, for ``partial_fit`` one per call: the mean objective of the batches,
-        each before its step, and a gap of inf, as there is no estimate.
+        is an entry per epoch, for ``partial_fit`` one per call, of which the last 100 are kept: the
+        mean objective of the batches, each before its step, and a gap of inf, as there is no
+        estimate.
     plan_ : PlanReport
         The steps of the last ``fit`` and the reasons for them, the memory and the number of passes
         that were expected, and the time of a pass: see ``plan``, which tells them before a fit.

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
@@ -15,10 +14,10 @@ from .._data.statistics import moments_of
 from .._data.target_batches import check_classes, encode_first, encode_like
 from .._data.targets import resolve_loss
 from .._objective.linear import L2
+from .._solvers.batch_descent import SETTINGS, BatchDescent, SparseDescent, Terms
 from .._solvers.settings import Adam, StochasticSetting
-from .._solvers.stochastic import StochasticDescent
 from .._utils.messages import warn
-from .._utils.threads import effective_n_threads
+from .._utils.threads import effective_n_threads, sequential_blas
 from .inputs import require_memory, validated
 from .start import finite_intercept
 
@@ -41,15 +40,18 @@ class Stream:
 
     Attributes
     ----------
-    history : list of (objective, gap, seconds)
-        One entry per call of ``update``.
+    n_calls : int
+        Of ``update``.
+    history : ndarray of shape (3, n)
+        Objective, gap and seconds after each of the last calls.
     dtype : dtype
         What the last call computed in: float64 if float32 would lose the variation of a feature.
     """
 
     def __init__(self, known, start, random_state, moments=None):
         self.known, self.random_state, self.dtype = known, random_state, np.dtype(np.float32)
-        self.history, self._start, self._descent = [], start, None
+        self.n_calls, self.history = 0, np.zeros((3, 0))
+        self._start, self._descent = start, None
         self._moments, self._class_weight_sums = moments, 1.0
 
     def update(self, X, y, setting, C, fit_intercept, n_threads):
@@ -75,16 +77,8 @@ class Stream:
             Whether the coefficients are finite; if not, those from before the call are restored.
         """
         began = time.perf_counter()
-        setting = clone(setting)  # the caller may change it before the next call
-        if self._descent is None or type(self._descent.setting) is not type(setting):
-            by_output = not sparse.issparse(X)
-            dtype = np.float64 if X.dtype == np.float64 else np.float32
-            # A stream may change, and the average must not take as long to follow as the stream has
-            # lasted: a new point has at least a share of 0.02. On a stream that does not change,
-            # 0.05 costs half a percent of MNIST's digits.
-            self._descent = StochasticDescent(setting, by_output, *self.found(), dtype, 0.02)
-        elif self._descent.by_output == sparse.issparse(X):  # dense if the first rows were
-            X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
+        X = self._prepare(X, setting)
+        descent, value, went_well = self._descent, np.nan, True
         moments = moments_of(X, y.weight, n_threads)
         self._moments = moments if self._moments is None else self._moments + moments
         offset = None
@@ -93,35 +87,58 @@ class Stream:
             self._class_weight_sums = self._class_weight_sums + y.class_weight_sums()
             offset = y.loss.logit_offset(self._class_weight_sums)
         offset = np.zeros(y.n_outputs) if offset is None else offset
-        value, before, went_well = np.nan, self._descent, True
-        # a copy, as steps change arrays in place, which are read-only in a stream mapped by joblib
-        self._descent = copy.deepcopy(before)
-        self._descent.setting = setting
         if moments.weight > 0:
-            self.dtype = self._moments.fit_dtype
+            features = descent.features_of(X)
+            seen = self._moments.taken(features)
+            self.dtype = seen.fit_dtype
             rows = MemoryRows(X, y, np.arange(y.n_outputs), dtype=self.dtype)
+            size = setting.rows_per_batch(rows.n_rows)
             order = self.random_state.permutation(rows.n_rows) if setting.shuffle else None
-            mean = self._moments.mean
             l2_reg = L2(C).strength(self._moments.weight, y.weight_exponent)
-            with np.errstate(over="ignore", invalid="ignore"):  # if the rate is too large
-                value = self._descent.epoch(
-                    rows.batches(order, setting.rows_per_batch(rows.n_rows), offset),
-                    l2_reg,
-                    mean if fit_intercept else np.zeros_like(mean),
-                    self._moments.inverse_spread(fit_intercept, l2_reg, rows.dtype),
-                    fit_intercept,
-                    n_threads,
-                )
-            went_well = np.isfinite(value) and all(np.isfinite(x).all() for x in self.found())
-            if not went_well:
-                self._descent = before
-        seconds_before = self.history[-1][2] if self.history else 0.0
-        self.history.append((value, np.inf, seconds_before + time.perf_counter() - began))
+            mean = self._moments.mean if fit_intercept else np.zeros(X.shape[1])
+            inverse_spread = np.zeros(X.shape[1])
+            inverse_spread[features] = seen.inverse_spread(fit_intercept, l2_reg, rows.dtype)
+            kept = descent.keep(features)
+            try:
+                # the rate may be too large
+                with sequential_blas, np.errstate(over="ignore", invalid="ignore"):
+                    value = descent.epoch(
+                        rows.batches(order, size, offset),
+                        Terms(l2_reg, mean, inverse_spread, fit_intercept),
+                        n_threads,
+                    )
+                # the value contains the norm of the coefficients
+                went_well = bool(np.isfinite(value) and np.isfinite(descent.point[1]).all())
+            except BaseException:
+                went_well = False
+                raise
+            finally:
+                if not went_well:
+                    descent.put_back(kept)
+        seconds_before = self.history[2, -1] if self.n_calls else 0.0
+        entry = value, np.inf, seconds_before + time.perf_counter() - began
+        self.n_calls += 1
+        self.history = np.column_stack([self.history[:, 1 - SETTINGS.most_history :], entry])
         return went_well
 
-    def found(self):
-        """(coef (n_outputs, n_features), intercept (n_outputs,)), float64."""
-        return self._start if self._descent is None else self._descent.found()
+    def _prepare(self, X, setting):
+        """Begin a descent for the setting if there is none yet; return X in the form it takes."""
+        setting = copy.copy(setting)  # the caller may change it before the next call
+        if self._descent is None or type(self._descent.setting) is not type(setting):
+            start = (*self.found(), np.float64 if X.dtype == np.float64 else np.float32)
+            if sparse.issparse(X):
+                self._descent = SparseDescent(setting, *start)
+            else:
+                self._descent = BatchDescent(setting, True, *start, follows_changes=True)
+            self._start = None
+        elif self._descent.by_output == sparse.issparse(X):  # dense if the first rows were
+            X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
+        self._descent.setting = setting
+        return X
+
+    def found(self, dtype=np.float64):
+        """Return (coef (n_outputs, n_features), intercept (n_outputs,))."""
+        return self._start if self._descent is None else self._descent.found(dtype)
 
 
 class PartialFitMixin:
@@ -134,10 +151,17 @@ class PartialFitMixin:
         otherwise those of ``Adam()``. Where ``fit`` uses facts about all data, ``partial_fit`` uses
         those of the rows seen so far: the penalty weighs 1 / (C times the weight of all rows seen),
         and features are scaled by their mean and variance over all rows seen. After ``fit`` it
-        starts from the coefficients of the fit. The average of the points (``average`` of the
-        setting) is over the last 100 steps or so, as a stream may change; without it the model
-        follows changes faster still. All parameters but ``class_weight`` and the kind of loss may
-        change between calls.
+        starts from the coefficients of the fit. All parameters but ``class_weight`` and the kind of
+        loss may change between calls.
+
+        The average of the points (``average`` of the setting) is over the last 400 steps or so. It
+        starts anew when its losses show that the data have changed: when on about ten batches,
+        each before its step, they are larger than those of the last point. ``Adam(average=False)``
+        follows a few batches sooner, and is less accurate where nothing changes.
+
+        Of a sparse X, a step changes the coefficients of features that have an entry in its batch.
+        The moments of Adam of the others stay as they are, and their penalty is added when they
+        occur again. If the first rows are sparse, later ones are made so.
 
         Parameters
         ----------
@@ -173,8 +197,8 @@ class PartialFitMixin:
         is_first = not hasattr(self, "n_features_in_")
         try:
             return self._partial_fit(X, y, classes, sample_weight, setting, is_first)
-        except Exception:
-            if is_first:  # a call that is refused leaves no trace
+        except BaseException:
+            if is_first:  # a call that is refused or interrupted leaves no trace
                 for name in SET_BY_VALIDATION:
                     vars(self).pop(name, None)
             raise
@@ -205,16 +229,15 @@ class PartialFitMixin:
                 "'learning_rate' is too large. Lower it.",
                 ConvergenceWarning,
             )
-        coef, intercept = stream.found()
+        dtype = np.result_type(self._coef_dtype(), stream.dtype)
+        coef, intercept = stream.found(dtype)
         if y.loss.shift_invariant and self.fit_intercept:
             intercept -= intercept.mean()
-        dtype = np.result_type(self._coef_dtype(), stream.dtype)
-        for name, value in self._fitted(y, coef.astype(dtype), intercept.astype(dtype)).items():
+        for name, value in self._fitted(y, coef, intercept.astype(dtype)).items():
             setattr(self, name, value)
-        columns = np.array(list(zip(*stream.history, strict=True)))
-        self.history_ = dict(zip(("objective", "gap", "seconds"), columns, strict=True))
-        self.objective_, self.optimality_gap_ = float(stream.history[-1][0]), np.inf
-        self.n_iter_ = np.array([len(stream.history)], dtype=np.int32)
+        self.history_ = dict(zip(("objective", "gap", "seconds"), stream.history, strict=True))
+        self.objective_, self.optimality_gap_ = float(stream.history[0, -1]), np.inf
+        self.n_iter_ = np.array([stream.n_calls], dtype=np.int32)
         self.solver_, self._stream = setting.name, stream
         for name in ("stop_reason_", "plan_"):  # of the last fit: not true any more
             vars(self).pop(name, None)
@@ -233,7 +256,7 @@ class PartialFitMixin:
             )
         shape = known.n_outputs, X.shape[1]
         if coef is None:
-            coef, intercept = np.zeros(shape), np.zeros(known.n_outputs)
+            coef, intercept = np.broadcast_to(0.0, shape), np.zeros(known.n_outputs)
         if coef.shape != shape:
             raise ValueError(
                 f"'coef_' must have shape {shape} for this 'X' and 'y', got {coef.shape}. "

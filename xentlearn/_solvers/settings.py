@@ -69,7 +69,8 @@ class Adam(StochasticSetting):
         classifier).
     average : bool, default=True
         Whether the result is the average of the points of all steps, in which the point of step t
-        has weight t, rather than the last point.
+        has weight t, rather than the last point. ``partial_fit`` averages over about 400 steps, or
+        over those since the data last changed.
     beta_1 : float, default=0.9
         Decay of the running mean of the gradients, in [0, 1).
     beta_2 : float, default=0.999
@@ -125,7 +126,8 @@ class SGD(StochasticSetting):
         classifier).
     average : bool, default=True
         Whether the result is the average of the points of all steps, in which the point of step t
-        has weight t, rather than the last point.
+        has weight t, rather than the last point. ``partial_fit`` averages over about 400 steps, or
+        over those since the data last changed.
     schedule : {"constant", "invscaling", "adaptive"}, default="constant"
         How the learning rate changes. "constant": not at all. "invscaling": in step t it is
         ``learning_rate`` / t ** ``power_t``. "adaptive": it is divided by 5 each time that

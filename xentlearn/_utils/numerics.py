@@ -59,6 +59,8 @@ OUTPUT_WEIGHTS = 1e-15, 1e15
 # How far the sum of a row of probabilities may be from 1, by the dtype in which it was given.
 SUM_TOLERANCE = {np.dtype(np.float16): 5e-3}
 DEFAULT_SUM_TOLERANCE = 1e-4
+# 1 - exp(-FORGOTTEN) is 1 in float64, and no larger number is needed for that.
+FORGOTTEN = 40.0
 # ``decision_function`` returns this value where the logit is infinite, for a label or class that
 # is constant in training, since scikit-learn's metrics accept only finite scores. Logits of data
 # are far smaller. The sum of its squares over 1e8 rows is finite in float32 too, which calibrators
