@@ -819,6 +819,8 @@ def test_scores_of_few_dense_rows_have_the_bits_of_many(
     # the bound of a sum of n products in any order, for both sides of the comparison
     bound = 2 * (n_features + 2) * np.finfo(dtype).eps * (np.abs(X) @ np.abs(coef.T) + 10)
     assert (np.abs(found[0] - (X @ coef.T + intercept)) <= bound).all()
+
+
 # --- Very many classes ----------------------------------------------------------------------------
 
 
