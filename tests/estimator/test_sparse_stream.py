@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import Batches
+from xentlearn._estimator.partial_fit import Stream
 from xentlearn.solvers import SGD, Adam
 
 N, N_FEATURES, N_CLASSES = 90, 12, 3
@@ -131,9 +132,10 @@ def test_absent_features_stay(rule, rng):
     kept = [array[0].copy() for array in (descent.point, descent.first, descent.second)]
     stream(X, y, clf=clf)
     descent = clf._stream._descent
+    row, other = (list(descent.known).index(feature) for feature in (3, 0))
     for before, now in zip(kept, (descent.point, descent.first, descent.second), strict=True):
-        np.testing.assert_array_equal(now[0][3], before[3])
-        assert (now[0][0] != before[0]).any()
+        np.testing.assert_array_equal(now[0][row], before[row])
+        assert (now[0][other] != before[other]).any()
 
 
 @pytest.mark.parametrize("rule", ["adam", "sgd"])
@@ -211,6 +213,104 @@ def test_an_interrupted_first_call_leaves_no_trace(rng, monkeypatch):
             clf.partial_fit(X, y, classes=range(N_CLASSES))
     assert vars(clf) == before
     clf.partial_fit(X[:, :3], y, classes=range(N_CLASSES))
+
+
+@pytest.mark.parametrize("rule", ["adam", "sgd"])
+def test_an_interrupt_takes_new_features_back(rule, rng, monkeypatch):
+    """Of features of which some were met before, and some had no entry."""
+    X, y = rare_features(rng)
+    known = X.copy()
+    known[:, 4:] = 0.0
+    setting = (Adam if rule == "adam" else SGD)(batch_size=BATCH, shuffle=False)
+    clf, other = (stream(known, y, solver=setting) for _ in range(2))
+    before = clf._stream._descent.dump()
+    before = pickle.loads(pickle.dumps(before))
+    step, n_steps = Batches.loss_gradient, 0
+
+    def interrupted(self, i, *arguments):
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 4:
+            raise KeyboardInterrupt
+        return step(self, i, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "loss_gradient", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            clf.partial_fit(sparse.csr_array(X), y)
+    for got, want in zip(clf._stream._descent.dump().items(), before.items(), strict=True):
+        np.testing.assert_equal(got, want)
+    clf._stream._moments = other._stream._moments  # rows were seen, if not learnt from
+    clf._stream._class_weight_sums = other._stream._class_weight_sums
+    for one in (clf, other):
+        one.partial_fit(sparse.csr_array(X), y)
+    np.testing.assert_array_equal(clf.coef_, other.coef_)
+
+
+def test_an_interrupt_at_the_end_leaves_an_estimator_that_predicts(rng, monkeypatch):
+    X, y = rare_features(rng)
+    clf, other = (stream(X, y, random_state=0) for _ in range(2))
+    found, n_calls = Stream.found, 0
+
+    def interrupted(self, *arguments):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 1:
+            raise KeyboardInterrupt
+        return found(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stream, "found", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            clf.partial_fit(sparse.csr_array(X), y)
+    other.partial_fit(sparse.csr_array(X), y)
+    np.testing.assert_array_equal(clf.predict_proba(X), other.predict_proba(X))
+    for one in (clf, other):
+        one.partial_fit(sparse.csr_array(X), y)
+    np.testing.assert_array_equal(clf.coef_, other.coef_)
+
+
+def test_features_that_come_later(rng):
+    """The order in which features are met makes no difference."""
+    X, y = rare_features(rng)
+    X[:41, :8] = 0.0
+    for order in (np.arange(N_FEATURES), rng.permutation(N_FEATURES)):
+        clf = stream(X[:, order], y, random_state=0)
+        coef = np.empty_like(clf.coef_)
+        coef[:, order] = clf.coef_
+        if order[0] == 0 and (np.diff(order) == 1).all():
+            want = coef
+    np.testing.assert_allclose(coef, want, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("later", [np.asarray, sparse.csr_array])
+def test_another_rule_goes_on_with_all_features(later, rng):
+    X, y = rare_features(rng)
+    clf = stream(X, y, PIECES[:2], solver=Adam(batch_size=BATCH, shuffle=False))
+    before = clf._stream._moments
+    assert len(before.mean) < N_FEATURES
+    clf.set_params(solver=SGD(batch_size=BATCH, learning_rate=1e-12)).partial_fit(
+        later(X[PIECES[2]]), y[PIECES[2]]
+    )
+    mean, square = clf._stream._moments.mean, clf._stream._moments.mean_squares()
+    np.testing.assert_allclose(mean, X.mean(axis=0), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(square, (X**2).mean(axis=0), rtol=1e-12)
+    want = stream(X, y, PIECES[:2], solver=Adam(batch_size=BATCH, shuffle=False)).coef_
+    np.testing.assert_allclose(clf.coef_, want, rtol=1e-6, atol=1e-9)
+
+
+def test_a_dtype_that_does_not_go_back(rng):
+    """A feature that needs float64 is absent from later rows."""
+    X = rng.normal(size=(N, 4)).astype(np.float32)
+    y = rng.integers(N_CLASSES, size=N)
+    clf = stream(X, y)
+    assert clf.coef_.dtype == np.float32
+    X[:, 0] = 1e5 + X[:, 0]
+    clf = stream(X, y)
+    assert clf.coef_.dtype == clf.intercept_.dtype == np.float64
+    X[:, 0] = 0.0
+    stream(X, y, clf=clf)
+    assert clf.coef_.dtype == clf.intercept_.dtype == np.float64
 
 
 def test_a_rate_that_is_too_large_keeps_what_was_there(rng):

@@ -53,6 +53,12 @@ class Moments:
         """Return the moments of some features."""
         return replace(self, mean=self.mean[features], variance=self.variance[features])
 
+    def spread(self, features, n_features):
+        """Return the moments of ``n_features`` features; all but ``features`` have no entries."""
+        mean, variance = np.zeros((2, n_features))
+        mean[features], variance[features] = self.mean, self.variance
+        return replace(self, mean=mean, variance=variance)
+
     def mean_squares(self):
         """Return the mean square of each feature."""
         with np.errstate(over="ignore"):

@@ -45,7 +45,8 @@ class Stream:
     history : ndarray of shape (3, n)
         Objective, gap and seconds after each of the last calls.
     dtype : dtype
-        What the last call computed in: float64 if float32 would lose the variation of a feature.
+        What the last call computed in: float64 if float32 would lose the variation of a feature of
+        this call or of an earlier one, so that ``coef_`` does not lose digits that it had.
     """
 
     def __init__(self, known, start, random_state, moments=None):
@@ -80,7 +81,10 @@ class Stream:
         X = self._prepare(X, setting)
         descent, value, went_well = self._descent, np.nan, True
         moments = moments_of(X, y.weight, n_threads)
-        self._moments = moments if self._moments is None else self._moments + moments
+        before = self._moments
+        if before is not None and len(before.mean) < X.shape[1]:  # of features that are new
+            before = before.spread(slice(len(before.mean)), X.shape[1])
+        self._moments = moments if before is None else before + moments
         offset = None
         if y.loss.proba_kind == "softmax":
             # each class counts once more, so that classes yet to come have a share
@@ -90,7 +94,7 @@ class Stream:
         if moments.weight > 0:
             features = descent.features_of(X)
             seen = self._moments.taken(features)
-            self.dtype = seen.fit_dtype
+            self.dtype = np.result_type(self.dtype, seen.fit_dtype)
             rows = MemoryRows(X, y, np.arange(y.n_outputs), dtype=self.dtype)
             size = setting.rows_per_batch(rows.n_rows)
             order = self.random_state.permutation(rows.n_rows) if setting.shuffle else None
@@ -126,15 +130,18 @@ class Stream:
         setting = copy.copy(setting)  # the caller may change it before the next call
         if self._descent is None or type(self._descent.setting) is not type(setting):
             start = (*self.found(), np.float64 if X.dtype == np.float64 else np.float32)
+            moments = self._moments
+            if self._descent is not None:
+                moments = self._descent.of_all(moments)
             if sparse.issparse(X):
-                self._descent = SparseDescent(setting, *start)
+                descent = SparseDescent(setting, *start)
             else:
-                self._descent = BatchDescent(setting, True, *start, follows_changes=True)
-            self._start = None
+                descent = BatchDescent(setting, True, *start, follows_changes=True)
+            self._descent, self._moments, self._start = descent, moments, None
         elif self._descent.by_output == sparse.issparse(X):  # dense if the first rows were
             X = sparse.csr_array(X) if isinstance(X, np.ndarray) else X.toarray()
         self._descent.setting = setting
-        return X
+        return self._descent.numbered(X)
 
     def found(self, dtype=np.float64):
         """Return (coef (n_outputs, n_features), intercept (n_outputs,))."""
@@ -229,12 +236,13 @@ class PartialFitMixin:
                 "'learning_rate' is too large. Lower it.",
                 ConvergenceWarning,
             )
-        dtype = np.result_type(self._coef_dtype(), stream.dtype)
-        coef, intercept = stream.found(dtype)
-        if y.loss.shift_invariant and self.fit_intercept:
-            intercept -= intercept.mean()
-        for name, value in self._fitted(y, coef, intercept.astype(dtype)).items():
-            setattr(self, name, value)
+        had_coef = "coef_" in vars(self)
+        try:
+            self._show(stream, y)
+        except BaseException:
+            if had_coef:
+                self._show(stream, y)
+            raise
         self.history_ = dict(zip(("objective", "gap", "seconds"), stream.history, strict=True))
         self.objective_, self.optimality_gap_ = float(stream.history[0, -1]), np.inf
         self.n_iter_ = np.array([stream.n_calls], dtype=np.int32)
@@ -243,6 +251,20 @@ class PartialFitMixin:
             vars(self).pop(name, None)
         return self
 
+    def _show(self, stream, y):
+        """Set the attributes that predictions need.
+
+        The coefficients from before are let go first, as memory that is new to the process takes
+        longer than the steps: 84 MB up to 200 ms, and 30 ms where these had been.
+        """
+        vars(self).pop("coef_", None)
+        dtype = np.result_type(self._coef_dtype(), stream.dtype)
+        coef, intercept = stream.found(dtype)
+        if y.loss.shift_invariant and self.fit_intercept:
+            intercept -= intercept.mean()
+        for name, value in self._fitted(y, coef, intercept.astype(dtype)).items():
+            setattr(self, name, value)
+
     def _begin_stream(self, X, y, classes, sample_weight):
         """A stream that starts from what ``classes``, ``fit`` or y tell."""
         known, coef = getattr(self, "_known_y", None), None
@@ -250,6 +272,7 @@ class PartialFitMixin:
             coef, intercept = self._model()
             if known is None and classes is None and self._kind != "multilabel":  # set by hand
                 classes = self.classes_
+        seen = None if coef is None else getattr(self, "_seen", None)
         if known is None:
             known = encode_first(
                 y, X.shape[0], self.loss, self.class_weight, classes, sample_weight
@@ -264,4 +287,4 @@ class PartialFitMixin:
             )
         start = coef, finite_intercept(intercept)
         random_state = check_random_state(self.random_state)
-        return Stream(known, start, random_state, getattr(self, "_seen", None))
+        return Stream(known, start, random_state, seen)

@@ -19,6 +19,7 @@ from .._loss import cpu_target_number
 
 cdef extern from "_kernels/targets.h" nogil:
     int xent_best_target()
+    void XENT_PREFETCH(const void* address)
 
 
 cdef extern from "_kernels/steps.h" nogil:
@@ -55,6 +56,7 @@ def use_cpu_target(str name):
 
 cdef enum:
     THREADED = 4000     # coefficients that are worth a second thread, if that is still awake
+    AHEAD = 16          # rows of coefficients in no order that are asked for before they are needed
 
 
 cdef inline void feature_line(
@@ -198,18 +200,22 @@ def follow(
 
 
 def followed(
-    const double[::1] n_present, double log_kept, const double[::1] seen,
+    const int32_t[::1] features, const double[::1] n_present, double log_kept,
+    const double[::1] seen,
     const double[:, ::1] coef, const double[:, ::1] average, floating[:, ::1] to,
 ):
-    """Write the averages of features to ``to``, as ``follow`` would make them.
+    """Write the averages of the first rows to ``to``, as ``follow`` would make them.
 
-    Features for which ``n_present`` is 0 are left out.
+    ``features`` has the rows of ``to`` to write to. Rows for which ``n_present`` is 0 are left out.
 
     One thread: two that write to new memory wait for each other, and took up to five times as long.
     """
-    cdef Py_ssize_t j
-    for j in range(coef.shape[0]):
+    cdef Py_ssize_t j, next
+    for j in range(features.shape[0]):
+        next = features[min(j + AHEAD, features.shape[0] - 1)]
+        XENT_PREFETCH(&to[next, 0])
+        XENT_PREFETCH(&to[next, to.shape[1] - 1])
         if n_present[j] > 0:
             move[floating](
                 coef.shape[1], 0.0 if seen[j] == log_kept else -expm1(log_kept - seen[j]),
-                &coef[j, 0], &average[j, 0], &to[j, 0])
+                &coef[j, 0], &average[j, 0], &to[features[j], 0])
