@@ -17,7 +17,7 @@ from .._objective.linear import L2
 from .._solvers.batch_descent import SETTINGS, BatchDescent, SparseDescent, Terms
 from .._solvers.settings import Adam, StochasticSetting
 from .._utils.messages import warn
-from .._utils.threads import effective_n_threads, sequential_blas
+from .._utils.threads import FEW_PRODUCTS, effective_n_threads, sequential_blas
 from .inputs import require_memory, validated
 from .start import finite_intercept
 
@@ -228,9 +228,9 @@ class PartialFitMixin:
         y = encode_like(known, y, X.shape[0], sample_weight)
         stream.known = known
         setting = setting if isinstance(setting, StochasticSetting) else Adam()
-        if not stream.update(
-            X, y, setting, self.C, bool(self.fit_intercept), effective_n_threads()
-        ):
+        is_small = (X.size + X.shape[1]) * known.n_outputs <= FEW_PRODUCTS
+        n_threads = 1 if is_small else effective_n_threads()
+        if not stream.update(X, y, setting, self.C, bool(self.fit_intercept), n_threads):
             warn(
                 "Training diverged; the coefficients from before this call were restored: "
                 "'learning_rate' is too large. Lower it.",

@@ -32,6 +32,8 @@ LOGIT_BLOCK = 1_000_000  # logits of a block of rows
 # Probabilities that one thread computes from logits in 40 to 150 us; finding the number of threads
 # takes 24 us, and starting them has to pay as well.
 FEW_PROBABILITIES = 100_000
+# Numbers of a batch and its coefficients, times outputs, that one thread works on in that time.
+FEW_PRODUCTS = 50_000
 CHECKED_ENTRIES = 1_000_000  # entries of a sparse X, which two threads check in half the time
 # Numbers of a block of X and its logits from which a Hessian is computed: 32 MB in float64.
 HESSIAN_NUMBERS = 4_000_000
