@@ -12,6 +12,7 @@ from .._plan.settings import STOCHASTIC
 from .._solvers.contract import StopReason
 from .._solvers.one_step import lbfgs_of_one_step
 from .._solvers.registry import SETTINGS, SOLVERS
+from .._utils._sweeps import give_back_memory
 from .._utils.numerics import (
     EPS,
     EXPECTED,
@@ -349,6 +350,8 @@ class Fit:
             vector = objective.pack(*self.data.apply(coef, intercept))
             if not expected > 1:
                 coef = in_unit = None  # their memory is used again
+            if self.group.history_size is not None:  # vectors are large
+                give_back_memory()
             if self.group.solver == "dual-ascent" and bound < np.inf:
                 value = objective.value(vector)
                 of_value = max(bound + value - reached, 0.0)
@@ -366,6 +369,8 @@ class Fit:
         lost = max(factor * abs(predicted - value), abs(value - reached))
         if dtype == np.float32 and lost <= allowed:
             self.exact = rounded
+        if self.group.history_size is not None:
+            give_back_memory()
         if evaluated is not None:
             gap = objective.optimality_gap(vector, evaluated)[1]
             of_value = np.inf if gap == np.inf else gap * value / (1.0 + gap)

@@ -13,6 +13,7 @@ import numpy as np
 
 from .._plan.settings import Preconditioning
 from .._utils._sweeps import centre
+from .._utils.arrays import untouched_zeros
 from .._utils.numerics import EPS, SLACK, STRENGTHS
 from .._utils.threads import ThreadChoice
 from .certificate import Certificate
@@ -179,7 +180,8 @@ class LinearObjective:
 
         That is the logits of the class shares less the offset.
         """
-        matrix = np.zeros(self.shape)
+        very_many = self.n_outputs > self.certificate.settings.most_kept and self.size > 0
+        matrix = untouched_zeros(self.shape) if very_many else np.zeros(self.shape)
         if self.fit_intercept:
             logs = np.log(self.sums)
             logits = logs[:, 1] - logs[:, 0] if self.is_binary else logs - logs.mean()

@@ -163,7 +163,7 @@ class FeaturePreconditioner:
             width = OUTPUT_BLOCK if common else n_outputs
             blocks = [slice(at, at + width) for at in range(0, n_outputs, width)]
             for block in blocks:
-                right = np.asfortranarray(gradient[:n_features, block] * scale)
+                right = np.multiply(gradient[:n_features, block], scale, order="F")
                 of_coef[:, block] = blas.dtrmm(1.0, factor, right, lower=True, overwrite_b=True)
             divide(of_coef, *inverse, of_coef, n_threads)
             for block in blocks:

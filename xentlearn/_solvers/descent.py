@@ -13,6 +13,7 @@ import time
 import numpy as np
 
 from .._plan import settings as defaults
+from .._utils._sweeps import give_back_memory
 from .._utils.state import Stateful
 from .contract import State, StopReason
 from .stopping import Result, Stopping
@@ -170,6 +171,7 @@ class Descent(Stateful):
         if not self.schedule.continued:  # the value would have the extra penalty in it
             self.result.vector, self.result.objective = self.x, self.value
         self.stopping.forget_best(self.value)
+        give_back_memory()
 
 
 class _Schedule(Stateful):
