@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._plan import settings as defaults
+from .._utils._sweeps import give_back_memory
 from .._utils.numerics import LEAST_CURVATURE
 from .._utils.state import Stateful
 from .._utils.threads import VECTOR_BLOCK, ParallelLoop
@@ -218,6 +219,8 @@ class Certificate(Stateful):
             constant = self._find_constant_gradients(objective)
             if objective.is_binary or objective.n_outputs <= self.settings.most_kept:
                 self._constant = constant
+            else:
+                give_back_memory()
         shares, at_shares, slope = constant
         return at_shares if slope is None else at_shares + slope * (r[:, 1] - shares)
 
