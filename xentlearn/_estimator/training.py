@@ -351,6 +351,7 @@ class Fit:
             if not expected > 1:
                 coef = in_unit = None  # their memory is used again
             if self.group.history_size is not None:  # vectors are large
+                objective.few = objective.preconditioners = None  # the solver has ended
                 give_back_memory()
             if self.group.solver == "dual-ascent" and bound < np.inf:
                 value = objective.value(vector)
