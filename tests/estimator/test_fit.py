@@ -157,15 +157,32 @@ def test_softmax_intercepts_sum_to_zero(loss, n_classes, C):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_very_many_classes_are_fitted_like_the_same_rows_in_csr(dtype, rng):
+def test_very_many_classes_are_fitted_like_the_same_rows_in_csr(dtype, rng, set_rules):
     """Tiles of classes, and a preconditioner in blocks of them, against passes over rows."""
     n_classes, n_features = 4100, 4
     y = rng.permutation(np.arange(n_classes + 300) % n_classes)
     X = (rng.normal(size=(n_classes, n_features))[y] * [1, 3, 1, 0.1]).astype(dtype)
     X[:, 0] += 5
     found = []
-    for stored in (X, sp.csr_array(X)):
+    for stored, many in ((X, np.inf), (X, 0), (sp.csr_array(X), 0)):
+        set_rules(many_coefficients=many)  # from which on the history has one step
         clf = SoftmaxClassifier(tol=1e-6).fit(stored, y, 1.0 + (y % 3))
         assert clf.stop_reason_ == "estimated"
         found.append(clf.objective_)
-    np.testing.assert_allclose(found[0], found[1], rtol=2e-6)
+    np.testing.assert_allclose(found[:2], found[2], rtol=2e-6)
+
+
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize("C", [1.0, 1e6])
+def test_history_of_one_step(C, local, set_rules):
+    """Down to rounding errors, where line searches fail, and with Hessians at a point."""
+    X, y = multiclass_data(n_classes=4)
+    wanted = SoftmaxClassifier(C=C, tol=1e-12).fit(X, y)
+    set_rules(many_classes=2, many_coefficients=0, polished_work=0, small_work=0, tiny_hessian=0)
+    if not local:
+        set_rules(hessian_work=0)
+    clf = SoftmaxClassifier(C=C, tol=0).fit(X, y)
+    assert clf.solver_ == "lbfgs"
+    assert clf.stop_reason_ == "rounding"
+    np.testing.assert_allclose(clf.objective_, wanted.objective_, rtol=1e-8)
+    np.testing.assert_allclose(clf.coef_, wanted.coef_, rtol=1e-3, atol=1e-3)

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 
 from xentlearn import SoftmaxClassifier
+from xentlearn._objective import preconditioners
 from xentlearn.blocks import RowBlocks
 from xentlearn.losses import CategoricalFocalCrossentropy
 from xentlearn.solvers import LBFGS
@@ -229,6 +230,24 @@ def test_memory_of_very_many_classes(rng):
     assert 0.5 < report.memory_bytes / taken < 2, (report.memory_bytes, taken)
     assert taken < 12 * 8 * (n_features + 1) * n_classes
     assert "Keeps a history of 1 step rather than 5" in str(report)
+
+
+def test_vectors_of_very_many_classes(rng, set_rules, monkeypatch):
+    """Four vectors, half of one for the coefficients, and arrays of classes and of rows."""
+    monkeypatch.setattr(preconditioners, "OUTPUT_BLOCK", 256)
+    n_features, n_classes = 60, 4100
+    set_rules(many_coefficients=0)
+    X, y = rng.normal(size=(n_classes, n_features)).astype(np.float32), np.arange(n_classes)
+    vector = 8 * (n_features + 1) * n_classes
+    for max_iter in (0, 6):
+        clf = SoftmaxClassifier(max_iter=max_iter, tol=0)
+        tracemalloc.start()
+        with pytest.warns(ConvergenceWarning):
+            clf.fit(X, y)
+        taken = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert taken < 6 * vector
+        assert 0.5 < clf.plan_.memory_bytes / taken < 2
 
 
 def test_a_longer_history_takes_more_memory():

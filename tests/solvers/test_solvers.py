@@ -12,6 +12,7 @@ from xentlearn._plan import settings
 from xentlearn._solvers.descent import REQUIRED as REQUIRES
 from xentlearn._solvers.descent import line_search, require
 from xentlearn._solvers.lbfgs import History, lbfgs
+from xentlearn._solvers.one_step import OneStep
 from xentlearn._solvers.registry import SOLVERS as ALL
 from xentlearn._solvers.stopping import Result, gap_by_progress
 
@@ -958,6 +959,39 @@ def test_lengthened_memory(n_pairs):
     s = points[n_pairs + 30] - points[n_pairs + 29]
     y = objective.matrix @ s
     np.testing.assert_allclose(-rule.direction(points[0], y), s, rtol=1e-8, atol=1e-8)
+
+
+def test_directions_of_a_history_of_one_step():
+    """Like those of L-BFGS, but for rounding to float32, and used up by a direction."""
+
+    class Overwriting(Quadratic):
+        def precondition(self, gradient, overwrite=False):
+            out = gradient if overwrite else None
+            return np.multiply(gradient, np.linspace(1, 2, self.size), out=out)
+
+    objective, rng = Overwriting(size=200), np.random.default_rng(0)
+    wanted, rule = (
+        History(objective, settings.LBFGS(history_size=1)),
+        OneStep(objective, settings.LBFGS()),
+    )
+    points = rng.normal(size=(9, objective.size))
+    gradients = [objective.value_gradient(point)[1] for point in points]
+    np.testing.assert_allclose(
+        rule.direction(points[0], gradients[0]),
+        wanted.direction(points[0], gradients[0]),
+        rtol=1e-6,
+    )
+    for at in range(1, 9):
+        for other in (wanted, rule):
+            before = gradients[at - 1] if other is wanted else rule.kept(gradients[at - 1])
+            other.add(points[at - 1], points[at], before, gradients[at])
+        given = gradients[at].copy()
+        found, expected = (r.direction(points[at], given) for r in (rule, wanted))
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_array_equal(given, gradients[at])
+    alone = -objective.precondition(gradients[8])
+    np.testing.assert_allclose(rule.direction(points[8], gradients[8]), alone, rtol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.9, 0.99])

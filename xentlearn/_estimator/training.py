@@ -10,7 +10,9 @@ from .._data.statistics import Moments
 from .._objective.linear import LinearObjective
 from .._plan.settings import STOCHASTIC
 from .._solvers.contract import StopReason
+from .._solvers.one_step import lbfgs_of_one_step
 from .._solvers.registry import SETTINGS, SOLVERS
+from .._utils._sweeps import give_back_memory
 from .._utils.numerics import (
     EPS,
     EXPECTED,
@@ -138,7 +140,8 @@ class Fit:
         else:
             self.options["polish"] = plan.polish
         self.data, self.stopped_by, self.moments = problem.data, None, None
-        self.group = self.objective = self.vector = None  # the present ones
+        self.group = self.objective = self.result = None  # the present ones
+        self.exact = None  # (coef, intercept) of the present group in float64, as they were found
         self.found = None  # (result, whether its value is known) of the present group, see `_keep`
         self.pass_seconds = 0.0
         if plan.groups:
@@ -158,6 +161,8 @@ class Fit:
             settings = replace(settings, large_history=group.history_size)
         if self.problem.settings is not None:
             settings = self.problem.settings._applied(settings)
+        if group.history_size is not None and settings.large_history == 1:
+            solve = lbfgs_of_one_step
         options = {**self.options, "settings": settings}
         first, convex, resumed = objective.start(), None, state.solver.saved is not None
         if resumed:
@@ -196,7 +201,7 @@ class Fit:
 
     def __call__(self, result):
         """Return whether the solver should stop here; this is its callback."""
-        self.vector, stop, stopping = result.vector, False, self.state.stopping
+        self.result, stop, stopping = result, False, self.state.stopping
         if stopping is not None:
             coef, intercept = self.coefficients(self.group, self.objective, result.vector)
             stop = stopping.stop(self.group.outputs, coef, intercept, self.objective.n_threads)
@@ -204,7 +209,8 @@ class Fit:
 
     def model(self):
         """Return (coef, intercept) as a fit that stopped now would store them."""
-        self._place(self.group, *self.coefficients(self.group, self.objective, self.vector))
+        vector = self.result.vector
+        self._place(self.group, *self.coefficients(self.group, self.objective, vector))
         return self.state.coef.copy(), self.state.intercept.copy()
 
     def dump(self):
@@ -265,20 +271,25 @@ class Fit:
         ``known`` says whether the result's value is that of the objective at its vector.
         """
         group, objective, stopping = self.group, self.objective, self.state.stopping
-        coef, intercept = self.coefficients(group, objective, result.vector)
-        coef = np.ascontiguousarray(coef)  # it is read and copied several times
+        if result.vector is not None:  # otherwise an interrupt has ended an earlier call
+            coef, intercept = self.coefficients(group, objective, result.vector)
+            # it is read and copied several times
+            self.exact = np.ascontiguousarray(coef), intercept
+            del coef
+        result.vector = None  # as large as the coefficients, in float64
         value, bound, lost = result.objective, result.bound, 0.0
         if stopping is not None and stopping.best is not None:
-            coef, intercept = stopping.best
+            self.exact = stopping.best
             known = False  # value and bound are those of another point
         try:
             if not (known or isinstance(self.stopped_by, Exception)):  # X may be unreadable then
-                vector = objective.pack(*self.data.apply(coef, intercept))
+                vector = objective.pack(*self.data.apply(*self.exact))
                 value, bound = objective.value_gradient(vector)[0], np.inf
-            value, bound, lost = self._stored(coef, intercept, value, bound)
+                del vector
+            value, bound, lost = self._stored(value, bound)
         except (KeyboardInterrupt, Exception) as error:
             self.stopped_by, bound = self.stopped_by or error, np.inf
-        self._place(group, coef, intercept)
+        self._place(group, *self.exact)
         separable = self.problem.penalty.C == np.inf and result.objective < objective.value_scale
         if separable and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
             result.reason = StopReason.SEPARABLE
@@ -287,11 +298,14 @@ class Fit:
         solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
         self.moments = self.data.undo_moments(objective.moments)
         self.state.solved.append(solved)
-        result.vector = self.vector = None  # as large as the coefficients, in float64
+        self.result = self.exact = None
         self.pass_seconds += objective.pass_seconds
 
-    def _stored(self, coef, intercept, reached, bound):
+    def _stored(self, reached, bound):
         """Compute the objective and its bound at the coefficients as they are stored.
+
+        ``self.exact`` has them in float64 and in the units of X. Once it is known that float32 has
+        enough digits, it has them in float32, in half the memory.
 
         The dtype in which they are stored may have too few digits. Besides, if logits are small
         sums of huge terms, predictions lose digits that a fit on centred or rotated X keeps. If
@@ -300,8 +314,6 @@ class Fit:
 
         Parameters
         ----------
-        coef, intercept : ndarray
-            In float64 and in the units of X.
         reached, bound : float
             Their objective, and an upper bound of objective - minimum, as the fit computes them.
 
@@ -313,13 +325,13 @@ class Fit:
             Relative difference between ``value`` and ``reached``; 0 if it is within the tolerance.
         """
         state, objective = self.state, self.objective
-        dtype, exact = state.coef.dtype, (coef, intercept)
+        dtype, (coef, intercept) = state.coef.dtype, self.exact
         if dtype == np.float32:
             with np.errstate(over="ignore", invalid="ignore"):
-                coef = coef.astype(dtype).astype(np.float64)
-                intercept = intercept.astype(dtype).astype(np.float64)
+                rounded = coef.astype(dtype), intercept.astype(dtype)
+                coef, intercept = rounded[0].astype(np.float64), rounded[1].astype(np.float64)
             if not np.isfinite(coef.sum() + intercept.sum()):
-                return self._stored_in_float64(*exact, reached, bound)
+                return self._stored_in_float64(reached, bound)
         scale = max(abs(reached), objective.value_scale)
         allowed = max(self.problem.tol, STORED_FLOOR[dtype]) * scale
         # Rounding changes the logits of each row by about `error`, with random signs. Its mean loss
@@ -330,18 +342,23 @@ class Fit:
         error = EPS[dtype] * math.sqrt(_squares_of_terms(in_unit, intercept, self.in_unit))
         expected = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
         if dtype == np.float32 and expected > EXPECTED:
-            return self._stored_in_float64(*exact, reached, bound)
+            return self._stored_in_float64(reached, bound)
         if self.stopped_by is not None:
             return reached, np.inf, 0.0
-        value, of_value = reached, bound
+        value, of_value, evaluated = reached, bound, None
         if dtype == np.float32 or bound == np.inf:
             vector = objective.pack(*self.data.apply(coef, intercept))
+            if not expected > 1:
+                coef = in_unit = None  # their memory is used again
+            if self.group.history_size is not None:  # vectors are large
+                objective.few = objective.preconditioners = None  # the solver has ended
+                give_back_memory()
             if self.group.solver == "dual-ascent" and bound < np.inf:
                 value = objective.value(vector)
                 of_value = max(bound + value - reached, 0.0)
             else:
-                value, gap = objective.optimality_gap(vector)
-                of_value = np.inf if gap == np.inf else gap * value / (1.0 + gap)
+                evaluated = objective.value_gradient(vector)
+                value = evaluated[0]
         predicted, factor = value, 1.0
         if expected > 1:
             loss = self._predicted_loss(coef, intercept)
@@ -351,17 +368,24 @@ class Fit:
             # no safety factor in float64, as there is no wider dtype to fall back to
             factor = STORED_SAFETY if dtype == np.float32 else 1.0
         lost = max(factor * abs(predicted - value), abs(value - reached))
+        if dtype == np.float32 and lost <= allowed:
+            self.exact = rounded
+        if self.group.history_size is not None:
+            give_back_memory()
+        if evaluated is not None:
+            gap = objective.optimality_gap(vector, evaluated)[1]
+            of_value = np.inf if gap == np.inf else gap * value / (1.0 + gap)
         if lost <= allowed:
             return value, of_value, 0.0
         if dtype == np.float32:
-            return self._stored_in_float64(*exact, reached, bound)
+            return self._stored_in_float64(reached, bound)
         return predicted, max(of_value + predicted - value, 0.0), lost / scale
 
-    def _stored_in_float64(self, coef, intercept, reached, bound):
+    def _stored_in_float64(self, reached, bound):
         """Return the result of ``_stored`` after a change to float64."""
         self.state.coef = self.state.coef.astype(np.float64)
         self.state.intercept = self.state.intercept.astype(np.float64)
-        return self._stored(coef, intercept, reached, bound)
+        return self._stored(reached, bound)
 
     def _predicted_loss(self, coef, intercept):
         """Return the sum of the losses of predictions by stored coefficients.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._plan import settings as defaults
+from .._utils._sweeps import give_back_memory
 from .._utils.numerics import LEAST_CURVATURE
 from .._utils.state import Stateful
 from .._utils.threads import VECTOR_BLOCK, ParallelLoop
@@ -162,13 +163,18 @@ class Certificate(Stateful):
         of_constant = self.constant_gradient(objective, r) if epsilon > 0 else None
 
         def squares(rows):
-            g = dW[rows] - l2_reg * W[rows]  # gradient of the mean loss, without the penalty
-            change, along = dW[rows], 0.0
+            # two arrays are enough: with very many outputs each has many times the size of a block
+            penalty, change, along = l2_reg * W[rows], dW[rows], 0.0
+            g = np.subtract(change, penalty, out=penalty)  # of the mean loss, without the penalty
+            along_g = np.vdot(g, W[rows])
             if epsilon > 0:
-                shift = epsilon * (of_constant[rows] - g)
-                change, along = change + shift, np.vdot(W[rows], shift)
-            rest = change - l2_reg * W[rows]
-            with_W = np.vdot(W[rows], W[rows]), np.vdot(g, W[rows]), along
+                shift = of_constant[rows] - g
+                shift *= epsilon
+                along = np.vdot(W[rows], shift)
+                change = np.add(change, shift, out=shift)
+            rest = np.multiply(l2_reg, W[rows], out=penalty)
+            rest = np.subtract(change, rest, out=rest)
+            with_W = np.vdot(W[rows], W[rows]), along_g, along
             return np.array([*with_W, np.vdot(change, change), np.vdot(rest, rest)])
 
         width = max(1, VECTOR_BLOCK // max(1, objective.n_outputs))
@@ -213,6 +219,8 @@ class Certificate(Stateful):
             constant = self._find_constant_gradients(objective)
             if objective.is_binary or objective.n_outputs <= self.settings.most_kept:
                 self._constant = constant
+            else:
+                give_back_memory()
         shares, at_shares, slope = constant
         return at_shares if slope is None else at_shares + slope * (r[:, 1] - shares)
 

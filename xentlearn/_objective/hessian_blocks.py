@@ -127,7 +127,7 @@ class HessianBlocks:
         )
         return cls(factors, scale, intercept_scale, objective.shift_invariant)
 
-    def apply(self, gradient, has_intercept, n_threads=1):
+    def apply(self, gradient, has_intercept, n_threads=1, overwrite=False):
         """Return the preconditioner times a gradient of shape (n_features [+ 1], n_outputs)."""
         if not self.shift_invariant:
             return self._solved(gradient, has_intercept, n_threads)

@@ -13,6 +13,7 @@ import numpy as np
 
 from .._plan.settings import Preconditioning
 from .._utils._sweeps import centre
+from .._utils.arrays import untouched_zeros
 from .._utils.numerics import EPS, SLACK, STRENGTHS
 from .._utils.threads import ThreadChoice
 from .certificate import Certificate
@@ -179,7 +180,8 @@ class LinearObjective:
 
         That is the logits of the class shares less the offset.
         """
-        matrix = np.zeros(self.shape)
+        very_many = self.n_outputs > self.certificate.settings.most_kept and self.size > 0
+        matrix = untouched_zeros(self.shape) if very_many else np.zeros(self.shape)
         if self.fit_intercept:
             logs = np.log(self.sums)
             logits = logs[:, 1] - logs[:, 0] if self.is_binary else logs - logs.mean()
@@ -271,10 +273,11 @@ class LinearObjective:
         """The preconditioner in use."""
         return self.preconditioners.local or self.preconditioners.of_features(self)
 
-    def precondition(self, gradient):
-        """Return the approximate inverse Hessian times a gradient."""
+    def precondition(self, gradient, overwrite=False):
+        """Return the approximate inverse Hessian times a gradient, which may be overwritten."""
         matrix = gradient.reshape(self.shape)
-        return self.preconditioner.apply(matrix, self.fit_intercept, self.n_threads).ravel()
+        options = self.fit_intercept, self.n_threads, overwrite
+        return self.preconditioner.apply(matrix, *options).ravel()
 
     def follow_curvature(self, vector):
         """Adapt the preconditioner to the mean curvatures of the outputs at ``vector``."""
@@ -331,8 +334,14 @@ class LinearObjective:
 
     # ---- Optimality gap ----------------------------------------------------------------------
 
-    def optimality_gap(self, vector):
+    def optimality_gap(self, vector, evaluated=None):
         """Return the objective at a vector and a certified upper bound of its relative gap.
+
+        Parameters
+        ----------
+        vector : ndarray of shape (size,)
+        evaluated : (float, ndarray of shape (size,)) or None, default=None
+            What ``value_gradient`` returns for it, if that is known.
 
         Returns
         -------
@@ -341,7 +350,7 @@ class LinearObjective:
             Upper bound of (objective - minimum) / minimum; inf without a penalty, or if the lower
             bound of the minimum is not positive.
         """
-        value, gradient = self.value_gradient(vector)
+        value, gradient = self.value_gradient(vector) if evaluated is None else evaluated
         gap = self.certificate.gap(self, vector, value, gradient)
         return value, float(gap / (value - gap)) if gap < value else np.inf
 

@@ -143,9 +143,12 @@ class FeaturePreconditioner:
         self.curvatures = curvatures
         self.relative = np.maximum(curvatures / self.curvature, self._least_relative)
 
-    def apply(self, gradient, has_intercept, n_threads=1):
-        """Return the preconditioner times a gradient of shape (n_features [+ 1], n_outputs)."""
-        result = np.empty_like(gradient)
+    def apply(self, gradient, has_intercept, n_threads=1, overwrite=False):
+        """Return the preconditioner times a gradient of shape (n_features [+ 1], n_outputs).
+
+        With ``overwrite``, the result is in ``gradient``.
+        """
+        result = gradient if overwrite else np.empty_like(gradient)
         n_features, scale = len(self.scale), self.scale[:, np.newaxis]
         of_coef, common = result[:n_features], self.shift_invariant
         # `divide` divides by the curvatures; for a softmax loss (`common`), the mean over the
@@ -160,7 +163,7 @@ class FeaturePreconditioner:
             width = OUTPUT_BLOCK if common else n_outputs
             blocks = [slice(at, at + width) for at in range(0, n_outputs, width)]
             for block in blocks:
-                right = np.asfortranarray(gradient[:n_features, block] * scale)
+                right = np.multiply(gradient[:n_features, block], scale, order="F")
                 of_coef[:, block] = blas.dtrmm(1.0, factor, right, lower=True, overwrite_b=True)
             divide(of_coef, *inverse, of_coef, n_threads)
             for block in blocks:
@@ -251,7 +254,7 @@ class LocalHessian:
                 return cls(cholesky_factor(matrix.copy(), scale, slack), scale)
         return cls(cholesky_factor(matrix, scale), scale)
 
-    def apply(self, gradient, has_intercept, n_threads=1):
+    def apply(self, gradient, has_intercept, n_threads=1, overwrite=False):
         """Return the inverse times a gradient of shape (n_rows, n_outputs)."""
         solved = solve(self.factor, self.scale, gradient.T.ravel())
         return np.ascontiguousarray(solved.reshape(gradient.shape[::-1]).T)

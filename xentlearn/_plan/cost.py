@@ -213,7 +213,10 @@ def _group_bytes(outline, group, n_threads):
     if group.solver == "newton-cholesky":
         kept, stages = kept + 6 * vector, [_hessian_bytes(outline, group, 8)]
     elif group.solver in ("lbfgs", "dual-ascent", "newton-cg"):
-        kept += made[0] + (6 if _in_tiles(outline, group) else 9) * vector
+        vectors = 6 if _in_tiles(outline, group) else 9
+        if group.history_size == 1 and outline.history_size in (None, 1):  # ``one_step.py``
+            vectors = 3
+        kept += made[0] + vectors * vector
         if group.solver != "newton-cg":
             kept += _history_bytes(outline, group)
         if group.local and group.solver != "dual-ascent" and _refreshes(outline, group):

@@ -72,7 +72,8 @@ class Rules:
     many_classes, many_coefficients, short_history : int
         With at least ``many_classes`` classes of a softmax over a dense X, a pass works on tiles of
         the classes, and vectors may be larger than X: from ``many_coefficients`` coefficients on,
-        the L-BFGS history has ``short_history`` differences. Clusters in 20, 30 and 64 dimensions,
+        the L-BFGS history has ``short_history`` differences (with one, see
+        ``_solvers/one_step.py``). Clusters in 20, 30 and 64 dimensions,
         one for each of 4,200 to 5,000 classes, take 80, 192 and 88 iterations with 5 differences,
         77, 199 and 112 with 2, and 71, 218 and 94 with 1.
     sample_rows, sample_numbers : int

@@ -362,7 +362,7 @@ class Certificate:
         Largest number of classes for which the intercept takes a Newton step.
     most_kept : int
         Largest number of classes for which the gradient at the start is kept for certificates: with
-        100,000 classes it would be an eighth of the memory of a fit, and another pass costs less.
+        100,000 classes it would be a fifth of the memory of a fit, and another pass costs less.
     step_work, step_passes : float
         Largest work of that step: ``step_work`` multiply-adds, or ``step_passes`` passes over X if
         that is more. With 500 classes, a sixth of the rows left a fifth of the gradient, and a

@@ -20,7 +20,8 @@ hessian_product(vector, direction) -> ndarray
 hessian_at(vector)
     Makes ``precondition`` use the inverse of the Hessian at ``vector``.
 precondition(gradient) -> ndarray
-    Returns an approximate inverse Hessian, positive definite and linear, times ``gradient``.
+    Returns an approximate inverse Hessian, positive definite and linear, times ``gradient``. For
+    ``one_step`` it has a parameter ``overwrite``, whether the result may be in ``gradient``.
 dual
     For ``dual_ascent`` alone. ``point(vector)`` returns the value at a vector and the dual point
     with the same predictions; ``sweep(point, lots)`` changes the point and returns the increase of

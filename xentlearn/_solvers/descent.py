@@ -13,6 +13,7 @@ import time
 import numpy as np
 
 from .._plan import settings as defaults
+from .._utils._sweeps import give_back_memory
 from .._utils.state import Stateful
 from .contract import State, StopReason
 from .stopping import Result, Stopping
@@ -38,8 +39,9 @@ class Descent(Stateful):
         which makes the next direction depend on the present point and gradient alone;
         ``lengthen()``, which makes the rule remember more steps of a slow descent; ``n_added``, the
         number of steps that it remembers; ``settings``, with ``first_refresh``, ``patience`` and
-        ``slope_left``; ``exact``, whether directions are Newton directions; ``dump()`` and
-        ``load(tree)``.
+        ``slope_left``; ``exact``, whether directions are Newton directions; ``lean``, whether
+        vectors are so large that only what is needed is kept, if possible in float32; ``dump()``
+        and ``load(tree)``.
     start : ndarray of shape (size,)
     polish : bool
         Whether to continue beyond ``tol`` until no further progress is possible at floating-point
@@ -119,6 +121,7 @@ class Descent(Stateful):
     def _move(self, tol):
         """Take a step; return False, with the reason in the result, if there is none to take."""
         objective, rule, result, schedule = self.objective, self.rule, self.result, self.schedule
+        search = lean_search if rule.lean else line_search
         if schedule.next_stage(self, tol):
             if schedule.penalty_changed:  # otherwise what the rule has learnt remains valid
                 rule.clear()
@@ -128,11 +131,11 @@ class Descent(Stateful):
                 self.stopping.values = [self.value]
             self.take_direction()
 
-        step = line_search(self, rule.settings.slope_left)
+        step = search(self, rule.settings.slope_left)
         if step is None and rule.n_added:  # the history may be at fault: try again without it
             rule.clear()
             self.take_direction()
-            step = line_search(self, rule.settings.slope_left)
+            step = search(self, rule.settings.slope_left)
         if step is None and schedule.continued:  # no further progress with this extra penalty
             schedule.ended = True
             result.n_iter += 1
@@ -149,17 +152,26 @@ class Descent(Stateful):
                 objective.precondition_at(self.x, thorough=True)
             rule.clear()
             self.take_direction()
-            step = line_search(self, rule.settings.slope_left)
+            step = search(self, rule.settings.slope_left)
 
         x_new, value_new, gradient_new = step
         rule.add(self.x, x_new, self.gradient, gradient_new)
         self.x, self.value, self.gradient = x_new, value_new, gradient_new
+        if rule.lean:
+            self._forget_last_point()
         self.take_direction()
         if not self.slope < 0:  # rounding errors have made the matrix indefinite
             rule.clear()
             self.take_direction()
         result.n_iter += 1
         return True
+
+    def _forget_last_point(self):
+        """Give back the memory of the point before the present one."""
+        if not self.schedule.continued:  # the value would have the extra penalty in it
+            self.result.vector, self.result.objective = self.x, self.value
+        self.stopping.forget_best(self.value)
+        give_back_memory()
 
 
 class _Schedule(Stateful):
@@ -279,7 +291,7 @@ def line_search(descent, slope_left):
     """
     objective, x, direction = descent.objective, descent.x, descent.direction
     value, slope = descent.value, descent.slope
-    sufficient = LINE_SEARCH.sufficient_decrease
+    sufficient, single = LINE_SEARCH.sufficient_decrease, direction.dtype == np.float32
     noise = objective.rounding * max(abs(value), objective.value_scale)
     low, high = 0.0, np.inf
     low_value, low_slope = value, slope
@@ -290,7 +302,7 @@ def line_search(descent, slope_left):
         point = new_gradient = None  # their memory is used again
         point = x + (direction if step == 1.0 else step * direction)  # saves a pass if step is 1
         new_value, new_gradient = objective.value_gradient(point)
-        new_slope = new_gradient @ direction
+        new_slope = _slope(new_gradient, direction) if single else new_gradient @ direction
         finite = np.isfinite(new_value) and np.isfinite(new_slope)
         decreased = finite and (
             new_value <= value + sufficient * step * slope
@@ -309,6 +321,20 @@ def line_search(descent, slope_left):
         if step is None:
             return None
     return None
+
+
+def lean_search(descent, slope_left):
+    """Search like ``line_search``, with the gradient at the present point in float32."""
+    descent.gradient = descent.rule.kept(descent.gradient)
+    step = line_search(descent, slope_left)
+    if step is None:
+        descent.gradient = descent.objective.value_gradient(descent.x)[1]
+    return step
+
+
+def _slope(gradient, direction):
+    """Return the slope along a direction in float32, of which no copy in float64 is made."""
+    return np.einsum("i,i", gradient, direction)
 
 
 def _cubic_minimum(a, value_a, slope_a, b, value_b, slope_b):

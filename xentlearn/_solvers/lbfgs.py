@@ -50,7 +50,7 @@ class History:
     name = "lbfgs"
     requires = REQUIRED
     defaults = LBFGS()
-    exact = False
+    exact = lean = False
 
     def __init__(self, objective, settings=LBFGS()):
         size = objective.size

@@ -27,6 +27,7 @@ class _Forgetful(Stateful):
     """
 
     n_added = 0
+    lean = False
 
     def __init__(self, objective, settings):
         self.objective, self.settings = objective, settings

@@ -103,7 +103,8 @@ class Stopping(Stateful):
     last_slope, last_gap : float
         -slope and estimated gap of the iteration before.
     best : tuple or None
-        (vector, value, gap, gradient norm) of the point with the smallest slope so far.
+        (vector, value, gap, gradient norm) of the point with the smallest slope so far; None if
+        its value is too large for a result.
     best_slope, since_best : float, int
         -slope there; the number of iterations since a slope was clearly smaller than any before.
     doubtful_from : float
@@ -134,6 +135,17 @@ class Stopping(Stateful):
         """Forget the progress so far, which was made on another function than the present one."""
         self.values = [value]
         self.best_slope, self.last_slope, self.last_gap = np.inf, 0.0, 0.0
+
+    def forget_best(self, value):
+        """Forget the best point if its value is so far above the present one that it stays there.
+
+        A step adds at most a rounding error to the value, and the descent ends if ``flat`` steps
+        do not take as many rounding errors off it.
+        """
+        scale = max(abs(value), self.objective.value_scale)
+        above = 3 * self.settings.flat * self.objective.rounding * scale
+        if self.best is not None and self.best[1] - value > above:
+            self.best = None
 
     # ---- Estimates -----------------------------------------------------------------------------
 
@@ -279,7 +291,7 @@ class Stopping(Stateful):
         StopReason
         """
         result, rounding = descent.result, self.objective.rounding
-        if self.best[1] - descent.value <= rounding * descent.scale:
+        if self.best is not None and self.best[1] - descent.value <= rounding * descent.scale:
             result.vector, result.objective, result.gap, result.gradient_norm = self.best
             result.objectives[-1] = result.objective
             result.gaps[-1] = result.gap

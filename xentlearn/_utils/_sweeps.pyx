@@ -11,6 +11,18 @@ from cython cimport floating
 from cython.parallel cimport prange
 
 
+cdef extern from *:
+    """
+    #if defined(__GLIBC__)
+    #include <malloc.h>
+    #define GIVE_BACK() malloc_trim(0)
+    #else
+    #define GIVE_BACK() 0
+    #endif
+    """
+    int GIVE_BACK() nogil
+
+
 cdef enum:
     BLOCK_NUMBERS = 8192    # numbers of a block, which one thread adds up
     THREADED = 100000       # numbers of a matrix from which on several threads are used
@@ -165,3 +177,13 @@ def difference(
         use_threads_if=n_threads > 1 and out.shape[0] > THREADED,
     ):
         out[i] = <floating> (minuend[i] - subtrahend[i])
+
+
+def give_back_memory():
+    """Give memory that has been freed back to the system.
+
+    glibc keeps freed blocks of up to 32 MB for later ones, which may not fit: with 100,000 classes
+    and 20 features that is more than a vector.
+    """
+    with nogil:
+        GIVE_BACK()

@@ -1,5 +1,8 @@
 """The memory layout that arrays need before their addresses are passed to kernels."""
 
+import math
+import mmap
+
 import numpy as np
 
 
@@ -21,3 +24,14 @@ def has_whole_strides(array):
         return array.flags.aligned
     strides = (stride for stride, size in zip(array.strides, array.shape, strict=True) if size > 1)
     return not any(stride % array.itemsize for stride in strides)
+
+
+def untouched_zeros(shape):
+    """Zeros in float64 that take no memory until they are written to.
+
+    ``np.zeros`` may take memory that was used before, and write to it.
+    """
+    private = {}
+    if hasattr(mmap, "MAP_PRIVATE"):
+        private["flags"] = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return np.frombuffer(mmap.mmap(-1, 8 * math.prod(shape), **private)).reshape(shape)
