@@ -81,10 +81,13 @@ def test_none_takes_all_the_physical_cores():
 
 @needs_openmp
 def test_none_takes_no_more_than_joblib_leaves(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_is_chosen", False)
     monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: 1)
     assert effective_n_threads() == 1
     assert effective_n_threads(2) == 2
+    # OpenMP has been loaded and does not read it any more, so it lifts no limit either
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert effective_n_threads() == 1
 
 
 @needs_openmp

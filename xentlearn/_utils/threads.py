@@ -18,6 +18,10 @@ from ._blas import SequentialBlas
 # are not forked, and use as many threads as they are given.
 _forked = False
 
+# Whether the user chose the number of OpenMP's threads. Its runtime reads the variable once, when
+# it is loaded; what a running program sets later does not count.
+_is_chosen = bool(os.environ.get("OMP_NUM_THREADS"))
+
 # Sizes of blocks, chosen so that they fit in a cache and give threads enough work.
 TASKS_PER_THREAD = 4  # per loop: handing over a task takes 25 us, so that 80 would take 2 ms
 VECTOR_BLOCK = 32_768  # numbers of a vector: 256 KB
@@ -77,7 +81,7 @@ def effective_n_threads(n_threads=None):
     if n_threads is not None:
         return int(n_threads)
     allowed = _openmp.max_threads()
-    if os.environ.get("OMP_NUM_THREADS"):
+    if _is_chosen:
         return allowed
     return max(1, min(allowed, joblib.cpu_count(only_physical_cores=True)))
 
