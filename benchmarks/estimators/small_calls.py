@@ -25,7 +25,10 @@ from sklearn.multiclass import OneVsRestClassifier
 from xentlearn import SoftmaxClassifier
 
 METHODS = ("predict_proba", "predict", "decision_function", "predict_log_proba")
-WIDE = ((784, 10, np.float32), (5000, 100, np.float64), (10_000, 58, np.float64))
+WIDE = (
+    *((384, 500, np.float32), (768, 1000, np.float32), (784, 10, np.float32)),
+    *((5000, 100, np.float64), (10_000, 58, np.float64)),
+)
 
 
 def medians(calls, n_calls):

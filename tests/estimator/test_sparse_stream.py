@@ -35,6 +35,23 @@ def stream(X, y, pieces=PIECES, clf=None, **parameters):
     return clf
 
 
+def interrupt_in_fourth_step(clf, X, y, monkeypatch):
+    """Call partial_fit, which a KeyboardInterrupt ends before its fourth step."""
+    step, n_steps = Batches.loss_gradient, 0
+
+    def interrupted(self, i, *arguments):
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 4:
+            raise KeyboardInterrupt
+        return step(self, i, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "loss_gradient", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            clf.partial_fit(X, y)
+
+
 def dense_steps(X, y, rule, C=1.0, rate=0.01, fit_intercept=True, average=True):
     """The steps on present features; all arrays are dense, and nothing waits but the penalty."""
     W, b = np.zeros((N_FEATURES, N_CLASSES)), np.zeros(N_CLASSES)
@@ -177,19 +194,7 @@ def test_an_interrupt_takes_nothing_away(rule, first, rng, monkeypatch):
     clf = SoftmaxClassifier(solver=setting)
     clf.partial_fit(first(X), y, classes=range(N_CLASSES))
     before, known = clf.coef_.copy(), pickle.loads(pickle.dumps(clf._stream._descent))
-    step, n_steps = Batches.loss_gradient, 0
-
-    def interrupted(self, i, *arguments):
-        nonlocal n_steps
-        n_steps += 1
-        if n_steps == 4:
-            raise KeyboardInterrupt
-        return step(self, i, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Batches, "loss_gradient", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            clf.partial_fit(first(X), y)
+    interrupt_in_fourth_step(clf, first(X), y, monkeypatch)
     np.testing.assert_array_equal(clf.coef_, before)
     for got, want in zip(clf._stream._descent.dump().items(), known.dump().items(), strict=True):
         np.testing.assert_equal(got, want)
@@ -225,19 +230,7 @@ def test_an_interrupt_takes_new_features_back(rule, rng, monkeypatch):
     clf, other = (stream(known, y, solver=setting) for _ in range(2))
     before = clf._stream._descent.dump()
     before = pickle.loads(pickle.dumps(before))
-    step, n_steps = Batches.loss_gradient, 0
-
-    def interrupted(self, i, *arguments):
-        nonlocal n_steps
-        n_steps += 1
-        if n_steps == 4:
-            raise KeyboardInterrupt
-        return step(self, i, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Batches, "loss_gradient", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            clf.partial_fit(sparse.csr_array(X), y)
+    interrupt_in_fourth_step(clf, sparse.csr_array(X), y, monkeypatch)
     for got, want in zip(clf._stream._descent.dump().items(), before.items(), strict=True):
         np.testing.assert_equal(got, want)
     clf._stream._moments = other._stream._moments  # rows were seen, if not learnt from

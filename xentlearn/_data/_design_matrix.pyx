@@ -942,6 +942,16 @@ cdef class DesignMatrix:
         """
         return self.evaluate(target, LOSS_GRADIENT, coef, intercept, None, None, n_threads, out)
 
+    def loss(self, EncodedTarget target, coef, intercept, int n_threads):
+        """Compute the loss of ``loss_gradient`` alone; never in tiles of the classes."""
+        assert target.n_rows == self.n_rows and target.dtype == self.dtype
+        cdef:
+            Matrix X = self.matrix
+            Pass task
+        self.prepare(&task, &X, coef.shape[1])
+        task.target, task.product, task.loss_only = &target.rows, LOSS_GRADIENT, True
+        return self.sums(&task, coef, intercept, None, None, n_threads, LEAST_WORK, None)
+
     def batch_features(self, const Py_ssize_t[::1] order, Py_ssize_t begin, Py_ssize_t end):
         """Make the rows [begin, end) of a CSR, in the given order, the present batch.
 
@@ -1180,14 +1190,6 @@ cdef class DesignMatrix:
             return sum_rows[float](task, buffers, scratches, rooms, self._memory, out)
         return sum_rows[double](task, buffers, scratches, rooms, self._memory, out)
 
-    def losses(self, EncodedTarget target, coef, intercept, losses_out, int n_threads):
-        """Fill ``losses_out`` of shape (n_samples, 1) with the weighted losses of all rows.
-
-        ``losses_out`` has the dtype of this matrix and C order.
-        """
-        assert target.n_rows == self.n_rows and target.dtype == self.dtype
-        self.fill(coef, intercept, losses_out, None, "losses", n_threads, target)
-
     def scores(self, coef, intercept, scores_out, str kind, n_threads=None):
         """Fill ``scores_out`` of shape (n_samples, n_outputs) with scores of all rows.
 
@@ -1203,9 +1205,7 @@ cdef class DesignMatrix:
         self.fill(coef, intercept, None, indices, "logits", n_threads)
         return indices
 
-    cdef fill(
-        self, coef, intercept, scores, indices, str kind, n_threads, EncodedTarget known=None,
-    ):
+    cdef fill(self, coef, intercept, scores, indices, str kind, n_threads):
         cdef:
             Matrix X
             Pass task
@@ -1223,10 +1223,8 @@ cdef class DesignMatrix:
         memset(&target, 0, sizeof(target))
         target.kind = BINARY if kind.endswith("sigmoid") else SPARSE_CATEGORICAL
         target.n_outputs = task.n_outputs
-        task.target = &target if known is None else &known.rows
+        task.target = &target
         task.product = LOG_PROBA if kind.startswith("log_") else PROBA
-        if known is not None:
-            task.product = LOSS_GRADIENT
         if n_threads is None:
             n_threads = effective_n_threads() if useful_threads(&task, 2, LEAST_WORK) > 1 else 1
         if X.indptr == NULL and X.n_rows <= UNPACKED_BLOCKS * task.n_at_once:
@@ -1461,8 +1459,6 @@ cdef bint score_rows(
 ):
     """Fill ``scores``, or ``indices`` of the largest logits of all rows: one of them is None.
 
-    For LOSS_GRADIENT the losses alone are computed, one per row of ``scores``.
-
     Returns whether all logits are finite.
     """
     cdef:
@@ -1496,10 +1492,6 @@ cdef bint score_rows(
         elif as_logits:
             for i in range(block.n_rows):
                 memcpy(&scores[begin + i, 0], logits + i * width, n_outputs * sizeof(floating))
-        elif task.product == LOSS_GRADIENT:
-            process_rows[floating](
-                task.target, task.product, begin, block.n_rows, logits, padded, NULL, padded,
-                &scores[begin, 0], 1, NULL, compact, &scratches[threadid(), 0])
         else:
             process_rows[floating](
                 task.target, task.product, begin, block.n_rows, logits, padded, NULL, padded,

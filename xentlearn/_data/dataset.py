@@ -94,9 +94,7 @@ class MemoryRows:
 
     def loss(self, coef, intercept, n_threads):
         """Return the sum of the weighted losses."""
-        losses = np.empty((self.n_rows, 1), dtype=self.dtype)
-        self.design.losses(self.target, coef, intercept, losses, n_threads)
-        return float(losses.sum(dtype=np.float64))
+        return self.design.loss(self.target, coef, intercept, n_threads)
 
     def hessian_product(self, coef, intercept, direction, n_threads, out=None):
         """(coef product, intercept product) of the Hessian of that sum with a direction.

@@ -184,29 +184,6 @@ class BatchDescent(Stateful):
         self.n_averaged += 1
         return found
 
-    # ---- What differs if only some features take a step (SparseDescent) ----------------------
-
-    def _centre(self, mean):
-        """Take from the intercepts b to the logits at ``mean``, or back by its negative."""
-        for coef, intercept in (self.point, self.average):
-            intercept += self._shift(coef, mean)
-
-    def _at_0(self, pair, mean):
-        """Return (coef, intercept), the logits at 0, from the logits at the mean."""
-        coef, intercept = pair
-        return coef, intercept - self._shift(coef, mean)
-
-    def _shift(self, coef, mean):
-        return coef @ mean if self.by_output else mean @ coef
-
-    def _present(self, batches, i, n_threads):
-        """Return the features that take the step of batch ``i``; None means all of them."""
-        return None
-
-    def _own(self, features, parameters, terms):
-        """Return the parameters of the step that features have of their own, if they do."""
-        return None
-
     def _is_outdated(self, excess):
         """Return whether the average is worse than the point, by its loss less that of the point.
 
@@ -248,9 +225,6 @@ class BatchDescent(Stateful):
         root = np.sqrt(1 - self._power(setting.beta_2, t))
         return rate * (root / (1 - self._power(setting.beta_1, t))), setting.epsilon * root
 
-    def _power(self, beta, t):
-        return beta**t
-
     def slow_down(self):
         """Lower the rate of the schedule "adaptive"; return whether the descent goes on with it."""
         if not isinstance(self.setting, SGD) or self.setting.schedule != "adaptive":
@@ -258,6 +232,32 @@ class BatchDescent(Stateful):
         # by 5, and down to 1e-6, as in scikit-learn's MLPClassifier
         self.divisor *= SETTINGS.slower
         return self.setting.learning_rate / self.divisor > SETTINGS.least_rate
+
+    # ---- What differs if only some features take a step (SparseDescent) ----------------------
+
+    def _centre(self, mean):
+        """Take from the intercepts b to the logits at ``mean``, or back by its negative."""
+        for coef, intercept in (self.point, self.average):
+            intercept += self._shift(coef, mean)
+
+    def _at_0(self, pair, mean):
+        """Return (coef, intercept), the logits at 0, from the logits at the mean."""
+        coef, intercept = pair
+        return coef, intercept - self._shift(coef, mean)
+
+    def _shift(self, coef, mean):
+        return coef @ mean if self.by_output else mean @ coef
+
+    def _present(self, batches, i, n_threads):
+        """Return the features that take the step of batch ``i``; None means all of them."""
+        return None
+
+    def _own(self, features, parameters, terms):
+        """Return the parameters of the step that features have of their own, if they do."""
+        return None
+
+    def _power(self, beta, t):
+        return beta**t
 
 
 class SparseDescent(BatchDescent):
