@@ -74,7 +74,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         Iterations of the solver.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if X was a dataframe with names that are all strings.
     loss_ : loss setting
         The loss that was minimised.
@@ -85,7 +85,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     objective_ : float
         The objective above, at the stored coefficients.
     optimality_gap_ : float
-        A certified upper bound of (objective_ - minimum) / minimum; inf where none is known.
+        A certified upper bound of (``objective_`` - minimum) / minimum; inf where none is known.
     history_ : dict
         Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
         including the start.

@@ -128,7 +128,7 @@ class SoftmaxClassifier(
         Iterations of the solver; for a loss that is not convex, those after its convex start.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if X had names that are all strings.
     loss_ : loss setting
         The loss that was minimised.
@@ -147,7 +147,7 @@ class SoftmaxClassifier(
         The objective above, at the stored coefficients. After a KeyboardInterrupt: as the solver
         knew it; if labels are fitted in groups, the sum over those that were reached.
     optimality_gap_ : float
-        A certified upper bound of (objective_ - minimum) / minimum; inf where none is known: with
+        A certified upper bound of (``objective_`` - minimum) / minimum; inf where none is known: with
         ``C=inf``, after a KeyboardInterrupt, and for losses other than cross-entropy (smoothed and
         weighted cross-entropy have one). The last entry of ``history_["gap"]`` is an estimate in
         any case.
