@@ -1,8 +1,8 @@
 """Settings of the documentation: pages in Markdown, whose code runs when the site is built.
 
-Every page with a kernelspec in its header is executed, every example as well, and the signatures and
-docstrings of the API are read from the package, so that none of them can be stale. What benchmarks have
-measured is in ``results/``, one file per benchmark, which pages include.
+Every page with a kernelspec in its header is executed, every example as well, and the signatures
+and docstrings of the API are read from the package, so that none of them can be stale. What
+benchmarks have measured is in ``results/``, one file per benchmark, which pages include.
 """
 
 import xentlearn

@@ -147,9 +147,9 @@ class SoftmaxClassifier(
         The objective above, at the stored coefficients. After a KeyboardInterrupt: as the solver
         knew it; if labels are fitted in groups, the sum over those that were reached.
     optimality_gap_ : float
-        A certified upper bound of (``objective_`` - minimum) / minimum; inf where none is known: with
-        ``C=inf``, after a KeyboardInterrupt, and for losses other than cross-entropy (smoothed and
-        weighted cross-entropy have one). The last entry of ``history_["gap"]`` is an estimate in
+        A certified upper bound of (``objective_`` - minimum) / minimum; inf where none is known:
+        with ``C=inf``, after a KeyboardInterrupt, and for losses other than cross-entropy (smoothed
+        and weighted cross-entropy have one). The last entry of ``history_["gap"]`` is an estimate in
         any case.
     history_ : dict
         Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
