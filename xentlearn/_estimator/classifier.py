@@ -149,8 +149,8 @@ class SoftmaxClassifier(
     optimality_gap_ : float
         A certified upper bound of (``objective_`` - minimum) / minimum; inf where none is known:
         with ``C=inf``, after a KeyboardInterrupt, and for losses other than cross-entropy (smoothed
-        and weighted cross-entropy have one). The last entry of ``history_["gap"]`` is an estimate in
-        any case.
+        and weighted cross-entropy have one). The last entry of ``history_["gap"]`` is an estimate
+        in any case.
     history_ : dict
         Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
         including the start; with early stopping also "validation_loss". For "adam" and "sgd" there
