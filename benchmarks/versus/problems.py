@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import wordnet
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.preprocessing import PolynomialFeatures
@@ -153,6 +154,8 @@ RACES = {
     "mnist-even": even_or_odd,
     "probe": lambda _: probe(np.float32),
     "probe16": lambda _: probe(np.float16),
+    "glosses": lambda _: wordnet.glosses(),
+    "lemmas": lambda _: wordnet.lemmas(),
     "text": lambda _: text(),
     "wide": lambda _: wide(),
     "breast-cancer": lambda _: load_breast_cancer(return_X_y=True),
