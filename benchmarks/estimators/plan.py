@@ -101,7 +101,7 @@ def versus(folder):
         yield (
             name,
             lambda name=name: of_race(name),
-            10.0 if name in ("probe", "probe16", "text") else 1.0,
+            10.0 if name in ("embeddings", "embeddings16", "text") else 1.0,
         )
     if folder and Path(folder, "wordnet.py").exists():
         sys.path.insert(0, str(folder))

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.preprocessing import PolynomialFeatures
 
-N_PROBE_ROWS, N_PROBE_FEATURES, N_PROBE_CLASSES = 50_000, 384, 500
+N_EMBEDDED_ROWS, N_EMBEDDED_FEATURES, N_EMBEDDED_CLASSES = 50_000, 384, 500
 N_TEXT_ROWS, N_TEXT_WORDS, N_TEXT_CLASSES, WORDS_PER_TEXT = 60_000, 45_000, 58, 12
 
 
@@ -99,17 +99,17 @@ def products_of_pixels():
     return PolynomialFeatures(2, include_bias=False).fit_transform(X / 16), y
 
 
-def probe(dtype):
+def embeddings(dtype):
     """Like sentence embeddings of 500 topics: a decaying spectrum, an offset, rows of length 1."""
     rng = np.random.default_rng(0)
-    spectrum = 1 / np.sqrt(1 + np.arange(N_PROBE_FEATURES) / 8)
-    rotation = np.linalg.qr(rng.standard_normal((N_PROBE_FEATURES, N_PROBE_FEATURES)))[0]
-    centres = 1.1 * rng.standard_normal((N_PROBE_CLASSES, N_PROBE_FEATURES))
-    share = 1 / np.arange(1, N_PROBE_CLASSES + 1) ** 0.5
-    y = rng.choice(N_PROBE_CLASSES, N_PROBE_ROWS, p=share / share.sum())
+    spectrum = 1 / np.sqrt(1 + np.arange(N_EMBEDDED_FEATURES) / 8)
+    rotation = np.linalg.qr(rng.standard_normal((N_EMBEDDED_FEATURES, N_EMBEDDED_FEATURES)))[0]
+    centres = 1.1 * rng.standard_normal((N_EMBEDDED_CLASSES, N_EMBEDDED_FEATURES))
+    share = 1 / np.arange(1, N_EMBEDDED_CLASSES + 1) ** 0.5
+    y = rng.choice(N_EMBEDDED_CLASSES, N_EMBEDDED_ROWS, p=share / share.sum())
     X = centres[y] * spectrum
     X += 2.0 * rng.standard_normal(X.shape) * spectrum
-    X = X @ rotation + rng.standard_normal(N_PROBE_FEATURES)
+    X = X @ rotation + rng.standard_normal(N_EMBEDDED_FEATURES)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     return X.astype(dtype), y
 
@@ -152,8 +152,8 @@ RACES = {
     "mnist-raw": lambda folder: (images(folder)[0].astype(np.float32), images(folder)[1]),
     "mnist-uint8": images,
     "mnist-even": even_or_odd,
-    "probe": lambda _: probe(np.float32),
-    "probe16": lambda _: probe(np.float16),
+    "embeddings": lambda _: embeddings(np.float32),
+    "embeddings16": lambda _: embeddings(np.float16),
     "glosses": lambda _: wordnet.glosses(),
     "lemmas": lambda _: wordnet.lemmas(),
     "text": lambda _: text(),
@@ -161,8 +161,8 @@ RACES = {
     "breast-cancer": lambda _: load_breast_cancer(return_X_y=True),
     "digits-products": lambda _: products_of_pixels(),
 }
-STRENGTHS = {"probe": 10.0, "probe16": 10.0, "text": 10.0}  # of C, elsewhere 1
-GAPS = {"probe": (1e-3, 1e-4), "probe16": (1e-3, 1e-4)}  # elsewhere 1e-4
+STRENGTHS = {"embeddings": 10.0, "embeddings16": 10.0, "text": 10.0}  # of C, elsewhere 1
+GAPS = {"embeddings": (1e-3, 1e-4), "embeddings16": (1e-3, 1e-4)}  # elsewhere 1e-4
 
 
 def race_problem(name, folder):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from measure import attempt, climb, fastest_blas_threads, interleaved, objective
 from memory import ESTIMATORS
-from problems import Problem, probe, race_problem, searched, small
+from problems import Problem, embeddings, race_problem, searched, small
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
@@ -193,8 +193,8 @@ def search(estimator, problem):
 
 
 def memory(args):
-    """What a fit of the probe adds to resident memory, each in a fresh process."""
-    problem = Problem("probe", *probe(np.float32))
+    """What a fit of the embeddings adds to resident memory, each in a fresh process."""
+    problem = Problem("embeddings", *embeddings(np.float32))
     if args.rows:
         problem = problem.first_rows(args.rows)
     progress(f"memory: {problem.shape}")
@@ -210,7 +210,7 @@ def memory(args):
             extra[name] = int(result.stdout)
     return {
         "kind": "memory",
-        "task": f"probe ({problem.shape})",
+        "task": f"embeddings ({problem.shape})",
         "coef_bytes": 4 * problem.n_outputs * problem.X.shape[1],
         "extra": extra,
     }
