@@ -57,8 +57,12 @@ numpydoc_show_class_members = False  # the template of classes lists them
 
 html_theme = "pydata_sphinx_theme"
 html_title = "xentlearn"
+html_static_path = ["static"]
+html_favicon = html_logo = "static/logo.svg"
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_theme_options = {
+    "logo": {"text": "xentlearn"},
     "header_links_before_dropdown": 5,
     "navbar_align": "left",
     "secondary_sidebar_items": ["page-toc"],
