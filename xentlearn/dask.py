@@ -35,7 +35,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     """Linear classifier trained by cross-entropy on a Dask cluster.
 
     The estimator of ``xentlearn.SoftmaxClassifier`` for dask arrays and dataframes: it minimises
-    the same objective, with s_i the sample weight times the class weight of row i and S their sum,
+    the same objective, with s_i the sample weight times the class weight of row i and S their sum::
 
         (1/S) sum_i s_i loss(y_i, W x_i + b)
             + (1/(C S)) * ((1 - l1_ratio)/2 ||W||_2^2 + l1_ratio ||W||_1)

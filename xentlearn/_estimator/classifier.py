@@ -48,7 +48,7 @@ class SoftmaxClassifier(
 ):
     """Linear classifier trained by cross-entropy: softmax, binary, multi-label, soft labels.
 
-    Minimises, with s_i the sample weight times the class weight of row i and S their sum,
+    Minimises, with s_i the sample weight times the class weight of row i and S their sum::
 
         (1/S) sum_i s_i loss(y_i, W x_i + b)
             + (1/(C S)) * ((1 - l1_ratio)/2 ||W||_2^2 + l1_ratio ||W||_1)
