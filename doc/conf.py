@@ -58,6 +58,7 @@ numpydoc_show_class_members = False  # the template of classes lists them
 html_theme = "pydata_sphinx_theme"
 html_title = "xentlearn"
 html_static_path = ["static"]
+html_css_files = ["pages.css"]
 html_favicon = html_logo = "static/logo.svg"
 html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
