@@ -29,8 +29,8 @@ from machine import print_about
 DEFAULT = "defaults"
 SETTINGS = {
     DEFAULT: {},
-    "`OMP_NUM_THREADS=1`": {"OMP_NUM_THREADS": "1"},
-    "`OMP_WAIT_POLICY=passive`": {"OMP_WAIT_POLICY": "passive"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+    "threads sleep": {"OMP_WAIT_POLICY": "passive"},
 }
 
 
@@ -130,8 +130,9 @@ def main():
     print_about()
     print(
         "Median seconds of a fit. While it runs, one other process per core is busy, except in the "
-        "last column. The ratio is the time of the defaults over that of the faster of the two "
-        "settings.\n"
+        "last column. \"One thread\" is `OMP_NUM_THREADS=1`, \"threads sleep\" is "
+        "`OMP_WAIT_POLICY=passive`, and the ratio is the time of the defaults over the smaller of "
+        "these two.\n"
     )
     print(f"| fits | {' | '.join(SETTINGS)} | ratio | defaults, idle machine |")
     print("|---|---|---|---|---|---|")
