@@ -130,7 +130,7 @@ def main():
     print_about()
     print(
         "Median seconds of a fit. While it runs, one other process per core is busy, except in the "
-        "last column. \"One thread\" is `OMP_NUM_THREADS=1`, \"threads sleep\" is "
+        'last column. "One thread" is `OMP_NUM_THREADS=1`, "threads sleep" is '
         "`OMP_WAIT_POLICY=passive`, and the ratio is the time of the defaults over the smaller of "
         "these two.\n"
     )
