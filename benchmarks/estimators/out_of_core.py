@@ -160,8 +160,8 @@ def print_limited(folder, limit):
     took = seconds(lambda: model.fit(X, y))
     held, resident = vm_kilobytes("VmData") / 1e6, vm_kilobytes("RssAnon") / 1e6
     print(
-        "| X on disk | limit of anonymous memory | fit | iterations | accuracy | estimated gap "
-        "| anonymous memory reserved | of which resident |\n|---|---|---|---|---|---|---|---|\n"
+        "| X on disk | may allocate | fit | iterations | accuracy | estimated gap "
+        "| allocated at the end | of which resident |\n|---|---|---|---|---|---|---|---|\n"
         f"| {X.shape[0]:,} x {X.shape[1]}, {4 * X.shape[0] * X.shape[1] / 1e9:.1f} GB | "
         f"{limit / 1e9:.1f} GB | {took:.0f} s | {model.n_iter_[0]} | {model.score(X, y):.4f} | "
         f"{model.history_['gap'][-1]:.1e} | {held:.2f} GB | {resident:.2f} GB |"
