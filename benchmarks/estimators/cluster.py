@@ -5,15 +5,18 @@ threads. Data are drawn on the workers, float32. Rounds are the evaluations that
 workers, those of the certificate included; seconds are of a second fit, with the data in memory on
 both sides.
 
-Bytes by shape: coefficients, with 8 bytes each, go to the scheduler and from there (or from each
-other) to every worker; one sum per partition goes up the tree, and the last to the client. Sums of
-partitions of one worker do not move, so it is a bound. On the wire: what the loopback interface
-counted during rounds, Dask's own messages included; nothing else should use it meanwhile. Before:
-what reading, encoding and the survey took until the first round, mostly the sample of rows.
+Bytes by the formula: coefficients, with 8 bytes each, go to the scheduler and from there (or from
+each other) to every worker; one sum per partition goes up the tree, and the last to the client.
+Sums of partitions of one worker do not move, so it is an upper bound. Bytes measured: what the
+loopback interface counted during rounds, Dask's own messages included; nothing else should use it
+meanwhile. Bytes before the first round come from reading, encoding and the survey, mostly from the
+sample of rows.
 """
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -23,6 +26,9 @@ from threadpoolctl import threadpool_limits
 
 from xentlearn._data import distributed as dask_rows
 from xentlearn.dask import SoftmaxClassifier
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import print_about
 
 N_WORKERS = 2
 SHAPES = [(200_000, 100, 10), (100_000, 500, 10), (20_000, 200, 100)]  # rows, features, classes
@@ -94,9 +100,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="times as many rows")
     scale = parser.parse_args().scale
+    print_about("dask", "distributed")
     print(
-        "| rows x features, classes | rounds (iterations) | MB a round, by shape | on the wire "
-        "| MB before | cluster s | local, 1 thread s | 2 threads s |\n" + "|---" * 8 + "|"
+        f"A cluster of {N_WORKERS} processes with one thread each, {N_PARTITIONS} partitions, "
+        "float32; a round is one evaluation of loss and gradient on all workers.\n\n"
+        "| rows x features, classes | rounds | iterations | MB per round by the formula "
+        "| MB per round measured | MB before the first round | fit on the cluster, s "
+        "| fit in memory, 1 thread, s | fit in memory, 2 threads, s |\n" + "|---" * 9 + "|"
     )
     with (
         LocalCluster(
@@ -120,7 +130,7 @@ def main():
                 two = timed(local, X_here, y_here)
             by_shape = 8 * (n_features + 1) * n_classes * (1 + N_WORKERS + N_PARTITIONS)
             print(
-                f"| {n_rows:,} x {n_features}, {n_classes} | {rounds.n} ({clf.n_iter_[0]}) "
+                f"| {n_rows:,} x {n_features}, {n_classes} | {rounds.n} | {clf.n_iter_[0]} "
                 f"| {by_shape / 1e6:.2f} | {rounds.bytes / rounds.n / 1e6:.2f} "
                 f"| {rounds.bytes_before / 1e6:.0f} "
                 f"| {seconds:.2f} | {one:.2f} | {two:.2f} |",

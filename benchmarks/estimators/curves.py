@@ -1,20 +1,24 @@
 """Does the cost of a pass grow as the work does: in rows, features, classes, entries, threads?
 
 One evaluation of value and gradient (float32), one size varied at a time, as a table and, with
---output, as a picture on log axes. On straight lines of slope 1 nothing is wasted on what is small,
-and nothing falls out of a cache on the way to what is large. Medians, in one run.
+--output, as a picture on log axes. Straight lines of slope 1 mean that small problems have no
+overhead and that large ones do not run out of a cache. Medians, in one run.
 """
 
 import argparse
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
-from xentlearn import _loss
 from xentlearn._data._design_matrix import DesignMatrix
 from xentlearn.losses import SparseCategoricalCrossentropy
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import print_about
 
 THREADS = (1, 2)
 N, D, K, PER_ROW = 50_000, 256, 10, 16
@@ -83,8 +87,12 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--output", help="PNG to write")
     args = parser.parse_args()
-    print(f"target {_loss.current_cpu_target()}\n")
-    print("| varied | rows x features, classes | one thread, ms | two | one / two | ns per 1000 |")
+    print_about()
+    print("One evaluation of value and gradient, float32, one size varied at a time:\n")
+    print(
+        "| varied | rows x features, classes | 1 thread, ms | 2 threads, ms "
+        "| 1 thread, as a multiple of 2 | ns per 1,000 multiply-adds (2 threads) |"
+    )
     print("|---|---|---|---|---|---|")
     curves = {name: [] for name in CURVES}
     for name, cases in CURVES.items():
@@ -92,7 +100,9 @@ def main():
             n, d, k, per_row = case
             one, two = times = milliseconds(*case, args.repeats)
             curves[name].append((case, times))
-            shape = f"{n:,} x {d:,}, {k}" + ("" if per_row is None else f"; {per_row} a row")
+            shape = f"{n:,} x {d:,}, {k}" + (
+                "" if per_row is None else f"; {per_row} entries per row"
+            )
             rate = 1e9 * two / work(*case)
             print(f"| {name} | {shape} | {one:.2f} | {two:.2f} | {one / two:.2f} | {rate:.1f} |")
     if args.output:

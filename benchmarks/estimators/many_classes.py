@@ -1,9 +1,10 @@
-"""What do 100,000 classes of a softmax take: time of a pass, first line of verbose=1, memory?
+"""What do 100,000 classes of a softmax take: time of a pass, time until the first line, memory?
 
 Random features and labels. The time of a pass (value and gradient) is the shortest of three, and of
 each fit, which stops after a few iterations. Memory is the peak of resident memory of a process of
-its own, less what it has just before the fit, with X and y. Its unit is a vector of
-coefficients, (n_features + 1) x n_classes float64; beside it is what the plan says.
+its own, less what it has just before the fit, with X and y. Its unit is a vector of coefficients,
+(n_features + 1) x n_classes float64; beside it is the prediction of ``plan_``. The first line is
+that of the first iteration with ``verbose=1``.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -19,6 +21,9 @@ from sklearn.exceptions import ConvergenceWarning
 from xentlearn import SoftmaxClassifier
 from xentlearn._data._design_matrix import DesignMatrix
 from xentlearn.losses import SparseCategoricalCrossentropy
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import print_about
 
 
 def make(n_rows, n_features, n_classes, dtype):
@@ -91,7 +96,12 @@ def main():
     if args.fit:
         *sizes, dtype, max_iter = args.fit.split(",")
         return print_fit(*map(int, sizes), dtype, int(max_iter))
-    print("| features, classes, dtype | s a pass | ns per row, feature and class |\n|---|---|---|")
+    print_about(n_threads=args.threads)
+    print(f"One evaluation of value and gradient, {args.rows:,} rows:\n")
+    print(
+        "| features, classes, dtype | seconds | ns per row, feature and class |\n|---|---|---|",
+        flush=True,
+    )
     for dtype in ("float32", "float64"):
         for n_features in (5, 20, 100, 500):
             for n_classes in (2000, 4096, 20_000, 100_000):
@@ -100,7 +110,9 @@ def main():
                 each = 1e9 * seconds / (X.size * n_classes)
                 print(f"| {n_features}, {n_classes:,}, {dtype} | {seconds:.3f} | {each:.3f} |")
     print(
-        "\n| rows x features, classes | s a pass | first line, passes | memory, vectors | said |\n"
+        "\nWhole fits. The unit of memory is a vector of coefficients in float64.\n\n"
+        "| rows x features, classes, dtype | one evaluation, s | first iteration after so many "
+        "evaluations | memory beside X and y, vectors | predicted by `plan_` |\n"
         "|---|---|---|---|---|",
         flush=True,
     )

@@ -1,10 +1,11 @@
-"""What do many sparse labels cost: time, memory, and the answer to Ctrl-C?
+"""What do many sparse labels cost: time, memory, and the time until Ctrl-C takes effect?
 
 Two problems, each in a process of its own: 20,000 rare labels (20,000 x 5,000, 25 entries and three
-labels a row), and 600 labels of text, from common to rare (``text`` of ``multilabel.py``). Time and
-growth of the peak resident memory are those of a default fit; the growth is 0 where making the data
-took more. ``max_iter=1`` shows what a fit costs apart from its iterations. Ctrl-C is a SIGINT after
-a share of the time of the whole fit; the time until ``fit`` has ended is the longest of several.
+labels per row), and 600 labels of text, from common to rare (``text`` of ``multilabel.py``). Time
+and growth of the peak resident memory are those of a default fit; the growth is 0 where making the
+data took more. ``max_iter=1`` shows what a fit costs apart from its iterations. Ctrl-C is a SIGINT
+after a share of the time of the whole fit; the time until ``fit`` has ended is the longest of
+several.
 """
 
 import os
@@ -15,12 +16,21 @@ import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from multilabel import text
 from scipy import sparse
 
 from xentlearn import SoftmaxClassifier
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import print_about
+
+TITLES = {
+    "rare": "20,000 x 5,000, 25 entries per row; 20,000 labels, 3 per row",
+    "text": "30,000 x 45,000, 12 words per row; 600 labels",
+}
 
 
 def rare(rng, n=20_000, n_features=5_000, n_labels=20_000):
@@ -74,7 +84,7 @@ def print_line(name):
     memory = peak_megabytes() - before
     one = seconds(X, Y, max_iter=1)
     answered = max(answered_after(X, Y, share * whole) for share in (0.01, 0.1, 0.3, 0.6))
-    print(f"| {name} | {whole:.1f} s | {memory:.0f} MB | {one:.1f} s | {answered:.2f} s |")
+    print(f"| {TITLES[name]} | {whole:.1f} s | {memory:.0f} MB | {one:.1f} s | {answered:.2f} s |")
 
 
 def main():
@@ -82,8 +92,13 @@ def main():
         warnings.simplefilter("ignore")
         print_line(sys.argv[1])
         return
-    print("| labels | fit | memory | max_iter=1 | Ctrl-C |\n|---|---|---|---|---|", flush=True)
-    for name in ("rare", "text"):
+    print_about()
+    print(
+        "| problem | fit | memory beside the data | fit with `max_iter=1` "
+        "| time until Ctrl-C ends a fit, at most |\n|---|---|---|---|---|",
+        flush=True,
+    )
+    for name in TITLES:
         subprocess.run([sys.executable, __file__, name], check=True)
 
 

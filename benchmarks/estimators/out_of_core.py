@@ -1,4 +1,4 @@
-"""What does it cost to fit X where it lies on disk, block by block, rather than in memory?
+"""What does it cost to fit X on disk, block by block, rather than in memory?
 
 The same fit of X in memory, of a memory-mapped file, of .npy shards and of a Parquet file, all in
 the page cache: medians of whole fits and of single passes, taken in turn in one process.
@@ -25,10 +25,14 @@ from xentlearn._data.targets import encode_y
 from xentlearn._utils.threads import effective_n_threads, sequential_blas
 from xentlearn.blocks import NpyBlocks, ParquetBlocks
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import print_about
+
 N_CLASSES = 10
 N_SHARDS = 8
 PIECE = 100_000  # rows that are made at a time
 ROUNDS = 3
+PARQUET = "`ParquetBlocks`"
 
 
 # ---- Data ----------------------------------------------------------------------------------------
@@ -48,7 +52,7 @@ def make_rows(n_rows, n_features):
 
 
 def write(folder, n_rows, n_features):
-    """y, with X in folder/X.npy."""
+    """Write X to folder/X.npy and return y."""
     shape = n_rows, n_features
     X, y = np.lib.format.open_memmap(folder / "X.npy", "w+", np.float32, shape), []
     for rows, X_piece, y_piece in make_rows(n_rows, n_features):
@@ -59,16 +63,16 @@ def write(folder, n_rows, n_features):
 
 
 def write_others(folder):
-    """The same X as shards and as Parquet; its sources by name."""
+    """Write the same X as several files and as Parquet; return its sources by name."""
     X = np.load(folder / "X.npy")
     (folder / "shards").mkdir()
     for i, part in enumerate(np.array_split(X, N_SHARDS)):
         np.save(folder / "shards" / f"{i:03}.npy", part)
     sources = {
         "in memory": X,
-        "np.memmap": np.load(folder / "X.npy", mmap_mode="r"),
-        "NpyBlocks, one file": NpyBlocks(folder / "X.npy"),
-        f"NpyBlocks, {N_SHARDS} shards": NpyBlocks(folder / "shards"),
+        "`numpy.memmap`": np.load(folder / "X.npy", mmap_mode="r"),
+        "`NpyBlocks`, one file": NpyBlocks(folder / "X.npy"),
+        f"`NpyBlocks`, {N_SHARDS} files": NpyBlocks(folder / "shards"),
     }
     try:
         import pyarrow as pa
@@ -77,7 +81,7 @@ def write_others(folder):
         return sources
     table = pa.table({f"x{j}": X[:, j] for j in range(X.shape[1])})
     parquet.write_table(table, folder / "X.parquet", row_group_size=PIECE)
-    return {**sources, "ParquetBlocks": ParquetBlocks(folder / "X.parquet")}
+    return {**sources, PARQUET: ParquetBlocks(folder / "X.parquet")}
 
 
 # ---- Measuring -----------------------------------------------------------------------------------
@@ -109,7 +113,7 @@ def print_ratios(folder, n_rows, n_features):
     models = {}
     for _ in range(ROUNDS):
         for name, source in sources.items():
-            if name == "ParquetBlocks" and fits[name]:
+            if name == PARQUET and fits[name]:
                 continue  # decoding takes half a minute a fit, once is enough
             models[name] = SoftmaxClassifier()
             fits[name].append(seconds(lambda m=models[name], X=source: m.fit(X, y)))
@@ -120,15 +124,16 @@ def print_ratios(folder, n_rows, n_features):
                     ]
     size = n_rows * n_features * 4 / 1e9
     print(
-        f"{n_rows:,} x {n_features} float32 ({size:.1f} GB), {N_CLASSES} classes, "
-        f"{effective_n_threads()} threads\n\n"
-        "| X | fit, s | x in memory | iterations | pass, ms | x in memory | accuracy |\n"
+        f"{n_rows:,} x {n_features} float32 ({size:.1f} GB), {N_CLASSES} classes, in the page "
+        "cache. A pass is one evaluation of loss and gradient.\n\n"
+        "| X | fit, s | as a multiple of the fit in memory | iterations | pass, ms "
+        "| as a multiple of the pass in memory | accuracy |\n"
         "|---|---|---|---|---|---|---|"
     )
     fit_in_memory, pass_in_memory = (statistics.median(t["in memory"]) for t in (fits, passes))
     for name, source in sources.items():
         fit, model = statistics.median(fits[name]), models[name]
-        cells = "| |"
+        cells = " | |"
         if passes[name]:
             one = statistics.median(passes[name])
             cells = f"{1e3 * one:.0f} | {one / pass_in_memory:.2f} |"
@@ -155,11 +160,11 @@ def print_limited(folder, limit):
     took = seconds(lambda: model.fit(X, y))
     held, resident = vm_kilobytes("VmData") / 1e6, vm_kilobytes("RssAnon") / 1e6
     print(
-        "| X on disk | limit | fit | iterations | accuracy | estimated gap | anonymous memory: "
-        "reserved, resident |\n|---|---|---|---|---|---|---|\n"
+        "| X on disk | may allocate | fit | iterations | accuracy | estimated gap "
+        "| allocated at the end | of which resident |\n|---|---|---|---|---|---|---|---|\n"
         f"| {X.shape[0]:,} x {X.shape[1]}, {4 * X.shape[0] * X.shape[1] / 1e9:.1f} GB | "
         f"{limit / 1e9:.1f} GB | {took:.0f} s | {model.n_iter_[0]} | {model.score(X, y):.4f} | "
-        f"{model.history_['gap'][-1]:.1e} | {held:.2f} GB, {resident:.2f} GB |"
+        f"{model.history_['gap'][-1]:.1e} | {held:.2f} GB | {resident:.2f} GB |"
     )
 
 
@@ -185,6 +190,7 @@ def main():
     if args.limited:
         print_limited(args.limited, args.limit)
         return
+    print_about("pyarrow")
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         if args.big:
             print_big(Path(name), args.gigabytes, args.limit, args.features)

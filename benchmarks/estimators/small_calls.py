@@ -3,17 +3,19 @@
     python benchmarks/estimators/small_calls.py --rows 1    # half a minute
     python benchmarks/estimators/small_calls.py             # 1, 10, 100 and 1000 rows: minutes
 
-Each line compares one call of SoftmaxClassifier with the same call of LogisticRegression, for
-multi-label y inside of OneVsRestClassifier, in microseconds: the two take turns, and the medians of
-many calls are printed, with their ratio. The data are scikit-learn's digits and iris; models of
-more features have coefficients drawn at random.
+Each line compares one call of SoftmaxClassifier with the same call of LogisticRegression, inside
+OneVsRestClassifier for multi-label y: the two take turns, and the medians of many calls are
+printed, with their ratio. The data are scikit-learn's digits and iris; models with more features
+have coefficients drawn at random.
 """
 
 import argparse
 import functools
 import statistics
+import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
 from xentlearn import SoftmaxClassifier
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import print_about
 
 METHODS = ("predict_proba", "predict", "decision_function", "predict_log_proba")
 WIDE = (
@@ -83,7 +88,7 @@ def wide_models():
             model.coef_ = rng.standard_normal((n_classes, n_features)).astype(dtype)
             model.intercept_ = np.zeros(n_classes, dtype)
             model.classes_, model.n_features_in_ = np.arange(n_classes), n_features
-        size = f"{n_features} x {n_classes}"
+        size = f"{n_features:,} x {n_classes:,}"
         yield (
             f"{size}, CSR",
             models,
@@ -106,11 +111,17 @@ def main():
     parser.add_argument("--calls", type=int, default=100)
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # LogisticRegression does not converge in its 100 iterations
-    print(f"{'data':<22}{'call':<20}{'rows':>6}{'xentlearn':>12}{'scikit-learn':>14}{'ratio':>8}")
+    print_about("pandas")
+    print(
+        "Median microseconds of one call; the ratio is xentlearn's time over scikit-learn's. Sizes "
+        "are features x classes of the model.\n"
+    )
+    print("| data | call | rows | xentlearn | scikit-learn | ratio |\n|---|---|---|---|---|---|")
 
     def compare(name, call, n_rows, calls, n_calls):
         ours, theirs = medians(calls, n_calls)
-        print(f"{name:<22}{call:<20}{n_rows:>6}{ours:>12.0f}{theirs:>14.0f}{ours / theirs:>8.2f}")
+        cells = f"{n_rows:,} | {ours:.0f} | {theirs:.0f} | {ours / theirs:.2f}"
+        print(f"| {name} | `{call}` | {cells} |", flush=True)
 
     for maker in (fitted_models, wide_models):
         for name, models, y, make_rows in maker():

@@ -1,4 +1,4 @@
-"""How much memory does a whole fit take beside X, and do parallel fits get in each other's way?
+"""How much memory does a whole fit take beside X, and do parallel fits slow each other down?
 
 Memory: the growth of a fresh process's peak resident memory during ``fit`` of uint8 images, X and y
 being there already. Parallel fits: GridSearchCV with n_jobs = 1 and 2, and how many threads each
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from one_pass import digits
@@ -19,6 +20,9 @@ from sklearn.model_selection import GridSearchCV
 
 from xentlearn import SoftmaxClassifier
 from xentlearn._utils.threads import effective_n_threads
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import print_about
 
 
 class Reporting(SoftmaxClassifier):
@@ -55,7 +59,7 @@ def print_jobs():
     X, y = load_digits(return_X_y=True)
     X /= 16
     grid = {"C": np.logspace(-2, 1, 4)}
-    print("| n_jobs | seconds | threads per fit |\n|---|---|---|")
+    print("| `n_jobs` | seconds | threads per fit |\n|---|---|---|")
     for n_jobs in (1, 2):
         search = GridSearchCV(
             Reporting(), grid, cv=3, n_jobs=n_jobs, scoring=threads_score, refit=False
@@ -78,10 +82,15 @@ def main():
     if args.only_memory:
         print_memory(args.data)
         return
+    print_about()
     command = [sys.executable, __file__, "--only-memory"]
     command += ["--data", args.data] if args.data else []
     result = subprocess.run(command, check=True, capture_output=True, text=True)
-    print(f"Peak extra memory of a whole fit of uint8 images: {result.stdout.strip()}\n")
+    print(
+        "Peak memory of a whole fit of MNIST in uint8, beside X and y: "
+        f"{result.stdout.strip()}.\n\n"
+        "`GridSearchCV` of 12 fits of the 8 x 8 digits:\n"
+    )
     print_jobs()
 
 

@@ -1,8 +1,9 @@
-"""How far are losses and gradients from the exact values? Largest errors in eps, as a table.
+"""How far are losses and gradients from the exact values? Tables of the largest errors, in eps.
 
-The oracle is the one of the tests (mpmath, 50 digits); rows are hard ones: magnitudes from 1e-6 to
-1e4, far from zero and close to each other, one dominant entry, masked by -inf. Errors are relative;
-for soft or smoothed targets relative to the scales that tests/reference.py says.
+The exact values are those of the tests (mpmath, 50 digits). The rows are difficult on purpose:
+logits between -1e4 and 1e4, all of them large and close to each other, one far above the others,
+some -inf. Errors are relative; for soft or smoothed targets relative to the scales that
+tests/reference.py describes.
 """
 
 import argparse
@@ -13,7 +14,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(1, str(Path(__file__).parents[2] / "tests" / "losses"))
+sys.path.insert(2, str(Path(__file__).parents[1]))
 import test_forms as forms
+from machine import print_about
 
 import reference as ref
 import xentlearn
@@ -25,14 +28,15 @@ from xentlearn.losses import (
 )
 
 CLASS_COUNTS = (2, 3, 7, 10, 16, 17, 33, 100, 1003)
-LOSSES = (
-    "sparse",
-    "sparse, smoothed 0.1",
-    "categorical",
-    "categorical, one-hot",
-    "binary",
-    "binary, soft",
-)
+FORMS_OUTPUTS = (2, 7, 17, 33, 100)
+LOSSES = {  # what is measured: its name in the table
+    "sparse": "sparse categorical: integer labels",
+    "sparse, smoothed": "sparse categorical, `label_smoothing=0.1`",
+    "categorical": "categorical: soft rows",
+    "categorical, one-hot": "categorical: one-hot rows",
+    "binary": "binary: targets 0 and 1",
+    "binary, soft": "binary: targets between 0 and 1",
+}
 
 
 def logits_of(rng, n_classes, dtype):
@@ -109,7 +113,7 @@ def worst_of_forms(dtype):
     errors = {}
     for setting in (*forms.SOFTMAX_FORMS, *forms.BINARY_FORMS):
         worst = errors.setdefault(repr(setting), [0.0, 0.0])
-        for n_outputs in (2, 7, 17, 33, 100):
+        for n_outputs in FORMS_OUTPUTS:
             for got, exact, scales in forms.compared(setting, n_outputs, dtype):
                 for i in (0, 1):
                     found = ref.error_in_eps(got[i], exact[i], dtype, scales[i])
@@ -122,20 +126,27 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     targets = _loss.available_cpu_targets()
-    print(f"Largest errors in eps, loss / gradient; promised: 8. Class counts {CLASS_COUNTS}.\n")
+    print_about("mpmath")
+    print(
+        f"Errors in eps, the largest over rows of {', '.join(map(str, CLASS_COUNTS))} classes: "
+        "of a loss / of an entry of its gradient. The bound is 8.\n"
+    )
     print("| loss | dtype | " + " | ".join(targets) + " |")
     print("|---|---|" + "---|" * len(targets))
     for dtype in (np.float32, np.float64):
         errors = worst(dtype, args.seed)
-        for loss in LOSSES:
+        for loss, title in LOSSES.items():
             cells = ["{:.1f} / {:.1f}".format(*errors[loss, target]) for target in targets]
-            print(f"| {loss} | {np.dtype(dtype)} | " + " | ".join(cells) + " |")
-    print(f"\nOther forms, {_loss.current_cpu_target()}")
+            print(f"| {title} | {np.dtype(dtype)} | " + " | ".join(cells) + " |")
+    print(
+        f"\nThe other losses, on rows of {', '.join(map(str, FORMS_OUTPUTS))} classes or labels, "
+        f"with CPU target {_loss.current_cpu_target()}:"
+    )
     print("\n| loss | float32 | float64 |\n|---|---|---|")
     both = [worst_of_forms(dtype) for dtype in (np.float32, np.float64)]
     for name in both[0]:
         cells = ["{:.1f} / {:.1f}".format(*errors[name]) for errors in both]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        print(f"| `{name}` | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

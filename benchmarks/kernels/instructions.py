@@ -1,9 +1,9 @@
 """How many instructions does a logit cost? Counted by callgrind, so the machine's noise is out.
 
 Only what happens inside the loop over rows is counted, for loss and gradient of integer labels.
-Valgrind has no AVX-512: the widest target it shows is "avx2". Time is another matter (memory,
-divisions), but a change that adds instructions shows here on any machine. Takes minutes: Python and
-scikit-learn are imported under valgrind once per shape.
+Valgrind has no AVX-512: the widest target it can run is "avx2". The count does not tell the time,
+which depends on memory and on divisions as well, but a change that adds instructions shows here on
+any machine. Takes minutes: Python and scikit-learn are imported under valgrind once per shape.
 """
 
 import argparse
@@ -14,6 +14,9 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import print_about
 
 SHAPES = ((1024, 3), (1024, 10), (320, 100), (32, 1000), (2, 50_000))
 COUNTED = "*process_rows*"
@@ -58,9 +61,14 @@ def main():
     if args.work:
         work(*args.work, args.dtype)
         return
+    print_about(n_threads=1)
+    print(
+        f"Instructions per logit for loss and gradient of integer labels in {args.dtype}, CPU "
+        f"target {args.target} (callgrind has no AVX-512):\n"
+    )
     with ThreadPoolExecutor(2) as pool:
         counts = pool.map(lambda shape: instructions(shape, args), SHAPES)
-        print(f"| classes | instructions per logit, {args.dtype}, {args.target} |\n|---|---|")
+        print("| classes | instructions per logit |\n|---|---|")
         for (_, n_classes), count in zip(SHAPES, counts, strict=True):
             print(f"| {n_classes:,} | {count:.1f} |", flush=True)
 

@@ -1,25 +1,26 @@
 """How fast are the kernels beside their peers, and beside a plain copy?
 
-Two threads by default. Every cell is the median of runs that alternate with the others' in this
-process, so that drift of the machine hits all alike. First table: loss and gradient from logits
-beside scikit-learn's ``_loss``, torch's forward and backward, scipy's log_softmax (one thread, as
-it comes) and JAX's compiled value_and_grad, those that are installed; "copy" reads and writes
-arrays of the same size as logits and gradient, in as many threads. Second table: what weights, soft
-rows, missing entries and the like cost, in units of the plain case; strided logits in units of
-copying them first.
+Two threads by default. Every cell is the median of runs that alternate with the others in this
+process, so that drift of the machine affects all alike. First table: loss and gradient from logits
+beside scikit-learn's ``_loss``, torch's forward and backward, scipy's log_softmax (which has one
+thread) and JAX's compiled value_and_grad, those that are installed; "copy" reads and writes arrays
+of the same size as logits and gradient, with as many threads. The other tables: how much more time
+weights, soft rows, missing entries and other loss functions take, as ratios.
 """
 
 import argparse
+import functools
 import statistics
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from scipy.special import log_softmax
 from sklearn._loss import loss as sklearn_loss
 
-import xentlearn
 from xentlearn import _loss
 from xentlearn._losses.validation import check_labels
 from xentlearn.losses import (
@@ -34,6 +35,9 @@ from xentlearn.losses import (
     SymmetricCrossentropy,
 )
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import print_about
+
 try:
     import torch
 except ImportError:
@@ -45,6 +49,7 @@ except ImportError:
 
 SHAPES = ((1_000_000, 3), (1_000_000, 10), (100_000, 100), (10_000, 1000), (1000, 50_000))
 N_BINARY = 5_000_000
+INTEGER, HARD = "integer labels, no weights", "targets 0 and 1, no weights"
 RUNS = 5  # of one function after the other
 FORMS = {
     "focal": CategoricalFocalCrossentropy(),
@@ -146,7 +151,7 @@ def contenders(shape, dtype, n_threads, pool):
 
 
 def softmax_variants(shape, dtype, n_threads):
-    """{name: (function, name of what it is compared with)} beside "plain"."""
+    """{name: (function, name of what it is compared with)} beside INTEGER."""
     rng = np.random.default_rng(0)
     n_rows, n_classes = shape
     logits = (3 * rng.standard_normal(shape)).astype(dtype)
@@ -172,21 +177,21 @@ def softmax_variants(shape, dtype, n_threads):
 
     smoothed = SparseCategoricalCrossentropy(label_smoothing=0.1)
     return {
-        "plain": (of(), None),
-        "weights": (of(labels=labels, weight=rng.uniform(0.5, 2, n_rows)), "plain"),
-        "smoothing": (of(smoothed), "plain"),
-        "a tenth ignored": (of(labels=some_ignored), "plain"),
-        "soft rows": (of(CategoricalCrossentropy(), values=soft), "plain"),
-        **{name: (of(setting), "plain") for name, setting in FORMS.items()},
+        INTEGER: (of(), None),
+        "weights": (of(labels=labels, weight=rng.uniform(0.5, 2, n_rows)), INTEGER),
+        "smoothing": (of(smoothed), INTEGER),
+        "a tenth of the rows ignored": (of(labels=some_ignored), INTEGER),
+        "soft rows": (of(CategoricalCrossentropy(), values=soft), INTEGER),
+        **{name: (of(setting), INTEGER) for name, setting in FORMS.items()},
         **{
             f"soft rows, {name}": (of(setting, values=soft), "soft rows")
             for name, setting in FORMS.items()
         },
-        "float64": (of(z=logits.astype(np.float64)), "plain"),
-        "copied columns": (of(z=copy, first=columns), None),
-        "columns (Fortran order)": (of(z=columns), "copied columns"),
-        "copied slice": (of(z=copy, first=wider), None),
-        "slice of wider rows": (of(z=wider), "copied slice"),
+        "float64": (of(z=logits.astype(np.float64)), INTEGER),
+        "copying them first, then C order": (of(z=copy, first=columns), None),
+        "logits in Fortran order": (of(z=columns), "copying them first, then C order"),
+        "copying it first": (of(z=copy, first=wider), None),
+        "logits that are a slice of wider rows": (of(z=wider), "copying it first"),
     }
 
 
@@ -207,23 +212,32 @@ def binary_variants(dtype, n_threads):
 
     doubled = BinaryCrossentropy(pos_weight=np.full(10, 2.0))
     return {
-        "plain": (of(1, y), None),
-        "weights": (of(1, y, weight=rng.uniform(0.5, 2, N_BINARY)), "plain"),
-        "focal": (of(1, y, BinaryFocalCrossentropy()), "plain"),
-        "asymmetric": (of(1, y, AsymmetricBinaryCrossentropy()), "plain"),
-        "a tenth missing": (of(1, missing), "plain"),
-        "10 outputs": (of(10, y), "plain"),
-        "10 outputs, a tenth missing": (of(10, missing), "plain"),
-        "10 outputs, weights": (of(10, y, weight=rng.uniform(0.5, 2, N_BINARY // 10)), "plain"),
-        "10 outputs, pos_weight": (of(10, y, doubled), "plain"),
+        HARD: (of(1, y), None),
+        "weights": (of(1, y, weight=rng.uniform(0.5, 2, N_BINARY)), HARD),
+        "focal": (of(1, y, BinaryFocalCrossentropy()), HARD),
+        "asymmetric": (of(1, y, AsymmetricBinaryCrossentropy()), HARD),
+        "a tenth of the entries missing": (of(1, missing), HARD),
+        "10 outputs": (of(10, y), HARD),
+        "10 outputs, a tenth of the entries missing": (of(10, missing), HARD),
+        "10 outputs, weights": (of(10, y, weight=rng.uniform(0.5, 2, N_BINARY // 10)), HARD),
+        "10 outputs, pos_weight": (of(10, y, doubled), HARD),
     }
 
 
-def print_variants(title, variants, repeats):
-    """One line of ratios."""
-    ms = medians({name: function for name, (function, _) in variants.items()}, repeats)
-    ratios = [f"{name} {ms[name] / ms[unit]:.2f}" for name, (_, unit) in variants.items() if unit]
-    print(f"| {title} | {ms['plain']:.1f} | " + ", ".join(ratios) + " |", flush=True)
+def print_variants(columns, repeats):
+    """A table of ratios: variants in lines, shapes in columns."""
+    units, cells = {}, {}
+    for variants in columns.values():
+        variants = variants()  # only now, so that one shape is in memory at a time
+        ms = medians({name: function for name, (function, _) in variants.items()}, repeats)
+        for name, (_, unit) in variants.items():
+            if unit:
+                units[name] = unit
+                cells.setdefault(name, []).append(f"{ms[name] / ms[unit]:.2f}")
+    print("| variant | compared with | " + " | ".join(columns) + " |")
+    print("|---|---|" + "---|" * len(columns))
+    for name, unit in units.items():
+        print(f"| {name} | {unit} | " + " | ".join(cells[name]) + " |")
 
 
 def medians(functions, repeats):
@@ -252,14 +266,15 @@ def main():
     args = parser.parse_args()
     if torch is not None:
         torch.set_num_threads(args.threads)
+    print_about("torch", "jax", n_threads=args.threads)
     print(
-        f"xentlearn {xentlearn.__version__}, target {_loss.current_cpu_target()}, {args.dtype}, "
-        f"{args.threads} threads, torch {torch.__version__ if torch else 'not installed'}; "
-        "milliseconds\n"
+        f"Milliseconds, logits in {args.dtype}. The columns named after other libraries are their "
+        "loss and gradient; a copy reads and writes arrays of the size of logits and gradient.\n"
     )
     print(
-        "| shape | loss and gradient | loss | gradient | proba | copy | scikit-learn | torch "
-        "| JAX | scipy | x the better of scikit-learn and torch | share of the copy's speed |"
+        "| logits | loss and gradient | loss alone | gradient alone | probabilities | copy "
+        "| scikit-learn | torch | JAX | scipy | times faster than the better of scikit-learn and "
+        "torch | speed, of that of the copy |"
     )
     print("|---|" + "---|" * 11)
     with ThreadPoolExecutor(args.threads) as pool:
@@ -270,18 +285,26 @@ def main():
             cells = [f"{ms[name]:.1f}" for name in ("loss and gradient", "loss", "gradient")]
             cells += [f"{ms[name]:.1f}" for name in ("proba", "copy", "scikit-learn")]
             cells += [f"{ms[name]:.1f}" if name in ms else "" for name in ("torch", "JAX", "scipy")]
-            name = " x ".join(f"{size:,}" for size in shape) if len(shape) > 1 else "binary, 5M"
+            name = " x ".join(f"{size:,}" for size in shape)
+            name = f"{name} (softmax)" if len(shape) > 1 else f"{name} (sigmoid)"
             print(
                 f"| {name} | " + " | ".join(cells) + f" | {peers / ours:.1f} | "
                 f"{100 * ms['copy'] / ours:.0f} % |",
                 flush=True,
             )
-    print("\n| shape | plain | in units of the plain case, or of copying first |\n|---|---|---|")
+    print(
+        "\nTime of loss and gradient, as a multiple of the time of the case in the second column, "
+        "for softmax losses of integer labels where nothing else is said:\n"
+    )
     dtype = np.dtype(args.dtype)
-    for shape in SHAPES[:-1]:
-        name = " x ".join(f"{size:,}" for size in shape)
-        print_variants(name, softmax_variants(shape, dtype, args.threads), args.repeats)
-    print_variants("binary, 5M", binary_variants(dtype, args.threads), args.repeats)
+    columns = {
+        f"{n:,} x {k:,}": functools.partial(softmax_variants, (n, k), dtype, args.threads)
+        for n, k in SHAPES[:-1]
+    }
+    print_variants(columns, args.repeats)
+    print("\nThe same for sigmoid losses:\n")
+    columns = {f"{N_BINARY:,}": functools.partial(binary_variants, dtype, args.threads)}
+    print_variants(columns, args.repeats)
 
 
 if __name__ == "__main__":

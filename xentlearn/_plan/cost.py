@@ -2,7 +2,7 @@
 
 Pure functions of an ``Outline``, for reports alone: nothing is decided by them. Each term names the
 code that allocates it. What they are off by is measured by ``benchmarks/estimators/plan.py``, and
-tabulated in ``doc/plan.md``.
+tabulated in ``doc/contributing/plan.md``.
 """
 
 from dataclasses import dataclass
