@@ -13,18 +13,22 @@ The README has the first table that it prints; a test compares them.
 
 import argparse
 import functools
+import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from measure import fastest_blas_threads, interleaved, objective
 from problems import race_problem, small
-from run import about
 from sklearn.linear_model import LogisticRegression
 from tasks import progress
 
 from xentlearn import SoftmaxClassifier
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import print_about
 
 ENOUGH = 10_000  # iterations with which LogisticRegression stops by its tolerance
 ROUNDS, LIMIT = 20, 20  # fits of each estimator, unless they take more seconds than that
@@ -126,7 +130,7 @@ def main():
     )
     parser.add_argument("--data", metavar="DIR", help="the MNIST training files, gzipped")
     folder = parser.parse_args().data
-    print("\n".join(about()))
+    print_about()
     print_table(as_they_come(folder))
     print_table(scaled(folder))
 

