@@ -15,7 +15,7 @@ from _figures import NEUTRAL, OURS, THEIRS, new_figure, parser_with_output, save
 from _measured_fit import measured
 from _mnist_data import SIDE, DataError, load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from xentlearn import SoftmaxClassifier
 from xentlearn.losses import SparseCategoricalCrossentropy
@@ -75,63 +75,42 @@ def megabytes(n_bytes):
 # ---- The picture ---------------------------------------------------------------------------------
 
 
-def draw(fits, quality, digits):
+def draw(fits, least, digits):
     """The four panels."""
     ours = fits[0].estimator
     proba = ours.predict_proba(digits.X_test)
-    figure = new_figure(13, 8.5)
-    panels = figure.subfigures(2, 2, width_ratios=[1.35, 1], wspace=0.04, hspace=0.04)
-    draw_weights(panels[0, 0], ours.coef_)
-    draw_curve(panels[0, 1], fits, quality)
+    figure = new_figure(8, 6.6)
+    panels = figure.subfigures(2, 2, width_ratios=[1.25, 1], wspace=0.04, hspace=0.04)
+    draw_weights(panels[0, 0], ours)
+    draw_curve(panels[0, 1], fits, least, digits)
     draw_wrong(panels[1, 0], digits, proba)
-    draw_confusion(panels[1, 1], digits.y_test, proba.argmax(axis=1))
+    draw_mistakes(panels[1, 1], digits.y_test, proba.argmax(axis=1))
     return figure
 
 
-def draw_weights(panel, coef):
+def draw_weights(panel, clf):
     """Each class's weights as an image."""
-    panel.suptitle("What speaks for (red) and against (blue) each digit: its weights")
-    limit = np.percentile(np.abs(coef), 99.5)  # a few extreme pixels would pale all others
+    panel.suptitle("Weights that speak for (red) and against (blue) a digit", fontsize="medium")
+    limit = np.percentile(np.abs(clf.coef_), 99.5)  # a few extreme pixels would pale all others
     axes = panel.subplots(2, 5)
-    for digit, ax in enumerate(axes.flat):
-        image = ax.imshow(coef[digit].reshape(SIDE, SIDE), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    for ax, digit, weights in zip(axes.flat, clf.classes_, clf.coef_, strict=True):
+        image = ax.imshow(weights.reshape(SIDE, SIDE), cmap="RdBu_r", vmin=-limit, vmax=limit)
         ax.set_title(digit)
         ax.set_axis_off()
-    panel.colorbar(image, ax=axes, shrink=0.7, aspect=30, extend="both", label="weight")
+    panel.colorbar(image, ax=axes, orientation="horizontal", aspect=50, extend="both")
 
 
-def draw_curve(panel, fits, quality):
-    """Objective against iteration, and below it the distance from the minimum."""
-    panel.suptitle("How the fit went")
+def draw_curve(panel, fits, least, digits):
+    """How far above the minimum the objective is, against the iteration."""
+    panel.suptitle("Objective above its minimum, relative", fontsize="medium")
     ours, theirs = (fit.estimator for fit in fits)
-    history = ours.history_
-    iterations = np.arange(len(history["objective"]))
-    # what lies closer to the minimum than its lower bound cannot be told apart
-    unknown = quality.excess(quality.reference)
-    excess = np.maximum(quality.excess(history["objective"]), unknown)
-    end = theirs.n_iter_[0]
-
-    top, bottom = panel.subplots(2, 1, sharex=True)
-    top.plot(iterations, history["objective"], color=OURS, label="SoftmaxClassifier")
-    top.plot(end, quality.values[1], "o", color=THEIRS, label="LogisticRegression, at its end")
-    top.axhline(quality.bound, color=NEUTRAL, linestyle=":", label="minimum")
-    top.set(ylabel="objective", ylim=(0, None))
-    top.legend()
-
-    bottom.plot(iterations, excess, color=OURS, label="true")
-    known = history["gap"] > 0
-    bottom.plot(
-        iterations[known],
-        history["gap"][known],
-        color=OURS,
-        alpha=0.5,
-        linestyle="--",
-        label="estimated during the fit",
-    )
-    bottom.plot(end, quality.excess(quality.values[1]), "o", color=THEIRS)
-    bottom.axhline(ours.tol, color=NEUTRAL, linestyle=":", label=f"tol = {ours.tol:g}")
-    bottom.set(xlabel="iteration", ylabel="relative distance\nfrom the minimum", yscale="log")
-    bottom.legend()
+    history, ax = ours.history_, panel.subplots()
+    ax.plot(history["objective"] / least - 1, color=OURS)
+    known = np.flatnonzero(history["gap"] > 0)
+    ax.plot(known, history["gap"][known], color=OURS, linestyle="--", alpha=0.6)
+    ax.plot(theirs.n_iter_[0], objective(theirs, digits) / least - 1, "o", color=THEIRS)
+    ax.axhline(ours.tol, color=NEUTRAL, linestyle=":")
+    ax.set(xlabel="iteration", yscale="log")
 
 
 def draw_wrong(panel, digits, proba):

@@ -24,7 +24,7 @@ X_all, y_all = mnist_data()  # 5,000 digits, pixels from 0 to 255
 
 
 def batches():
-    """(X, y) after (X, y): digits drawn at random, moved by up to a pixel, and turned in the end."""
+    """(X, y) after (X, y): digits drawn at random and moved by up to a pixel; later ones turned."""
     rng = np.random.default_rng(1)
     for i in range(N_BATCHES):
         rows = rng.integers(len(y_all), size=BATCH_SIZE)
@@ -37,9 +37,9 @@ def batches():
 
 # %%
 # SoftmaxClassifier predicts with an average of the points that its steps (of Adam) have come to,
-# which is more accurate than the last point as long as nothing changes. It starts a new average when
-# the old one has been worse than the last point on about ten batches. With ``average=False`` it
-# predicts with the last point. SGDClassifier takes a step for each image, rather than for each
+# which is more accurate than the last point as long as nothing changes. It starts a new average
+# when the old one has been worse than the last point on about ten batches. With ``average=False``
+# it predicts with the last point. SGDClassifier takes a step for each image, rather than for each
 # batch: it forgets fast, and is less accurate on data that do not change.
 
 ESTIMATORS = {
@@ -81,16 +81,11 @@ ax = figure.subplots()
 for name, (_, color) in ESTIMATORS.items():
     ax.plot(accuracy[name], ".", color=color, alpha=0.25, markersize=3)
     for part in (slice(1, TURN_AT), slice(TURN_AT, N_BATCHES)):
-        first, mean = (
-            part.start,
-            np.convolve(accuracy[name][part], np.ones(WINDOW) / WINDOW, "valid"),
-        )
-        label = name if part.start == TURN_AT else None
-        ax.plot(first + (WINDOW - 1) / 2 + np.arange(len(mean)), mean, color=color, label=label)
+        mean = np.convolve(accuracy[name][part], np.ones(WINDOW) / WINDOW, mode="valid")
+        middle = part.start + (WINDOW - 1) / 2 + np.arange(len(mean))
+        ax.plot(middle, mean, color=color, label=name if part.start == TURN_AT else None)
 ax.axvline(TURN_AT - 0.5, color=NEUTRAL, linestyle=":")
-ax.annotate(
-    "turned by a quarter", (TURN_AT, 0.02), (3, 0), textcoords="offset points", color=NEUTRAL
-)
+ax.text(TURN_AT + 1, 0.02, "turned by a quarter", color=NEUTRAL)
 ax.set(
     title="Accuracy on each batch, before it is learned",
     xlabel="batches of 100 digits",
