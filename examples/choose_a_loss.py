@@ -1,16 +1,19 @@
-"""Which loss for what: every form of loss, and its pull, against how right the model is.
+"""
+Which loss for what?
+====================
 
-The margin is the logit of the true class less that of the other one, for two classes; of a binary
-loss it is the logit towards the true outcome. The upper row is what a sample costs, the lower row
-how hard it pulls: minus the derivative. Plain cross-entropy (grey) is drawn for comparison.
+The losses of SoftmaxClassifier differ in what a sample costs, and in how strongly it acts on the
+fit, depending on how right the model is about it. Both are drawn against the margin: the logit of
+the true class less that of the other class, for two classes. A margin of 0 means undecided, and a
+negative one wrong. The right panels have the derivative of the loss with its sign changed, which is
+the force with which a sample pulls at its margin. Plain cross-entropy is grey in all pictures.
 """
 
 import numpy as np
-from _figures import NEUTRAL, OURS, THEIRS, new_figure, parser_with_output, save_and_show
+from _figures import NEUTRAL, OURS, THEIRS, new_figure, save_and_show
 
 from xentlearn.losses import (
     AsymmetricBinaryCrossentropy,
-    BinaryCrossentropy,
     CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
     GeneralizedCrossentropy,
@@ -19,98 +22,92 @@ from xentlearn.losses import (
 )
 
 MARGIN = np.linspace(-6, 6, 601)
-# title: (when to use it, {label: loss, or (loss, y) for binary ones})
-FAMILIES = {
-    "Label smoothing": (
-        "probabilities that should not be too sure",
-        {
-            "0.1": CategoricalCrossentropy(label_smoothing=0.1),
-            "0.3": CategoricalCrossentropy(label_smoothing=0.3),
-        },
-    ),
-    "Focal": (
-        "many easy samples drown the hard ones",
-        {
-            "gamma = 2": CategoricalFocalCrossentropy(gamma=2.0),
-            "gamma = 0.5": CategoricalFocalCrossentropy(gamma=0.5),
-        },
-    ),
-    "Poly-1": (
-        "one number tunes the start",
-        {"epsilon = 1": PolyCrossentropy(1.0), "epsilon = -1": PolyCrossentropy(-1.0)},
-    ),
-    "Robust": (
-        "some labels are wrong",
-        {
-            "generalised, q = 0.7": GeneralizedCrossentropy(0.7),
-            "symmetric, alpha = 0.1": SymmetricCrossentropy(alpha=0.1),
-        },
-    ),
-    "Asymmetric binary": (
-        "many labels of which few are set",
-        {
-            "a 0 (gamma 4, clip 0.05)": (AsymmetricBinaryCrossentropy(), 0),
-            "a 1 (gamma 0)": (AsymmetricBinaryCrossentropy(), 1),
-        },
-    ),
-}
 
 
-def against_margin(loss, y=None):
-    """(loss, pull) at each margin: of two logits, or of one logit and the target y."""
-    if y is None:
+def against_margin(loss, label=None):
+    """(loss, pull) at each margin: of two logits, or of the logit of a binary label."""
+    if label is None:
         logits = np.stack([MARGIN, np.zeros_like(MARGIN)], axis=1)
         value, gradient = loss.loss_gradient(np.zeros(len(MARGIN), dtype=int), logits)
         return value, -gradient[:, 0]
-    sign = 1 if y == 1 else -1
-    value, gradient = loss.loss_gradient(np.full(len(MARGIN), y), sign * MARGIN)
+    sign = 1 if label == 1 else -1
+    value, gradient = loss.loss_gradient(np.full(len(MARGIN), label), sign * MARGIN)
     return value, -sign * gradient
 
 
-def draw(curves):
-    """Two rows of pictures, a column per family."""
-    figure = new_figure(15, 5.6)
-    axes = figure.subplots(2, len(FAMILIES), sharex=True, sharey="row")
-    for column, (title, (when, _)) in zip(axes.T, FAMILIES.items(), strict=True):
-        for (label, both), color in zip(
-            curves[title].items(), (NEUTRAL, OURS, THEIRS), strict=True
-        ):
-            for ax, values in zip(column, both, strict=True):
-                ax.plot(MARGIN, values, color=color, label=label)
-        column[0].set_title(f"{title}:\n{when}")
-        column[0].set(ylim=(-0.2, 6))
-        column[1].set(xlabel="margin of the true class")
-        column[0].legend(loc="upper right")
-        for ax in column:
-            ax.axvline(0, color="black", linewidth=0.5)
-    axes[0, 0].set_ylabel("loss")
-    axes[1, 0].set_ylabel("pull: minus the derivative")
+def draw(title, curves):
+    """Loss and pull, side by side; prints them for three samples: wrong, undecided, and right."""
+    print(f"{'loss (pull) at a margin of':32}{'-5':>16}{'0':>16}{'5':>16}")
+    figure = new_figure(8, 2.7)
+    left, right = figure.subplots(1, 2)
+    for (name, (value, pull)), color in zip(curves.items(), (NEUTRAL, OURS, THEIRS), strict=False):
+        cells = (f"{value[i]:.3f} ({pull[i]:.3f})" for i in (50, 300, 550))
+        print(f"{name:32}" + "".join(f"{cell:>16}" for cell in cells))
+        left.plot(MARGIN, value, color=color, label=name)
+        right.plot(MARGIN, pull, color=color)
+    for ax in (left, right):
+        ax.axvline(0, color=NEUTRAL, linestyle=":", linewidth=1)
+        ax.set(xlabel="margin of the true class", xticks=range(-6, 7, 3))
+    left.set(title=title, ylabel="loss", ylim=(-0.2, 6))
+    right.set(title="The derivative, with its sign changed", ylabel="pull")
+    figure.legend(loc="outside right center")
     return figure
 
 
-def print_table(curves):
-    """Costs and pulls of a sample that is far off, undecided, and right."""
-    places = [int(np.argmin(np.abs(MARGIN - margin))) for margin in (-5, 0, 5)]
-    print(f"{'loss (pull) at margin':>45}" + "".join(f"{MARGIN[i]:>16.0f}" for i in places))
-    for title, family in curves.items():
-        for label, (value, pull) in family.items():
-            cells = "".join(f"{f'{value[i]:.3f} ({pull[i]:.3f})':>16}" for i in places)
-            print(f"{title + ': ' + label:>45}{cells}")
+CROSSENTROPY = {"cross-entropy": against_margin(CategoricalCrossentropy())}
 
+# %%
+# Label smoothing keeps probabilities from being too sure: beyond some margin a sample is pulled
+# back.
 
-def main(argv=None):
-    arguments = parser_with_output(__doc__).parse_args(argv)
-    curves = {}
-    for title, (_, family) in FAMILIES.items():
-        binary = isinstance(next(iter(family.values())), tuple)
-        plain = (BinaryCrossentropy(), 1) if binary else CategoricalCrossentropy()
-        curves[title] = {
-            label: against_margin(*(loss if isinstance(loss, tuple) else (loss,)))
-            for label, loss in {"cross-entropy": plain, **family}.items()
-        }
-    print_table(curves)
-    save_and_show(draw(curves), arguments.output / "choose_a_loss.png")
+smoothed = {
+    "smoothing 0.1": against_margin(CategoricalCrossentropy(label_smoothing=0.1)),
+    "smoothing 0.3": against_margin(CategoricalCrossentropy(label_smoothing=0.3)),
+}
+figure = draw("Label smoothing", CROSSENTROPY | smoothed)
+save_and_show(figure, "choose_a_loss_smoothing.png")
 
+# %%
+# Focal loss takes weight from samples that are right already: for data in which many easy samples
+# outweigh the few hard ones.
 
-if __name__ == "__main__":
-    main()
+focal = {
+    "gamma = 0.5": against_margin(CategoricalFocalCrossentropy(gamma=0.5)),
+    "gamma = 2": against_margin(CategoricalFocalCrossentropy(gamma=2.0)),
+}
+figure = draw("Focal loss", CROSSENTROPY | focal)
+save_and_show(figure, "choose_a_loss_focal.png")
+
+# %%
+# Poly-1 adds epsilon (1 - p) to cross-entropy, p being the probability of the true class: one
+# parameter that raises or lowers the pull of samples that are not yet right.
+
+poly = {
+    "epsilon = 1": against_margin(PolyCrossentropy(1.0)),
+    "epsilon = -1": against_margin(PolyCrossentropy(-1.0)),
+}
+figure = draw("Poly-1", CROSSENTROPY | poly)
+save_and_show(figure, "choose_a_loss_poly.png")
+
+# %%
+# The robust losses are for data in which some labels are wrong: a sample that contradicts the model
+# by far pulls less, or not at all.
+
+robust = {
+    "generalised, q = 0.7": against_margin(GeneralizedCrossentropy(q=0.7)),
+    "symmetric, alpha = 0.1": against_margin(SymmetricCrossentropy(alpha=0.1)),
+}
+figure = draw("Robust losses", CROSSENTROPY | robust)
+save_and_show(figure, "choose_a_loss_robust.png")
+
+# %%
+# The asymmetric loss is for many labels of which each sample has few: labels that are absent, which
+# are most of them, lose weight as soon as they are about right. The loss of labels that are present
+# is plain binary cross-entropy by default.
+
+asymmetric = {
+    "label present": against_margin(AsymmetricBinaryCrossentropy(), label=1),
+    "label absent": against_margin(AsymmetricBinaryCrossentropy(), label=0),
+}
+figure = draw("Asymmetric binary loss", asymmetric)
+save_and_show(figure, "choose_a_loss_asymmetric.png")

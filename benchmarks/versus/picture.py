@@ -63,7 +63,8 @@ def save_picture(races, path):
             draw_race(ax, race)
         for ax in axes.flat[len(races) :]:
             ax.set_axis_off()
-        figure.supxlabel("seconds from the call of fit to its return", fontsize="medium")
+        for ax in axes[-1]:
+            ax.set_xlabel("seconds of a whole fit")
         figure.supylabel("(objective - minimum) / minimum", fontsize="medium")
         add_legend(figure, axes)
         figure.savefig(path, dpi=150)
