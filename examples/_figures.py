@@ -1,7 +1,7 @@
 """What the examples share: colours, direct labels, and where their pictures go.
 
-Colours are told apart by readers who confuse red and green, too. Figures are at most eight inches
-wide, so that their text can be read on a page 800 pixels wide.
+Readers who confuse red and green can tell the colours apart. Figures are at most eight inches wide,
+so that their text can be read on a page 800 pixels wide.
 """
 
 import argparse
@@ -12,8 +12,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 
-OURS, THEIRS, NEUTRAL = "#1f5f99", "#d1662b", "#6b6b6b"
-THIRD, FOURTH = "#2a9d78", "#8a4fbf"
+# of Okabe and Ito, as in xentlearn.display
+OURS, THEIRS, THIRD, FOURTH = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+NEUTRAL = "#6b6b6b"
 STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,

@@ -36,16 +36,15 @@ def batches():
 
 
 # %%
-# SoftmaxClassifier predicts with an average of the points that its steps (of Adam) have come to,
-# which is more accurate than the last point as long as nothing changes. It starts a new average
-# when the old one has been worse than the last point on about ten batches. With ``average=False``
-# it predicts with the last point. SGDClassifier takes a step for each image, rather than for each
-# batch: it forgets fast, and is less accurate on data that do not change.
+# SoftmaxClassifier takes one step for each batch by default, and predicts with an average of the
+# points that its steps have come to. It starts a new average when the old one has been worse than
+# the last point on about ten batches, and is slow to follow until then. SGDClassifier takes a step
+# for each image, 100 times as many. ``Adam(batch_size=10)`` takes ten steps for each batch.
 
 ESTIMATORS = {
     "SoftmaxClassifier()": (SoftmaxClassifier(random_state=0), OURS),
-    "SoftmaxClassifier(Adam(average=False))": (
-        SoftmaxClassifier(solver=Adam(average=False), random_state=0),
+    "SoftmaxClassifier(Adam(batch_size=10))": (
+        SoftmaxClassifier(solver=Adam(batch_size=10), random_state=0),
         THIRD,
     ),
     "SGDClassifier()": (SGDClassifier(loss="log_loss", random_state=0), THEIRS),
