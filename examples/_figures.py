@@ -43,6 +43,7 @@ def label_lines(ax, spacing=0.07):
 
     Labels lie at least ``spacing`` apart, as a share of the height of the axes.
     """
+    ax.autoscale_view()
     to_axes = ax.transScale + ax.transLimits
     lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
     ends = []

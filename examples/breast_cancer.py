@@ -11,7 +11,7 @@ probabilities are cross-validated: they are of rows that the fit has not seen.
 import warnings
 
 import numpy as np
-from _figures import NEUTRAL, OURS, THEIRS, new_figure, save_and_show
+from _figures import OURS, THEIRS, new_figure, save_and_show
 from sklearn.calibration import CalibrationDisplay
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
@@ -79,7 +79,7 @@ histogram.hist(
     [ours[y == 0], ours[y == 1]],
     bins,
     label=["benign", "malignant"],
-    color=[NEUTRAL, OURS],
+    color=["silver", "black"],
 )
 histogram.set(
     title="Probabilities by SoftmaxClassifier",

@@ -115,9 +115,9 @@ def draw(found):
     gap = history["objective"][killed] / lowest - 1
     ax.plot(history["seconds"][killed], gap, "X", color=THEIRS, markersize=9)
     ax.annotate(
-        "killed here; the worker starts\nagain and draws its rows",
+        "killed here: its rows are drawn again",
         (history["seconds"][killed], gap),
-        (8, 4),
+        (10, 10),
         textcoords="offset points",
         color=THEIRS,
     )
@@ -126,7 +126,7 @@ def draw(found):
         xlabel="seconds since the first evaluation",
         ylabel="(objective - lowest) / lowest",
     )
-    label_lines(ax)
+    ax.legend()
     return figure
 
 

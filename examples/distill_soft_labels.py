@@ -4,7 +4,8 @@ Can a forest teach a linear model?
 
 A random forest learns all training digits of scikit-learn's 8 x 8 ones and gives each a row of
 probabilities from the trees that have not seen it (out of bag). SoftmaxClassifier then learns a few
-of the digits from their labels, from these probabilities, or from the mean of both.
+of the digits from their labels, from these probabilities, or from the mean of both. Probabilities
+help as long as there are few digits; with more, the labels alone give better probabilities.
 """
 
 import numpy as np

@@ -93,4 +93,14 @@ for ax, title, column in zip(
     ax.xaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
 label_lines(axes[1])
+# one for all points of the left panel, which would be hidden behind 25 of them
+error = results["std_test_accuracy"].mean() / 2
+axes[0].errorbar(10, axes[0].get_ylim()[1], error, color="black", capsize=3)
+axes[0].annotate(
+    "standard error\nof a point, on average",
+    (10, axes[0].get_ylim()[1] - error),
+    (-8, 0),
+    textcoords="offset points",
+    ha="right",
+)
 save_and_show(figure, "grid_search_losses.png")
