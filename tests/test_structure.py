@@ -27,6 +27,7 @@ LAYERS = [
     {"_objective"},
     {"_solvers"},
     {"_estimator"},
+    {"_display"},
     {"_cpu_target", "_show_versions", "_classifier"},
 ]
 MOST_LINES = 500  # of a Python file, docstrings and comments included

@@ -1,0 +1,1 @@
+"""Pictures of losses, fits and coefficients, drawn with matplotlib."""

@@ -1,0 +1,12 @@
+"""Pictures of losses, fits and coefficients, after the conventions of scikit-learn's displays.
+
+``from_estimator`` and its like compute and draw. The display that they return holds the numbers,
+and its ``plot`` draws them again. matplotlib is imported when something is drawn.
+"""
+
+from ._display.loss_shape import LossShapeDisplay
+
+__all__ = ["LossShapeDisplay"]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # where users find it
