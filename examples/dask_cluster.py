@@ -25,7 +25,6 @@ from _figures import (
     NEUTRAL,
     OURS,
     THEIRS,
-    label_lines,
     new_figure,
     parser_with_output,
     save_and_show,
@@ -122,7 +121,7 @@ def draw(found):
         color=THEIRS,
     )
     ax.set(
-        title="Objective during fits of a cluster",
+        title="Objective during three fits to the same rows",
         xlabel="seconds since the first evaluation",
         ylabel="(objective - lowest) / lowest",
     )

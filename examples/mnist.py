@@ -97,20 +97,29 @@ def draw_weights(panel, clf):
         image = ax.imshow(weights.reshape(SIDE, SIDE), cmap="RdBu_r", vmin=-limit, vmax=limit)
         ax.set_title(digit)
         ax.set_axis_off()
-    panel.colorbar(image, ax=axes, orientation="horizontal", aspect=50, extend="both")
+    panel.colorbar(
+        image,
+        ax=axes,
+        orientation="horizontal",
+        aspect=50,
+        extend="both",
+        label="weight",
+    )
 
 
 def draw_curve(panel, fits, least, digits):
     """How far above the minimum the objective is, against the iteration."""
-    panel.suptitle("Objective above its minimum, relative", fontsize="medium")
+    panel.suptitle("(objective - minimum) / minimum", fontsize="medium")
     ours, theirs = (fit.estimator for fit in fits)
     history, ax = ours.history_, panel.subplots()
-    ax.plot(history["objective"] / least - 1, color=OURS)
+    ax.plot(history["objective"] / least - 1, color=OURS, label="SoftmaxClassifier")
     known = np.flatnonzero(history["gap"] > 0)
-    ax.plot(known, history["gap"][known], color=OURS, linestyle="--", alpha=0.6)
-    ax.plot(theirs.n_iter_[0], objective(theirs, digits) / least - 1, "o", color=THEIRS)
-    ax.axhline(ours.tol, color=NEUTRAL, linestyle=":")
+    ax.plot(known, history["gap"][known], "--", color=OURS, alpha=0.5, label="its own estimate")
+    end = theirs.n_iter_[0], objective(theirs, digits) / least - 1
+    ax.plot(*end, "o", color=THEIRS, label="LogisticRegression")
+    ax.axhline(ours.tol, color=NEUTRAL, linestyle=":", label="tol")
     ax.set(xlabel="iteration", yscale="log")
+    ax.legend()
 
 
 def draw_wrong(panel, digits, proba):

@@ -27,6 +27,9 @@ N_SHARDS = 4
 NOISE = 4.0  # of pixels from 0 to 16
 SHARES = [0.003, 0.01, 0.03, 0.1, 0.3]  # of the rows, that may be in memory
 REPEATS = 5
+# With a weaker penalty (C=0.1), up to about 2,000 of these noisy rows are fitted without a mistake,
+# and more of them do not improve the accuracy on new ones.
+STRENGTH = 1e-4
 
 
 # ---- The data ------------------------------------------------------------------------------------
@@ -95,7 +98,7 @@ def truncated(folder, y):
                     file.truncate(paths[-1].stat().st_size // 2)
             return source.read(i)
 
-    clf = SoftmaxClassifier(C=0.1)
+    clf = SoftmaxClassifier(C=STRENGTH)
     try:
         clf.fit(Truncating(), y)
     except BlockError as error:
@@ -110,7 +113,7 @@ def accuracies(folder, y, X_test, y_test):
         for repeat in range(REPEATS):
             rng = np.random.default_rng([2, repeat])
             rows = some_rows(folder, y, int(share * len(y)), rng)
-            found[i, repeat] = SoftmaxClassifier(C=0.1).fit(*rows).score(X_test, y_test)
+            found[i, repeat] = SoftmaxClassifier(C=STRENGTH).fit(*rows).score(X_test, y_test)
     return found
 
 
@@ -179,7 +182,7 @@ def main():
         )
         found = accuracies(folder, y, X_test, y_test)
         began = time.perf_counter()
-        whole = SoftmaxClassifier(C=0.1).fit(shards, y)
+        whole = SoftmaxClassifier(C=STRENGTH).fit(shards, y)
         seconds = time.perf_counter() - began
         error, broken = truncated(folder, y)
     print(f"{'rows':>16}{'accuracy, median':>20}{'range':>20}")
