@@ -38,10 +38,10 @@ def draw(title, *losses, y_true=1):
         ax.get_legend().remove()
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
 
-    print(f"{'loss (derivative) at a margin of':32}{'-5':>18}{'0':>18}{'5':>18}")
+    print(f"{'loss (derivative), margin':28}{'-5':>17}{'0':>17}{'5':>17}")
     for name, loss, gradient in zip(display.names, display.loss, display.gradient, strict=True):
         cells = (f"{loss[i]:.3f} ({gradient[i]:.3f})" for i in (50, 300, 550))
-        print(f"{name:32}" + "".join(f"{cell:>18}" for cell in cells))
+        print(f"{name:28}" + "".join(f"{cell:>17}" for cell in cells))
     return figure
 
 

@@ -46,12 +46,11 @@ for repeat in range(5):
             loss[name][i, repeat] = log_loss(y_test, clf.predict_proba(X_test))
 
 of_forest = forest.score(X_test, y_test), log_loss(y_test, forest.predict_proba(X_test))
-print(f"{'digits':>8}" + "".join(f"{name:>28}" for name in TARGETS))
+print("accuracy (log loss)")
+print(f"{'digits':>8}" + "".join(f"{name:>20}" for name in TARGETS))
 for i, size in enumerate(SIZES):
-    cells = (
-        f"{accuracy[name][i].mean():.3f} (log loss {loss[name][i].mean():.3f})" for name in TARGETS
-    )
-    print(f"{size:>8}" + "".join(f"{cell:>28}" for cell in cells))
+    cells = (f"{accuracy[name][i].mean():.3f} ({loss[name][i].mean():.3f})" for name in TARGETS)
+    print(f"{size:>8}" + "".join(f"{cell:>20}" for cell in cells))
 print(f"\nThe forest itself: accuracy {of_forest[0]:.3f}, log loss {of_forest[1]:.3f}.")
 
 # %%

@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from xentlearn import SoftmaxClassifier
+from xentlearn.display import LossCurveDisplay
 from xentlearn.losses import SparseCategoricalCrossentropy
 
 REFERENCE_TOL = 1e-8
@@ -111,14 +112,19 @@ def draw_curve(panel, fits, least, digits):
     """How far above the minimum the objective is, against the iteration."""
     panel.suptitle("(objective - minimum) / minimum", fontsize="medium")
     ours, theirs = (fit.estimator for fit in fits)
-    history, ax = ours.history_, panel.subplots()
-    ax.plot(history["objective"] / least - 1, color=OURS, label="SoftmaxClassifier")
-    known = np.flatnonzero(history["gap"] > 0)
-    ax.plot(known, history["gap"][known], "--", color=OURS, alpha=0.5, label="its own estimate")
+    ax = panel.subplots()
+    ax.plot(ours.history_["objective"] / least - 1, color=OURS, label="SoftmaxClassifier")
+    LossCurveDisplay.from_estimator(
+        ours,
+        quantity="gap",
+        name="its own estimate",
+        ax=ax,
+        line_kw={"color": OURS, "linestyle": "--", "alpha": 0.5, "marker": ""},
+    )
     end = theirs.n_iter_[0], objective(theirs, digits) / least - 1
     ax.plot(*end, "o", color=THEIRS, label="LogisticRegression")
     ax.axhline(ours.tol, color=NEUTRAL, linestyle=":", label="tol")
-    ax.set(xlabel="iteration", yscale="log")
+    ax.set_ylabel("")
     ax.legend()
 
 

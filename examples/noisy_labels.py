@@ -51,9 +51,9 @@ for i, share in enumerate(NOISE):
             clf = SoftmaxClassifier(loss, C=3.0).fit(X, y_noisy)
             accuracy[name][i, repeat] = clf.score(X_test, y_test)
 
-print(f"{'wrong labels':>24}" + "".join(f"{share:>8.0%}" for share in NOISE))
+print(f"{'wrong labels':>22}" + "".join(f"{share:>7.0%}" for share in NOISE))
 for name, values in accuracy.items():
-    print(f"{name:>24}" + "".join(f"{mean:>8.3f}" for mean in values.mean(axis=1)))
+    print(f"{name:>22}" + "".join(f"{mean:>7.3f}" for mean in values.mean(axis=1)))
 
 # %%
 # Lines are means, and the bands show one standard deviation over the five draws.

@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 
 from xentlearn import SoftmaxClassifier
 from xentlearn.blocks import BlockError, NpyBlocks
+from xentlearn.display import LossCurveDisplay
 
 SIDE = 16
 N_TEST = 5_000
@@ -137,9 +138,10 @@ def draw(n_rows, found, whole, broken, X_test, y_test):
     left.annotate(
         "as many as memory holds",
         (rows[-2], median[-2]),
-        (8, -12),
+        (4, -18),
         textcoords="offset points",
         color=THEIRS,
+        ha="center",
     )
     level = whole.score(X_test, y_test)
     left.plot(n_rows, level, "o", color=OURS)
@@ -153,11 +155,14 @@ def draw(n_rows, found, whole, broken, X_test, y_test):
         ylabel=f"accuracy (median and range of {REPEATS} draws)",
     )
 
-    right.plot(whole.history_["objective"], color=NEUTRAL, label="undisturbed")
-    kept = broken.history_["objective"]
-    right.plot(kept, color=OURS, linewidth=3, label="until the file was truncated")
-    right.plot(len(kept) - 1, kept[-1], "X", color=THEIRS, label="coefficients that are kept")
-    right.set(title="A file is truncated during a fit", xlabel="iteration", ylabel="objective")
+    for clf, name, style in (
+        (whole, "undisturbed", {"color": NEUTRAL}),
+        (broken, "until the file was truncated", {"color": OURS, "linewidth": 3}),
+    ):
+        LossCurveDisplay.from_estimator(clf, name=name, ax=right, line_kw=style)
+    kept = broken.n_iter_[0], broken.history_["objective"][-1]
+    right.plot(*kept, "X", color=THEIRS, label="coefficients that are kept")
+    right.set(title="A file is truncated during a fit")
     right.legend()
     return figure
 

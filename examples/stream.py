@@ -42,12 +42,12 @@ def batches():
 # for each image, 100 times as many. ``Adam(batch_size=10)`` takes ten steps for each batch.
 
 ESTIMATORS = {
-    "SoftmaxClassifier()": (SoftmaxClassifier(random_state=0), OURS),
-    "SoftmaxClassifier(Adam(batch_size=10))": (
+    "SoftmaxClassifier": (SoftmaxClassifier(random_state=0), OURS),
+    "with batch_size=10": (
         SoftmaxClassifier(solver=Adam(batch_size=10), random_state=0),
         THIRD,
     ),
-    "SGDClassifier()": (SGDClassifier(loss="log_loss", random_state=0), THEIRS),
+    "SGDClassifier": (SGDClassifier(loss="log_loss", random_state=0), THEIRS),
 }
 accuracy = {name: np.full(N_BATCHES, np.nan) for name in ESTIMATORS}
 seconds = dict.fromkeys(ESTIMATORS, 0.0)
@@ -65,11 +65,11 @@ PARTS = {
     "10th to 20th after it": slice(TURN_AT + 10, TURN_AT + 20),
     "the last 10": slice(N_BATCHES - 10, N_BATCHES),
 }
-print(f"{'accuracy in batches':24}" + "".join(f"{name:>40}" for name in ESTIMATORS))
+print(f"{'accuracy in batches':22}" + "".join(f"{name:>19}" for name in ESTIMATORS))
 for title, part in PARTS.items():
-    print(f"{title:24}" + "".join(f"{accuracy[name][part].mean():>40.1%}" for name in ESTIMATORS))
+    print(f"{title:22}" + "".join(f"{accuracy[name][part].mean():>19.1%}" for name in ESTIMATORS))
 speeds = (N_BATCHES * BATCH_SIZE / seconds[name] for name in ESTIMATORS)
-print(f"{'digits learned a second':24}" + "".join(f"{speed:>40,.0f}" for speed in speeds))
+print(f"{'digits learned a second':22}" + "".join(f"{speed:>19,.0f}" for speed in speeds))
 
 # %%
 # Dots are single batches. Lines are means over 10 batches, none of which spans the turn.
