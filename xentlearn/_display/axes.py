@@ -39,3 +39,13 @@ def line_style(default, given):
     from matplotlib.lines import Line2D
 
     return {**default, **normalize_kwargs(given or {}, Line2D)}
+
+
+def label_axes(ax, x_label, y_label):
+    """Label the axes for one more curve: "iteration or epoch" if another one is there already."""
+    for axis, label in ((ax.xaxis, x_label), (ax.yaxis, y_label)):
+        present = axis.get_label_text() if ax.has_data() else ""
+        if not present:
+            axis.set_label_text(label)
+        elif label not in present.split(" or "):
+            axis.set_label_text(f"{present} or {label}")
