@@ -114,13 +114,9 @@ def draw_curve(panel, fits, least, digits):
     ours, theirs = (fit.estimator for fit in fits)
     ax = panel.subplots()
     ax.plot(ours.history_["objective"] / least - 1, color=OURS, label="SoftmaxClassifier")
-    LossCurveDisplay.from_estimator(
-        ours,
-        quantity="gap",
-        name="its own estimate",
-        ax=ax,
-        line_kw={"color": OURS, "linestyle": "--", "alpha": 0.5, "marker": ""},
-    )
+    style = {"color": OURS, "linestyle": "--", "alpha": 0.5, "marker": ""}
+    display = LossCurveDisplay.from_estimator(ours, quantity="gap", ax=ax, line_kw=style)
+    display.certificate_.set_label("its estimate, and certificate")
     end = theirs.n_iter_[0], objective(theirs, digits) / least - 1
     ax.plot(*end, "o", color=THEIRS, label="LogisticRegression")
     ax.axhline(ours.tol, color=NEUTRAL, linestyle=":", label="tol")

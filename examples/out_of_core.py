@@ -137,11 +137,10 @@ def draw(n_rows, found, whole, broken, X_test, y_test):
     left.plot(rows, median, "o-", markersize=4, color=THEIRS)
     left.annotate(
         "as many as memory holds",
-        (rows[-2], median[-2]),
-        (4, -18),
+        (rows[2], median[2]),
+        (8, -12),
         textcoords="offset points",
         color=THEIRS,
-        ha="center",
     )
     level = whole.score(X_test, y_test)
     left.plot(n_rows, level, "o", color=OURS)
