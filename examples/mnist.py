@@ -63,9 +63,9 @@ def print_table(fits, least, digits):
     for name, cells in rows.items():
         print(f"{name:34}" + "".join(f"{cell:>22}" for cell in cells))
     print(
-        f"\n* relative to {least:.8f}, which a fit in float64 with tol={REFERENCE_TOL:g} certifies "
-        f"to be no more than the minimum.\n  SoftmaxClassifier itself certifies "
-        f"{estimators[0].optimality_gap_:.1e}"
+        f"\n* relative to {least:.8f}; a fit in float64 with tol={REFERENCE_TOL:g} certifies\n"
+        f"  that the minimum is no less. SoftmaxClassifier itself certifies "
+        f"{estimators[0].optimality_gap_:.1e}."
     )
 
 
