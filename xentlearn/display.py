@@ -4,10 +4,11 @@
 and its ``plot`` draws them again. matplotlib is imported when something is drawn.
 """
 
+from ._display.coefficients import CoefficientDisplay
 from ._display.loss_curve import LossCurveDisplay
 from ._display.loss_shape import LossShapeDisplay
 
-__all__ = ["LossCurveDisplay", "LossShapeDisplay"]
+__all__ = ["CoefficientDisplay", "LossCurveDisplay", "LossShapeDisplay"]
 
 for _name in __all__:
     globals()[_name].__module__ = __name__  # where users find it

@@ -138,21 +138,32 @@ def test_colours_of_a_style_sheet_are_kept():
     assert display.lines_[0].get_color() == "red"
 
 
+FOUR_LOSSES = [
+    ("cross-entropy", "categorical_crossentropy"),
+    ("smoothed by 0.3", CategoricalCrossentropy(label_smoothing=0.3)),
+    ("focal, gamma = 2", CategoricalFocalCrossentropy(gamma=2.0)),
+    ("generalised, q = 0.7", GeneralizedCrossentropy(0.7)),
+]
+
+
+@pytest.mark.parametrize("size", [(6.4, 4.8), (3.0, 2.8)])
 @pytest.mark.parametrize("x", ["margin", "proba"])
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])
-def test_the_legend_covers_no_curve(quantity, x):
-    losses = [
-        ("cross-entropy", "categorical_crossentropy"),
-        ("smoothed by 0.3", CategoricalCrossentropy(label_smoothing=0.3)),
-        ("focal, gamma = 2", CategoricalFocalCrossentropy(gamma=2.0)),
-        ("generalised, q = 0.7", GeneralizedCrossentropy(0.7)),
-    ]
-    display = LossShapeDisplay.from_losses(losses, quantity=quantity, x=x)
-    display.figure_.draw_without_rendering()
-    box = display.ax_.get_legend().get_window_extent()
-    for line in display.lines_:
+def test_the_legend_covers_no_curve(quantity, x, size):
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    for losses in (FOUR_LOSSES[:1], FOUR_LOSSES[1:]):
+        display = LossShapeDisplay.from_losses(losses, quantity=quantity, x=x, ax=ax)
+    figure.draw_without_rendering()
+    box = ax.get_legend().get_window_extent()
+    lower, upper = ax.get_ylim()
+    assert len(ax.lines) == 4
+    for line in ax.lines:
         path = line.get_transform().transform_path(line.get_path())
         assert not path.intersects_bbox(box, filled=False)
+        assert lower <= line.get_ydata().min() <= line.get_ydata().max() <= upper
+    assert box.x0 >= ax.bbox.x0
+    assert box.y0 >= ax.bbox.y0
+    assert display.ax_ is ax
 
 
 def test_numbers_of_ones_own():

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._plan.settings import STOCHASTIC
 from .._utils.parameters import Rule
-from .axes import axes_for_curves, label_axes, line_style, require_matplotlib
+from .axes import add_legend, axes_for_curves, label_axes, line_style, require_matplotlib
 from .estimators import fitted_classifier
 
 AGAINST = Rule("'iterations' or 'seconds'", names=("iterations", "seconds"))
@@ -143,8 +143,7 @@ class LossCurveDisplay:
                     ax.set_yscale("log")
         if x == "iterations" and isinstance(ax.xaxis.get_major_locator(), MaxNLocator):
             ax.locator_params(axis="x", integer=True)
-        if ax.get_legend_handles_labels()[1]:
-            ax.legend()
+        add_legend(ax)
         return self
 
     def _certified(self):

@@ -6,7 +6,7 @@ from scipy.special import expit
 from .._losses.base import LossSetting
 from .._losses.registry import known_names
 from .._utils.parameters import Rule
-from .axes import axes_for_curves, line_style, require_matplotlib
+from .axes import add_legend, axes_for_curves, line_style, require_matplotlib
 
 X_LABELS = {
     "margin": "margin of the true class",
@@ -121,8 +121,7 @@ class LossShapeDisplay:
         for name, curve, style in zip(names, values, styles, strict=True):
             self.lines_ += self.ax_.plot(at, curve, **line_style({"label": name}, style))
         self.ax_.set(xlabel=X_LABELS[x], ylabel=Y_LABELS[quantity])
-        if self.names is not None:
-            self.ax_.legend()
+        add_legend(self.ax_)
         return self
 
     @classmethod
