@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from xentlearn import SoftmaxClassifier
-from xentlearn.display import LossCurveDisplay
+from xentlearn.display import CoefficientDisplay, LossCurveDisplay
 from xentlearn.losses import SparseCategoricalCrossentropy
 
 REFERENCE_TOL = 1e-8
@@ -81,7 +81,7 @@ def draw(fits, least, digits):
     ours = fits[0].estimator
     proba = ours.predict_proba(digits.X_test)
     figure = new_figure(8, 6.6)
-    panels = figure.subfigures(2, 2, width_ratios=[1.25, 1], wspace=0.04, hspace=0.04)
+    panels = figure.subfigures(2, 2, width_ratios=[1.4, 1], wspace=0.04, hspace=0.04)
     draw_weights(panels[0, 0], ours)
     draw_curve(panels[0, 1], fits, least, digits)
     draw_wrong(panels[1, 0], digits, proba)
@@ -94,18 +94,11 @@ def draw_weights(panel, clf):
     panel.suptitle("Weights that speak for (red) and against (blue) a digit", fontsize="medium")
     limit = np.percentile(np.abs(clf.coef_), 99.5)  # a few extreme pixels would pale all others
     axes = panel.subplots(2, 5)
-    for ax, digit, weights in zip(axes.flat, clf.classes_, clf.coef_, strict=True):
-        image = ax.imshow(weights.reshape(SIDE, SIDE), cmap="RdBu_r", vmin=-limit, vmax=limit)
-        ax.set_title(digit)
-        ax.set_axis_off()
-    panel.colorbar(
-        image,
-        ax=axes,
-        orientation="horizontal",
-        aspect=50,
-        extend="both",
-        label="weight",
+    CoefficientDisplay.from_estimator(
+        clf, image_shape=(SIDE, SIDE), ax=axes, im_kw={"vmin": -limit, "vmax": limit}
     )
+    for ax in axes.flat:
+        ax.set_axis_off()
 
 
 def draw_curve(panel, fits, least, digits):
