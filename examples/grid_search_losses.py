@@ -42,7 +42,7 @@ search = GridSearchCV(
 ).fit(X, y)
 
 # %%
-# The table has each loss at the C with the least log loss; "+-" are standard errors over the folds.
+# The table has each loss at the C with the least log loss; "±" are standard errors over the folds.
 
 
 def name(params):
@@ -61,8 +61,8 @@ print(f"{'':16}{'C':>6}{'log loss':>20}{'accuracy':>20}")
 for _, row in best.iterrows():
     print(
         f"{row['name']:16}{row['param_C']:>6g}"
-        f"{row['log_loss']:>10.4f} +- {row['std_test_neg_log_loss'] / 2:.4f}"
-        f"{row['mean_test_accuracy']:>10.4f} +- {row['std_test_accuracy'] / 2:.4f}"
+        f"{row['log_loss']:>10.4f} ± {row['std_test_neg_log_loss'] / 2:.4f}"
+        f"{row['mean_test_accuracy']:>10.4f} ± {row['std_test_accuracy'] / 2:.4f}"
     )
 print(
     f"\nChosen: {name(search.best_params_)}, C = {search.best_params_['C']:g}. On {len(y_test)} "
