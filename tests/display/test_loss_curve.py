@@ -26,7 +26,7 @@ def fit():
 
 @pytest.fixture(scope="module")
 def adam():
-    return SoftmaxClassifier(solver="adam", max_iter=2000, random_state=0).fit(X, Y)
+    return SoftmaxClassifier(solver="adam", tol=1e-2, random_state=0).fit(X, Y)
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +151,17 @@ def test_no_estimate_at_all(adam):
     assert display.certificate_.get_ydata() == adam.optimality_gap_
     rendered(display)
     adam_without = LossCurveDisplay(adam.history_)
-    with pytest.raises(ValueError, match="finite value, got 'gap', .* Pass quantity='objective'"):
+    with pytest.raises(ValueError, match="finite value, got 'gap': .* pass 'objective'"):
         adam_without.plot(quantity="gap")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fits_without_a_step():
+    start = from_estimator(SoftmaxClassifier(solver="lbfgs", max_iter=0).fit(X, Y))
+    np.testing.assert_array_equal(start.lines_[0].get_xdata(), [0])
+    adam = SoftmaxClassifier(solver="adam", max_iter=0).fit(X, Y)
+    with pytest.raises(ValueError, match="got 'objective': the fit made no step"):
+        from_estimator(adam)
 
 
 def test_a_constant_fit():

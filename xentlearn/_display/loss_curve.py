@@ -156,10 +156,13 @@ class LossCurveDisplay:
         curve = self._recorded("quantity", quantity)
         curve = np.where(np.isfinite(curve), curve, np.nan)
         if np.isnan(curve).all() and not (quantity == "gap" and certified):
+            if quantity == "gap":
+                reason = "'adam', 'sgd' and partial_fit do not estimate it; pass 'objective'"
+            else:
+                reason = "the fit made no step, or diverged in its first"
             raise ValueError(
                 "'quantity' must be one of which the fit has recorded a finite value, got "
-                f"{quantity!r}, which has none; 'adam', 'sgd' and partial_fit do not estimate the "
-                "gap. Pass quantity='objective'."
+                f"{quantity!r}: {reason}."
             )
         return curve
 
