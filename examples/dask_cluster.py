@@ -1,11 +1,14 @@
-"""A fit on a cluster, and what if a worker dies in the middle of it?
+"""
+What if a worker of a cluster dies in the middle of a fit?
+==========================================================
 
-Processes of a LocalCluster draw the rows of their own partitions. They fit them undisturbed, and
-once more with one of them killed halfway. Both fits end at the same coefficients, to the last bit;
-beside them the local estimator fits the same rows in memory. The picture has the way of each.
+The worker processes of a Dask LocalCluster draw the rows of their own partitions. A fit of these
+rows is left undisturbed, another one loses a worker halfway: its partitions are drawn again, and
+both fits end at the same coefficients, bit by bit. The local estimator fits the same rows in
+memory.
 
-On one machine there is nothing to win: processes share its cores with the fit in memory, and each
-round costs some 20 ms of messages. More rows make it worth its while:
+On one machine a cluster is no faster than a fit in memory: its processes share the cores, and each
+iteration waits for messages. It takes more rows to gain from it::
 
     python examples/dask_cluster.py --rows 10_000_000 --features 200 --workers 8 --partitions 16
 """
@@ -18,7 +21,14 @@ import time
 
 import dask.array as da
 import numpy as np
-from _figures import NEUTRAL, OURS, THEIRS, new_figure, parser_with_output, save_and_show
+from _figures import (
+    NEUTRAL,
+    OURS,
+    THEIRS,
+    new_figure,
+    parser_with_output,
+    save_and_show,
+)
 from distributed import Client, LocalCluster, wait
 from sklearn.base import clone
 
@@ -64,13 +74,15 @@ def fitted(clf, X, y):
 def fits(client, X, y):
     """{name: (fitted estimator, seconds)}."""
     clf = SoftmaxClassifier(solver="lbfgs", client=client)
-    found = {"on the cluster": fitted(clf, X, y)}
+    # not measured: in their first fit the workers import modules
+    clone(clf).fit(X, y)
+    found = {"undisturbed": fitted(clf, X, y)}
     # halfway between the solver's first evaluation and the end
-    halfway = found["on the cluster"][1] - clf.history_["seconds"][-1] / 2
+    halfway = found["undisturbed"][1] - clf.history_["seconds"][-1] / 2
     pid = min(client.run(os.getpid).values())
     killer = threading.Timer(halfway, os.kill, (pid, signal.SIGKILL))
     killer.start()
-    found["with a worker killed"] = fitted(clone(clf), X, y)
+    found["a worker killed"] = fitted(clone(clf), X, y)
     killer.join()
     in_memory = X.compute(), y.compute()
     found["in memory"] = fitted(clone(clf).to_local(), *in_memory)
@@ -79,40 +91,51 @@ def fits(client, X, y):
 
 def print_table(found):
     """What each fit came to."""
-    undisturbed = found["on the cluster"][0]
-    print(f"{'':24}{'iterations':>12}{'seconds':>10}{'objective':>14}   same bits")
+    undisturbed = found["undisturbed"][0]
+    print(f"{'':20}{'iterations':>12}{'seconds':>10}{'objective':>14}{'same bits':>12}")
     for name, (clf, seconds) in found.items():
         same = np.array_equal(clf.coef_, undisturbed.coef_)
         print(
-            f"{name:24}{clf.n_iter_[0]:>12}{seconds:>10.2f}{clf.objective_:>14.8f}"
+            f"{name:20}{clf.n_iter_[0]:>12}{seconds:>10.2f}{clf.objective_:>14.8f}"
             f"{'yes' if same else 'no':>12}"
         )
 
 
 def draw(found):
-    """What is left to the lowest objective, against time."""
-    figure = new_figure(6.5, 4.3)
+    """What is left to the lowest objective, against time; the kill is the longest iteration."""
+    figure = new_figure(8, 3.8)
     ax = figure.subplots()
     lowest = min(clf.history_["objective"].min() for clf, _ in found.values())
     for (name, (clf, _)), color in zip(found.items(), [OURS, THEIRS, NEUTRAL], strict=True):
         gap = np.maximum(clf.history_["objective"] / lowest - 1, 1e-6)
         ax.semilogy(clf.history_["seconds"], gap, ".-", color=color, label=name)
+    history = found["a worker killed"][0].history_
+    killed = np.diff(history["seconds"]).argmax()
+    gap = history["objective"][killed] / lowest - 1
+    ax.plot(history["seconds"][killed], gap, "X", color=THEIRS, markersize=9)
+    ax.annotate(
+        "killed here: its rows are drawn again",
+        (history["seconds"][killed], gap),
+        (10, 10),
+        textcoords="offset points",
+        color=THEIRS,
+    )
     ax.set(
-        title="A fit on a cluster that loses a worker",
+        title="Objective during three fits to the same rows",
         xlabel="seconds since the first evaluation",
-        ylabel="objective above the lowest, relative",
+        ylabel="(objective - lowest) / lowest",
     )
     ax.legend()
     return figure
 
 
-def main(argv=None):
+def main():
     parser = parser_with_output(__doc__)
     parser.add_argument("--rows", type=int, default=40_000, help="default: %(default)s")
     parser.add_argument("--features", type=int, default=40, help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--partitions", type=int, default=4, help="default: %(default)s")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
     cluster = LocalCluster(
         n_workers=arguments.workers,
         threads_per_worker=1,
@@ -122,13 +145,12 @@ def main(argv=None):
     )
     with cluster, Client(cluster) as client:
         X, y = data_on_workers(arguments.rows, arguments.features, arguments.partitions)
-        print(f"{arguments.workers} workers, {X}\n")
+        print(f"{arguments.workers} workers, X of shape {X.shape} in {X.npartitions} partitions\n")
         found = fits(client, X, y)
         print_table(found)
-        model = found["with a worker killed"][0]
-        print(f"\npredict_proba is lazy: {model.predict_proba(X)}")
-        print(f"accuracy on the training rows: {model.score(X, y):.3f}")
-    save_and_show(draw(found), arguments.output / "dask_cluster.png")
+        model = found["a worker killed"][0]
+        print(f"\naccuracy on the training rows: {model.score(X, y):.3f}")
+    save_and_show(draw(found), "dask_cluster.png", arguments.output)
 
 
 if __name__ == "__main__":  # processes of the cluster import this file, too

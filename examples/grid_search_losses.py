@@ -1,11 +1,14 @@
-"""Which loss setting reads handwritten digits best?
+"""
+Which loss reads handwritten digits best?
+=========================================
 
-GridSearchCV over loss settings, their label smoothing and C on scikit-learn's 8 x 8 digits: plain
-cross-entropy, label smoothing and one-vs-rest binary cross-entropy, by accuracy and by log loss.
+GridSearchCV chooses among losses, their label smoothing and C, on scikit-learn's digits of 8 x 8
+pixels: softmax with cross-entropy, the same with label smoothing, and one binary cross-entropy per
+class (one-vs-rest).
 """
 
-import numpy as np
-from _figures import NEUTRAL, THEIRS, new_figure, parser_with_output, save_and_show
+import pandas as pd
+from _figures import NEUTRAL, THEIRS, label_lines, new_figure, save_and_show
 from sklearn.datasets import load_digits
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
@@ -13,106 +16,91 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_sp
 from xentlearn import SoftmaxClassifier
 from xentlearn.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 
+# %%
+# A loss object brings its parameters to the search: ``loss__label_smoothing`` here. The setting
+# with the least log loss in five-fold cross-validation is fitted to all training digits.
+
 CS = [0.001, 0.01, 0.1, 1.0, 10.0]
 PARAM_GRID = [
-    {"loss": ["sparse_categorical_crossentropy", BinaryCrossentropy()], "C": CS},
     {
         "loss": [SparseCategoricalCrossentropy()],
-        "loss__label_smoothing": [0.02, 0.1, 0.2],
+        "loss__label_smoothing": [0.0, 0.02, 0.1, 0.2],
         "C": CS,
     },
+    {"loss": [BinaryCrossentropy()], "C": CS},
 ]
-COLOURS = {
-    "softmax": "black",
-    "softmax, label smoothing 0.02": "#1f5f99",
-    "softmax, label smoothing 0.1": "#5f9fce",
-    "softmax, label smoothing 0.2": "#a9cce6",
-    "one-vs-rest": THEIRS,
-}
-SCORES = {"accuracy": "accuracy", "log loss": "neg_log_loss"}
+
+X, y = load_digits(return_X_y=True)
+X, X_test, y, y_test = train_test_split(X, y, test_size=500, stratify=y, random_state=0)
+search = GridSearchCV(
+    SoftmaxClassifier(),
+    PARAM_GRID,
+    scoring=["accuracy", "neg_log_loss"],
+    refit="neg_log_loss",
+    cv=StratifiedKFold(5, shuffle=True, random_state=0),
+    n_jobs=-1,
+).fit(X, y)
+
+# %%
+# The table has each loss at the C with the least log loss; "±" are standard errors over the folds.
 
 
-def search(X, y):
-    return GridSearchCV(
-        SoftmaxClassifier(),
-        PARAM_GRID,
-        scoring=list(SCORES.values()),
-        refit="neg_log_loss",
-        cv=StratifiedKFold(5, shuffle=True, random_state=0),
-        n_jobs=-1,
-    ).fit(X, y)
+def name(params):
+    """What the figure calls a setting."""
+    if isinstance(params["loss"], BinaryCrossentropy):
+        return "one-vs-rest"
+    smoothing = params["loss__label_smoothing"]
+    return f"smoothing {smoothing:g}" if smoothing else "softmax"
 
 
-def title(params):
-    """A setting in words."""
-    if "loss__label_smoothing" in params:
-        return f"softmax, label smoothing {params['loss__label_smoothing']:g}"
-    return "one-vs-rest" if isinstance(params["loss"], BinaryCrossentropy) else "softmax"
-
-
-def curves(results, score):
-    """Per setting, (mean, standard error) over the folds for each C."""
-    sign = -1 if score.startswith("neg_") else 1
-    n_folds = sum(key.endswith(f"_test_{score}") and key.startswith("split") for key in results)
-    mean = sign * results[f"mean_test_{score}"]
-    error = results[f"std_test_{score}"] / np.sqrt(n_folds - 1)
-    rows = {}
-    for i, params in enumerate(results["params"]):
-        rows.setdefault(title(params), {})[params["C"]] = (mean[i], error[i])
-    return {name: np.array([row[C] for C in CS]).T for name, row in rows.items()}
-
-
-def print_table(results):
-    """Each setting at the C that gives it the smallest log loss."""
-    accuracy, loss = (curves(results, score) for score in SCORES.values())
-    print(f"{'setting':30}{'best C':>8}{'log loss':>20}{'accuracy':>20}")
-    for name in sorted(loss, key=lambda name: loss[name][0].min()):
-        best = loss[name][0].argmin()
-        cells = [
-            f"{mean[best]:.4f} ± {error[best]:.4f}" for mean, error in (loss[name], accuracy[name])
-        ]
-        print(f"{name:30}{CS[best]:>8g}" + "".join(f"{cell:>20}" for cell in cells))
-
-
-def draw(results):
-    """Both scores against C."""
-    figure = new_figure(10, 4.3)
-    axes = figure.subplots(1, 2)
-    for ax, (what, score) in zip(axes, SCORES.items(), strict=True):
-        for name, (mean, _) in curves(results, score).items():
-            ax.plot(CS, mean, label=name, color=COLOURS[name], marker="o", markersize=4)
-        ax.set(title=f"{what.capitalize()}, cross-validated", xlabel="C", xscale="log")
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.minorticks_off()
-    # one for all: bars on every point would hide what they belong to
-    error = np.mean([error for _, error in curves(results, "accuracy").values()])
-    axes[0].errorbar(
-        2 * CS[-1],
-        axes[0].get_ylim()[1] - error,
-        error,
-        label="mean standard error",
-        color=NEUTRAL,
-        capsize=3,
-        linestyle="none",
-    )
-    axes[0].legend(fontsize="small")
-    return figure
-
-
-def main(argv=None):
-    arguments = parser_with_output(__doc__).parse_args(argv)
-    X, y = load_digits(return_X_y=True)
-    X, X_test, y, y_test = train_test_split(X, y, test_size=500, stratify=y, random_state=0)
-    found = search(X, y)
-    print_table(found.cv_results_)
+results = pd.DataFrame(search.cv_results_)
+results["name"] = [name(params) for params in results["params"]]
+results["log_loss"] = -results["mean_test_neg_log_loss"]
+best = results.loc[results.groupby("name")["log_loss"].idxmin()].sort_values("log_loss")
+print(f"{'':16}{'C':>6}{'log loss':>20}{'accuracy':>20}")
+for _, row in best.iterrows():
     print(
-        f"\nChosen by log loss: {title(found.best_params_)}, C = {found.best_params_['C']:g}; on "
-        f"{len(y_test)} digits kept aside its log loss is "
-        f"{log_loss(y_test, found.predict_proba(X_test)):.4f}, its accuracy "
-        f"{found.best_estimator_.score(X_test, y_test):.4f}."
+        f"{row['name']:16}{row['param_C']:>6g}"
+        f"{row['log_loss']:>10.4f} ± {row['std_test_neg_log_loss'] / 2:.4f}"
+        f"{row['mean_test_accuracy']:>10.4f} ± {row['std_test_accuracy'] / 2:.4f}"
     )
-    save_and_show(draw(found.cv_results_), arguments.output / "grid_search_losses.png")
+print(
+    f"\nChosen: {name(search.best_params_)}, C = {search.best_params_['C']:g}. On {len(y_test)} "
+    f"digits kept aside its log loss is {log_loss(y_test, search.predict_proba(X_test)):.4f}, its "
+    f"accuracy {search.best_estimator_.score(X_test, y_test):.4f}."
+)
 
+# %%
+# Softmax without smoothing is drawn as a broad grey line, so that what coincides with it is seen.
 
-if __name__ == "__main__":
-    main()
+STYLES = {
+    "softmax": {"color": NEUTRAL, "linewidth": 5, "alpha": 0.5},
+    "smoothing 0.02": {"color": "#123f6d"},
+    "smoothing 0.1": {"color": "#3a7cb8"},
+    "smoothing 0.2": {"color": "#7fb2dd"},
+    "one-vs-rest": {"color": THEIRS},
+}
+
+figure = new_figure(8, 3.8)
+axes = figure.subplots(1, 2)
+for ax, title, column in zip(
+    axes, ("Accuracy", "Log loss"), ("mean_test_accuracy", "log_loss"), strict=True
+):
+    curves = results.pivot(index="param_C", columns="name", values=column)
+    for setting, style in STYLES.items():
+        ax.plot(CS, curves[setting], "o-", markersize=4, label=setting, **style)
+    ax.set(title=f"{title}, cross-validated", xlabel="C", ylabel=title.lower(), xscale="log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+label_lines(axes[1])
+# one for all points of the left panel, which would be hidden behind 25 of them
+error = results["std_test_accuracy"].mean() / 2
+axes[0].errorbar(10, axes[0].get_ylim()[1], error, color="black", capsize=3)
+axes[0].annotate(
+    "standard error\nof a point, on average",
+    (10, axes[0].get_ylim()[1] - error),
+    (-8, 0),
+    textcoords="offset points",
+    ha="right",
+)
+save_and_show(figure, "grid_search_losses.png")

@@ -1,5 +1,6 @@
 """The example scripts, run as a user runs them."""
 
+import ast
 import gzip
 import os
 import struct
@@ -121,15 +122,26 @@ def test_the_tiny_digits_are_what_they_should_be():
 
 
 NAMES = sorted(path.name for path in EXAMPLES.glob("[!_]*.py"))
+WITH_OPTIONS = ["dask_cluster.py", "mnist.py", "out_of_core.py"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_example(name, tmp_path):
-    output = tmp_path / "pictures"
-    result = run_example(name, "--output", output, cwd=tmp_path)
+    result = run_example(name, cwd=tmp_path)
     assert_success(result)
-    assert_has_picture(output)
-    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]  # no other traces
+    assert_has_picture(tmp_path / "output")
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]  # no other traces
+    assert f"Picture: {Path('output', Path(name).stem)}" in result.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_title_for_the_gallery(name):
+    """The docstring begins with a title of reST, which is a question."""
+    docstring = ast.get_docstring(ast.parse((EXAMPLES / name).read_text(encoding="utf-8")))
+    title, line, blank = docstring.splitlines()[:3]
+    assert title.endswith("?")
+    assert line == "=" * len(title)
+    assert not blank
 
 
 @COMPRESSED
@@ -195,7 +207,16 @@ def test_mnist_with_a_gzip_file_of_something_else(tmp_path):
     assert_one_clear_line(result, name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_OPTIONS)
+def test_output_folder_that_cannot_be_made(name, tmp_path):
+    """It is an error at once, not after the work."""
+    (tmp_path / "file").touch()
+    result = run_example(name, "--output", tmp_path / "file" / "pictures", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "cannot be made" in result.stderr
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
 def test_help(name, tmp_path):
     result = run_example(name, "--help", cwd=tmp_path)
     assert_success(result)
