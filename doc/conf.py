@@ -39,7 +39,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": "/",  # every file is executed, ...
-    "ignore_pattern": "/_",  # ... except for modules that examples import
+    "ignore_pattern": r"^_",  # ... except for modules that examples import
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_signature": False,
