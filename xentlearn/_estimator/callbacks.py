@@ -227,10 +227,8 @@ class FitCallbacks:
         """End the iteration that did not run, and the fit; the estimator has its attributes."""
         counted = f"{training.n_iter} {self.unit}{'' if training.n_iter == 1 else 's'}"
         if self.verbose:
-            known = (
-                f"certified gap {training.gap:.1e}" if training.gap < inf else "no certified gap"
-            )
-            parts = [f"Stopped after {counted}: {in_words(training)}", known]
+            gap = f"certified gap {training.gap:.1e}" if training.gap < inf else "no certified gap"
+            parts = [f"Stopped after {counted}: {in_words(training)}", gap]
             print("   ".join([*parts, f"{self._seconds():.2f} s in all"]), flush=True)
         for bar in self.bars:
             bar.show(f"{training.solver}, {counted}", 1.0)
