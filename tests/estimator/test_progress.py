@@ -271,9 +271,11 @@ def test_in_a_notebook_without_widgets(problem, monkeypatch, capsys):
     pytest.importorskip("sklearn.callback", reason="scikit-learn is older than 1.9")
     monkeypatch.setattr(console, "_is_jupyter", lambda: True)
     monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)  # as ipykernel has it
     SoftmaxClassifier().set_callbacks(ProgressBar()).fit(*problem)
     [line] = capsys.readouterr().out.splitlines()
     assert "100%" in line
+    assert "\x1b" not in line
 
 
 # --- verbose --------------------------------------------------------------------------------------

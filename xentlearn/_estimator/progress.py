@@ -96,14 +96,16 @@ class _Drawing:
     """The bars of one fit: one for the first reading of X in blocks, and one for the rest."""
 
     def __init__(self):
-        # rich cannot draw in a notebook without ipywidgets, and would warn at every change
-        can_draw = importlib.util.find_spec("ipywidgets") is not None
+        screen = console.Console()
+        if screen.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
+            # rich cannot draw here, and would warn at every change
+            screen = console.Console(force_jupyter=False, force_terminal=False)
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(30),
             progress.TaskProgressColumn(),
             progress.TextColumn("{task.fields[time]}"),
-            console=console.Console(force_jupyter=None if can_draw else False),
+            console=screen,
         )
         self._began = time.monotonic()
         self._reading = self._fitting = self._fitting_from = None
