@@ -73,7 +73,7 @@ def test_the_time_that_is_left(monkeypatch):
     monkeypatch.setattr("time.monotonic", lambda: 130.0)
     assert progress._time(100.0, 0.01) == ""
     assert progress._time(100.0, 0.25) == "about 0:01:30 left"
-    assert progress._time(100.0, 0.99) == "about 0:00:00 left"
+    assert progress._time(100.0, 0.99) == "about 0:00:01 left"
     assert progress._time(100.0, 1.0) == "0:00:30"
 
 

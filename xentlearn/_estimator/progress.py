@@ -146,7 +146,7 @@ def _time(began, share):
     if share < 0.05:
         return ""
     if share < 1:
-        return f"about {timedelta(seconds=round(seconds * (1 - share) / share))} left"
+        return f"about {timedelta(seconds=math.ceil(seconds * (1 - share) / share))} left"
     return str(timedelta(seconds=round(seconds)))
 
 
