@@ -88,7 +88,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         A certified upper bound of (``objective_`` - minimum) / minimum; inf where none is known.
     history_ : dict
         Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
-        including the start.
+        including the start; with ``X_val`` or early stopping also "validation_loss".
     plan_ : PlanReport
         What ``fit`` did and why, as in the local estimator.
 
@@ -167,7 +167,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         sample_weight : dask array, series or dataframe like y, number or None, default=None
             Weights >= 0 of the rows; for multi-label y also of single labels.
         X_val : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
-            Rows in memory for ``early_stopping``.
+            Rows in memory whose loss is recorded, and by which ``early_stopping`` stops.
         y_val : {array-like, sparse matrix} of shape (n_rows,) or (n_rows, n_outputs), default=None
             Their targets, like y.
 
@@ -178,10 +178,12 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         """
         return super().fit(X, y, sample_weight, X_val, y_val)
 
-    def _read(self, X, y, sample_weight):
+    def _read(self, X, y, sample_weight, report=None):
         """(data, encoded y) to train from."""
         blocks = as_blocks(X, y, sample_weight)
-        data, y, facts = read(self._client(), blocks, _validated, self.loss, self.class_weight)
+        data, y, facts = read(
+            self._client(), blocks, _validated, self.loss, self.class_weight, report
+        )
         self._X_dtype, self.n_features_in_ = facts.dtype, facts.n_features
         vars(self).pop("feature_names_in_", None)
         if facts.names is not None:

@@ -15,6 +15,7 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
+from sklearn.metrics import log_loss
 
 pytest.importorskip("distributed", reason='needs pip install "xentlearn[dask]"')
 pytest.importorskip("pandas")
@@ -27,6 +28,8 @@ from distributed import Client, KilledWorker, LocalCluster
 import test_docstrings as docstrings
 import xentlearn
 from xentlearn._data import distributed as dask_rows
+from xentlearn._estimator import progress
+from xentlearn.callbacks import ProgressBar
 from xentlearn.dask import SoftmaxClassifier
 from xentlearn.losses import (
     CategoricalCrossentropy,
@@ -326,6 +329,28 @@ def test_labels_seen_in_one_partition_alone(X, y):
         warnings.simplefilter("error")
         clf = SoftmaxClassifier().fit(lazy(X), lazy(y))
     assert len(clf.classes_) == 24
+
+
+@stopped_early
+def test_progress_and_validation_rows(X, y, monkeypatch):
+    """Partitions are counted as they are read; nothing else changes."""
+    pytest.importorskip("rich")
+    pytest.importorskip("sklearn.callback", reason="scikit-learn is older than 1.9")
+    read, counts = progress._Drawing.read, []
+
+    def note(self, n_done, n_all):
+        counts.append((n_done, n_all))
+        read(self, n_done, n_all)
+
+    monkeypatch.setattr(progress._Drawing, "read", note)
+    X_lazy, y_lazy = da.from_array(X, chunks=(240, -1)), da.from_array(y, chunks=240)
+    plain = SoftmaxClassifier(max_iter=5).fit(X_lazy, y_lazy)
+    clf = SoftmaxClassifier(max_iter=5).set_callbacks(ProgressBar())
+    clf.fit(X_lazy, y_lazy, X_val=X[:100], y_val=y[:100])
+    assert counts == [(n, 5) for n in range(1, 6)]
+    np.testing.assert_array_equal(clf.coef_, plain.coef_)
+    loss = log_loss(y[:100], clf.predict_proba(X[:100]))
+    assert clf.history_["validation_loss"][-1] == pytest.approx(loss, rel=1e-6)
 
 
 # ---- Bits, laziness, clients ---------------------------------------------------------------------

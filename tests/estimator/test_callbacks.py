@@ -42,10 +42,10 @@ class Recorder:
         self.events.append("teardown")
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky"])
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky", "adam", "sgd"])
 def test_hooks(solver):
     recorder = Recorder()
-    clf = SoftmaxClassifier(solver=solver).set_callbacks(recorder).fit(X, y)
+    clf = SoftmaxClassifier(solver=solver, max_iter=100).set_callbacks(recorder).fit(X, y)
     events = recorder.events
     assert events[:2] == ["setup", "begin fit"]
     assert events[-2:] == ["end fit", "teardown"]

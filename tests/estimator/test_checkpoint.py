@@ -10,12 +10,15 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
 from scipy import sparse
 
 from xentlearn import SoftmaxClassifier
+from xentlearn._data.dataset import MemoryData
+from xentlearn._data.targets import encode_y
 from xentlearn._estimator.callbacks import FitCallbacks
 from xentlearn._utils import archive
 from xentlearn.callbacks import Checkpoint
@@ -30,9 +33,8 @@ ATTRIBUTES = ("coef_", "intercept_", "objective_", "optimality_gap_", "n_iter_")
 def refused(path):
     """Context in which the checkpoint at a path has to be refused, as one of another fit."""
     begin = re.escape(f"The checkpoint {str(path)!r} is of another fit: ")
-    return pytest.raises(
-        ValueError, match=f"^{begin}.+; delete it to start anew, or use another path\\.$"
-    )
+    end = "; delete it to start anew, or use another path, such as that of a directory, .+"
+    return pytest.raises(ValueError, match=f"^{begin}.+{end}$")
 
 
 class StopAt(Checkpoint):
@@ -173,9 +175,7 @@ def test_a_killed_process(tmp_path, rng):
                 assert process.stdout.readline() == "iteration\n"
             os.kill(process.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     subprocess.run(command, check=True, capture_output=True)
-    clf = SoftmaxClassifier(solver="adam", max_iter=12, tol=1e-300, random_state=0)
-    with pytest.warns(Warning, match="max_iter"):
-        clf.fit(X, y)
+    clf = SoftmaxClassifier(solver="adam", max_iter=12, tol=1e-300, random_state=0).fit(X, y)
     np.testing.assert_array_equal(np.load(tmp_path / "result.npz")["coef"], clf.coef_)
 
 
@@ -267,7 +267,9 @@ def test_parameters_that_may_change(parameter, rng, tmp_path):
 def callbacks_of(path, random_state):
     X, y = np.eye(2), [0, 1]
     clf = SoftmaxClassifier().set_callbacks(Checkpoint(path))
-    return FitCallbacks(clf, X, y, None, False, random_state)
+    callbacks = FitCallbacks(clf, X, y, None, (None, None), False, False)
+    callbacks.begin(MemoryData(X), encode_y(y, 2, "auto"), random_state)
+    return callbacks
 
 
 def test_the_error_of_another_fit_names_the_file(rng, tmp_path):
@@ -291,8 +293,7 @@ def test_random_states_of_other_kinds(rng, tmp_path):
 
     def fit(callback, bit_generator):
         clf = SoftmaxClassifier(**parameters, random_state=np.random.RandomState(bit_generator))
-        with pytest.warns(Warning, match="max_iter"):
-            return clf.set_callbacks(callback).fit(X, y)
+        return clf.set_callbacks(callback).fit(X, y)
 
     whole = fit(Checkpoint(tmp_path / "other"), np.random.PCG64(3))
     with pytest.raises(KeyboardInterrupt):
@@ -546,12 +547,6 @@ def test_time_between_writes(rng, tmp_path, monkeypatch):
     assert clf.n_iter_[0] / 5 <= len(writes) <= clf.n_iter_[0] / 2
 
 
-def test_a_folder_as_path(rng, tmp_path):
-    X, y = make_data(rng)
-    with pytest.raises(IsADirectoryError, match="name a file in it"):
-        SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path, np.float32(1))).fit(X, y)
-
-
 @pytest.mark.parametrize("seconds", [-1, "often", True, np.nan])
 def test_parameters(seconds, tmp_path):
     with pytest.raises(ValueError, match="'seconds' must be"):
@@ -562,3 +557,154 @@ def test_a_folder_that_does_not_exist(rng, tmp_path):
     X, y = make_data(rng)
     with pytest.raises(FileNotFoundError, match="does not exist; make it first"):
         SoftmaxClassifier().set_callbacks(Checkpoint(tmp_path / "no" / "file")).fit(X, y)
+
+
+# --- A file for each fit of a directory -----------------------------------------------------------
+
+
+def files_in(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_each_fit_has_a_file_of_its_own(rng, tmp_path):
+    """Whatever differs, parameters that a file alone may change included."""
+    X, y = make_data(rng)
+    checkpoint = Checkpoint(tmp_path, np.float32(0))
+
+    def files_after(X=X, y=y, sample_weight=None, **parameters):
+        clf = SoftmaxClassifier(**{"solver": "lbfgs", **parameters}).set_callbacks(checkpoint)
+        clf.fit(X, y, sample_weight)
+        return files_in(tmp_path)
+
+    [first] = files_after()
+    assert re.fullmatch(r"[0-9a-f]+\.checkpoint", first)
+    assert files_after(verbose=1) == [first]
+    others = [
+        {"X": X + 1},
+        {"y": np.roll(y, 1)},
+        {"sample_weight": np.linspace(1, 2, len(y))},
+        {"C": 2.0},
+        {"tol": 1e-3},
+        {"max_iter": 2000},
+        {"solver": "newton-cg"},
+        {"solver": LBFGS(history_size=5)},
+        {"loss": GeneralizedCrossentropy()},
+        {"loss": GeneralizedCrossentropy(q=0.6)},
+        {"class_weight": {0: 2.0}},
+        {"random_state": 0},
+        {"random_state": 1},
+    ]
+    for n, other in enumerate(others):
+        assert len(files_after(**other)) == n + 2, other
+        assert len(files_after(**other)) == n + 2, other
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "adam", "early stopping", "not convex"])
+def test_a_fit_of_a_directory_continues(name, rng, tmp_path):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier(**PROBLEMS[name])
+    whole = SoftmaxClassifier(**PROBLEMS[name]).fit(X, y)
+    with pytest.raises(KeyboardInterrupt):
+        clf.set_callbacks(StopAt(tmp_path, 3)).fit(X, y)
+    counted = CountIterations()
+    clf.set_callbacks(Checkpoint(tmp_path), counted).fit(X, y)
+    assert counted.n_iterations < whole.n_iter_[0] + 1
+    assert_same(whole, clf)
+
+
+def test_a_fit_of_a_directory_without_a_random_state(rng, tmp_path):
+    """Draws again what it had drawn."""
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier(solver="adam", early_stopping=True, max_iter=9)
+    with pytest.raises(KeyboardInterrupt):
+        clf.set_callbacks(StopAt(tmp_path, 4)).fit(X, y)
+    before = clf.history_["validation_loss"]
+    clf.set_callbacks(Checkpoint(tmp_path)).fit(X, y)
+    np.testing.assert_array_equal(clf.history_["validation_loss"][: len(before)], before)
+    assert len(files_in(tmp_path)) == 1
+
+
+def test_a_warm_start_does_not_read_the_file_of_the_first_fit(rng, tmp_path):
+    X, y = make_data(rng)
+    clf = SoftmaxClassifier(solver="lbfgs", warm_start=True)
+    n_iter = clf.set_callbacks(Checkpoint(tmp_path, 0)).fit(X, y).n_iter_[0]
+    assert clf.fit(X, y).n_iter_[0] < n_iter / 2
+
+
+class CountIterations:
+    """Counts the iterations that end."""
+
+    def __init__(self):
+        self.n_iterations = 0
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        self.n_iterations += context.task_name == "iteration"
+
+    def teardown(self, estimator, context):
+        pass
+
+
+SEARCH = """
+import sys
+import time
+import numpy as np
+from sklearn.model_selection import GridSearchCV
+from xentlearn import SoftmaxClassifier
+from xentlearn.callbacks import Checkpoint
+
+class Loud(Checkpoint):
+    def on_fit_task_end(self, estimator, context):
+        super().on_fit_task_end(estimator, context)
+        with open(sys.argv[4], "a") as log:
+            log.write("iteration\\n" if context.task_name == "iteration" else "fit\\n")
+        time.sleep(0.01)  # so that a signal comes in time
+
+data = np.load(sys.argv[1])
+clf = SoftmaxClassifier(solver="lbfgs", tol=1e-8).set_callbacks(Loud(sys.argv[2], seconds=0))
+search = GridSearchCV(clf, {"C": [0.1, 1.0, 10.0]}, cv=2, n_jobs=int(sys.argv[5]))
+search.fit(data["X"], data["y"])
+scores = search.cv_results_["mean_test_score"]
+np.savez(sys.argv[3], scores=scores, coef=search.best_estimator_.coef_)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_killed_grid_search(n_jobs, rng, tmp_path):
+    """Started again, it does not repeat the iterations that it has done."""
+    X, y = make_data(rng, n=500)
+    np.savez(tmp_path / "data.npz", X=X, y=y)
+    (tmp_path / "directory").mkdir()
+    log = tmp_path / "log"
+
+    def command(directory):
+        names = [str(tmp_path / name) for name in ("data.npz", directory, f"{directory}.npz")]
+        return [sys.executable, "-c", SEARCH, *names, str(log), str(n_jobs)]
+
+    def n_iterations():
+        return log.read_text().count("iteration") if log.exists() else 0
+
+    (tmp_path / "whole").mkdir()
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    n_whole = n_iterations()
+    log.unlink()
+    with subprocess.Popen(command("directory"), start_new_session=True) as process:
+        while n_iterations() < n_whole // 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+    n_before = n_iterations()
+    log.unlink()
+    subprocess.run(command("directory"), check=True, capture_output=True)
+    assert n_before >= n_whole // 2
+    assert 0 < n_iterations() < n_whole - n_before // 2
+    whole, again = (np.load(tmp_path / f"{name}.npz") for name in ("whole", "directory"))
+    for name in whole.files:
+        np.testing.assert_array_equal(again[name], whole[name])
+    assert len(files_in(tmp_path / "directory")) >= 7

@@ -132,7 +132,7 @@ def test_routed_through_a_pipeline(data):
 @pytest.mark.parametrize(
     ("parameters", "arguments", "message"),
     [
-        ({}, ("X_val", "y_val"), "with early_stopping=True"),
+        ({}, ("X_val",), "must come together"),
         ({"early_stopping": True}, ("X_val",), "must come together"),
         ({"early_stopping": True}, ("y_val",), "must come together"),
     ],

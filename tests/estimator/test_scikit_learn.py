@@ -71,9 +71,9 @@ def test_models_that_another_version_pickled():
     restored.__setstate__(state)
     assert_same_bits(restored, clf)
     assert vars(restored).keys() == vars(clf).keys()
-    for version in (None, 0, 2):
+    for version in (None, 1, 3):
         other = {**state, "_state_version": version}
-        with pytest.raises(ValueError, match=r"must be of format 1.*Fit the model again; or load"):
+        with pytest.raises(ValueError, match=r"must be of format 2.*Fit the model again; or load"):
             SoftmaxClassifier().__setstate__(other)
     with pytest.raises(ValueError, match="got one without a format"):
         SoftmaxClassifier().__setstate__(vars(clf))

@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from xentlearn import SoftmaxClassifier
+from xentlearn._estimator import classifier
 from xentlearn._objective.linear import LinearObjective
 from xentlearn._solvers.contract import MESSAGES, StopReason
 from xentlearn.solvers import SGD, Adam
@@ -62,11 +63,29 @@ def test_rounding(solver, problem):
     assert reason_of(*problem, solver=solver, tol=0) == "rounding"
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky", "adam", "sgd"])
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky"])
 def test_max_iter(solver, problem):
-    warning = r"1 (iterations|epochs) \(reached 'max_iter'\)"
+    warning = r"1 iterations \(reached 'max_iter'\)"
     reason = reason_of(*problem, warning, solver=solver, max_iter=1, tol=1e-9)
     assert reason == "max_iter"
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("solver", ["adam", "sgd", Adam(batch_size=10)])
+def test_epochs_that_were_asked_for(solver, early_stopping, problem):
+    """They end without a warning; none, which are the start, with one."""
+    options = {"solver": solver, "early_stopping": early_stopping, "tol": 1e-9}
+    assert reason_of(*problem, max_iter=1, **options) == "max_iter"
+    warning = r"0 epochs \(reached 'max_iter'\)"
+    assert reason_of(*problem, warning, max_iter=0, **options) == "max_iter"
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_epochs_that_nobody_asked_for(solver, problem, monkeypatch):
+    """The default is a limit."""
+    monkeypatch.setitem(classifier.DEFAULTS, "max_iter", 2)
+    warning = r"2 epochs \(reached 'max_iter'\)"
+    assert reason_of(*problem, warning, solver=solver, max_iter=2, tol=0) == "max_iter"
 
 
 class StopAtTheSecond:

@@ -286,7 +286,7 @@ def test_history_and_pickle_stop_growing(rng):
     for i in range(300):
         clf.partial_fit(X[i % N : i % N + 1], y[i % N : i % N + 1], classes=range(3))
         assert {name: len(column) for name, column in clf.history_.items()} == dict.fromkeys(
-            ("objective", "gap", "seconds"), min(i + 1, 100)
+            ("objective", "gap", "seconds", "learning_rate"), min(i + 1, 100)
         )
         assert clf.n_iter_[0] == i + 1
         assert clf.objective_ == clf.history_["objective"][-1]

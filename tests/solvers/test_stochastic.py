@@ -277,8 +277,9 @@ def test_stops_when_the_objective_does_not_fall(rng):
     X, y = three_classes(rng)
     clf = SoftmaxClassifier(solver="adam", tol=0.01, n_iter_no_change=3, random_state=0).fit(X, y)
     objective = clf.history_["objective"]
-    assert 4 < clf.n_iter_[0] == len(objective) < 3000
-    lower = objective[1:] <= np.minimum.accumulate(objective)[:-1] * 0.99
+    assert 4 < clf.n_iter_[0] == len(objective) - 1 < 3000
+    of_epochs = objective[1:]
+    lower = of_epochs[1:] <= np.minimum.accumulate(of_epochs)[:-1] * 0.99
     assert not lower[-3:].any()
     assert lower[-4]
     assert np.isinf(clf.history_["gap"]).all()
@@ -294,15 +295,48 @@ def test_adaptive_rate_goes_on_more_slowly(rng):
     adaptive = clone(constant).set_params(solver__schedule="adaptive").fit(X, y)
     assert adaptive.n_iter_[0] > constant.n_iter_[0]
     assert adaptive.objective_ < constant.objective_
+    n_before = constant.n_iter_[0] + 1
     np.testing.assert_array_equal(
-        adaptive.history_["objective"][: constant.n_iter_[0]], constant.history_["objective"]
+        adaptive.history_["objective"][:n_before], constant.history_["objective"]
     )
+    rates = adaptive.history_["learning_rate"]
+    np.testing.assert_allclose(rates[: n_before + 1], [0.5] * n_before + [0.1])
+    assert (np.diff(rates) <= 0).all()
 
 
-def test_warns_where_max_iter_ends_it(rng):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_start_is_recorded(weighted, rng):
+    """With the objective of all rows; of a warm start as well."""
     X, y = three_classes(rng)
-    with pytest.warns(ConvergenceWarning, match="adam stopped after 2 epochs.*'max_iter'"):
-        SoftmaxClassifier(solver="adam", max_iter=2).fit(X, y)
+    weight = rng.uniform(size=N) if weighted else None
+    clf = SoftmaxClassifier(solver="lbfgs", max_iter=2, warm_start=True, tol=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        clf.fit(X, y, weight)
+    start = clf.objective_
+    clf.set_params(solver=Adam(batch_size=20)).fit(X, y, weight)
+    history = clf.history_
+    assert {len(values) for values in history.values()} == {3}
+    assert history["objective"][0] == pytest.approx(start, rel=1e-9)
+    cold = SoftmaxClassifier(solver="sgd", max_iter=0)
+    with pytest.warns(ConvergenceWarning):
+        cold.fit(X, y, weight)
+    share = np.bincount(y, weight) / (N if weight is None else weight.sum())
+    assert cold.history_["objective"] == pytest.approx([-share @ np.log(share)], rel=1e-9)
+
+
+def test_learning_rates(rng):
+    """Those of the last steps of epochs, of 7 batches each."""
+    X, y = three_classes(rng)
+    assert -(-N // 20) == 7
+    np.testing.assert_array_equal(fit(X, y).history_["learning_rate"], [0.01] * 3)
+    falling = {"schedule": "invscaling", "power_t": 0.25, "learning_rate": 0.1}
+    rates = fit(X, y, setting=SGD, **falling).history_["learning_rate"]
+    np.testing.assert_allclose(rates, 0.1 / np.array([1, 7, 14]) ** 0.25)
+    clf = SoftmaxClassifier(solver=SGD(**falling, batch_size=20))
+    for n_steps in (7, 14):
+        rates = clf.partial_fit(X, y, range(3)).history_["learning_rate"]
+        assert rates[-1] == pytest.approx(0.1 / n_steps**0.25)
 
 
 def test_a_rate_that_is_too_large(rng):

@@ -213,12 +213,12 @@ def test_other_files(rng, tmp_path):
     np.savez(file, a=np.zeros(3))
     others = [b"", b"text", file.getvalue(), pickle.dumps(Exploit()), rng.bytes(1000), bytes(1000)]
     for other in others:
-        assert_damaged(other, "does not begin as files of version 2 do")
+        assert_damaged(other, "does not begin as files of version 3 do")
 
 
 def test_another_version(data, monkeypatch):
-    monkeypatch.setattr(archive, "VERSION", 3)
-    assert_damaged(data, "has version 2, and this xentlearn reads 3 alone")
+    monkeypatch.setattr(archive, "VERSION", 4)
+    assert_damaged(data, "has version 3, and this xentlearn reads 4 alone")
 
 
 def test_a_damaged_version_is_not_taken_for_another_version(data):

@@ -217,7 +217,7 @@ def test_warnings_of_a_fit(X):
     constant = np.stack([y == 0, np.zeros(N)], axis=1)
     clf = SoftmaxClassifier()
     short = SoftmaxClassifier(max_iter=1, solver="lbfgs", tol=0)
-    adam = SoftmaxClassifier(max_iter=1, solver="adam", tol=0)
+    adam = SoftmaxClassifier(max_iter=0, solver="adam")
     wild = SoftmaxClassifier(solver=SGD(learning_rate=1e300, average=False))
     loose = SoftmaxClassifier(C=np.inf)
     for call in (

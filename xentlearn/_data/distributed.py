@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import dask.array
 import dask.dataframe
+import distributed
 import numpy as np
 from dask.sizeof import sizeof
 from scipy import sparse
@@ -374,7 +375,7 @@ class DaskData(ShardedData):
     rows_type = DaskRows
 
 
-def read(client, blocks, validate, loss, class_weight):
+def read(client, blocks, validate, loss, class_weight, report=None):
     """Read partitions on the cluster, and encode their y.
 
     Parameters
@@ -386,6 +387,8 @@ def read(client, blocks, validate, loss, class_weight):
         See ``Block``.
     loss : str or loss setting
     class_weight : dict, "balanced" or None
+    report : callable or None, default=None
+        Called as ``report(n_done, n_all)`` with numbers of partitions after each was read.
 
     Returns
     -------
@@ -403,6 +406,9 @@ def read(client, blocks, validate, loss, class_weight):
     block = dask.delayed(Block, pure=False)
     made = [block(number, *members, validate) for number, members in enumerate(blocks)]
     read_blocks = Cluster(client, client.compute(made))
+    if report is not None:
+        for n_done, _ in enumerate(distributed.as_completed(read_blocks.futures), 1):
+            report(n_done, len(made))
     facts = _agreed(read_blocks.gathered(Block.facts))
     y, weight = facts.digest
     with warnings.catch_warnings():

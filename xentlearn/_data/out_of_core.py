@@ -83,6 +83,8 @@ class BlockData(ShardedData):
     check : callable
         ``check(X, finite)`` raises an error unless a block is valid as X, and returns it in a dtype
         that the fused pass reads; ``finite`` is whether to search it for nan and inf.
+    report : callable or None, default=None
+        Called as ``report(n_done, n_all)`` with numbers of blocks after each block.
 
     Attributes
     ----------
@@ -93,7 +95,7 @@ class BlockData(ShardedData):
 
     rows_type = BlockRows
 
-    def __init__(self, source, y, check):
+    def __init__(self, source, y, check, report=None):
         self.source, self.shape, self.check = source, tuple(source.shape), check
         n_threads, total = effective_n_threads(), y.total_weight
         spacing = sample_spacing(self.shape, total)
@@ -119,6 +121,8 @@ class BlockData(ShardedData):
                 Xs[-1][:] = X
             seen.sample = []
             found = seen if found is None else found + seen
+            if report is not None:
+                report(i + 1, len(source.lengths))
 
         with sequential_blas:
             each_block(source, look)

@@ -12,17 +12,17 @@ from .._data._design_matrix import DTYPES
 from .._data.dataset import MemoryData
 from .._data.out_of_core import BlockData, in_memory
 from .._data.readers import MemmapBlocks, blocks_of
-from .._data.target_batches import encode_like
 from .._data.targets import encode_y, resolve_loss
 from .._objective.linear import L2
 from .._objective.problem import Problem
 from .._plan.plan import make_plan, outlined
 from .._plan.report import PlanReport
+from .._plan.settings import STOCHASTIC
 from .._solvers.settings import resolve_solver
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
-from .early_stopping import EarlyStopping, split_rows
+from .early_stopping import with_validation
 from .fit_state import FitState
-from .inputs import check_features, require_memory, validated
+from .inputs import check_features, validated
 from .outcome import warn_of_outcome
 from .parameters import RULES, require_settings
 from .partial_fit import PartialFitMixin
@@ -84,8 +84,11 @@ class SoftmaxClassifier(
         if there are more features than rows). "adam" and "sgd" take steps on batches of rows, in
         units in which features have mean 0 and spread 1.
     max_iter : int, default=3000
-        Most iterations of the solver, of "adam" and "sgd" most epochs, >= 0. 0 gives the start,
-        with a ConvergenceWarning.
+        Most iterations of the solver, of "adam" and "sgd" most epochs, >= 0. A fit that reaches it
+        has not converged, and warns (``ConvergenceWarning``), except for one rule: a ``max_iter``
+        other than the default is, for "adam" and "sgd", the number of epochs that you ask for, and
+        a fit that ends with the last of them ends without a warning. 0 gives the start, with a
+        warning for every solver.
     tol : float, default=1e-4
         Stop at this relative optimality gap, by the solver's estimate: (objective - minimum) over
         the larger of the objective and 1e-6 of the objective at zero coefficients. >= 0.
@@ -108,8 +111,10 @@ class SoftmaxClassifier(
         Determines the order of the rows in "adam", "sgd" and ``partial_fit``, and the rows that are
         held out.
     verbose : int, default=0
-        If > 0, print the plan and a line per iteration. Callbacks of scikit-learn 1.9 and newer see
-        each iteration as a task within the fit: ``clf.set_callbacks(ProgressBar())``.
+        If > 0, print the plan, a line per iteration or epoch (with the validation loss, if there
+        are validation rows, and the seconds since ``fit`` began, reading included), and at the end
+        why the fit has stopped, its certified gap and the seconds in all. For progress bars and
+        scores, see ``xentlearn.callbacks``, which needs scikit-learn 1.9 or newer.
 
     Attributes
     ----------
@@ -152,11 +157,14 @@ class SoftmaxClassifier(
         and weighted cross-entropy have one). The last entry of ``history_["gap"]`` is an estimate
         in any case.
     history_ : dict
-        Arrays "objective", "gap" (the solver's estimate) and "seconds", one entry per iteration,
-        including the start; with early stopping also "validation_loss". For "adam" and "sgd" there
-        is an entry per epoch, for ``partial_fit`` one per call, of which the last 100 are kept: the
-        mean objective of the batches, each before its step, and a gap of inf, as there is no
-        estimate.
+        Arrays of equal length: "objective", "gap" (the solver's estimate) and "seconds" (since the
+        solver began), one entry for the start and one per iteration; with ``X_val`` or
+        early stopping also "validation_loss", the mean loss of the validation rows, without the
+        penalty. For "adam" and "sgd" there is an entry for the start and one per epoch, for
+        ``partial_fit`` one per call, of which the last 100 are kept: the mean objective of the
+        batches, each before its step (at the start, of all rows), a gap of inf, as there is no
+        estimate, and "learning_rate", that of the last step of the epoch (at the start, of the
+        first step).
     plan_ : PlanReport
         The steps of the last ``fit`` and the reasons for them, the memory and the number of passes
         that were expected, and the time of a pass: see ``plan``, which tells them before a fit.
@@ -276,7 +284,7 @@ class SoftmaxClassifier(
         return tags
 
     # Of the private attributes of fitted models: a pickle of another version is refused.
-    _STATE_VERSION = 1
+    _STATE_VERSION = 2
 
     def __getstate__(self):
         return {**super().__getstate__(), "_state_version": self._STATE_VERSION}
@@ -309,7 +317,14 @@ class SoftmaxClassifier(
             Weights >= 0 of the rows; for multi-label y also of single labels. An integer weight has
             the same effect as repeating the row.
         X_val : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
-            Rows for ``early_stopping``; without them it holds out a share of X.
+            Validation rows. Their loss is recorded in ``history_["validation_loss"]``, and with
+            ``early_stopping`` it ends the fit; otherwise they change nothing. Without them,
+            early stopping holds out a share of X. ``X_val`` must be transformed as X is: in a
+            Pipeline, ``clf__X_val=...`` reaches the classifier as it is given, past the scaler. Use
+            ``Pipeline(steps, transform_input=["X_val"])`` with
+            ``sklearn.set_config(enable_metadata_routing=True)`` and
+            ``clf.set_fit_request(X_val=True, y_val=True)``, and pass ``X_val`` and ``y_val`` to
+            the ``fit`` of the pipeline.
         y_val : {array-like, sparse matrix} of shape (n_rows,) or (n_rows, n_outputs), default=None
             Their targets, like y.
 
@@ -319,25 +334,28 @@ class SoftmaxClassifier(
             The fitted estimator.
         """
         setting = self._check_parameters()
-        if (X_val is None) != (y_val is None) or (X_val is not None and not self.early_stopping):
+        if (X_val is None) != (y_val is None):
+            alone = "y_val" if X_val is None else "X_val"
             raise ValueError(
-                "'X_val' and 'y_val' must come together, and with early_stopping=True; got "
-                f"{'' if X_val is None else 'X_val'}{'' if y_val is None else ' y_val'} and "
-                f"early_stopping={self.early_stopping!r}."
+                f"'X_val' and 'y_val' must come together, got {alone!r} alone; pass both, or none."
             )
-        labels, random_state = y, check_random_state(self.random_state)
+        random_state, callbacks = check_random_state(self.random_state), None
+        epochs_asked = self.max_iter not in (0, DEFAULTS["max_iter"])
         before = vars(self).copy()
         try:
-            data, y = self._read(X, y, sample_weight)
-            callbacks = None
             if self.verbose > 0 or getattr(self, "_skl_callbacks", None):
+                is_stochastic = setting is not None and setting.name in STOCHASTIC
                 callbacks = FitCallbacks(
-                    self, X, labels, sample_weight, self.verbose > 0, random_state
+                    self, X, y, sample_weight, (X_val, y_val), is_stochastic, epochs_asked
                 )
-                random_state = callbacks.random_state
-            problem, stopping, n_held_out = self._pose(setting, data, y, X_val, y_val, random_state)
+            data, y = self._read(X, y, sample_weight, None if callbacks is None else callbacks.read)
+            if callbacks is not None:
+                random_state = callbacks.begin(data, y, random_state)
+            problem, validation, n_held_out = self._pose(
+                setting, data, y, X_val, y_val, random_state
+            )
             y = problem.y
-            plan, state = make_plan(problem), FitState(stopping=stopping)
+            plan, state = make_plan(problem), FitState(validation=validation)
             if callbacks is None:
                 training = train(problem, plan, state)
             else:
@@ -369,18 +387,16 @@ class SoftmaxClassifier(
         if training.stopped_by is not None:
             raise training.stopped_by
         if training.failed or training.separable or training.lost > 0:
-            warn_of_outcome(training, self.tol)
+            warn_of_outcome(training, self.tol, epochs_asked)
         if callbacks is not None:
-            callbacks.close()
+            callbacks.close(training)
         return self
 
     def _pose(self, setting, data, y, X_val, y_val, random_state):
-        """Return (problem, EarlyStopping or None, number of rows held out) for data as read."""
-        stopping, n_held_out, n_rows = None, 0, data.shape[0]
-        if self.early_stopping:
-            data, y, judges = self._split(data, y, X_val, y_val, random_state)
-            n_held_out = n_rows - data.shape[0]
-            stopping = EarlyStopping(*judges, self.n_iter_no_change, self.tol)
+        """Return (problem, Validation or None, number of rows held out) for data as read."""
+        validation, n_rows = None, data.shape[0]
+        if self.early_stopping or X_val is not None:
+            data, y, validation = with_validation(self, data, y, X_val, y_val, random_state)
         sums = y.fitted_weight_sums()
         if sums.size > 1 and (sums > 0).all():  # every output has something to fit
             outputs, constant = np.arange(y.n_outputs), np.zeros(y.n_outputs)
@@ -406,10 +422,10 @@ class SoftmaxClassifier(
             self.n_iter_no_change,
             random_state,
         )
-        return problem, stopping, n_held_out
+        return problem, validation, n_rows - data.shape[0]
 
-    def _read(self, X, y, sample_weight):
-        """(data, encoded y) to train from."""
+    def _read(self, X, y, sample_weight, report=None):
+        """(data, encoded y) to train from; ``report`` as in ``BlockData``."""
         source = None
         if type(X) is np.ndarray and X.dtype in DTYPES:
             X = validate_data(self, X, dtype=None)
@@ -426,7 +442,8 @@ class SoftmaxClassifier(
                 self._X_dtype = np.dtype(source.dtype)
         y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
         if source is not None:
-            return BlockData(source, y, functools.partial(validated, self, reset=None)), y
+            check = functools.partial(validated, self, reset=None)
+            return BlockData(source, y, check, report), y
         kept, y = y.with_weight()
         # SciPy copies a matrix of which all rows are taken
         return MemoryData(X if type(kept) is slice else X[kept]), y
@@ -446,25 +463,6 @@ class SoftmaxClassifier(
             "_fitted_kind": y.kind,
             "_known_y": y.without_rows(),
         }
-
-    def _split(self, data, y, X_val, y_val, random_state):
-        """(data, y, (X, y) of the rows that early stopping judges by), as given or held out."""
-        if X_val is not None:
-            require_memory(X_val, "X_val", "read some of them")
-            X_val = validated(self, X_val, reset=False)
-            try:
-                y_val = encode_like(y.without_rows(), y_val, X_val.shape[0])
-            except ValueError as error:
-                raise ValueError(f"In 'y_val': {error}") from None
-            return data, y, (MemoryData(X_val), y_val)
-        if not isinstance(data, MemoryData):
-            raise ValueError(
-                "'early_stopping' holds out rows of X in memory only; for X in blocks or in "
-                "partitions pass 'X_val' and 'y_val', which are in memory, to fit."
-            )
-        kept, held_out = split_rows(y, self.validation_fraction, random_state)
-        judges = data.taken(held_out), y.taken(held_out)
-        return data.taken(kept), y.taken(kept), judges
 
 
 # Attributes that reading X sets.

@@ -1,9 +1,12 @@
-"""Early stopping by the loss on validation rows, which are not trained on."""
+"""The loss on validation rows, which are not trained on; early stopping by it."""
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from .._data.dataset import MemoryData
+from .._data.target_batches import encode_like
 from .._utils.state import Stateful
+from .inputs import require_memory, validated
 
 
 def split_rows(y, fraction, random_state):
@@ -53,8 +56,8 @@ def split_rows(y, fraction, random_state):
     )
 
 
-class EarlyStopping(Stateful):
-    """Computes the validation loss after each iteration, and keeps the best coefficients.
+class Validation(Stateful):
+    """Records the validation loss at the start and after each iteration.
 
     Parameters
     ----------
@@ -62,17 +65,16 @@ class EarlyStopping(Stateful):
         X of the validation rows.
     y : EncodedY
         Targets of the validation rows.
-    patience : int
-        Number of iterations without a better loss after which to stop.
-    tol : float
-        A loss counts as better if it is below the best one by more than this share of it.
 
     Attributes
     ----------
     losses : list of float
-        Mean loss at the start and after each iteration.
+        Mean loss at the start and after each iteration; of groups of outputs, which are fitted one
+        after the other, the share of each group in turn.
     best : (coef, intercept) or None
-        Coefficients with the lowest loss; None before the first call of ``stop``.
+        Coefficients that the fit has to end with; None means those of the solver.
+    has_ended : bool
+        Whether the fit has to end.
 
     Raises
     ------
@@ -80,27 +82,22 @@ class EarlyStopping(Stateful):
         If all weights are 0.
     """
 
-    CHANGES = ("losses", "best", "_least", "_unchanged")
+    CHANGES = ("losses",)
+    best, has_ended = None, False
 
-    def __init__(self, data, y, patience, tol):
+    def __init__(self, data, y):
         if not y.total_weight > 0:
             raise ValueError(
                 "The validation rows must have a positive weight; all their weights are 0. Pass "
-                "other rows as 'X_val' and 'y_val', or set early_stopping=False."
+                "other rows as 'X_val' and 'y_val', or none, with early_stopping=False."
             )
-        self.data, self.y, self.patience, self.tol = data, y, patience, tol
-        self.losses, self.best = [], None
-        self._least, self._unchanged, self._rows = np.inf, 0, None
+        self.data, self.y = data, y
+        self.losses, self._rows, self._outputs = [], None, None
 
     @property
     def checksum(self):
         """Checksums of X and of the targets, to compare them with other validation rows."""
         return self.data.checksum(), self.y.fingerprint()
-
-    @property
-    def has_ended(self):
-        """Whether the loss has not improved for ``patience`` iterations."""
-        return self._unchanged >= self.patience
 
     def stop(self, outputs, coef, intercept, n_threads):
         """Compute the validation loss; return whether to stop.
@@ -108,7 +105,7 @@ class EarlyStopping(Stateful):
         Parameters
         ----------
         outputs : ndarray of int
-            Indices of the outputs, the same in each call.
+            Indices of the outputs, the same object in each call for a group.
         coef : ndarray of shape (len(outputs), n_features)
         intercept : ndarray of shape (len(outputs),)
             Coefficients and intercepts of these outputs, in float64 or as they are stored.
@@ -118,15 +115,118 @@ class EarlyStopping(Stateful):
         -------
         bool
         """
-        if self._rows is None:
-            self._rows = self.data.rows(self.y, outputs)
+        if self._outputs is not outputs:
+            self._rows, self._outputs = self.data.rows(self.y, outputs), outputs
         total, _, _ = self._rows.loss_gradient(
             coef.T.astype(np.float64), intercept.astype(np.float64), n_threads
         )
-        loss = float(total / self.y.total_weight)
-        self.losses.append(loss)
+        self.losses.append(float(total / self.y.total_weight))
+        return False
+
+
+class EarlyStopping(Validation):
+    """Also keeps the coefficients with the lowest validation loss, and says when to stop.
+
+    Parameters
+    ----------
+    data : MemoryData
+    y : EncodedY
+        As in ``Validation``.
+    patience : int
+        Number of iterations without a better loss after which to stop.
+    tol : float
+        A loss counts as better if it is below the best one by more than this share of it.
+
+    Attributes
+    ----------
+    best : (coef, intercept) or None
+        Coefficients with the lowest loss; None before the first call of ``stop``.
+    """
+
+    CHANGES = (*Validation.CHANGES, "best", "_least", "_unchanged")
+
+    def __init__(self, data, y, patience, tol):
+        super().__init__(data, y)
+        self.patience, self.tol = patience, tol
+        self._least, self._unchanged = np.inf, 0
+
+    @property
+    def has_ended(self):
+        """Whether the loss has not improved for ``patience`` iterations."""
+        return self._unchanged >= self.patience
+
+    def stop(self, outputs, coef, intercept, n_threads):
+        """Compute the validation loss; return whether to stop. Parameters as in ``Validation``."""
+        super().stop(outputs, coef, intercept, n_threads)
+        loss = self.losses[-1]
         better = loss < self._least - self.tol * self._least if self.best is not None else True
         self._unchanged = 0 if better else self._unchanged + 1
         if loss < self._least or self.best is None:
             self._least, self.best = loss, (coef.copy(), intercept.copy())
         return self.has_ended
+
+
+# ---- Of a fit ----------------------------------------------------------------------------------
+
+
+def with_validation(estimator, data, y, X_val, y_val, random_state):
+    """Return the data to train from, and what watches the loss of the validation rows.
+
+    Parameters
+    ----------
+    estimator : SoftmaxClassifier
+        Its parameters say whether to stop early, and it knows the features of X.
+    data : MemoryData or ShardedData
+    y : EncodedY
+        All rows of X and y.
+    X_val, y_val
+        As passed to ``fit``; without them, rows of X are held out.
+    random_state : RandomState instance
+        Draws these.
+
+    Returns
+    -------
+    data, y
+        The training rows.
+    validation : Validation
+
+    Raises
+    ------
+    ValueError
+        If ``X_val`` and ``y_val`` are not like X and y, or if rows cannot be held out.
+    """
+    if X_val is not None:
+        rows = _given_rows(estimator, y.without_rows(), X_val, y_val)
+    elif isinstance(data, MemoryData):
+        kept, held_out = split_rows(y, estimator.validation_fraction, random_state)
+        rows = data.taken(held_out), y.taken(held_out)
+        data, y = data.taken(kept), y.taken(kept)
+    else:
+        raise ValueError(
+            "'early_stopping' holds out rows of X in memory only; for X in blocks or in "
+            "partitions pass 'X_val' and 'y_val', which are in memory, to fit."
+        )
+    if estimator.early_stopping:
+        return data, y, EarlyStopping(*rows, estimator.n_iter_no_change, estimator.tol)
+    return data, y, Validation(*rows)
+
+
+def _given_rows(estimator, known, X_val, y_val):
+    """Return (MemoryData, EncodedY) of the user's validation rows; ``known`` is y without rows."""
+    require_memory(X_val, "X_val", "read some of them")
+    shape, n_features = np.shape(X_val), estimator.n_features_in_
+    if len(shape) == 2 and shape[1] != n_features:
+        raise ValueError(
+            f"'X_val' must have the {n_features} features that the classifier gets as 'X', got "
+            f"{shape[1]}. In a Pipeline, the earlier steps transform 'X_val' only if the pipeline "
+            "has transform_input=['X_val'] and scikit-learn's metadata routing is enabled."
+        )
+    try:
+        X_val = validated(estimator, X_val, reset=False)
+    except ValueError as error:
+        raise ValueError(f"In 'X_val': {error}") from None
+    try:
+        y_val = encode_like(known, y_val, X_val.shape[0])
+    except ValueError as error:
+        raise ValueError(f"In 'y_val': {error}") from None
+    return MemoryData(X_val), y_val

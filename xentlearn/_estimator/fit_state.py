@@ -56,7 +56,8 @@ class FitState:
         The groups that are finished.
     solver : State
         State of the solver of the present group.
-    stopping : EarlyStopping or None
+    validation : Validation or None
+        Of the validation rows; an ``EarlyStopping`` if they may end the fit.
     saved : tree or None
         A ``dump`` to resume from.
     identity : dict or None
@@ -67,26 +68,26 @@ class FitState:
     intercept: np.ndarray | None = None
     solved: list = field(default_factory=list)
     solver: State = field(default_factory=State)
-    stopping: object = None
+    validation: object = None
     saved: dict | None = None
     identity: dict | None = None
 
     def dump(self, problem):
         """Return all attributes, and the identity of the fit, as a tree."""
         if self.identity is None:
-            self.identity = _identity(problem, self.stopping)
+            self.identity = _identity(problem, self.validation)
         return {
             "of": self.identity,
             "coef": self.coef,
             "intercept": self.intercept,
             "solved": [solved.dump() for solved in self.solved],
-            "stopping": None if self.stopping is None else self.stopping.dump(),
+            "validation": None if self.validation is None else self.validation.dump(),
             "solver": self.solver.dump(),
         }
 
     def load(self, problem):
         """Restore the state from ``saved``; raise AnotherFit if it belongs to another problem."""
-        tree, self.identity = self.saved, _identity(problem, self.stopping)
+        tree, self.identity = self.saved, _identity(problem, self.validation)
         try:
             for name, value in self.identity.items():
                 if tree["of"][name] != value:
@@ -95,17 +96,18 @@ class FitState:
                     )
             self.coef, self.intercept = tree["coef"], tree["intercept"]
             self.solved = [Solved.load(solved) for solved in tree["solved"]]
-            if self.stopping is not None:
-                self.stopping.load(tree["stopping"])
+            if self.validation is not None:
+                self.validation.load(tree["validation"])
             self.solver.saved = tree["solver"]
         except (LookupError, TypeError, AttributeError) as error:
             raise AnotherFit("its contents are not those that this fit would write") from error
 
 
-def _identity(problem, stopping):
+def _identity(problem, validation):
     """Return what must be the same when a fit is resumed, by the name that a message gives it."""
     y, data = problem.y, problem.data
     of_y = y.fingerprint()
+    of_rows = None if validation is None else validation.checksum
     return {
         "C": float(problem.penalty.C),
         "fit_intercept": problem.fit_intercept,
@@ -115,5 +117,6 @@ def _identity(problem, stopping):
         "loss": of_y[0],
         "checksum of y and weights": of_y[1],
         "checksum of X": data.checksum(),
-        "checksum of the rows to stop early by": None if stopping is None else stopping.checksum,
+        "early_stopping": problem.early_stopping,
+        "checksum of the validation rows": of_rows,
     }

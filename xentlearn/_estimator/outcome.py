@@ -4,10 +4,25 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .._plan.settings import STOCHASTIC
+from .._solvers.contract import MESSAGES, StopReason
 from .._utils.messages import warn
 
+WORDS = {
+    **MESSAGES,
+    StopReason.CONSTANT: "there was nothing to fit",
+    StopReason.EARLY_STOPPING: "the validation loss stopped falling",
+    StopReason.SEPARABLE: "the objective goes to 0 without a penalty",
+}
 
-def warn_of_outcome(training, tol):
+
+def in_words(training):
+    """Return why a fit has stopped, in words."""
+    if training.solver in STOCHASTIC and training.reason == StopReason.ESTIMATED:
+        return "the objective stopped falling"
+    return WORDS[training.reason]
+
+
+def warn_of_outcome(training, tol, epochs_asked):
     """Warn if a solver did not converge, or if storing the coefficients lost too many digits.
 
     Parameters
@@ -15,7 +30,11 @@ def warn_of_outcome(training, tol):
     training : Training
     tol : float
         The classifier's tolerance.
+    epochs_asked : bool
+        Whether ``max_iter`` is the number of epochs that was asked for, rather than a limit.
     """
+    is_stochastic = training.solver in STOCHASTIC
+    as_asked = is_stochastic and epochs_asked and training.reason == StopReason.MAX_ITER
     dtype = training.coef.dtype
     if training.separable:
         warn(
@@ -24,9 +43,9 @@ def warn_of_outcome(training, tol):
             f"'C'; {training.solver} stopped at objective {training.objective:.2g}.",
             ConvergenceWarning,
         )
-    elif training.failed:
+    elif training.failed and not as_asked:
         result = max(training.failed, key=lambda result: result.gap)
-        if training.solver in STOCHASTIC:
+        if is_stochastic:
             found = f"epochs ({result.message})."
             advice = (
                 "change the solver's 'learning_rate', or use solver='auto', which has no learning "

@@ -23,6 +23,8 @@ from .start import finite_intercept
 
 # Attributes that the validation of X sets
 SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_", "_X_dtype")
+# What ``history_`` records of each call
+RECORDED = ("objective", "gap", "seconds", "learning_rate")
 
 
 class Stream:
@@ -42,8 +44,8 @@ class Stream:
     ----------
     n_calls : int
         Of ``update``.
-    history : ndarray of shape (3, n)
-        Objective, gap and seconds after each of the last calls.
+    history : ndarray of shape (4, n)
+        Objective, gap, seconds and learning rate after each of the last calls.
     dtype : dtype
         What the last call computed in: float64 if float32 would lose the variation of a feature of
         this call or of an earlier one, so that ``coef_`` does not lose digits that it had.
@@ -51,7 +53,7 @@ class Stream:
 
     def __init__(self, known, start, random_state, moments=None):
         self.known, self.random_state, self.dtype = known, random_state, np.dtype(np.float32)
-        self.n_calls, self.history = 0, np.zeros((3, 0))
+        self.n_calls, self.history = 0, np.zeros((4, 0))
         self._start, self._descent = start, None
         self._moments, self._class_weight_sums = moments, 1.0
 
@@ -120,7 +122,8 @@ class Stream:
                 if not went_well:
                     descent.put_back(kept)
         seconds_before = self.history[2, -1] if self.n_calls else 0.0
-        entry = value, np.inf, seconds_before + time.perf_counter() - began
+        seconds = seconds_before + time.perf_counter() - began
+        entry = value, np.inf, seconds, descent.learning_rate
         self.n_calls += 1
         self.history = np.column_stack([self.history[:, 1 - SETTINGS.most_history :], entry])
         return went_well
@@ -243,7 +246,7 @@ class PartialFitMixin:
             if had_coef:
                 self._show(stream, y)
             raise
-        self.history_ = dict(zip(("objective", "gap", "seconds"), stream.history, strict=True))
+        self.history_ = dict(zip(RECORDED, stream.history, strict=True))
         self.objective_, self.optimality_gap_ = float(stream.history[0, -1]), np.inf
         self.n_iter_ = np.array([stream.n_calls], dtype=np.int32)
         self.solver_, self._stream = setting.name, stream

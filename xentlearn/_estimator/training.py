@@ -176,7 +176,7 @@ class Fit:
             convex = solve(relative, relative.start(), **options)
             first, self.found, self.stopped_by = convex.vector, (convex, False), convex.stopped_by
         if convex is None or convex.stopped_by is None:
-            ended = resumed and state.stopping is not None and state.stopping.has_ended
+            ended = resumed and state.validation is not None and state.validation.has_ended
             if ended:
                 options["max_iter"] = 0
             try:
@@ -201,10 +201,10 @@ class Fit:
 
     def __call__(self, result):
         """Return whether the solver should stop here; this is its callback."""
-        self.result, stop, stopping = result, False, self.state.stopping
-        if stopping is not None:
+        self.result, stop, validation = result, False, self.state.validation
+        if validation is not None:
             coef, intercept = self.coefficients(self.group, self.objective, result.vector)
-            stop = stopping.stop(self.group.outputs, coef, intercept, self.objective.n_threads)
+            stop = validation.stop(self.group.outputs, coef, intercept, self.objective.n_threads)
         return (self.monitor is not None and self.monitor(result, self)) or stop
 
     def model(self):
@@ -270,7 +270,7 @@ class Fit:
 
         ``known`` says whether the result's value is that of the objective at its vector.
         """
-        group, objective, stopping = self.group, self.objective, self.state.stopping
+        group, objective, validation = self.group, self.objective, self.state.validation
         if result.vector is not None:  # otherwise an interrupt has ended an earlier call
             coef, intercept = self.coefficients(group, objective, result.vector)
             # it is read and copied several times
@@ -278,8 +278,8 @@ class Fit:
             del coef
         result.vector = None  # as large as the coefficients, in float64
         value, bound, lost = result.objective, result.bound, 0.0
-        if stopping is not None and stopping.best is not None:
-            self.exact = stopping.best
+        if validation is not None and validation.best is not None:
+            self.exact = validation.best
             known = False  # value and bound are those of another point
         try:
             if not (known or isinstance(self.stopped_by, Exception)):  # X may be unreadable then
@@ -293,7 +293,7 @@ class Fit:
         separable = self.problem.penalty.C == np.inf and result.objective < objective.value_scale
         if separable and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
             result.reason = StopReason.SEPARABLE
-        if stopping is not None and stopping.has_ended:
+        if validation is not None and validation.has_ended:
             result.reason = StopReason.EARLY_STOPPING
         solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
         self.moments = self.data.undo_moments(objective.moments)
@@ -439,9 +439,25 @@ class Fit:
         if len(state.solved) > 1:
             columns[1] /= columns[0]
         found.history = dict(zip(("objective", "gap", "seconds"), columns, strict=True))
-        if state.stopping is not None:  # there are no losses if nothing was fitted
-            found.history["validation_loss"] = np.array(state.stopping.losses or [0.0])
+        if state.validation is not None:
+            found.history["validation_loss"] = self._validation_losses(length)
+        if self.stochastic:  # in one group, if any
+            rates = [] if not state.solved else state.solved[0].result.rates
+            found.history["learning_rate"] = np.array(rates or [0.0])
         return found
+
+    def _validation_losses(self, length):
+        """Return the validation losses of all groups, combined as the objectives are."""
+        total, rest = np.zeros(length), self.state.validation.losses
+        for solved in self.state.solved:
+            n_done = len(solved.result.objectives)
+            # an interrupt may come after an objective was recorded, and before the loss
+            losses = np.full(n_done, np.nan)
+            losses[: len(rest)] = rest[:n_done]
+            total[:n_done] += losses
+            total[n_done:] += losses[-1]
+            rest = rest[n_done:]
+        return total
 
 
 def _squares_of_terms(coef, intercept, moments):

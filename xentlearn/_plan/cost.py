@@ -349,7 +349,7 @@ def passes(outline):
 def _passes_of(outline, group):
     """As measured on the development sets of ``benchmarks/estimators/plan.py``."""
     if group.solver in STOCHASTIC:
-        return 10, outline.max_iter
+        return min(10, outline.max_iter), outline.max_iter
     # a gap that is ten times smaller takes a quarter more
     digits = np.clip(-np.log10(max(outline.tol, 1e-16)) / 4, 0.25, 4.0)
     if group.solver == "newton-cholesky":

@@ -217,13 +217,23 @@ class BatchDescent(Stateful):
 
     def _rate_epsilon(self, t):
         """Return ``rate`` and ``epsilon`` of the kernel, for gradients of ``t`` steps."""
-        setting, rate = self.setting, self.setting.learning_rate / self.divisor
+        setting, rate = self.setting, self.learning_rate
         if isinstance(setting, SGD):
-            falls = setting.schedule == "invscaling"
-            return (rate / self.n_steps**setting.power_t if falls else rate), 0.0
+            return rate, 0.0
         # both means are corrected for their start at 0, outside of the loop of the kernel
         root = np.sqrt(1 - self._power(setting.beta_2, t))
         return rate * (root / (1 - self._power(setting.beta_1, t))), setting.epsilon * root
+
+    @property
+    def learning_rate(self):
+        """The learning rate of the last step; before there was one, that of the first.
+
+        Adam's correction of its means for their start at 0 is no part of it.
+        """
+        setting, rate = self.setting, self.setting.learning_rate / self.divisor
+        if isinstance(setting, SGD) and setting.schedule == "invscaling":
+            return rate / max(1, self.n_steps) ** setting.power_t
+        return rate
 
     def slow_down(self):
         """Lower the rate of the schedule "adaptive"; return whether the descent goes on with it."""

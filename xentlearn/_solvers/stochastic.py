@@ -12,7 +12,7 @@ from .stopping import Result
 
 REQUIRES = (
     *("batches", "by_output", "rows", "mean", "inverse_spread", "l2_reg", "pack", "unpack"),
-    *("value_scale", "fit_intercept", "n_threads"),
+    *("value_scale", "fit_intercept", "n_threads", "value"),
 )
 
 
@@ -37,8 +37,9 @@ def stochastic(objective, start, *, settings, n_iter_no_change, random_state, **
     Returns
     -------
     Result
-        Its objective and history are means over the batches of an epoch, each before its step;
-        ``gap`` is inf, as there is no estimate.
+        The first entry of its history is that of the start. Its objective and the other entries are
+        means over the batches of an epoch, each before its step; ``gap`` is inf, as there is no
+        estimate. A learning rate is that of the last step of an epoch.
     """
     require(objective, settings.name, REQUIRES)
     epochs = _Epochs(objective, start, settings, n_iter_no_change, random_state)
@@ -76,6 +77,14 @@ class _Epochs(Stateful):
         result = self.result
         seconds = result.seconds
         began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
+        if not seconds:
+            self.objective.batches(None, self.objective.rows.n_rows)  # refused if X is in shards
+            with np.errstate(over="ignore", invalid="ignore"):
+                result.objective = self.objective.value(result.vector)
+            self._record(time.perf_counter() - began)
+            if callback is not None and callback(result):
+                result.stop(StopReason.CALLBACK, True)
+                return
         while not self._ended() and result.n_iter < max_iter:
             value = self._epoch()
             result.n_iter += 1
@@ -85,7 +94,7 @@ class _Epochs(Stateful):
                 return
             result.vector = self.objective.pack(*self.descent.found())
             result.objective = value
-            result.record(time.perf_counter() - began)
+            self._record(time.perf_counter() - began)
             scale = max(abs(self.best), self.objective.value_scale)
             lower = np.isinf(self.best) or value <= self.best - tol * scale
             self.unchanged = 0 if lower else self.unchanged + 1
@@ -95,6 +104,10 @@ class _Epochs(Stateful):
                 return
         if result.reason is None:
             result.stop(StopReason.MAX_ITER, False)
+
+    def _record(self, seconds):
+        self.result.rates.append(self.descent.learning_rate)
+        self.result.record(seconds)
 
     def _epoch(self):
         objective, n_rows = self.objective, self.objective.rows.n_rows

@@ -38,6 +38,8 @@ class Result:
         or the callback after the start was evaluated. ``vector`` is then the best point so far.
     objectives, gaps, seconds : list of float
         Value, gap and time since the start; one entry for the start and one per iteration.
+    rates : list of float
+        Learning rates, one for each of these entries; empty if the solver has none.
     """
 
     vector: np.ndarray
@@ -53,11 +55,13 @@ class Result:
     objectives: list = field(default_factory=list)
     gaps: list = field(default_factory=list)
     seconds: list = field(default_factory=list)
+    rates: list = field(default_factory=list)
 
     @property
     def history(self):
-        """The lists of values, gaps and times, by name."""
-        return {"objective": self.objectives, "gap": self.gaps, "seconds": self.seconds}
+        """The lists of values, gaps, times and, if there are any, learning rates, by name."""
+        history = {"objective": self.objectives, "gap": self.gaps, "seconds": self.seconds}
+        return {**history, "learning_rate": self.rates} if self.rates else history
 
     def stop(self, reason, converged, message=None):
         """Record why the solver stopped; ``message`` replaces the one of MESSAGES."""
