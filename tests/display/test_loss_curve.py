@@ -156,12 +156,16 @@ def test_no_estimate_at_all(adam):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_fits_without_a_step():
-    start = from_estimator(SoftmaxClassifier(solver="lbfgs", max_iter=0).fit(X, Y))
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_fits_without_a_step(solver):
+    start = from_estimator(SoftmaxClassifier(solver=solver, max_iter=0).fit(X, Y))
     np.testing.assert_array_equal(start.lines_[0].get_xdata(), [0])
-    adam = SoftmaxClassifier(solver="adam", max_iter=0).fit(X, Y)
-    with pytest.raises(ValueError, match="got 'objective': the fit made no step"):
-        from_estimator(adam)
+
+
+def test_nothing_finite():
+    diverged = LossCurveDisplay({"objective": [np.inf, np.nan]})
+    with pytest.raises(ValueError, match="got 'objective': the fit diverged"):
+        diverged.plot()
 
 
 def test_a_constant_fit():

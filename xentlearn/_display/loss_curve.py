@@ -159,7 +159,7 @@ class LossCurveDisplay:
             if quantity == "gap":
                 reason = "'adam', 'sgd' and partial_fit do not estimate it; pass 'objective'"
             else:
-                reason = "the fit made no step, or diverged in its first"
+                reason = "the fit diverged in its first step"
             raise ValueError(
                 "'quantity' must be one of which the fit has recorded a finite value, got "
                 f"{quantity!r}: {reason}."
