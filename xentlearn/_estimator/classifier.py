@@ -268,7 +268,7 @@ class SoftmaxClassifier(
         # decided by the parameter alone, and without an error: fit reports a bad loss
         try:
             setting = resolve_loss(self.loss)
-            multilabel = setting is None or setting.proba_kind == "sigmoid"
+            multilabel = setting is None or setting._proba_kind == "sigmoid"
         except ValueError:
             multilabel = False
         tags.classifier_tags.multi_label = multilabel

@@ -281,7 +281,7 @@ def _categorical(
     """Compute the loss of a categorical setting on predictions."""
     setting._check_parameters()
     predictions, tolerance = as_floating(y_pred, "y_pred")
-    if predictions.ndim < 2 and not setting.takes_rows:
+    if predictions.ndim < 2 and not setting._takes_rows:
         raise ValueError(
             "'y_pred' must have rows and classes, at least 2 dimensions, got shape "
             f"{predictions.shape}; for a single row pass [y_pred] and [y_true]."
@@ -297,7 +297,7 @@ def _categorical(
     of_rows = class_weight = check_class_weight(class_weight, n_classes)
     labels = values = None
     counts = np.ones(len(rows), dtype=bool)
-    if setting.takes_rows:
+    if setting._takes_rows:
         values = np.asarray(y_true)
         if values.ndim == len(shape):
             values = np.moveaxis(values, axis, -1)
@@ -305,13 +305,13 @@ def _categorical(
         if class_weight is not None:
             of_rows = values @ class_weight
     else:
-        labels = check_labels(y_true, shape[:-1], n_classes, setting.ignore_class).reshape(-1)
+        labels = check_labels(y_true, shape[:-1], n_classes, setting._ignore_class).reshape(-1)
         counts = labels >= 0
         if class_weight is not None:
             of_rows = class_weight[np.maximum(labels, 0)]
 
     loss = np.empty(len(rows), dtype=rows.dtype)
-    smoothing = setting.label_smoothing
+    smoothing = setting._label_smoothing
     if from_logits:
         given = {"labels": labels, "values": values, "once": True}
         target = setting._kernel_target(rows.shape, rows.dtype, **given)
@@ -323,5 +323,5 @@ def _categorical(
         else:
             alpha = setting._output_weight(n_classes, np.float64)
             alpha = np.ones(n_classes) if alpha is None else alpha
-            _proba_loss.categorical(rows, values, smoothing, setting.gamma, alpha, loss, n_threads)
+            _proba_loss.categorical(rows, values, smoothing, setting._gamma, alpha, loss, n_threads)
     return reduce_rows(loss, (weight, of_rows), counts, reduction, shape[:-1])

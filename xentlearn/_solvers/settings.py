@@ -38,7 +38,7 @@ class StochasticSetting(SolverSetting):
     shuffle: bool = parameter(True, FLAG)
     average: bool = parameter(True, FLAG)
 
-    def rows_per_batch(self, n_rows):
+    def _rows_per_batch(self, n_rows):
         """Rows in a batch: ``batch_size``, or all rows if they are fewer.
 
         Parameters
