@@ -720,9 +720,9 @@ def test_bad_parameters(setting, message):
 @pytest.mark.parametrize("cls", [type(setting) for setting in ALL])
 def test_from_logits_is_explained(cls):
     arguments = {"losses": []} if cls is HybridLoss else {}
-    with pytest.raises(TypeError, match=r"always acts on logits.*xentlearn\.losses\.\w+\("):
+    with pytest.raises(TypeError, match=r"always acts on logits.*xentlearn\.losses"):
         cls(from_logits=True, **arguments)
-    with pytest.raises(TypeError, match="has no parameter 'gama'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'gama'. Did you mean 'gamma'"):
         cls(gama=1, **arguments)
 
 

@@ -19,12 +19,13 @@ from .._objective.problem import Problem
 from .._plan.plan import make_plan, outlined
 from .._plan.report import PlanReport
 from .._solvers.settings import resolve_solver
+from .._utils.arguments import AdvisedMixin
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .early_stopping import EarlyStopping, split_rows
 from .fit_state import FitState
 from .inputs import check_features, require_memory, validated
 from .outcome import warn_of_outcome
-from .parameters import RULES, require_settings
+from .parameters import ADVICE, RULES, require_settings
 from .partial_fit import PartialFitMixin
 from .planning import PlanningMixin
 from .predicting import PredictingMixin
@@ -32,13 +33,14 @@ from .start import constant_outputs, warm_start
 from .training import train
 
 # What to do with a pickled model of another version
-ADVICE = (
+OTHER_VERSION = (
     "Fit the model again; or load it with the version of xentlearn that wrote it, save 'coef_', "
     "'intercept_' and 'classes_', and set these on a new SoftmaxClassifier."
 )
 
 
 class SoftmaxClassifier(
+    AdvisedMixin,
     CallbackSupportMixin,
     PlanningMixin,
     PartialFitMixin,
@@ -200,6 +202,8 @@ class SoftmaxClassifier(
     True
     """
 
+    _advice = ADVICE
+
     def __init__(
         self,
         loss="auto",
@@ -286,7 +290,8 @@ class SoftmaxClassifier(
         if version != self._STATE_VERSION:
             raise ValueError(
                 f"A pickled {type(self).__name__} must be of format {self._STATE_VERSION}, that of "
-                f"this version of xentlearn, got {version or 'one without a format'}. {ADVICE}"
+                f"this version of xentlearn, got {version or 'one without a format'}. "
+                f"{OTHER_VERSION}"
             )
         super().__setstate__({name: state[name] for name in state if name != "_state_version"})
 

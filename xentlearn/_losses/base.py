@@ -1,13 +1,14 @@
 """What all loss settings share: their declared capabilities, and the products on logits."""
 
 import operator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
 
 from .._loss import proba
+from .._utils.arguments import advice_table
 from .._utils.arrays import kernel_array
 from .._utils.messages import warn
 from .._utils.numerics import in_unit
@@ -23,18 +24,32 @@ LABEL_SMOOTHING = number_in("[0, 1]", "the share of the target that is spread ev
 # The power of the miss 1 - p by which an entry's loss is multiplied.
 FOCUS = number_in("[0, 100]", "0: no focus")
 
-
-def refuse_unknown(setting, parameters):
-    """Raise a TypeError for names that are not parameters, of which Keras has ``from_logits``."""
-    known = sorted(declared.name for declared in fields(setting))
-    for name in parameters.keys() - known:
-        if name == "from_logits":
-            function = setting.name if setting._has_function else "categorical_crossentropy"
-            raise TypeError(
-                f"{setting.__name__} always acts on logits and has no 'from_logits'; for "
-                f"probabilities use xentlearn.losses.{function}(..., from_logits=False)."
-            )
-        raise TypeError(f"{setting.__name__} has no parameter {name!r}; it has {known}.")
+# Names that users of Keras and PyTorch try.
+ADVICE = advice_table(
+    (
+        "from_logits",
+        "A setting always acts on logits; for probabilities use a function of xentlearn.losses, "
+        "for example categorical_crossentropy(y_true, y_pred, from_logits=False).",
+    ),
+    (
+        "ignore_index",
+        "It is called 'ignore_class' here, a parameter of SparseCategoricalCrossentropy, and "
+        "None by default.",
+    ),
+    (
+        "reduction size_average reduce",
+        "The method 'loss' gives the losses of the rows, and a call of the setting, "
+        "setting(y_true, logits), their mean.",
+    ),
+    (
+        "weight weights class_weight",
+        "Weights of classes are 'class_weight' of SoftmaxClassifier; weights of rows are "
+        "'sample_weight' of its fit, and of the methods of a setting.",
+    ),
+    ("axis dim", "Logits have one row per sample; the last axis holds the outputs."),
+    ("smoothing", "It is called 'label_smoothing' here."),
+    ("apply_class_balancing", "Classes are balanced exactly if 'alpha' is not None."),
+)
 
 
 def of_parameter(name):
@@ -54,10 +69,9 @@ class LossSetting(Setting):
     """
 
     name = None  # the string by which ``SoftmaxClassifier(loss=...)`` knows it
+    _advice = ADVICE
 
     # ---- Capabilities --------------------------------------------------------------------------
-
-    _has_function = False  # whether ``xentlearn.losses`` has a function of its name
 
     _proba_kind = "softmax"  # or "sigmoid": which probabilities belong to the logits
     _couples = True  # whether the loss of a row is more than a sum over its logits

@@ -9,7 +9,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from .._loss import EncodedTarget
 from .._utils.numerics import DEFAULT_SUM_TOLERANCE
 from .._utils.validation import check_weights
-from .base import LossSetting, refuse_unknown, with_parameters
+from .base import LossSetting, with_parameters
 
 
 def _combined(combine, capability):
@@ -77,12 +77,6 @@ class HybridLoss(LossSetting, _BaseComposition):
 
     losses: list
     weights: Sequence[float] | None = None
-
-    def __new__(cls, *args, **parameters):
-        """Refuse keyword arguments that are not parameters."""
-        if parameters:
-            refuse_unknown(cls, parameters)
-        return super().__new__(cls)
 
     def get_params(self, deep=True):
         """Return the parameters, with ``deep`` also those of the parts.

@@ -12,7 +12,6 @@ from .base import (
     FocalSetting,
     LossSetting,
     of_parameter,
-    refuse_unknown,
     with_parameters,
 )
 from .validation import check_binary_targets, check_output_weight
@@ -23,12 +22,6 @@ class BinarySetting(LossSetting):
 
     _proba_kind = "sigmoid"
     _couples = _shift_invariant = False
-
-    def __new__(cls, *args, **parameters):
-        """Refuse keyword arguments that are not parameters."""
-        if parameters:
-            refuse_unknown(cls, parameters)
-        return super().__new__(cls)
 
     def _kernel_target(self, shape, dtype, *, outputs=None, n_outputs=None, **given):
         """Encode checked targets for the kernels, as ``LossSetting._kernel_target`` describes."""
@@ -111,7 +104,6 @@ class BinaryCrossentropy(BinarySetting):
     """
 
     name = "binary_crossentropy"
-    _has_function = True
 
     label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
     pos_weight: float | Sequence[float] | None = None
@@ -164,7 +156,6 @@ class BinaryFocalCrossentropy(FocalSetting, BinarySetting):
     """
 
     name = "binary_focal_crossentropy"
-    _has_function = True
 
     gamma: float = parameter(2.0, FOCUS)
     alpha: float | None = parameter(

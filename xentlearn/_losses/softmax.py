@@ -11,7 +11,6 @@ from .base import (
     FocalSetting,
     LossSetting,
     of_parameter,
-    refuse_unknown,
     with_parameters,
 )
 from .validation import check_labels, check_output_weight, check_soft_rows
@@ -27,10 +26,10 @@ class CategoricalSetting(LossSetting):
     _logit_adjustment = of_parameter("logit_adjustment")
 
     def __new__(cls, *args, **parameters):
-        """Refuse keyword arguments that are not parameters."""
-        if parameters:
-            refuse_unknown(cls, parameters)
-        return super().__new__(cls)
+        """As in ``AdvisedMixin``, which a default fit, that passes nothing, need not run."""
+        if args or parameters:
+            return super().__new__(cls, *args, **parameters)
+        return object.__new__(cls)
 
     def _kernel_target(
         self, shape, dtype, *, labels=None, values=None, outputs=None, n_outputs=None, **others
@@ -123,7 +122,6 @@ class SparseCategoricalCrossentropy(CategoricalSetting):
     """
 
     name = "sparse_categorical_crossentropy"
-    _has_function = True
     _takes_rows = False
 
     label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
@@ -170,7 +168,6 @@ class CategoricalCrossentropy(CategoricalSetting):
     """
 
     name = "categorical_crossentropy"
-    _has_function = True
 
     label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
     logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
@@ -218,7 +215,6 @@ class CategoricalFocalCrossentropy(FocalSetting, CategoricalSetting):
     """
 
     name = "categorical_focal_crossentropy"
-    _has_function = True
 
     gamma: float = parameter(2.0, FOCUS)
     alpha: float | Sequence[float] | None = None

@@ -7,6 +7,8 @@ from math import inf
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .arguments import AdvisedMixin
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -72,7 +74,7 @@ def parameter(default, rule):
     return field(default=default, metadata={"rule": rule})
 
 
-class Setting(BaseEstimator):
+class Setting(AdvisedMixin, BaseEstimator):
     """Parameters that make up a value: two settings are equal if their parameters are.
 
     Subclasses declare the parameters as fields of a dataclass (made with ``eq=False, repr=False``),
