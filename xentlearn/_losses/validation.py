@@ -128,11 +128,14 @@ def require_distributions(rows, labels, name, tolerance, shape, n_threads):
         row = rows[[bad]].toarray()[0] if sparse.issparse(rows) else rows[bad]
         outside = row[~((row >= 0) & (row <= 1))]
         what = f"holds {outside[0]}" if outside.size else f"sums to {row.sum(dtype=np.float64):.6g}"
-        logits = "pass logits with from_logits=True, or " if name == "y_pred" else ""
+        others = {
+            "y_pred": "pass logits with from_logits=True, or ",
+            "y_true": "predictions come second; ",
+        }
         raise ValueError(
             f"Rows of '{name}' must be probabilities: entries in [0, 1] and a sum of 1 (within "
             f"{tolerance:g}); row {shown_index(np.unravel_index(bad, shape[:-1] or (1,)))} {what}; "
-            f"{logits}divide each row by its sum."
+            f"{others.get(name, '')}divide each row by its sum."
         )
 
 
@@ -147,7 +150,8 @@ def check_binary_targets(y_true, shape, dtype):
         index = (y.tocoo().row[at], y.tocoo().col[at]) if is_sparse else at
         raise ValueError(
             f"'y_true' must hold binary targets in [0, 1], or nan where missing, got {entries[at]} "
-            f"at index {shown_index(index)}; labels of -1 and 1 become (y + 1) / 2."
+            f"at index {shown_index(index)}; labels of -1 and 1 become (y + 1) / 2, and "
+            "predictions come second."
         )
     return y.astype(dtype, copy=False) if is_sparse else kernel_array(y, dtype)
 
