@@ -4,13 +4,18 @@ import copy
 import importlib.util
 import inspect
 import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_validate, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from xentlearn import SoftmaxClassifier
 from xentlearn._estimator.parameters import ADVICE
+from xentlearn.blocks import NpyBlocks
 from xentlearn.losses import BinaryCrossentropy, HybridLoss, SparseCategoricalCrossentropy
 from xentlearn.solvers import LBFGS, SGD, Adam
 
@@ -41,6 +46,8 @@ ANSWERS = {
     "callbacks": "set_callbacks",
     "zzz": r"It has \['C', 'class_weight'",
 }
+
+SMALL = [[0], [0], [1], [1]], [0, 0, 1, 1]
 
 each_answer = pytest.mark.parametrize(("name", "answer"), ANSWERS.items(), ids=ANSWERS)
 
@@ -77,9 +84,9 @@ def test_on_a_cluster():
 
 
 def test_grid():
-    X, y = [[0], [0], [1], [1]], [0, 0, 1, 1]
+    search = GridSearchCV(SoftmaxClassifier(), {"penalty": ["l2"]}, cv=2, error_score="raise")
     with pytest.raises(ValueError, match="C=inf"):
-        GridSearchCV(SoftmaxClassifier(), {"penalty": ["l2"]}, cv=2, error_score="raise").fit(X, y)
+        search.fit(*SMALL)
 
 
 def test_advice_is_never_on_a_parameter():
@@ -116,6 +123,60 @@ def test_advice_is_in_sentences(name):
 def test_settings_and_positions(make, message):
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+# ---- X and y -------------------------------------------------------------------------------------
+
+
+def torch_data(kind):
+    data = pytest.importorskip("torch.utils.data")
+    rows = data.TensorDataset(pytest.importorskip("torch").zeros(4, 2))
+    return rows if kind == "set" else data.DataLoader(rows)
+
+
+@pytest.mark.parametrize(
+    ("X", "got", "way_out"),
+    [
+        (lambda: "train.npy", "str", "NpyBlocks"),
+        (lambda: Path("train.parquet"), r"\w*Path", "ParquetBlocks"),
+        (lambda: ["a.npy", "b.npy"], "list of str", "NpyBlocks"),
+        (lambda: ("a text", "another"), "tuple of str", "TfidfVectorizer"),
+        (lambda: {"a": [1, 2, 3, 4], "b": [1, 2, 3, 4]}, "dict", r"pandas\.DataFrame\(X\)"),
+        (lambda: iter([[1], [2]]), r"\w+", "partial_fit"),
+        (lambda: (row for row in [[1], [2]]), "generator", "partial_fit"),
+        (lambda: torch_data("loader"), "DataLoader", "partial_fit.*RowBlocks"),
+        (lambda: torch_data("set"), "TensorDataset", "partial_fit.*RowBlocks"),
+    ],
+)
+def test_what_is_not_rows(X, got, way_out):
+    message = f"'X' must be rows.*got {got}; .*{way_out}"
+    with pytest.raises(TypeError, match=message):
+        SoftmaxClassifier().fit(X(), SMALL[1])
+    with pytest.raises(TypeError, match=message):
+        SoftmaxClassifier().partial_fit(X(), SMALL[1], classes=[0, 1])
+    with pytest.raises(TypeError, match=message):
+        SoftmaxClassifier().fit(*SMALL).predict(X())
+
+
+def test_y_that_is_no_array():
+    with pytest.raises(ValueError, match=r"got \(\) \(str\)"):
+        SoftmaxClassifier().fit(SMALL[0], "y.npy")
+
+
+def test_blocks_where_scikit_learn_wants_an_array(tmp_path):
+    np.save(tmp_path / "a.npy", np.array(SMALL[0], dtype=float))
+    X, y = NpyBlocks(tmp_path), SMALL[1]
+    for use in (
+        lambda: make_pipeline(StandardScaler(), SoftmaxClassifier()).fit(X, y),
+        lambda: cross_validate(SoftmaxClassifier(), X, y, cv=2),
+        lambda: GridSearchCV(SoftmaxClassifier(), {"C": [1, 2]}, cv=2).fit(X, y),
+        lambda: train_test_split(X, y),
+        lambda: np.asarray(X),
+    ):
+        with pytest.raises(TypeError, match="Row blocks are read .*NpyBlocks.*rows in memory"):
+            use()
+    alone = make_pipeline(SoftmaxClassifier()).fit(X, y)  # nothing before it wants an array
+    assert alone.score(X, y) == 1.0
 
 
 # ---- Nobody else notices -------------------------------------------------------------------------

@@ -34,12 +34,12 @@ def as_target(y):
         raise ValueError(
             "This SoftmaxClassifier estimator requires y to be passed, but the target y is None."
         )
-    is_sparse = sparse.issparse(y)
+    is_sparse, kind = sparse.issparse(y), type(y).__name__
     y = sparse.csr_array(as_sound_csr(y, "y")[0]) if is_sparse else _as_array(as_numpy(y, "y"))
     if y.ndim not in (1, 2):
         raise ValueError(
             "'y' must have shape (n_samples,) or (n_samples, n_outputs), got "
-            f"{y.shape}; bad input shape."
+            f"{y.shape}{'' if y.ndim else f' ({kind})'}; bad input shape."
         )
     if y.ndim == 2 and y.shape[1] == 0:
         raise ValueError(

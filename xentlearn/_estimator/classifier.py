@@ -20,6 +20,7 @@ from .._plan.plan import make_plan, outlined
 from .._plan.report import PlanReport
 from .._solvers.settings import resolve_solver
 from .._utils.arguments import AdvisedMixin
+from .._utils.notebook import NotebookMixin
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .early_stopping import EarlyStopping, split_rows
 from .fit_state import FitState
@@ -41,6 +42,7 @@ OTHER_VERSION = (
 
 class SoftmaxClassifier(
     AdvisedMixin,
+    NotebookMixin,
     CallbackSupportMixin,
     PlanningMixin,
     PartialFitMixin,
@@ -63,9 +65,12 @@ class SoftmaxClassifier(
     loss : str or loss setting, default="auto"
         "auto" (or "log_loss") chooses by y: binary cross-entropy for two classes and for
         multi-label y, sparse categorical cross-entropy for more classes, categorical cross-entropy
-        for soft rows. Otherwise the Keras name of a loss ("sparse_categorical_crossentropy",
-        "categorical_crossentropy", "binary_crossentropy") or a setting from ``xentlearn.losses``,
-        whose parameters a grid search reaches as ``loss__label_smoothing`` and so on.
+        for soft rows. Otherwise the name of a loss with its default parameters:
+        "sparse_categorical_crossentropy", "categorical_crossentropy",
+        "categorical_focal_crossentropy", "generalized_crossentropy", "symmetric_crossentropy",
+        "poly_crossentropy", "binary_crossentropy", "binary_focal_crossentropy",
+        "asymmetric_binary_crossentropy"; or a setting from ``xentlearn.losses``, whose parameters
+        a grid search reaches as ``loss__label_smoothing`` and so on.
     C : float, default=1.0
         Inverse of the strength of the penalty, > 0; ``inf`` means no penalty.
     l1_ratio : float, default=0.0

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._utils.arguments import advised
 from .._utils.threads import effective_n_threads
-from .._utils.validation import as_floating, check_weights
+from .._utils.validation import as_floating, as_numpy, check_weights
 from . import _proba_loss
 from .reduction import ADVICE, check_axis, reduce_rows, require_order, weigh
 from .sigmoid import BinaryCrossentropy, BinaryFocalCrossentropy
@@ -171,6 +171,7 @@ def binary_focal_crossentropy(
 def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction, n_threads):
     """Compute the loss of a binary setting on predictions."""
     setting._check_parameters()
+    y_true, y_pred = as_numpy(y_true, "y_true"), as_numpy(y_pred, "y_pred")
     require_order(y_true, y_pred, from_logits)
     predictions, _ = as_floating(y_pred, "y_pred")
     n_threads = effective_n_threads(n_threads)

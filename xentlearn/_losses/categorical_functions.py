@@ -4,7 +4,7 @@ import numpy as np
 
 from .._utils.arguments import advised
 from .._utils.threads import effective_n_threads
-from .._utils.validation import as_floating, check_weights
+from .._utils.validation import as_floating, as_numpy, check_weights
 from . import _proba_loss
 from .reduction import ADVICE, check_axis, reduce_rows, require_order
 from .softmax import (
@@ -287,6 +287,7 @@ def _categorical(
 ):
     """Compute the loss of a categorical setting on predictions."""
     setting._check_parameters()
+    y_true, y_pred = as_numpy(y_true, "y_true"), as_numpy(y_pred, "y_pred")
     require_order(y_true, y_pred, from_logits)
     predictions, tolerance = as_floating(y_pred, "y_pred")
     if predictions.ndim < 2 and not setting._takes_rows:

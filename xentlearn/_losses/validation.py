@@ -13,7 +13,14 @@ from .._utils.arrays import kernel_array
 from .._utils.csr import as_csr
 from .._utils.numerics import OUTPUT_WEIGHTS
 from .._utils.parameters import Rule
-from .._utils.validation import as_floating, check_weight, check_weights, missing_among, shown_index
+from .._utils.validation import (
+    as_floating,
+    as_numpy,
+    check_weight,
+    check_weights,
+    missing_among,
+    shown_index,
+)
 from . import _proba_loss
 
 IGNORED = Rule("an integer class index or None", numbers.Integral, names=(None,))
@@ -21,7 +28,7 @@ IGNORED = Rule("an integer class index or None", numbers.Integral, names=(None,)
 
 def check_logits(logits, binary=False):
     """Logits of shape (n_samples, n_outputs) in float32 or float64; binary: also (n_samples,)."""
-    logits, _ = as_floating(logits, "logits")
+    logits, _ = as_floating(as_numpy(logits, "logits"), "logits")
     if logits.ndim != 2 and not (binary and logits.ndim == 1):
         shapes = "(n_samples, n_outputs)" + (" or (n_samples,)" if binary else "")
         raise ValueError(f"'logits' must have shape {shapes}, got {logits.shape}.")

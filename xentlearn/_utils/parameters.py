@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from .arguments import AdvisedMixin
+from .notebook import NotebookMixin
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def parameter(default, rule):
     return field(default=default, metadata={"rule": rule})
 
 
-class Setting(AdvisedMixin, BaseEstimator):
+class Setting(AdvisedMixin, NotebookMixin, BaseEstimator):
     """Parameters that make up a value: two settings are equal if their parameters are.
 
     Subclasses declare the parameters as fields of a dataclass (made with ``eq=False, repr=False``),
