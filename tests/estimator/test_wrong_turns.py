@@ -125,6 +125,25 @@ def test_settings_and_positions(make, message):
         make()
 
 
+@pytest.mark.parametrize(
+    ("loss", "hint"),
+    [
+        ("binary_cross_entropy", r"\. Did you mean 'binary_crossentropy'\?$"),
+        ("SparseCategoricalCrossEntropy", r"got 'SparseCategoricalCrossEntropy'\.$"),
+        ("cross_entropy", r"got 'cross_entropy'\.$"),
+        ("l2", "The first argument is the loss; the L2 penalty is set by 'C'"),
+        (
+            SparseCategoricalCrossentropy,
+            r"object of the class: Sparse\w+\(\)",
+        ),
+        (3.0, r"got 3\.0\.$"),
+    ],
+)
+def test_losses_that_do_not_exist(loss, hint):
+    with pytest.raises(ValueError, match=f"'loss' must be one of .*{hint}"):
+        SoftmaxClassifier(loss).fit(*SMALL)
+
+
 # ---- X and y -------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ What every fit runs is here. ``encoding.py`` has the checks of whatever else a u
 ``target_batches.py`` encodes y that comes in batches or partitions, and prepares y for a score.
 """
 
+import difflib
 import zlib
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -34,8 +35,19 @@ def resolve_loss(loss):
     raise ValueError(
         f"'loss' must be one of {[*AUTO_NAMES, *known_names()]} or a setting from "
         "xentlearn.losses, such as SparseCategoricalCrossentropy(label_smoothing=0.1); "
-        f"got {loss!r}."
+        f"got {loss!r}.{_hint(loss)}"
     )
+
+
+def _hint(loss):
+    """What was probably meant by a loss that does not exist."""
+    if isinstance(loss, type) and issubclass(loss, LossSetting):
+        return f" Make an object of the class: {loss.__name__}()."
+    if isinstance(loss, str) and loss in ("l1", "l2", "elasticnet"):
+        return " The first argument is the loss; the L2 penalty is set by 'C'."
+    # a high cutoff, as "cross_entropy" is not "poly_crossentropy"
+    nearest = difflib.get_close_matches(str(loss), known_names(), 1, 0.9)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 
 class TargetSums(NamedTuple):
