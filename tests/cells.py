@@ -215,7 +215,7 @@ def hybrid_losses(setting, z, t, weight=1.0):
     """Weighted sum of the losses of the parts."""
     total = 0.0
     for factor, (_, part) in zip(setting.weights, setting.losses, strict=True):
-        if part.proba_kind == "softmax":
+        if part._proba_kind == "softmax":
             total = total + factor * softmax_losses(part, z, t)
         else:
             total = total + factor * binary_losses(part, z, t, weight)

@@ -327,7 +327,7 @@ def objective_of(clf, X, problem, weight):
     weight = weight / top  # weights may be such that their sum overflows
     of_row = weight.copy()
     if y.ndim == 1:
-        ignored = np.zeros(len(y), bool) if loss.ignore_class is None else y == loss.ignore_class
+        ignored = np.zeros(len(y), bool) if loss._ignore_class is None else y == loss._ignore_class
         at = np.searchsorted(clf.classes_, y).clip(max=len(clf.classes_) - 1)
         of_row[ignored] = 0.0
         if clf.class_weight == "balanced":

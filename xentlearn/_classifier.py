@@ -1,12 +1,12 @@
 """The former home of SoftmaxClassifier, which models that were pickled then still name."""
 
-from ._estimator.classifier import ADVICE
+from ._estimator.classifier import OTHER_VERSION
 
 
 def __getattr__(name):
     if name == "SoftmaxClassifier":
         raise ImportError(
             "A pickled SoftmaxClassifier must be of this version of xentlearn, got one of an "
-            f"earlier version. {ADVICE}"
+            f"earlier version. {OTHER_VERSION}"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

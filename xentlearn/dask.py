@@ -20,8 +20,18 @@ except ImportError as error:
 from ._estimator import classifier as _classifier
 from ._estimator.inputs import validated
 from ._losses.base import mean_of
+from ._utils.arguments import advice_table
 
 __all__ = ["SoftmaxClassifier"]
+
+
+_OF_A_CLUSTER = advice_table(
+    (
+        "n_jobs n_threads num_threads nthread n_workers num_workers",
+        "Workers and their threads are those of the cluster, for example of 'client' = "
+        "dask.distributed.Client(n_workers=2, threads_per_worker=4).",
+    ),
+)
 
 
 def _with_client(init):
@@ -134,6 +144,8 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
     >>> clf.to_local()  # doctest: +SKIP
     SoftmaxClassifier()
     """
+
+    _advice = {**_classifier.SoftmaxClassifier._advice, **_OF_A_CLUSTER}  # noqa: RUF012
 
     def __init__(self, loss="auto", *, client=None, **parameters):
         super().__init__(loss, **parameters)

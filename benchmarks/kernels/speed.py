@@ -130,7 +130,7 @@ def contenders(shape, dtype, n_threads, pool):
         theirs = sklearn_loss.HalfMultinomialLoss(n_classes=shape[1])
         torch_y = labels
     filled = gradient.reshape(matrix.shape)
-    proba_kind = setting.proba_kind
+    proba_kind = setting._proba_kind
     found = {
         "loss and gradient": lambda: target.loss_gradient(matrix, loss, filled, n_threads),
         "loss": lambda: target.loss_gradient(matrix, loss, None, n_threads),

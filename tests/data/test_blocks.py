@@ -1022,3 +1022,28 @@ def test_much_more_on_disk_than_in_memory(rng, tmp_path):
     assert out[0] == "limited"
     assert all(0.4 < float(score) < 0.8 for score in out[1:])
     assert len(out) == 3
+
+
+# ---- Representation ------------------------------------------------------------------------------
+
+
+def test_repr(tmp_path):
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.zeros((5, 3), dtype=np.float32))
+    shards = NpyBlocks(tmp_path, block_bytes=24)
+    first = tmp_path / "a.npy"
+    want = f"<NpyBlocks: shape (10, 3), float32, 6 blocks, 2 files: '{first}', ...>"
+    assert repr(shards) == want
+    assert repr(NpyBlocks(first)) == (
+        f"<NpyBlocks: shape (5, 3), float32, 1 block, 1 file: '{first}'>"
+    )
+    assert repr(RowBlocks((4, 2), float, [1, 3])) == "<RowBlocks: shape (4, 2), float64, 2 blocks>"
+
+
+def test_repr_of_parquet(tmp_path):
+    pytest.importorskip("pyarrow")
+    pandas = pytest.importorskip("pandas")
+    path = tmp_path / "a.parquet"
+    pandas.DataFrame({"a": [1, 2], "b": [3, 4]}).to_parquet(path)
+    want = f"<ParquetBlocks: shape (2, 2), float64, 1 block, 1 file: '{path}'>"
+    assert repr(ParquetBlocks(path)) == want

@@ -154,7 +154,7 @@ def test_fit_is_that_of_one_machine(kind, parameters, weighted, X, y, logits, rn
     clf = SoftmaxClassifier(tol=1e-12, **parameters)
     clf.fit(lazy(X), lazy(y, 300), None if weight is None else lazy(weight, 170))
     assert_same_fit(clf, local)
-    if clf.loss_.certifiable:
+    if clf.loss_._certifiable:
         assert 0 <= clf.optimality_gap_ < 1e-9
     assert clf.score(lazy(X), lazy(y)) == pytest.approx(local.score(X, y), abs=1e-12)
 

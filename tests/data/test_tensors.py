@@ -17,7 +17,11 @@ from sklearn.preprocessing import StandardScaler
 
 from xentlearn import SoftmaxClassifier
 from xentlearn._utils.validation import as_numpy
-from xentlearn.losses import SparseCategoricalCrossentropy, make_loss_scorer
+from xentlearn.losses import (
+    SparseCategoricalCrossentropy,
+    make_loss_scorer,
+    sparse_categorical_crossentropy,
+)
 
 PREDICTIONS = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
 
@@ -143,7 +147,7 @@ def test_searches(tensor, data):
 
 
 @pytest.mark.parametrize("tensor", ["torch", "torch, dispatched"], indirect=True)
-@pytest.mark.parametrize("what", ["device", "gradient", "dtype", "layout"])
+@pytest.mark.parametrize("what", ["device", "gradient", "layout"])
 @pytest.mark.parametrize("name", ["X", "y", "sample_weight"])
 def test_tensors_that_numpy_cannot_read(name, what, tensor, data):
     args = dict(zip(("X", "y", "sample_weight"), data, strict=True))
@@ -151,7 +155,6 @@ def test_tensors_that_numpy_cannot_read(name, what, tensor, data):
     args[name] = {
         "device": lambda: bad.to("meta"),
         "gradient": lambda: bad.requires_grad_(),
-        "dtype": lambda: bad.bfloat16(),
         "layout": lambda: bad.to_sparse(),
     }[what]()
     clf = SoftmaxClassifier().fit(*data)
@@ -164,6 +167,24 @@ def test_tensors_that_numpy_cannot_read(name, what, tensor, data):
             TypeError, match=rf"^'{name}' must be an array that NumPy can read.*cpu"
         ):
             call(**args)
+
+
+@pytest.mark.parametrize("tensor", ["torch", "torch, dispatched"], indirect=True)
+def test_bfloat16_is_float32(tensor, data):
+    X, y, weight = data
+    rough = tensor(X.astype(float)).bfloat16()
+    X = rough.float()
+    clf = SoftmaxClassifier().fit(rough, y, tensor(weight.astype(float)).bfloat16())
+    same = SoftmaxClassifier().fit(X, y, tensor(weight.astype(float)).bfloat16().float())
+    assert clf.coef_.dtype == np.float32
+    np.testing.assert_array_equal(clf.coef_, same.coef_)
+    np.testing.assert_array_equal(clf.predict_proba(rough), same.predict_proba(X))
+    logits = rough[:, :2]
+    for function in (
+        lambda logits: SparseCategoricalCrossentropy().loss(y > 0, logits),
+        lambda logits: sparse_categorical_crossentropy(y > 0, logits, from_logits=True),
+    ):
+        np.testing.assert_array_equal(function(logits), function(logits.float()))
 
 
 def test_what_is_not_a_tensor_stays_as_it_is(tmp_path):

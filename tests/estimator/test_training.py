@@ -67,7 +67,7 @@ def test_labels_in_groups(loss, container, X, rng, request):
     assert set(lengths.values()) == {clf.n_iter_[0] + 1}
     assert clf.history_["objective"][-1] == pytest.approx(clf.objective_, rel=1e-12)
     assert (np.diff(clf.history_["objective"]) <= 1e-12).all()
-    if clf.loss_.certifiable:
+    if clf.loss_._certifiable:
         assert 0 < clf.optimality_gap_ < 1e-6
     else:
         assert clf.optimality_gap_ == np.inf

@@ -41,7 +41,7 @@ def test_cell(loss, target):
     found = np.vstack([clf.coef_.T, clf.intercept_]).ravel()
     assert value(found) == pytest.approx(clf.objective_, rel=1e-12)
     # an independent minimiser, from nothing; where the loss is not convex, from its convex start
-    start = None if setting.convex else setting._convex_start()
+    start = None if setting._convex else setting._convex_start()
     least, at = 0.0, np.zeros(found.size)
     if start is not None:
         convex, _ = cells.objective(
@@ -56,4 +56,4 @@ def test_cell(loss, target):
     if how != cells.LABELS:
         np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
     assert 0 <= clf.score(X, arguments["y"]) <= 1
-    assert clf.optimality_gap_ == np.inf or setting.certifiable
+    assert clf.optimality_gap_ == np.inf or setting._certifiable

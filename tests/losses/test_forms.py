@@ -109,8 +109,8 @@ def form_row(setting, row, y):
 
     Scales are what errors are relative to. The diagonal is of the generalised Gauss-Newton matrix.
     """
-    target = ref.softmax_target(y, row.n_classes, setting.label_smoothing)
-    labelled = np.ndim(y) == 0 and setting.label_smoothing == 0
+    target = ref.softmax_target(y, row.n_classes, setting._label_smoothing)
+    labelled = np.ndim(y) == 0 and setting._label_smoothing == 0
     p, k = row.p, int(y) if labelled else None
     if isinstance(setting, SymmetricCrossentropy):
         a, b, floor = (ref.exact(x) for x in (setting.alpha, setting.beta, setting.log_zero))
@@ -185,8 +185,8 @@ def binary_form(setting, unit, y):
     """
     if np.isnan(y):
         return (mp.zero,) * 6
-    t = (1 - ref.exact(setting.label_smoothing)) * exact_y(y) + ref.exact(
-        setting.label_smoothing
+    t = (1 - ref.exact(setting._label_smoothing)) * exact_y(y) + ref.exact(
+        setting._label_smoothing
     ) / 2
     c, p, miss = 1 - t, unit.p, unit.one_minus_p
     if isinstance(setting, BinaryFocalCrossentropy):
@@ -282,7 +282,7 @@ def problems(setting, n_outputs, dtype, seed=11):
     soft and nearly one-hot rows; a binary one has hard and soft entries. CPU targets share them.
     """
     rng = np.random.default_rng(seed)
-    if setting.proba_kind == "softmax":
+    if setting._proba_kind == "softmax":
         logits, rows = softmax_data(n_outputs, dtype, 11)
         labels = labels_of(logits, rng)
         one_hot = np.eye(n_outputs, dtype=dtype)[labels]
@@ -363,7 +363,7 @@ each_labelled = pytest.mark.parametrize("setting", LABELLED, ids=repr)
 
 def targets_of(setting, logits, rng):
     """Labels for a softmax, else an indicator with missing entries."""
-    if setting.proba_kind == "softmax":
+    if setting._proba_kind == "softmax":
         return rng.integers(logits.shape[1], size=len(logits))
     values = rng.integers(2, size=logits.shape).astype(logits.dtype)
     values[rng.random(values.shape) < 0.1] = np.nan
@@ -409,7 +409,7 @@ def test_labels_are_one_hot_rows(setting, dtype, rng):
     for rows in (np.eye(6)[labels], sparse.csr_array(np.eye(6)[labels])):
         by_row = setting.loss_gradient(rows, logits)
         for got, want in zip(by_row, by_label, strict=True):
-            atol = 60 * info.eps if setting.label_smoothing else 8 * info.tiny
+            atol = 60 * info.eps if setting._label_smoothing else 8 * info.tiny
             np.testing.assert_allclose(got, want, rtol=60 * info.eps, atol=atol)
 
 
@@ -441,7 +441,7 @@ def test_hessians_are_symmetric_and_positive(setting, rng):
     diagonal = np.einsum("ikk->ik", hessians)
     np.testing.assert_allclose(diagonal, setting.hessian_diagonal(y, logits), atol=1e-14)
     assert np.linalg.eigvalsh(hessians).min() > -1e-13
-    if setting.plain:
+    if setting._plain:
         step = 1e-6
         for k, e in enumerate(np.eye(n_outputs)):
             ends = [setting.gradient(y, logits + h * e) for h in (step, -step)]
@@ -459,7 +459,7 @@ def test_nothing_is_nan_at_the_ends(setting, dtype):
     rows += [[-np.inf, 0, -np.inf], [0, -np.inf, -np.inf], [745, 0, 0], [1e-300, 0, 0], [0, 0, 0]]
     logits = np.array(rows, dtype=dtype)
     for k in range(3):
-        if setting.proba_kind == "softmax":
+        if setting._proba_kind == "softmax":
             y = np.full(len(logits), k)
         else:
             logits = np.where(logits == -np.inf, dtype(-far), logits)
@@ -468,7 +468,7 @@ def test_nothing_is_nan_at_the_ends(setting, dtype):
         assert not np.isnan(loss).any()
         assert np.isfinite(gradient).all()
         assert np.isfinite(setting.hessian_diagonal(y, logits)).all()
-        if setting.proba_kind == "softmax" and setting.label_smoothing == 0:
+        if setting._proba_kind == "softmax" and setting._label_smoothing == 0:
             assert (gradient[:, k] <= 0).all()
             assert (np.delete(gradient, k, axis=1) >= 0).all()
 
@@ -514,7 +514,7 @@ def taking_rows(setting):
         parts = [(name, taking_rows(part)) for name, part in setting.losses]
         return HybridLoss(parts, setting.weights)
     if isinstance(setting, SparseCategoricalCrossentropy):
-        return CategoricalCrossentropy(setting.label_smoothing)
+        return CategoricalCrossentropy(setting._label_smoothing)
     return setting
 
 
@@ -720,9 +720,9 @@ def test_bad_parameters(setting, message):
 @pytest.mark.parametrize("cls", [type(setting) for setting in ALL])
 def test_from_logits_is_explained(cls):
     arguments = {"losses": []} if cls is HybridLoss else {}
-    with pytest.raises(TypeError, match=r"always acts on logits.*xentlearn\.losses\.\w+\("):
+    with pytest.raises(TypeError, match=r"always acts on logits.*xentlearn\.losses"):
         cls(from_logits=True, **arguments)
-    with pytest.raises(TypeError, match="has no parameter 'gama'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'gama'. Did you mean 'gamma'"):
         cls(gama=1, **arguments)
 
 

@@ -110,7 +110,7 @@ def test_ignored_rows_are_not_judged(data):
     want = -softmax_and_binary()(y[kept], z)
     # two classes are left: both logits
     assert make_loss_scorer()(clf, X, y) == pytest.approx(want, rel=1e-12)
-    assert loss.ignore_class == 2
+    assert loss.losses[0][1].ignore_class == 2
 
 
 def test_grid_over_parts(data):

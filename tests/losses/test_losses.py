@@ -730,7 +730,7 @@ def test_means_of_settings_have_no_unit(setting, dtype, unit, rng):
     logits = rng.normal(size=(30, 3)).astype(dtype)
     y = rng.integers(3, size=30)
     weights = [rng.integers(1, 30, 30).astype(float)]
-    if setting.proba_kind == "sigmoid":
+    if setting._proba_kind == "sigmoid":
         y = np.eye(3)[y]
         weights.append(rng.integers(1, 30, (30, 3)).astype(float))
     for weight in weights:

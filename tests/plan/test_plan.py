@@ -58,7 +58,7 @@ class Targets:
         return float(self.n_rows)
 
     def fitted_weight_sums(self):
-        if self.loss.couples:
+        if self.loss._couples:
             return np.full(self.n_outputs, self.n_rows / self.n_outputs)
         shares = np.array([1 - self.share, self.share])
         return np.tile(self.n_rows * shares, (self.n_outputs, 1))

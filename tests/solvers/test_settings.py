@@ -243,7 +243,7 @@ def test_parameters_out_of_range(setting, rng):
 
 
 def test_positional_and_unknown_parameters():
-    with pytest.raises(TypeError, match="positional"):
+    with pytest.raises(TypeError, match="by position"):
         Adam(0.1)
     with pytest.raises(TypeError, match="unexpected keyword argument 'momentum'"):
         Adam(momentum=0.9)

@@ -34,12 +34,12 @@ def as_target(y):
         raise ValueError(
             "This SoftmaxClassifier estimator requires y to be passed, but the target y is None."
         )
-    is_sparse = sparse.issparse(y)
+    is_sparse, kind = sparse.issparse(y), type(y).__name__
     y = sparse.csr_array(as_sound_csr(y, "y")[0]) if is_sparse else _as_array(as_numpy(y, "y"))
     if y.ndim not in (1, 2):
         raise ValueError(
             "'y' must have shape (n_samples,) or (n_samples, n_outputs), got "
-            f"{y.shape}; bad input shape."
+            f"{y.shape}{'' if y.ndim else f' ({kind})'}; bad input shape."
         )
     if y.ndim == 2 and y.shape[1] == 0:
         raise ValueError(
@@ -223,7 +223,7 @@ def check_columns(y, setting, class_weight, weight):
         else:
             raise ValueError(_rule_for_columns(entries))
     y = check_rows(y, setting, weight)
-    if setting.proba_kind == "sigmoid":
+    if setting._proba_kind == "sigmoid":
         if class_weight is not None:
             raise ValueError(
                 "'class_weight' does not apply to multi-label y; weigh the positives of each label "
@@ -240,10 +240,10 @@ def check_columns(y, setting, class_weight, weight):
 def check_rows(y, setting, weight):
     """Rows of several columns as float64, if they fit the loss and the weights fit them."""
     entries, name = y.data if sparse.issparse(y) else y, type(setting).__name__
-    is_indicator, is_multilabel = _is_indicator(entries), setting.proba_kind == "sigmoid"
+    is_indicator, is_multilabel = _is_indicator(entries), setting._proba_kind == "sigmoid"
     if is_multilabel and not is_indicator:
         raise ValueError(f"{_rule_for_columns(entries)} {name} takes the first of these.")
-    if not is_multilabel and not setting.takes_rows:
+    if not is_multilabel and not setting._takes_rows:
         raise ValueError(
             f"{name} takes a 1-D y, one integer or string label per row; got "
             f'shape {y.shape}. For several labels per row pass loss="binary_crossentropy", for '
@@ -261,7 +261,7 @@ def check_rows(y, setting, weight):
             f"{np.argmax(sums != 1)} of y has {sums[sums != 1][0]:.0f}. An indicator of several "
             'labels per row belongs to loss="binary_crossentropy".'
         )
-    if weight is not None and weight.ndim == 2 and setting.couples:
+    if weight is not None and weight.ndim == 2 and setting._couples:
         raise ValueError(
             f"'sample_weight' must have shape {y.shape[:1]} for a loss with a softmax part and for "
             f"soft rows, got {weight.shape}."

@@ -194,6 +194,7 @@ class ParquetBlocks(RowBlocks):
                     self._groups.append((k, [group]))
                     lengths.append(n_rows)
         super().__init__((sum(lengths), len(names)), dtype, lengths, names)
+        self._paths = [file.path for file, _ in self._files]
 
     def read(self, i):
         """Decode the row groups of block i.

@@ -59,6 +59,24 @@ class RowBlocks:
         self.shape, self.dtype, self.lengths = tuple(shape), np.dtype(dtype), list(lengths)
         self.feature_names = feature_names
 
+    _paths = ()  # of the files, if there are any
+
+    def __repr__(self):
+        words = [f"shape {tuple(self.shape)}", str(np.dtype(self.dtype))]
+        for things, name in (self.lengths, "block"), (self._paths, "file"):
+            if len(things):
+                words.append(f"{len(things):,} {name}{'s' * (len(things) > 1)}")
+        files = f": '{self._paths[0]}'" + ", ..." * (len(self._paths) > 1) if self._paths else ""
+        return f"<{type(self).__name__}: {', '.join(words)}{files}>"
+
+    def __array__(self, *args, **kwargs):
+        """Refuse to become one array, which scikit-learn's transformers and splits ask for."""
+        raise TypeError(
+            f"Row blocks are read one by one and do not become an array; got {self!r}. Pass them "
+            "to the methods of SoftmaxClassifier itself. Transformers of a Pipeline, "
+            "cross-validation and grid searches need rows in memory, such as numpy.load(path)."
+        )
+
     def read(self, i):
         """Read block i; every call must return the same values. Called from another thread.
 
@@ -191,6 +209,7 @@ class MappedBlocks(RowBlocks):
             self._blocks += [(block, file) for block in _equal_blocks(X, block_bytes)]
         lengths = [len(block) for block, _ in self._blocks]
         super().__init__((sum(lengths), arrays[0].shape[1]), arrays[0].dtype, lengths)
+        self._paths = [file.path for file in files]
 
     def read(self, i):
         """A view of the file, after the system has been asked to read it.

@@ -67,7 +67,7 @@ def encode_like(known, y, n_samples, sample_weight=None):
         return known.with_columns(y, weight)
     if y.ndim != 1:
         raise ValueError(f"'y' must have shape (n_samples,) like earlier rows, got {y.shape}.")
-    counted = encoding.counted_rows(y, known.loss.ignore_class)
+    counted = encoding.counted_rows(y, known.loss._ignore_class)
     found, inverse = unique(y[counted])
     at = np.minimum(np.searchsorted(known.classes, found), len(known.classes) - 1)
     new = known.classes[at] != found
@@ -138,7 +138,7 @@ def check_classes(known, classes):
     classes = _as_classes(classes)
     same = len(classes) == known.n_outputs
     if known.kind not in KINDS:
-        counted = encoding.counted_rows(classes, known.loss.ignore_class)
+        counted = encoding.counted_rows(classes, known.loss._ignore_class)
         same = np.array_equal(unique(classes[counted])[0], known.classes)
     if not same:
         raise ValueError(

@@ -4,6 +4,7 @@ What every fit runs is here. ``encoding.py`` has the checks of whatever else a u
 ``target_batches.py`` encodes y that comes in batches or partitions, and prepares y for a score.
 """
 
+import difflib
 import zlib
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -34,8 +35,19 @@ def resolve_loss(loss):
     raise ValueError(
         f"'loss' must be one of {[*AUTO_NAMES, *known_names()]} or a setting from "
         "xentlearn.losses, such as SparseCategoricalCrossentropy(label_smoothing=0.1); "
-        f"got {loss!r}."
+        f"got {loss!r}.{_hint(loss)}"
     )
+
+
+def _hint(loss):
+    """What was probably meant by a loss that does not exist."""
+    if isinstance(loss, type) and issubclass(loss, LossSetting):
+        return f" Make an object of the class: {loss.__name__}()."
+    if isinstance(loss, str) and loss in ("l1", "l2", "elasticnet"):
+        return " The first argument is the loss; the L2 penalty is set by 'C'."
+    # a high cutoff, as "cross_entropy" is not "poly_crossentropy"
+    nearest = difflib.get_close_matches(str(loss), known_names(), 1, 0.9)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 
 class TargetSums(NamedTuple):
@@ -194,7 +206,7 @@ class EncodedY:
         """
         if self._fitted_sums is not None:
             return self._fitted_sums
-        if self.loss.proba_kind == "softmax":
+        if self.loss._proba_kind == "softmax":
             sums = self.class_weight_sums()
         elif self.kind == "one_vs_rest":
             ones = self.class_weight_sums()
@@ -268,9 +280,9 @@ class EncodedY:
         ValueError
             If label smoothing gives a share to a class without weight, whose logit would be -inf.
         """
-        if self.loss.logit_adjustment == 0:
+        if self.loss._logit_adjustment == 0:
             return None
-        offset = self.loss.logit_offset(self.class_weight_sums()[outputs])
+        offset = self.loss._logit_offset(self.class_weight_sums()[outputs])
         if offset is not None and not np.isfinite(offset).all():
             without = self.classes[outputs][~np.isfinite(offset)]
             raise ValueError(
@@ -282,7 +294,7 @@ class EncodedY:
 
     def convex_start(self):
         """The same targets with the convex loss that a fit begins with, or None."""
-        return None if self.loss.convex else replace(self, loss=self.loss._convex_start())
+        return None if self.loss._convex else replace(self, loss=self.loss._convex_start())
 
     def kernel_target(self, dtype, outputs):
         """Targets of the chosen outputs, ready for the kernels.
@@ -398,8 +410,8 @@ def encode_y(y, n_samples, loss, class_weight=None, sample_weight=None):
 def _encode_labels(y, setting, class_weight, weight):
     """``EncodedY`` of one label per row."""
     counted = slice(None)
-    if setting is not None and setting.ignore_class is not None:
-        counted = encoding.counted_rows(y, setting.ignore_class)
+    if setting is not None and setting._ignore_class is not None:
+        counted = encoding.counted_rows(y, setting._ignore_class)
     classes, inverse = unique(y[counted])
     if y.dtype.kind not in encoding.WHOLE:
         check_classification_targets(y)
@@ -415,7 +427,7 @@ def _encode_labels(y, setting, class_weight, weight):
         encoding.require_weight(sums, class_weight)
     if setting is None:
         setting = BinaryCrossentropy() if n_classes == 2 else SparseCategoricalCrossentropy()
-    if setting.proba_kind == "softmax":
+    if setting._proba_kind == "softmax":
         kind = "two_logits" if n_classes == 2 else "multiclass"
     else:
         kind = "binary" if n_classes == 2 else "one_vs_rest"

@@ -19,12 +19,14 @@ from .._plan.plan import make_plan, outlined
 from .._plan.report import PlanReport
 from .._plan.settings import STOCHASTIC
 from .._solvers.settings import resolve_solver
+from .._utils.arguments import AdvisedMixin
+from .._utils.notebook import NotebookMixin
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .early_stopping import with_validation
 from .fit_state import FitState
 from .inputs import check_features, validated
 from .outcome import warn_of_outcome
-from .parameters import RULES, require_settings
+from .parameters import ADVICE, RULES, require_settings
 from .partial_fit import PartialFitMixin
 from .planning import PlanningMixin
 from .predicting import PredictingMixin
@@ -32,13 +34,15 @@ from .start import constant_outputs, warm_start
 from .training import train
 
 # What to do with a pickled model of another version
-ADVICE = (
+OTHER_VERSION = (
     "Fit the model again; or load it with the version of xentlearn that wrote it, save 'coef_', "
     "'intercept_' and 'classes_', and set these on a new SoftmaxClassifier."
 )
 
 
 class SoftmaxClassifier(
+    AdvisedMixin,
+    NotebookMixin,
     CallbackSupportMixin,
     PlanningMixin,
     PartialFitMixin,
@@ -61,9 +65,12 @@ class SoftmaxClassifier(
     loss : str or loss setting, default="auto"
         "auto" (or "log_loss") chooses by y: binary cross-entropy for two classes and for
         multi-label y, sparse categorical cross-entropy for more classes, categorical cross-entropy
-        for soft rows. Otherwise the Keras name of a loss ("sparse_categorical_crossentropy",
-        "categorical_crossentropy", "binary_crossentropy") or a setting from ``xentlearn.losses``,
-        whose parameters a grid search reaches as ``loss__label_smoothing`` and so on.
+        for soft rows. Otherwise the name of a loss with its default parameters:
+        "sparse_categorical_crossentropy", "categorical_crossentropy",
+        "categorical_focal_crossentropy", "generalized_crossentropy", "symmetric_crossentropy",
+        "poly_crossentropy", "binary_crossentropy", "binary_focal_crossentropy",
+        "asymmetric_binary_crossentropy"; or a setting from ``xentlearn.losses``, whose parameters
+        a grid search reaches as ``loss__label_smoothing`` and so on.
     C : float, default=1.0
         Inverse of the strength of the penalty, > 0; ``inf`` means no penalty.
     l1_ratio : float, default=0.0
@@ -208,6 +215,8 @@ class SoftmaxClassifier(
     True
     """
 
+    _advice = ADVICE
+
     def __init__(
         self,
         loss="auto",
@@ -276,7 +285,7 @@ class SoftmaxClassifier(
         # decided by the parameter alone, and without an error: fit reports a bad loss
         try:
             setting = resolve_loss(self.loss)
-            multilabel = setting is None or setting.proba_kind == "sigmoid"
+            multilabel = setting is None or setting._proba_kind == "sigmoid"
         except ValueError:
             multilabel = False
         tags.classifier_tags.multi_label = multilabel
@@ -294,7 +303,8 @@ class SoftmaxClassifier(
         if version != self._STATE_VERSION:
             raise ValueError(
                 f"A pickled {type(self).__name__} must be of format {self._STATE_VERSION}, that of "
-                f"this version of xentlearn, got {version or 'one without a format'}. {ADVICE}"
+                f"this version of xentlearn, got {version or 'one without a format'}. "
+                f"{OTHER_VERSION}"
             )
         super().__setstate__({name: state[name] for name in state if name != "_state_version"})
 

@@ -1,6 +1,7 @@
 """X as a classifier gets it: checked, and in a form that the kernels read."""
 
 import functools
+import os
 
 import numpy as np
 from scipy import sparse
@@ -32,6 +33,8 @@ def validated(estimator, X, finite=True, *, reset):
     -------
     {ndarray, CSR} of shape (n_samples, n_features)
     """
+    if not hasattr(X, "shape"):
+        require_rows(X)
     X = as_sound_X(as_numpy(X, "X"))
     if not reset:
         known = known_to_pass(estimator, X, finite)
@@ -65,6 +68,39 @@ def validated(estimator, X, finite=True, *, reset):
     if reset:
         estimator._X_dtype = X.dtype
     return converted(X)
+
+
+def require_rows(X):
+    """Raise the TypeError of what users pass in place of rows: files, dicts, streams of batches."""
+    kind, some = type(X).__name__, X[0] if isinstance(X, (list, tuple)) and X else X
+    if isinstance(some, (str, os.PathLike)):
+        kind = kind if some is X else f"{kind} of {type(some).__name__}"
+        remedy = (
+            "for .npy or Parquet files pass xentlearn.blocks.NpyBlocks(paths) or "
+            "ParquetBlocks(paths); read other files first, and turn texts into numbers, for "
+            "example by TfidfVectorizer"
+        )
+    elif isinstance(X, dict):
+        remedy = "if it holds columns, pass pandas.DataFrame(X)"
+    elif _is_stream(X):
+        remedy = (
+            "call partial_fit(X, y, classes=...) with each of its batches, or return them as the "
+            "blocks of a subclass of xentlearn.blocks.RowBlocks"
+        )
+    else:
+        return
+    raise TypeError(
+        "'X' must be rows: an array, a dataframe or a sparse matrix of shape (n_samples, "
+        f"n_features), or row blocks; got {kind}; {remedy}."
+    )
+
+
+def _is_stream(X):
+    """Whether X yields batches: an iterator, or PyTorch's or TensorFlow's loaders and data sets."""
+    if any(c.__name__ == "Dataset" and c.__module__.startswith("torch.") for c in type(X).__mro__):
+        return True
+    rows = "__getitem__", "__array__", "__dataframe__"
+    return hasattr(X, "__iter__") and not any(hasattr(X, name) for name in rows)
 
 
 def known_to_pass(estimator, X, finite):

@@ -88,17 +88,17 @@ class Stream:
             before = before.spread(slice(len(before.mean)), X.shape[1])
         self._moments = moments if before is None else before + moments
         offset = None
-        if y.loss.proba_kind == "softmax":
+        if y.loss._proba_kind == "softmax":
             # each class counts once more, so that classes yet to come have a share
             self._class_weight_sums = self._class_weight_sums + y.class_weight_sums()
-            offset = y.loss.logit_offset(self._class_weight_sums)
+            offset = y.loss._logit_offset(self._class_weight_sums)
         offset = np.zeros(y.n_outputs) if offset is None else offset
         if moments.weight > 0:
             features = descent.features_of(X)
             seen = self._moments.taken(features)
             self.dtype = np.result_type(self.dtype, seen.fit_dtype)
             rows = MemoryRows(X, y, np.arange(y.n_outputs), dtype=self.dtype)
-            size = setting.rows_per_batch(rows.n_rows)
+            size = setting._rows_per_batch(rows.n_rows)
             order = self.random_state.permutation(rows.n_rows) if setting.shuffle else None
             l2_reg = L2(C).strength(self._moments.weight, y.weight_exponent)
             mean = self._moments.mean if fit_intercept else np.zeros(X.shape[1])
@@ -263,7 +263,7 @@ class PartialFitMixin:
         vars(self).pop("coef_", None)
         dtype = np.result_type(self._coef_dtype(), stream.dtype)
         coef, intercept = stream.found(dtype)
-        if y.loss.shift_invariant and self.fit_intercept:
+        if y.loss._shift_invariant and self.fit_intercept:
             intercept -= intercept.mean()
         for name, value in self._fitted(y, coef, intercept.astype(dtype)).items():
             setattr(self, name, value)

@@ -35,7 +35,7 @@ class PredictingMixin:
         if n_outputs == 1:
             return "binary"
         setting = resolve_loss(self.loss)
-        if setting is not None and setting.proba_kind == "sigmoid":
+        if setting is not None and setting._proba_kind == "sigmoid":
             return "one_vs_rest"
         return "two_logits" if n_outputs == 2 else "multiclass"
 
@@ -243,7 +243,7 @@ class PredictingMixin:
         """
         predicted = self.predict(X)
         setting = vars(self).get("loss_", resolve_loss(self.loss))
-        ignore_class = None if setting is None else setting.ignore_class
+        ignore_class = None if setting is None else setting._ignore_class
         shape = len(predicted), len(self._model()[1])
         y, judged = encode_for_score(y, self._kind, shape, ignore_class)
         weight = check_weights(sample_weight, "sample_weight", (len(y),))

@@ -196,19 +196,19 @@ class LossScorer(_BaseScorer):
         logits = _logits(classifier, X)
         setting = self._setting(classifier, logits)
         kind = getattr(classifier, "_kind", None)
-        if kind == "two_logits" and setting.proba_kind == "sigmoid":
+        if kind == "two_logits" and setting._proba_kind == "sigmoid":
             logits = logits[:, 1] - logits[:, 0]
-        y, counts = _targets(y_true, kind, logits, setting.ignore_class)
+        y, counts = _targets(y_true, kind, logits, setting._ignore_class)
         setting, sample_weight = setting._for_evaluation(), as_numpy(sample_weight, "sample_weight")
         if y.ndim == 2:
             return -setting(y, logits, sample_weight)
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
         weight = check_weights(weight, "sample_weight", y.shape)[counts]
         logits, indices = logits[counts], _indices(y[counts], classifier, logits)
-        if setting.proba_kind == "sigmoid" and logits.ndim == 2:
+        if setting._proba_kind == "sigmoid" and logits.ndim == 2:
             return -_one_vs_rest(setting, indices, logits, weight)
-        if setting.proba_kind == "softmax" and logits.ndim == 1:
-            if not setting.shift_invariant:
+        if setting._proba_kind == "softmax" and logits.ndim == 1:
+            if not setting._shift_invariant:
                 raise ValueError(
                     f"{setting!r} needs both logits of two classes, but "
                     f"{type(classifier).__name__} gives their difference; use a categorical part "

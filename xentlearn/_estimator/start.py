@@ -49,7 +49,7 @@ def constant_outputs(y, sums):
         if alone is not None:
             # The softmax of one finite logit among logits of -inf is 1 whatever its value. A binary
             # part of a hybrid loss needs it large, but no loss takes inf.
-            constant[alone] = 0.0 if y.loss.shift_invariant else CERTAIN
+            constant[alone] = 0.0 if y.loss._shift_invariant else CERTAIN
     else:
         varies, unanswered = seen.all(axis=1), ~seen.any(axis=1)
         constant[seen[:, 1]] = np.inf

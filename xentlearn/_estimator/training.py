@@ -132,7 +132,7 @@ class Fit:
         # for small X, finding the number of threads would take as long as several passes
         self.n_threads = 1 if plan.one_thread else effective_n_threads()
         # stochastic solvers need no convex start: their noise leads away from a bad one
-        self.convex_y = None if self.stochastic or y.loss.convex else y.convex_start()
+        self.convex_y = None if self.stochastic or y.loss._convex else y.convex_start()
         self.options = {"tol": problem.tol, "max_iter": problem.max_iter}
         if self.stochastic:
             self.options["n_iter_no_change"] = problem.n_iter_no_change

@@ -52,12 +52,15 @@ cdef inline double focused(double loss, double miss, double gamma) noexcept nogi
 
 cdef inline double sparse_categorical_row(
     Py_ssize_t label, const floating[:, :] proba, Py_ssize_t i, double smoothing,
+    double gamma, const double[:] alpha,
 ) noexcept nogil:
     cdef Py_ssize_t k, n_classes = proba.shape[1]
-    cdef double total = cost(1.0 - smoothing, proba[i, label])
+    cdef double total = focused(
+        cost(alpha[label] * (1.0 - smoothing), proba[i, label]), 1.0 - proba[i, label], gamma)
     if smoothing != 0.0:
         for k in range(n_classes):
-            total += cost(smoothing / n_classes, proba[i, k])
+            total += focused(
+                cost(alpha[k] * (smoothing / n_classes), proba[i, k]), 1.0 - proba[i, k], gamma)
     return total
 
 
@@ -92,10 +95,10 @@ def first_bad_row(
 
 
 def sparse_categorical(
-    const floating[:, :] proba, const int32_t[:] labels, double smoothing, floating[:] loss_out,
-    int n_threads,
+    const floating[:, :] proba, const int32_t[:] labels, double smoothing, double gamma,
+    const double[:] alpha, floating[:] loss_out, int n_threads,
 ):
-    """Fill the loss of each row; 0 where the label is -1."""
+    """Fill the loss of each row, with ``alpha`` by class; 0 where the label is -1."""
     cdef Py_ssize_t i
     for i in prange(
         proba.shape[0], nogil=True, schedule="static", num_threads=n_threads,
@@ -104,7 +107,8 @@ def sparse_categorical(
         if labels[i] < 0:
             loss_out[i] = 0
         else:
-            loss_out[i] = <floating> sparse_categorical_row(labels[i], proba, i, smoothing)
+            loss_out[i] = <floating> sparse_categorical_row(
+                labels[i], proba, i, smoothing, gamma, alpha)
 
 
 def categorical(

@@ -1,12 +1,14 @@
 """What all loss settings share: their declared capabilities, and the products on logits."""
 
-from dataclasses import dataclass, fields
+import operator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
 
 from .._loss import proba
+from .._utils.arguments import advice_table
 from .._utils.arrays import kernel_array
 from .._utils.messages import warn
 from .._utils.numerics import in_unit
@@ -22,18 +24,37 @@ LABEL_SMOOTHING = number_in("[0, 1]", "the share of the target that is spread ev
 # The power of the miss 1 - p by which an entry's loss is multiplied.
 FOCUS = number_in("[0, 100]", "0: no focus")
 
+# Names that users of Keras and PyTorch try.
+ADVICE = advice_table(
+    (
+        "from_logits",
+        "A setting always acts on logits; for probabilities use a function of xentlearn.losses, "
+        "for example categorical_crossentropy(y_true, y_pred, from_logits=False).",
+    ),
+    (
+        "ignore_index",
+        "It is called 'ignore_class' here, a parameter of SparseCategoricalCrossentropy, and "
+        "None by default.",
+    ),
+    (
+        "reduction size_average reduce",
+        "The method 'loss' gives the losses of the rows, and a call of the setting, "
+        "setting(y_true, logits), their mean.",
+    ),
+    (
+        "weight weights class_weight",
+        "Weights of classes are 'class_weight' of SoftmaxClassifier; weights of rows are "
+        "'sample_weight' of its fit, and of the methods of a setting.",
+    ),
+    ("axis dim", "Logits have one row per sample; the last axis holds the outputs."),
+    ("smoothing", "It is called 'label_smoothing' here."),
+    ("apply_class_balancing", "Classes are balanced exactly if 'alpha' is not None."),
+)
 
-def refuse_unknown(setting, parameters):
-    """Raise a TypeError for names that are not parameters, of which Keras has ``from_logits``."""
-    known = sorted(declared.name for declared in fields(setting))
-    for name in parameters.keys() - known:
-        if name == "from_logits":
-            function = setting.name if setting.function else "categorical_crossentropy"
-            raise TypeError(
-                f"{setting.__name__} always acts on logits and has no 'from_logits'; for "
-                f"probabilities use xentlearn.losses.{function}(..., from_logits=False)."
-            )
-        raise TypeError(f"{setting.__name__} has no parameter {name!r}; it has {known}.")
+
+def of_parameter(name):
+    """A property with the value of a parameter of the setting."""
+    return property(operator.attrgetter(name))
 
 
 class LossSetting(Setting):
@@ -42,27 +63,30 @@ class LossSetting(Setting):
     A subclass declares its parameters as ``Setting`` says, its capabilities in the class attributes
     below (as properties where they depend on parameters), checks its targets (``_check_targets``)
     and encodes them for the kernels (``_kernel_target``). The methods on logits follow from these.
+
+    Names without an underscore are what users may use: ``dir()`` of a setting shows its parameters,
+    ``name`` and the methods on logits. Those with an underscore are for all of this package.
     """
 
     name = None  # the string by which ``SoftmaxClassifier(loss=...)`` knows it
-    function = False  # whether ``xentlearn.losses`` has a function of that name
+    _advice = ADVICE
 
     # ---- Capabilities --------------------------------------------------------------------------
 
-    proba_kind = "softmax"  # or "sigmoid": which probabilities belong to the logits
-    couples = True  # whether the loss of a row is more than a sum over its logits
-    shift_invariant = True  # whether adding a constant to all logits of a row leaves its loss as is
-    takes_rows = True  # whether targets may be soft rows or an indicator, and not labels alone
-    plain = True  # whether it is plain cross-entropy, whose exact Hessian the kernels compute
-    certifiable = True  # whether its dual bounds how far a fit is from the optimum
-    convex = True  # if not, a fit starts at the solution of ``_convex_start()``
+    _proba_kind = "softmax"  # or "sigmoid": which probabilities belong to the logits
+    _couples = True  # whether the loss of a row is more than a sum over its logits
+    _shift_invariant = True  # whether adding a constant to all logits of a row keeps its loss
+    _takes_rows = True  # whether targets may be soft rows or an indicator, and not labels alone
+    _plain = True  # whether it is plain cross-entropy, whose exact Hessian the kernels compute
+    _certifiable = True  # whether its dual bounds how far a fit is from the optimum
+    _convex = True  # if not, a fit starts at the solution of ``_convex_start()``
 
-    # ---- Neutral values of parameters that some settings do not have ---------------------------
+    # ---- Parameters that some settings have (``of_parameter``), and their values in the others -
 
-    label_smoothing = 0.0
-    logit_adjustment = 0.0
-    ignore_class = None
-    gamma = 0.0
+    _label_smoothing = 0.0
+    _logit_adjustment = 0.0
+    _ignore_class = None
+    _gamma = 0.0
 
     # ---- What a fit asks for -------------------------------------------------------------------
 
@@ -92,7 +116,7 @@ class LossSetting(Setting):
         """
         raise NotImplementedError
 
-    def logit_offset(self, sums):
+    def _logit_offset(self, sums):
         """Return what ``logit_adjustment`` adds to the logits in training.
 
         Parameters
@@ -106,15 +130,17 @@ class LossSetting(Setting):
             ``logit_adjustment`` times the logarithms of the class shares, -inf for a class without
             weight; None if there is no adjustment.
         """
-        if self.logit_adjustment == 0 or not np.any(sums):
+        if self._logit_adjustment == 0 or not np.any(sums):
             return None
         with np.errstate(divide="ignore"):
-            return float(self.logit_adjustment) * np.log(sums / np.sum(sums))
+            return float(self._logit_adjustment) * np.log(sums / np.sum(sums))
 
     def _for_evaluation(self):
         """Return a copy without the parameters that concern training alone."""
         setting = clone(self)
-        setting.logit_adjustment, setting.ignore_class = 0.0, None
+        for name, value in ("logit_adjustment", 0.0), ("ignore_class", None):
+            if hasattr(setting, name):
+                setattr(setting, name, value)
         return setting
 
     def _output_weight(self, n_outputs, dtype):
@@ -138,17 +164,17 @@ class LossSetting(Setting):
         What shares memory with an output is copied.
         """
         self._check_parameters()
-        logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), *outs)
+        logits = apart(check_logits(logits, binary=self._proba_kind == "sigmoid"), *outs)
         matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
         y_true = apart(y_true if sparse.issparse(y_true) else np.asarray(y_true), *outs)
         given = self._check_targets(y_true, matrix.shape, logits.dtype)
-        shapes = [matrix.shape[:1]] if self.couples else [matrix.shape[:1], matrix.shape]
+        shapes = [matrix.shape[:1]] if self._couples else [matrix.shape[:1], matrix.shape]
         weight = check_weights(sample_weight, "sample_weight", *shapes)
         return logits, matrix, given, apart(weight, *outs)
 
     def _adjusted(self, matrix, labels=None, values=None, weight=None):
         """Return the logits plus what training adds to them."""
-        if self.logit_adjustment == 0:
+        if self._logit_adjustment == 0:
             return matrix  # counting classes takes as long as the losses of a few classes
         # shares do not depend on the unit of the weights, but their sums might overflow
         weight = np.ones(len(matrix)) if weight is None else in_unit(weight)[0]
@@ -157,7 +183,7 @@ class LossSetting(Setting):
         else:
             counted = labels >= 0
             sums = np.bincount(labels[counted], weight[counted], minlength=matrix.shape[1])
-        offset = self.logit_offset(sums)
+        offset = self._logit_offset(sums)
         return matrix if offset is None else matrix + offset.astype(matrix.dtype)
 
     def _encoded(self, matrix, given, weight):
@@ -370,11 +396,11 @@ class LossSetting(Setting):
         return self._proba(logits, log_proba_out, "log_proba_out", True, n_threads)
 
     def _proba(self, logits, out, name, logarithm, n_threads):
-        logits = apart(check_logits(logits, binary=self.proba_kind == "sigmoid"), out)
+        logits = apart(check_logits(logits, binary=self._proba_kind == "sigmoid"), out)
         out = check_out(out, name, logits.shape, logits.dtype)
         matrix = logits[:, np.newaxis] if logits.ndim == 1 else logits
         n_threads = effective_n_threads(n_threads)
-        proba(self.proba_kind, matrix, out.reshape(matrix.shape), logarithm, n_threads)
+        proba(self._proba_kind, matrix, out.reshape(matrix.shape), logarithm, n_threads)
         return out
 
     def __call__(self, y_true, logits, sample_weight=None):
@@ -413,17 +439,19 @@ class LossSetting(Setting):
 class FocalSetting:
     """What the focal losses share, which are plain cross-entropy without a focus or ``alpha``."""
 
+    _gamma = of_parameter("gamma")
+
     @property
-    def convex(self):
+    def _convex(self):
         """Whether it is convex."""
         return self.gamma == 0
 
     @property
-    def plain(self):
+    def _plain(self):
         """Whether it is plain cross-entropy."""
         return self.gamma == 0 and self.alpha is None
 
-    certifiable = plain
+    _certifiable = _plain
 
     def _convex_start(self):
         return clone(self).set_params(gamma=0.0)

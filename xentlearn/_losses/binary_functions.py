@@ -2,14 +2,16 @@
 
 import numpy as np
 
+from .._utils.arguments import advised
 from .._utils.threads import effective_n_threads
-from .._utils.validation import as_floating, check_weights
+from .._utils.validation import as_floating, as_numpy, check_weights
 from . import _proba_loss
-from .reduction import check_axis, reduce_rows, weigh
+from .reduction import ADVICE, check_axis, reduce_rows, require_order, weigh
 from .sigmoid import BinaryCrossentropy, BinaryFocalCrossentropy
 from .validation import check_binary_targets
 
 
+@advised(ADVICE)
 def binary_crossentropy(
     y_true,
     y_pred,
@@ -88,6 +90,7 @@ def binary_crossentropy(
     return _binary(y_true, y_pred, loss, from_logits, sample_weight, axis, reduction, n_threads)
 
 
+@advised(ADVICE)
 def binary_focal_crossentropy(
     y_true,
     y_pred,
@@ -168,6 +171,8 @@ def binary_focal_crossentropy(
 def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction, n_threads):
     """Compute the loss of a binary setting on predictions."""
     setting._check_parameters()
+    y_true, y_pred = as_numpy(y_true, "y_true"), as_numpy(y_pred, "y_pred")
+    require_order(y_true, y_pred, from_logits)
     predictions, _ = as_floating(y_pred, "y_pred")
     n_threads = effective_n_threads(n_threads)
     shape_as_given = predictions.shape
@@ -207,8 +212,8 @@ def _binary(y_true, y_pred, setting, from_logits, sample_weight, axis, reduction
             rows,
             values,
             positive,
-            setting.label_smoothing,
-            setting.gamma,
+            setting._label_smoothing,
+            setting._gamma,
             *setting._alphas(),
             entries,
             n_threads,

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from .._utils.arguments import advised
 from .._utils.threads import effective_n_threads
-from .._utils.validation import as_floating, check_weights
+from .._utils.validation import as_floating, as_numpy, check_weights
 from . import _proba_loss
-from .reduction import check_axis, reduce_rows
+from .reduction import ADVICE, check_axis, reduce_rows, require_order
 from .softmax import (
     CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
@@ -19,6 +20,7 @@ from .validation import (
 )
 
 
+@advised(ADVICE)
 def sparse_categorical_crossentropy(
     y_true,
     y_pred,
@@ -114,6 +116,7 @@ def sparse_categorical_crossentropy(
     )
 
 
+@advised(ADVICE)
 def categorical_crossentropy(
     y_true,
     y_pred,
@@ -193,6 +196,7 @@ def categorical_crossentropy(
     )
 
 
+@advised(ADVICE)
 def categorical_focal_crossentropy(
     y_true,
     y_pred,
@@ -214,8 +218,9 @@ def categorical_focal_crossentropy(
 
     Parameters
     ----------
-    y_true : array-like of shape (..., n_classes)
-        Probabilities of the classes (one-hot rows included), shaped as ``y_pred``.
+    y_true : array-like of shape (..., n_classes), or of int of shape (...) or (..., 1)
+        Probabilities of the classes (one-hot rows included), shaped as ``y_pred``; or class
+        indices in [0, n_classes), one per row, which cost the same as their one-hot rows.
     y_pred : array-like of shape (..., n_classes)
         Probabilities, or logits with ``from_logits=True``.
     gamma : float, default=2.0
@@ -249,9 +254,9 @@ def categorical_focal_crossentropy(
     Raises
     ------
     ValueError
-        If a row of ``y_true`` or ``y_pred`` is not a probability distribution (an entry is outside
-        [0, 1], or the sum differs from 1 by more than 1e-4, for float16 by more than 5e-3), or if a
-        shape or parameter is invalid.
+        If a label is out of range, if a row of ``y_true`` or ``y_pred`` is not a probability
+        distribution (an entry is outside [0, 1], or the sum differs from 1 by more than 1e-4, for
+        float16 by more than 5e-3), or if a shape or parameter is invalid.
 
     Warns
     -----
@@ -268,6 +273,8 @@ def categorical_focal_crossentropy(
     >>> from xentlearn.losses import categorical_focal_crossentropy
     >>> categorical_focal_crossentropy([[0, 1], [0, 1]], [[0.3, 0.7], [0.9, 0.1]]).round(3)
     array([0.032, 1.865])
+    >>> categorical_focal_crossentropy([1, 1], [[0.3, 0.7], [0.9, 0.1]]).round(3)
+    array([0.032, 1.865])
     """
     loss = CategoricalFocalCrossentropy(gamma, alpha, label_smoothing)
     return _categorical(
@@ -280,8 +287,10 @@ def _categorical(
 ):
     """Compute the loss of a categorical setting on predictions."""
     setting._check_parameters()
+    y_true, y_pred = as_numpy(y_true, "y_true"), as_numpy(y_pred, "y_pred")
+    require_order(y_true, y_pred, from_logits)
     predictions, tolerance = as_floating(y_pred, "y_pred")
-    if predictions.ndim < 2 and not setting.takes_rows:
+    if predictions.ndim < 2 and not setting._takes_rows:
         raise ValueError(
             "'y_pred' must have rows and classes, at least 2 dimensions, got shape "
             f"{predictions.shape}; for a single row pass [y_pred] and [y_true]."
@@ -295,33 +304,38 @@ def _categorical(
     n_threads = effective_n_threads(n_threads)
     weight = check_weights(sample_weight, "sample_weight", shape[:-1])
     of_rows = class_weight = check_class_weight(class_weight, n_classes)
-    labels = values = None
+    labels = None
     counts = np.ones(len(rows), dtype=bool)
-    if setting.takes_rows:
-        values = np.asarray(y_true)
+    values = np.asarray(y_true)
+    labelled = not setting._takes_rows
+    if isinstance(setting, CategoricalFocalCrossentropy):  # of which Keras has no sparse version
+        labelled = values.shape in (shape[:-1], (*shape[:-1], 1)) and values.shape != shape
+    if not labelled:
         if values.ndim == len(shape):
             values = np.moveaxis(values, axis, -1)
         values = check_soft_rows(values, "y_true", shape, rows.dtype, n_threads).reshape(rows.shape)
         if class_weight is not None:
             of_rows = values @ class_weight
     else:
-        labels = check_labels(y_true, shape[:-1], n_classes, setting.ignore_class).reshape(-1)
+        labels = check_labels(values, shape[:-1], n_classes, setting._ignore_class).reshape(-1)
+        values = None
         counts = labels >= 0
         if class_weight is not None:
             of_rows = class_weight[np.maximum(labels, 0)]
 
     loss = np.empty(len(rows), dtype=rows.dtype)
-    smoothing = setting.label_smoothing
+    smoothing = setting._label_smoothing
     if from_logits:
         given = {"labels": labels, "values": values, "once": True}
         target = setting._kernel_target(rows.shape, rows.dtype, **given)
         target.loss_gradient(rows, loss, None, n_threads)
     else:
         require_distributions(rows, labels, "y_pred", tolerance, shape, n_threads)
+        alpha = setting._output_weight(n_classes, np.float64)
+        alpha = np.ones(n_classes) if alpha is None else alpha
+        form = smoothing, setting._gamma, alpha
         if labels is not None:
-            _proba_loss.sparse_categorical(rows, labels, smoothing, loss, n_threads)
+            _proba_loss.sparse_categorical(rows, labels, *form, loss, n_threads)
         else:
-            alpha = setting._output_weight(n_classes, np.float64)
-            alpha = np.ones(n_classes) if alpha is None else alpha
-            _proba_loss.categorical(rows, values, smoothing, setting.gamma, alpha, loss, n_threads)
+            _proba_loss.categorical(rows, values, *form, loss, n_threads)
     return reduce_rows(loss, (weight, of_rows), counts, reduction, shape[:-1])

@@ -9,14 +9,12 @@ from sklearn.utils.metaestimators import _BaseComposition
 from .._loss import EncodedTarget
 from .._utils.numerics import DEFAULT_SUM_TOLERANCE
 from .._utils.validation import check_weights
-from .base import LossSetting, refuse_unknown, with_parameters
+from .base import LossSetting, with_parameters
 
 
-def _combined(combine, capability, meaning):
+def _combined(combine, capability):
     """A capability of a sum: that of any of its parts, or of all."""
-    return property(
-        lambda self: combine(getattr(part, capability) for part in self._parts), doc=meaning
-    )
+    return property(lambda self: combine(getattr(part, capability) for part in self._parts))
 
 
 def _are_pairs(losses, kind=object):
@@ -80,12 +78,6 @@ class HybridLoss(LossSetting, _BaseComposition):
     losses: list
     weights: Sequence[float] | None = None
 
-    def __new__(cls, *args, **parameters):
-        """Refuse keyword arguments that are not parameters."""
-        if parameters:
-            refuse_unknown(cls, parameters)
-        return super().__new__(cls)
-
     def get_params(self, deep=True):
         """Return the parameters, with ``deep`` also those of the parts.
 
@@ -119,27 +111,27 @@ class HybridLoss(LossSetting, _BaseComposition):
     # ---- What the first part decides -----------------------------------------------------------
 
     @property
-    def proba_kind(self):
+    def _proba_kind(self):
         """Whether probabilities are those of a "softmax" or of a "sigmoid"."""
-        return self._parts[0].proba_kind
+        return self._parts[0]._proba_kind
 
     @property
-    def ignore_class(self):
+    def _ignore_class(self):
         """Label whose rows do not count."""
-        return self._parts[0].ignore_class
+        return self._parts[0]._ignore_class
 
     def _check_targets(self, y_true, shape, dtype):
         return self._parts[0]._check_targets(y_true, shape, dtype)
 
     # ---- What all parts decide -----------------------------------------------------------------
 
-    certifiable = False
+    _certifiable = False
 
-    couples = _combined(any, "couples", "Whether the loss of a row is more than a sum over logits.")
-    shift_invariant = _combined(all, "shift_invariant", "Whether shifted logits have equal losses.")
-    takes_rows = _combined(all, "takes_rows", "Whether all parts take soft rows or an indicator.")
-    plain = _combined(all, "plain", "Whether all parts are plain cross-entropy.")
-    convex = _combined(all, "convex", "Whether all parts are convex.")
+    _couples = _combined(any, "_couples")
+    _shift_invariant = _combined(all, "_shift_invariant")
+    _takes_rows = _combined(all, "_takes_rows")
+    _plain = _combined(all, "_plain")
+    _convex = _combined(all, "_convex")
 
     def _check_parameters(self):
         for part in self._parts:
@@ -154,7 +146,7 @@ class HybridLoss(LossSetting, _BaseComposition):
     def _convex_start(self):
         """Return the sum of the parts, or of their convex settings."""
         parts = [
-            (name, part if part.convex else part._convex_start()) for name, part in self.losses
+            (name, part if part._convex else part._convex_start()) for name, part in self.losses
         ]
         return HybridLoss(parts, self.weights)
 
@@ -164,17 +156,17 @@ class HybridLoss(LossSetting, _BaseComposition):
         """Encode checked targets for the kernels, as ``LossSetting._kernel_target`` describes."""
         parts = []
         for factor, part, (name, _) in zip(self._factors(), self._parts, self.losses, strict=True):
-            if values is not None and not part.takes_rows:
+            if values is not None and not part._takes_rows:
                 raise ValueError(
                     f"Part {name!r} of HybridLoss, {type(part).__name__}, takes labels, not rows; "
                     "use CategoricalCrossentropy in its place."
                 )
-            if part.couples and shape[1] == 1:
+            if part._couples and shape[1] == 1:
                 raise ValueError(
                     f"Part {name!r} of HybridLoss is a softmax, which needs a logit per class; "
                     "with two classes put a categorical loss first."
                 )
-            if part.couples and values is not None and self.proba_kind == "sigmoid":
+            if part._couples and values is not None and self._proba_kind == "sigmoid":
                 with np.errstate(invalid="ignore"):
                     distributions = np.abs(values.sum(axis=1) - 1) <= DEFAULT_SUM_TOLERANCE
                 if not distributions.all():
@@ -199,11 +191,11 @@ class HybridLoss(LossSetting, _BaseComposition):
         -------
         ndarray of the shape of ``sums``
         """
-        by_class = self.proba_kind == "softmax"
+        by_class = self._proba_kind == "softmax"
         both = _outcomes(sums) if by_class else sums
         total = np.zeros((n_outputs, 2))
         for factor, part in zip(self._factors(), self._parts, strict=True):
-            if part.couples:
+            if part._couples:
                 total += factor * _outcomes(part._fitted_weight_sums(both[:, 1], n_outputs))
             else:
                 total += factor * part._fitted_weight_sums(both, n_outputs)
@@ -233,14 +225,14 @@ class HybridLoss(LossSetting, _BaseComposition):
                     f"Part {name!r} of HybridLoss must be a setting from xentlearn.losses that is "
                     f"not a HybridLoss itself; got {part!r}."
                 )
-            if part.logit_adjustment != 0:
+            if part._logit_adjustment != 0:
                 raise ValueError(
                     f"'logit_adjustment' must be 0 in the parts of HybridLoss, which share their "
-                    f"logits; part {name!r} has {part.logit_adjustment!r}."
+                    f"logits; part {name!r} has {part._logit_adjustment!r}."
                 )
-            if part.ignore_class is not None and part is not pairs[0][1]:
+            if part._ignore_class is not None and part is not pairs[0][1]:
                 raise ValueError(
                     "'ignore_class' belongs to the first part of HybridLoss, for all of them; part "
-                    f"{name!r} has {part.ignore_class!r}."
+                    f"{name!r} has {part._ignore_class!r}."
                 )
         return [part for _, part in pairs]

@@ -6,21 +6,22 @@ import numpy as np
 
 from .._loss import EncodedTarget
 from .._utils.parameters import number_in, parameter
-from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, refuse_unknown, with_parameters
+from .base import (
+    FOCUS,
+    LABEL_SMOOTHING,
+    FocalSetting,
+    LossSetting,
+    of_parameter,
+    with_parameters,
+)
 from .validation import check_binary_targets, check_output_weight
 
 
 class BinarySetting(LossSetting):
     """What the binary settings share: their targets, and weights of single entries."""
 
-    proba_kind = "sigmoid"
-    couples = shift_invariant = False
-
-    def __new__(cls, *args, **parameters):
-        """Refuse keyword arguments that are not parameters."""
-        if parameters:
-            refuse_unknown(cls, parameters)
-        return super().__new__(cls)
+    _proba_kind = "sigmoid"
+    _couples = _shift_invariant = False
 
     def _kernel_target(self, shape, dtype, *, outputs=None, n_outputs=None, **given):
         """Encode checked targets for the kernels, as ``LossSetting._kernel_target`` describes."""
@@ -29,8 +30,8 @@ class BinarySetting(LossSetting):
             *shape,
             dtype,
             positive=self._encoded_output_weight(dtype, outputs, n_outputs or shape[1]),
-            label_smoothing=self.label_smoothing,
-            **({} if self.plain else self._form()),
+            label_smoothing=self._label_smoothing,
+            **({} if self._plain else self._form()),
             **given,
         )
 
@@ -54,8 +55,8 @@ class BinarySetting(LossSetting):
         ndarray of shape (n_outputs, 2)
             The same of the smoothed targets, multiplied by the weights of the outcomes.
         """
-        sums = (1 - self.label_smoothing) * sums + (
-            self.label_smoothing / 2 * sums.sum(axis=1, keepdims=True)
+        sums = (1 - self._label_smoothing) * sums + (
+            self._label_smoothing / 2 * sums.sum(axis=1, keepdims=True)
         )
         return sums * self._outcome_weight(n_outputs)
 
@@ -103,10 +104,10 @@ class BinaryCrossentropy(BinarySetting):
     """
 
     name = "binary_crossentropy"
-    function = True
 
     label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
     pos_weight: float | Sequence[float] | None = None
+    _label_smoothing = of_parameter("label_smoothing")
 
     def _output_weight(self, n_outputs, dtype):
         return check_output_weight(self.pos_weight, "pos_weight", n_outputs, dtype)
@@ -155,13 +156,13 @@ class BinaryFocalCrossentropy(FocalSetting, BinarySetting):
     """
 
     name = "binary_focal_crossentropy"
-    function = True
 
     gamma: float = parameter(2.0, FOCUS)
     alpha: float | None = parameter(
         None, number_in("[0, 1]", "the weight of the positives", optional=True)
     )
     label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
+    _label_smoothing = of_parameter("label_smoothing")
 
     def _alphas(self):
         return (1.0, 1.0) if self.alpha is None else (float(self.alpha), 1.0 - float(self.alpha))
@@ -211,7 +212,7 @@ class AsymmetricBinaryCrossentropy(BinarySetting):
     """
 
     name = "asymmetric_binary_crossentropy"
-    plain = certifiable = convex = False
+    _plain = _certifiable = _convex = False
 
     gamma_neg: float = parameter(4.0, FOCUS)
     gamma_pos: float = parameter(0.0, FOCUS)

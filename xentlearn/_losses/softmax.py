@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 from .._loss import EncodedTarget
 from .._utils.parameters import NON_NEGATIVE, Rule, number_in, parameter
-from .base import FOCUS, LABEL_SMOOTHING, FocalSetting, LossSetting, refuse_unknown, with_parameters
+from .base import (
+    FOCUS,
+    LABEL_SMOOTHING,
+    FocalSetting,
+    LossSetting,
+    of_parameter,
+    with_parameters,
+)
 from .validation import check_labels, check_output_weight, check_soft_rows
 
 _ADJUSTMENT = Rule(
@@ -16,18 +23,20 @@ _ADJUSTMENT = Rule(
 class CategoricalSetting(LossSetting):
     """What the categorical settings share: their targets, and the sums of these."""
 
+    _logit_adjustment = of_parameter("logit_adjustment")
+
     def __new__(cls, *args, **parameters):
-        """Refuse keyword arguments that are not parameters."""
-        if parameters:
-            refuse_unknown(cls, parameters)
-        return super().__new__(cls)
+        """As in ``AdvisedMixin``, which a default fit, that passes nothing, need not run."""
+        if args or parameters:
+            return super().__new__(cls, *args, **parameters)
+        return object.__new__(cls)
 
     def _kernel_target(
         self, shape, dtype, *, labels=None, values=None, outputs=None, n_outputs=None, **others
     ):
         """Encode checked targets for the kernels, as ``LossSetting._kernel_target`` describes."""
         form = {}
-        if not self.plain:
+        if not self._plain:
             form = self._form(labels is not None)
             form["positive"] = self._encoded_output_weight(dtype, outputs, n_outputs or shape[1])
         return EncodedTarget(
@@ -36,7 +45,7 @@ class CategoricalSetting(LossSetting):
             dtype,
             labels=labels,
             values=values,
-            label_smoothing=self.label_smoothing,
+            label_smoothing=self._label_smoothing,
             **form,
             **others,
         )
@@ -63,7 +72,7 @@ class CategoricalSetting(LossSetting):
         -------
         ndarray of shape (n_outputs,)
         """
-        return (1 - self.label_smoothing) * sums + self.label_smoothing * sums.sum() / n_outputs
+        return (1 - self._label_smoothing) * sums + self._label_smoothing * sums.sum() / n_outputs
 
     def _convex_start(self):
         return CategoricalCrossentropy(logit_adjustment=self.logit_adjustment)
@@ -113,12 +122,13 @@ class SparseCategoricalCrossentropy(CategoricalSetting):
     """
 
     name = "sparse_categorical_crossentropy"
-    function = True
-    takes_rows = False
+    _takes_rows = False
 
     label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
     ignore_class: object = None
     logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
+    _label_smoothing = of_parameter("label_smoothing")
+    _ignore_class = of_parameter("ignore_class")
 
     def _check_targets(self, y_true, shape, dtype):
         return {"labels": check_labels(y_true, shape[:1], shape[1], self.ignore_class)}
@@ -158,10 +168,10 @@ class CategoricalCrossentropy(CategoricalSetting):
     """
 
     name = "categorical_crossentropy"
-    function = True
 
     label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
     logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
+    _label_smoothing = of_parameter("label_smoothing")
 
 
 @with_parameters
@@ -205,12 +215,12 @@ class CategoricalFocalCrossentropy(FocalSetting, CategoricalSetting):
     """
 
     name = "categorical_focal_crossentropy"
-    function = True
 
     gamma: float = parameter(2.0, FOCUS)
     alpha: float | Sequence[float] | None = None
     label_smoothing: float = parameter(0.0, LABEL_SMOOTHING)
     logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
+    _label_smoothing = of_parameter("label_smoothing")
 
     def _form(self, labelled):
         return dict(form="focal", gamma=self.gamma)
@@ -255,7 +265,7 @@ class GeneralizedCrossentropy(CategoricalSetting):
     """
 
     name = "generalized_crossentropy"
-    plain = certifiable = convex = False
+    _plain = _certifiable = _convex = False
 
     q: float = parameter(0.7, number_in("(0, 1]", "its limit at 0 is CategoricalCrossentropy"))
     logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
@@ -305,7 +315,7 @@ class SymmetricCrossentropy(CategoricalSetting):
     """
 
     name = "symmetric_crossentropy"
-    plain = certifiable = convex = False
+    _plain = _certifiable = _convex = False
 
     alpha: float = parameter(1.0, NON_NEGATIVE)
     beta: float = parameter(1.0, NON_NEGATIVE)
@@ -371,16 +381,16 @@ class PolyCrossentropy(CategoricalSetting):
     logit_adjustment: float = parameter(0.0, _ADJUSTMENT)
 
     @property
-    def convex(self):
+    def _convex(self):
         """Whether it is convex."""
         return self.epsilon <= 1
 
     @property
-    def plain(self):
+    def _plain(self):
         """Whether it is plain cross-entropy."""
         return self.epsilon == 0
 
-    certifiable = plain
+    _certifiable = _plain
 
     def _form(self, labelled):
         return dict(form="poly", miss_weight=self.epsilon)

@@ -13,7 +13,14 @@ from .._utils.arrays import kernel_array
 from .._utils.csr import as_csr
 from .._utils.numerics import OUTPUT_WEIGHTS
 from .._utils.parameters import Rule
-from .._utils.validation import as_floating, check_weight, check_weights, missing_among, shown_index
+from .._utils.validation import (
+    as_floating,
+    as_numpy,
+    check_weight,
+    check_weights,
+    missing_among,
+    shown_index,
+)
 from . import _proba_loss
 
 IGNORED = Rule("an integer class index or None", numbers.Integral, names=(None,))
@@ -21,7 +28,7 @@ IGNORED = Rule("an integer class index or None", numbers.Integral, names=(None,)
 
 def check_logits(logits, binary=False):
     """Logits of shape (n_samples, n_outputs) in float32 or float64; binary: also (n_samples,)."""
-    logits, _ = as_floating(logits, "logits")
+    logits, _ = as_floating(as_numpy(logits, "logits"), "logits")
     if logits.ndim != 2 and not (binary and logits.ndim == 1):
         shapes = "(n_samples, n_outputs)" + (" or (n_samples,)" if binary else "")
         raise ValueError(f"'logits' must have shape {shapes}, got {logits.shape}.")
@@ -128,11 +135,14 @@ def require_distributions(rows, labels, name, tolerance, shape, n_threads):
         row = rows[[bad]].toarray()[0] if sparse.issparse(rows) else rows[bad]
         outside = row[~((row >= 0) & (row <= 1))]
         what = f"holds {outside[0]}" if outside.size else f"sums to {row.sum(dtype=np.float64):.6g}"
-        logits = "pass logits with from_logits=True, or " if name == "y_pred" else ""
+        others = {
+            "y_pred": "pass logits with from_logits=True, or ",
+            "y_true": "predictions come second; ",
+        }
         raise ValueError(
             f"Rows of '{name}' must be probabilities: entries in [0, 1] and a sum of 1 (within "
             f"{tolerance:g}); row {shown_index(np.unravel_index(bad, shape[:-1] or (1,)))} {what}; "
-            f"{logits}divide each row by its sum."
+            f"{others.get(name, '')}divide each row by its sum."
         )
 
 
@@ -147,7 +157,8 @@ def check_binary_targets(y_true, shape, dtype):
         index = (y.tocoo().row[at], y.tocoo().col[at]) if is_sparse else at
         raise ValueError(
             f"'y_true' must hold binary targets in [0, 1], or nan where missing, got {entries[at]} "
-            f"at index {shown_index(index)}; labels of -1 and 1 become (y + 1) / 2."
+            f"at index {shown_index(index)}; labels of -1 and 1 become (y + 1) / 2, and "
+            "predictions come second."
         )
     return y.astype(dtype, copy=False) if is_sparse else kernel_array(y, dtype)
 

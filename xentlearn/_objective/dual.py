@@ -99,7 +99,7 @@ class Dual:
     def _constant_coef(self, p):
         """Return the ``coef`` of the ``DualPoint`` in which all rows have the predictions ``p``."""
         objective = self.objective
-        smoothing = objective.rows.y.loss.label_smoothing
+        smoothing = objective.rows.y.loss._label_smoothing
         each = (p - smoothing / 2) * (self.scale * objective.total_weight)
         coef = np.empty((-(-len(p) // OUTPUTS), objective.n_features, OUTPUTS))
         constant_predictions(

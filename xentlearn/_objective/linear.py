@@ -119,8 +119,8 @@ class LinearObjective:
         self.total_weight = y.total_weight
         self.sums = y.fitted_weight_sums()[outputs] / self.total_weight
         self.is_binary = self.sums.ndim == 2
-        self.exact_hessian, self.shift_invariant = y.loss.plain, y.loss.shift_invariant
-        self.certifiable = y.loss.certifiable and l2_reg > 0
+        self.exact_hessian, self.shift_invariant = y.loss._plain, y.loss._shift_invariant
+        self.certifiable = y.loss._certifiable and l2_reg > 0
         offset = y.logit_offset(outputs)
         self.offset = np.zeros(self.n_outputs) if offset is None else offset
         # The losses of float32 rows are rounded one by one: the mean of n rounding errors of random

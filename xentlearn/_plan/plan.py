@@ -205,14 +205,14 @@ def make_plan(problem):
     if presolve.centre:
         n_features = min(n_features, n_rows)
     is_sparse = data.is_sparse and not presolve.centre
-    alone = data.in_memory and is_sparse and not (y.loss.couples or problem.early_stopping)
+    alone = data.in_memory and is_sparse and not (y.loss._couples or problem.early_stopping)
     sums = y.fitted_weight_sums()
     groups = output_groups((n_rows, n_features), problem.outputs, alone, sums)
     size = _Size(n_rows, data.n_sampled, n_features, problem.fit_intercept, is_sparse)
     strength = problem.penalty.strength(y.total_weight, y.weight_exponent, presolve.unit)
     planned = []
     for outputs in groups:
-        preconditioning = _preconditioning(size, len(outputs), y.loss.couples, strength)
+        preconditioning = _preconditioning(size, len(outputs), y.loss._couples, strength)
         chosen = solver
         if solver == "newton-cholesky":
             _require_small(size.n_coefficients(len(outputs)), problem.settings)
@@ -220,11 +220,11 @@ def make_plan(problem):
             chosen = "lbfgs"
             if alone and not polish and _suits_dual(problem, outputs, sums[outputs], strength):
                 chosen = "dual-ascent"
-            elif y.loss.plain and size.hessian_work(n_rows, len(outputs), y.loss.couples) <= (
+            elif y.loss._plain and size.hessian_work(n_rows, len(outputs), y.loss._couples) <= (
                 RULES.tiny_hessian
             ):
                 chosen = "newton-cholesky"
-        many = y.loss.couples and not is_sparse and len(outputs) >= RULES.many_classes
+        many = y.loss._couples and not is_sparse and len(outputs) >= RULES.many_classes
         many &= size.n_coefficients(len(outputs)) >= RULES.many_coefficients
         history_size = RULES.short_history if many and chosen == "lbfgs" else None
         planned.append(Group(outputs, chosen, preconditioning, history_size))
@@ -285,9 +285,9 @@ def outlined(problem, plan, X, n_held_out, moments):
         n_copied=n_copied,
         y_bytes=y_bytes,
         solver=problem.solver,
-        coupled=y.loss.couples,
-        convex=y.loss.convex,
-        certifiable=y.loss.certifiable and problem.penalty.C < np.inf,
+        coupled=y.loss._couples,
+        convex=y.loss._convex,
+        certifiable=y.loss._certifiable and problem.penalty.C < np.inf,
         fit_intercept=problem.fit_intercept,
         early_stopping=problem.early_stopping,
         C=float(problem.penalty.C),
@@ -420,7 +420,7 @@ def _preconditioning(size, n_outputs, coupled, strength):
 def _suits_dual(problem, outputs, sums, strength):
     """Return whether dual ascent is likely to reach the minimum sooner than L-BFGS."""
     y, data = problem.y, problem.data
-    if len(outputs) < RULES.fewest_ascended or not (y.loss.certifiable and strength > 0):
+    if len(outputs) < RULES.fewest_ascended or not (y.loss._certifiable and strength > 0):
         return False
     of_entries = sums.sum(axis=1)
     curvature = (sums.prod(axis=1) / np.maximum(of_entries, np.finfo(float).tiny)).mean()

@@ -3,16 +3,41 @@
 import numbers
 from dataclasses import dataclass, replace
 
+from .._utils.arguments import advice_table
 from .._utils.parameters import FLAG, POSITIVE_INTEGER, Rule, Setting, number_in, parameter
 
 # Makes an __init__ that stores the parameters; equality and representation are those of Setting.
 with_parameters = dataclass(kw_only=True, eq=False, repr=False)
+
+# Names that users of scikit-learn, Keras and PyTorch try.
+ADVICE = advice_table(
+    (
+        "lr eta0 learning_rate_init",
+        "It is called 'learning_rate' here, a parameter of Adam and SGD.",
+    ),
+    ("betas", "They are 'beta_1' and 'beta_2' of Adam here."),
+    ("eps", "It is called 'epsilon' here, a parameter of Adam."),
+    ("nesterovs_momentum", "It is called 'nesterov' here, a parameter of SGD."),
+    (
+        "weight_decay alpha",
+        "The penalty belongs to the classifier: SoftmaxClassifier(C=1 / (alpha * n)) for n rows "
+        "and a mean loss plus (alpha / 2) ||W||^2.",
+    ),
+    (
+        "max_iter epochs n_epochs",
+        "It belongs to the classifier: SoftmaxClassifier(max_iter=...), which counts epochs of "
+        "Adam and SGD.",
+    ),
+    ("tol", "It belongs to the classifier: SoftmaxClassifier(tol=...)."),
+    ("memory memory_size m", "The memory of L-BFGS is its 'history_size' here."),
+)
 
 
 class SolverSetting(Setting):
     """A solver by its ``name``, and its parameters, which subclasses declare."""
 
     name = None  # by which ``SoftmaxClassifier(solver=...)`` knows it
+    _advice = ADVICE
 
     def _applied(self, defaults):
         """What a solver runs with: its defaults (``_plan/settings.py``) with these parameters."""
@@ -38,7 +63,7 @@ class StochasticSetting(SolverSetting):
     shuffle: bool = parameter(True, FLAG)
     average: bool = parameter(True, FLAG)
 
-    def rows_per_batch(self, n_rows):
+    def _rows_per_batch(self, n_rows):
         """Rows in a batch: ``batch_size``, or all rows if they are fewer.
 
         Parameters

@@ -114,7 +114,7 @@ class _Epochs(Stateful):
         order = self.random_state.permutation(n_rows) if self.setting.shuffle else None
         of_features = objective.mean, objective.inverse_spread
         terms = Terms(objective.l2_reg, *of_features, objective.fit_intercept)
-        batches = objective.batches(order, self.setting.rows_per_batch(n_rows))
+        batches = objective.batches(order, self.setting._rows_per_batch(n_rows))
         with np.errstate(over="ignore", invalid="ignore"):  # if the rate is too large
             return self.descent.epoch(batches, terms, objective.n_threads)
 

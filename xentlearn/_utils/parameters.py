@@ -7,6 +7,9 @@ from math import inf
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .arguments import AdvisedMixin
+from .notebook import NotebookMixin
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -72,7 +75,7 @@ def parameter(default, rule):
     return field(default=default, metadata={"rule": rule})
 
 
-class Setting(BaseEstimator):
+class Setting(AdvisedMixin, NotebookMixin, BaseEstimator):
     """Parameters that make up a value: two settings are equal if their parameters are.
 
     Subclasses declare the parameters as fields of a dataclass (made with ``eq=False, repr=False``),

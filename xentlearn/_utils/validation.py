@@ -170,6 +170,8 @@ def as_numpy(array, name):
     """
     if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):
         return array
+    if str(array.dtype) == "torch.bfloat16":  # NumPy has no such dtype; float32 has all its values
+        array = array.float()
     try:
         return np.asarray(array) if hasattr(array, "__array__") else np.from_dlpack(array)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
@@ -177,5 +179,5 @@ def as_numpy(array, name):
             f"'{name}' must be an array that NumPy can read: in the memory of the CPU, without "
             f"gradients and of a dtype that NumPy has; got {type(array).__module__}."
             f"{type(array).__qualname__}: {error} Of a PyTorch tensor pass "
-            "tensor.detach().cpu().numpy(), of a dtype that NumPy has not tensor.float() before."
+            "tensor.detach().cpu().numpy()."
         ) from None
