@@ -197,7 +197,7 @@ def _loss_gradient(setting, y_true, margin):
     """Return a loss and its derivative with respect to the margin, at each margin."""
     setting = setting._for_evaluation()  # its rows have no class shares, and none is ignored
     sign = 1.0 if y_true == 1 else -1.0  # of the derivative of logit 1 in the margin
-    if setting.proba_kind == "sigmoid":
+    if setting._proba_kind == "sigmoid":
         logits, slope = sign * margin[:, np.newaxis], np.array([sign])
         targets = np.full(logits.shape, y_true)
     else:  # the mean of the logits matters only to losses that are no pure softmax
