@@ -37,7 +37,7 @@ def hybrid(smoothing):
             {"loss", "loss__losses", "loss__a", "loss__b", "loss__a__label_smoothing"},
         ),
     ],
-    ids=repr,
+    ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else repr(value),
 )
 def test_changed_parameters(clf, changed):
     shown = clf._get_params_html()
