@@ -111,6 +111,7 @@ def test_integers_are_predictions():
     assert categorical_crossentropy([[1.0, 0.0]], [[1, 0]]) == 0
     assert categorical_crossentropy([[0.5, 0.5]], [[0, 0]], from_logits=True) == np.log(2)
     assert sparse_categorical_crossentropy([1.0], [[0, 1]]) == 0
+    assert binary_crossentropy([[0.0, np.nan]], [[0, 1]]).tolist() == [0]  # one is missing
 
 
 # ---- Labels of the focal loss --------------------------------------------------------------------

@@ -63,7 +63,8 @@ def require_order(y_true, y_pred, from_logits):
     y_true = np.asarray(y_true)
     if y_true.dtype.kind != "f" or (y_true.shape == y_pred.shape and from_logits):
         return
-    if y_true.ndim > y_pred.ndim or (y_true % 1 != 0).any():
+    fractional = np.isfinite(y_true) & (y_true % 1 != 0)  # nan is a missing label
+    if y_true.ndim > y_pred.ndim or fractional.any():
         raise ValueError(
             "The order is (y_true, y_pred), as in Keras, and not that of PyTorch; got "
             f"{y_true.dtype} of shape {y_true.shape} first and {y_pred.dtype} of shape "
