@@ -124,7 +124,7 @@ def hybrid():
         (lambda: SoftmaxClassifier().set_params(C__x=1), "'C' is 1.0, which has no parameter 'x'"),
         (lambda: hybrid().set_params(a__smoothing=1), "'label_smoothing'"),
         (lambda: hybrid().set_params(b__label_smoothing=1), r"It has \['a', 'losses', 'weights'\]"),
-        (lambda: hybrid().set_params(weigths=[1]), "Did you mean 'weights'"),
+        (lambda: hybrid().set_params(weightss=[1]), "Did you mean 'weights'"),
         (lambda: HybridLoss(label_smoothing=0.1), r"It has \['losses', 'weights'\]"),
     ],
 )

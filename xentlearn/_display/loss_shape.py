@@ -170,8 +170,8 @@ class LossShapeDisplay:
         margin = np.linspace(-6, 6, 601) if margin is None else np.asarray(margin, dtype=float)
         if margin.ndim != 1:
             raise ValueError(
-                f"'margin' must have shape (n_points,), got {margin.shape}; np.linspace(-6, 6, 601) "
-                "is the default."
+                f"'margin' must have shape (n_points,), got {margin.shape}; the default is "
+                "np.linspace(-6, 6, 601)."
             )
         named = [_named(item) for item in (losses if isinstance(losses, list) else [losses])]
         evaluated = [_loss_gradient(setting, y_true, margin) for _, setting in named]
