@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from xentlearn import losses
 from xentlearn._losses.reduction import ADVICE
@@ -160,3 +161,9 @@ def test_bad_labels():
 def test_plain_labels_belong_to_the_sparse_function():
     with pytest.raises(ValueError, match="sparse categorical loss"):
         categorical_crossentropy(LABELS, PROBA)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS[:4], ids=lambda f: f.__name__)
+def test_sparse_targets(function):
+    with pytest.raises(ValueError, match=r"'y_true' must be an array, .*y_true\.toarray\(\)"):
+        function(sparse.csr_array(ONE_HOT), PROBA)
