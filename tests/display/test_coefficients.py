@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -252,6 +253,7 @@ def test_estimators_without_coefficients(data):
         ({"image_shape": (1, 2, 3)}, r"'image_shape' must be .* 6, got \(1, 2, 3\)"),
         ({"image_shape": (-2, -3)}, r"'image_shape' must be"),
         ({"image_shape": 6}, r"'image_shape' must be .* got 6"),
+        ({"image_shape": (2.0, 3.0)}, r"'image_shape' must be .* got \(2\.0, 3\.0\)"),
         ({"n_features": 0}, "'n_features' must be an integer >= 1, got 0"),
         ({"classes": ["dog"]}, r"'classes' must be among \['ant', 'bee'\], got \['dog'\]; the"),
         ({"classes": []}, r"'classes' must be among .*, got \[\]"),
@@ -261,6 +263,18 @@ def test_errors(arguments, message):
     display = CoefficientDisplay(COEF, class_names=["ant", "bee"])
     with pytest.raises(ValueError, match=message):
         display.plot(**arguments)
+
+
+def test_regressors_need_names(data):
+    ridge = Ridge().fit(data[0], np.eye(2)[np.arange(len(data[0])) % 2])
+    with pytest.raises(ValueError, match="'classes_'.* got a Ridge; for others pass 'class_names'"):
+        from_estimator(ridge)
+    assert titles_of(from_estimator(ridge, class_names=["a", "b"])) == ["a", "b"]
+
+
+def test_sparse_coefficients():
+    display = CoefficientDisplay(sparse.csr_array(COEF)).plot(n_features=1)
+    assert widths_of(display.bars_[0]) == [-3.0]
 
 
 def test_names_that_do_not_fit():

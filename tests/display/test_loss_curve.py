@@ -258,6 +258,8 @@ def test_estimators_without_a_history():
     [
         ({"quantity": "loss"}, r"'quantity' must be among .*\['gap', 'obj.*\], got 'loss'\.$"),
         ({"quantity": "validation_loss"}, "got 'validation_loss'; pass X_val and y_val to fit"),
+        ({"quantity": []}, r"'quantity' must name at least one of \['gap', .*\], got \[\]"),
+        ({"quantity": None}, "'quantity' must be among .* got None"),
         ({"x": "epochs"}, "'x' must be 'iterations' or 'seconds', got 'epochs'"),
     ],
 )

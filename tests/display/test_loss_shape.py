@@ -183,6 +183,8 @@ def test_numbers_of_ones_own():
         ("auto", {}, "got 'auto'"),
         ([BinaryCrossentropy(label_smoothing=2.0)], {}, "'label_smoothing' must be"),
         (["binary_crossentropy"], {"y_true": 2}, "'y_true' must be 0 or 1, .* got 2"),
+        (["binary_crossentropy"], {"margin": 3.0}, r"'margin' must have shape \(n_points,\), got"),
+        ([HybridLoss("softmax")], {}, r"'losses' must be a list of \(name, setting\) pairs"),
         (["binary_crossentropy"], {"x": "logit"}, "'x' must be 'margin' or 'proba', got 'logit'"),
         (["binary_crossentropy"], {"quantity": "hessian"}, "'quantity' must be 'loss' or 'gradie"),
         (["binary_crossentropy"], {"line_kw": [{}, {}]}, "'line_kw' must be .* per loss, 1, got"),
@@ -191,6 +193,10 @@ def test_numbers_of_ones_own():
 def test_errors(losses, arguments, message):
     with pytest.raises(ValueError, match=message):
         LossShapeDisplay.from_losses(losses, **arguments)
+
+
+def test_integers_of_numpy():
+    LossShapeDisplay.from_losses("binary_crossentropy", y_true=np.int64(0))
 
 
 def test_no_gradient_to_draw():

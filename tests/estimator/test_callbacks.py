@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from xentlearn import SoftmaxClassifier
+from xentlearn import SoftmaxClassifier, callbacks
 from xentlearn.callbacks import Checkpoint
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn is older than 1.9")
@@ -108,3 +109,16 @@ def test_progress_bar_in_a_search():
         pytest.skip("GridSearchCV takes no callbacks here")
     search.set_callbacks(callback.ProgressBar()).fit(X, y)
     assert search.best_score_ > 0.9
+
+
+@pytest.mark.parametrize("name", ["Checkpoint", "ProgressBar", "ValidationMonitor"])
+@pytest.mark.parametrize("kind", [LogisticRegression, lambda: make_pipeline(SoftmaxClassifier())])
+def test_callbacks_that_others_would_leave_without_work(name, kind, tmp_path):
+    pytest.importorskip("rich")
+    arguments = {"Checkpoint": {"path": tmp_path}, "ValidationMonitor": {"scoring": "accuracy"}}
+    made = getattr(callbacks, name)(**arguments.get(name, {}))
+    other = kind()
+    if not hasattr(other, "set_callbacks"):
+        pytest.skip("it has no callbacks in this version of scikit-learn")
+    with pytest.raises(TypeError, match=f"{name} must be set on a SoftmaxClassifier.*; got"):
+        other.set_callbacks(made).fit([[0.0], [1.0]], [0, 1])

@@ -37,7 +37,7 @@ def hybrid(smoothing):
             {"loss", "loss__losses", "loss__a", "loss__b", "loss__a__label_smoothing"},
         ),
     ],
-    ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else repr(value),
+    ids=lambda value: repr(sorted(value) if isinstance(value, set) else value),  # in one order
 )
 def test_changed_parameters(clf, changed):
     shown = clf._get_params_html()
@@ -108,3 +108,9 @@ def test_the_docstring_lists_the_names_of_the_error():
         resolve_loss("unknown")
     listed = re.search(r"one of (\[.*?\])", str(error.value))[1]
     assert named == set(re.findall(r"'(\w+)'", listed)) == {*AUTO_NAMES, *known_names()}
+
+
+@marks
+def test_names_of_parts_that_do_not_fit():
+    clf = SoftmaxClassifier(HybridLoss([("a__b", Sparse())]))  # an error of fit
+    assert "a__b" in clf._repr_html_()

@@ -9,6 +9,7 @@ import sklearn
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -139,8 +140,18 @@ def test_errors(data):
         clf.fit(**{**data, "X_val": data["X_val"][:, :3]})
     with pytest.raises(ValueError, match="In 'X_val': .*NaN"):
         clf.fit(**{**data, "X_val": np.full_like(data["X_val"], np.nan)})
+    with pytest.raises(TypeError, match="In 'X_val': .*got str"):
+        clf.fit(**{**data, "X_val": "rows.npy"})
     with pytest.raises(ValueError, match="In 'y_val': .*only the classes"):
         clf.fit(**{**data, "y_val": data["y_val"] + 5})
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_labels_that_are_all_missing(early_stopping, data, rng):
+    y = rng.integers(2, size=(N, 3)).astype(float)
+    clf = SoftmaxClassifier("binary_crossentropy", early_stopping=early_stopping)
+    with pytest.raises(ValueError, match="labels that are known"):
+        clf.fit(data["X"], y, X_val=data["X_val"], y_val=np.full((N, 3), np.nan))
 
 
 def test_of_a_fit_of_constants(data):
@@ -223,6 +234,21 @@ def test_copies_of_a_monitor(data, monitor):
         softmaxclassifier__y_val=data["y_val"],
     )
     assert not monitor._rows
+
+
+def _score(clf, X, y):
+    return clf.score(X, y)
+
+
+@pytest.mark.parametrize("scoring", [None, _score])
+def test_a_single_score_without_a_name(scoring, data, monitor):
+    monitor = type(monitor)(scoring=scoring)
+    clf = SoftmaxClassifier(max_iter=3, tol=0.0).set_callbacks(monitor)
+    with pytest.warns(ConvergenceWarning):
+        clf.fit(**data)
+    scores = monitor.get_logs().data_as_pandas
+    want = clf.score(data["X_val"], data["y_val"])
+    assert scores.loc[scores.task_name == "fit", "score"].tolist() == [want]
 
 
 def test_a_monitor_needs_rows(data, monitor):

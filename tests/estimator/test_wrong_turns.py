@@ -102,6 +102,10 @@ def test_advice_is_in_sentences(name):
     assert ADVICE[name].endswith(".")
 
 
+def hybrid():
+    return HybridLoss([("a", BinaryCrossentropy())])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -117,6 +121,10 @@ def test_advice_is_in_sentences(name):
         (lambda: BinaryCrossentropy(reduction="mean"), r"setting\(y_true, logits\)"),
         (lambda: SparseCategoricalCrossentropy(ignore_index=-100), "'ignore_class'"),
         (lambda: SparseCategoricalCrossentropy().set_params(ignore_index=1), "'ignore_class'"),
+        (lambda: SoftmaxClassifier().set_params(C__x=1), "'C' is 1.0, which has no parameter 'x'"),
+        (lambda: hybrid().set_params(a__smoothing=1), "'label_smoothing'"),
+        (lambda: hybrid().set_params(b__label_smoothing=1), r"It has \['a', 'losses', 'weights'\]"),
+        (lambda: hybrid().set_params(weightss=[1]), "Did you mean 'weights'"),
         (lambda: HybridLoss(label_smoothing=0.1), r"It has \['losses', 'weights'\]"),
     ],
 )
@@ -235,3 +243,12 @@ def test_subclasses_have_their_own_parameters():
     assert Passing(C=3.0).C == 3.0
     with pytest.raises(TypeError, match="unexpected keyword argument 'penalty'"):
         Passing(penalty="l2")
+
+
+# ---- X of other libraries ------------------------------------------------------------------------
+
+
+def test_lazy_frames():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"got LazyFrame; pass X\.collect\(\)"):
+        SoftmaxClassifier().fit(polars.LazyFrame({"a": [1.0, 2.0]}), [0, 1])

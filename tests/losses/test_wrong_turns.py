@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from xentlearn import losses
 from xentlearn._losses.reduction import ADVICE
@@ -111,6 +112,7 @@ def test_integers_are_predictions():
     assert categorical_crossentropy([[1.0, 0.0]], [[1, 0]]) == 0
     assert categorical_crossentropy([[0.5, 0.5]], [[0, 0]], from_logits=True) == np.log(2)
     assert sparse_categorical_crossentropy([1.0], [[0, 1]]) == 0
+    assert binary_crossentropy([[0.0, np.nan]], [[0, 1]]).tolist() == [0]  # one is missing
 
 
 # ---- Labels of the focal loss --------------------------------------------------------------------
@@ -159,3 +161,9 @@ def test_bad_labels():
 def test_plain_labels_belong_to_the_sparse_function():
     with pytest.raises(ValueError, match="sparse categorical loss"):
         categorical_crossentropy(LABELS, PROBA)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS[:4], ids=lambda f: f.__name__)
+def test_sparse_targets(function):
+    with pytest.raises(ValueError, match=r"'y_true' must be an array, .*y_true\.toarray\(\)"):
+        function(sparse.csr_array(ONE_HOT), PROBA)

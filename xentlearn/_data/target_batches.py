@@ -63,7 +63,7 @@ def encode_like(known, y, n_samples, sample_weight=None):
         try:
             y = encoding.check_rows(encoding.as_columns(y), known.loss, weight)
         except ValueError as error:
-            raise ValueError(f"{error} The first batch contained {KINDS[known.kind]}.") from None
+            raise ValueError(f"{error} The first rows were {KINDS[known.kind]}.") from None
         return known.with_columns(y, weight)
     if y.ndim != 1:
         raise ValueError(f"'y' must have shape (n_samples,) like earlier rows, got {y.shape}.")

@@ -1,6 +1,7 @@
 """CoefficientDisplay: the weights of a classifier, as images or as bars of the top features."""
 
 import numpy as np
+from scipy import sparse
 from sklearn.pipeline import Pipeline
 
 from .._utils.messages import listed, shown
@@ -18,7 +19,7 @@ class CoefficientDisplay:
 
     Parameters
     ----------
-    coef : array-like of shape (n_outputs, n_features)
+    coef : {array-like, sparse matrix} of shape (n_outputs, n_features)
         Coefficients, such as ``coef_`` of a ``SoftmaxClassifier``.
     class_names : sequence of n_outputs labels or None, default=None
         Names of the rows of ``coef``, or of both classes of a model of two classes that has a
@@ -112,7 +113,7 @@ class CoefficientDisplay:
             the shape of an image do not fit the coefficients.
         """
         require_matplotlib(f"{type(self).__name__}.plot")
-        coef = np.atleast_2d(self.coef)
+        coef = self.coef.toarray() if sparse.issparse(self.coef) else np.atleast_2d(self.coef)
         panels = self._panels(len(coef), classes)
         rows = [coef[row] for row, _ in panels]
         title_width = _width_of(title for _, title in panels)
@@ -276,6 +277,8 @@ class CoefficientDisplay:
         require_matplotlib(f"{cls.__name__}.from_estimator")
         advice = "classifiers that are not linear have none"
         classifier, steps = fitted_classifier(estimator, "coef_", advice)
+        if class_names is None:
+            fitted_classifier(estimator, "classes_", "for others pass 'class_names'")
         display = cls(
             classifier.coef_,
             class_names=classifier.classes_ if class_names is None else class_names,
@@ -317,7 +320,8 @@ def _names_of_features(classifier, steps):
 
 def _checked_shape(shape, n_features):
     """Return the height and the width of an image that has a pixel per feature."""
-    if not (np.shape(shape) == (2,) and np.prod(shape) == n_features and min(shape) > 0):
+    whole = np.shape(shape) == (2,) and np.asarray(shape).dtype.kind in "iu"
+    if not (whole and np.prod(shape) == n_features and min(shape) > 0):
         raise ValueError(
             "'image_shape' must be a height and a width whose product is the number of features, "
             f"{n_features}, got {shape!r}; None draws the top features as bars."

@@ -115,7 +115,12 @@ class LossCurveDisplay:
         from matplotlib.ticker import MaxNLocator
 
         AGAINST.check("x", x)
-        quantities = [quantity] if isinstance(quantity, str) else list(quantity)
+        is_list = np.iterable(quantity) and not isinstance(quantity, str)
+        quantities = list(quantity) if is_list else [quantity]
+        if not quantities:
+            raise ValueError(
+                f"'quantity' must name at least one of {sorted(self.history)}, got {quantity!r}."
+            )
         certified = self._certified() if "gap" in quantities else None
         curves = [self._curve(quantity, certified) for quantity in quantities]
         if x == "seconds":

@@ -1,5 +1,7 @@
 """LossShapeDisplay: what a row costs, against how right its prediction is."""
 
+import numbers
+
 import numpy as np
 from scipy.special import expit
 
@@ -15,7 +17,7 @@ X_LABELS = {
 Y_LABELS = {"loss": "loss", "gradient": "derivative of the loss"}
 QUANTITY = Rule("'loss' or 'gradient'", names=tuple(Y_LABELS))
 AGAINST = Rule("'margin' or 'proba'", names=tuple(X_LABELS))
-OUTCOME = Rule("0 or 1, one of two classes", int, ends=(0, 1), above=0, below=1)
+OUTCOME = Rule("0 or 1, one of two classes", numbers.Integral, ends=(0, 1), above=0, below=1)
 
 
 class LossShapeDisplay:
@@ -166,6 +168,11 @@ class LossShapeDisplay:
         require_matplotlib(f"{cls.__name__}.from_losses")
         OUTCOME.check("y_true", y_true)
         margin = np.linspace(-6, 6, 601) if margin is None else np.asarray(margin, dtype=float)
+        if margin.ndim != 1:
+            raise ValueError(
+                f"'margin' must have shape (n_points,), got {margin.shape}; the default is "
+                "np.linspace(-6, 6, 601)."
+            )
         named = [_named(item) for item in (losses if isinstance(losses, list) else [losses])]
         evaluated = [_loss_gradient(setting, y_true, margin) for _, setting in named]
         display = cls(

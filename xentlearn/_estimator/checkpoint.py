@@ -14,6 +14,7 @@ import joblib
 from .._utils import archive
 from .._utils.messages import warn
 from .._utils.parameters import Rule
+from .callback_owner import require_classifier
 
 ADVICE = "delete it to start anew, or use another path"
 # Parameters that say how a fit is watched or where it runs, not what it computes
@@ -116,10 +117,11 @@ class Checkpoint:
         Parameters
         ----------
         estimator : SoftmaxClassifier
-            Not used.
+            The estimator that is being fitted.
         context : CallbackContext
             Not used.
         """
+        require_classifier(self, estimator)
         if not self.path.absolute().parent.is_dir():
             raise FileNotFoundError(
                 f"The directory of the checkpoint {str(self.path)!r} does not exist; make it first."

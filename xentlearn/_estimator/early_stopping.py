@@ -79,17 +79,18 @@ class Validation(Stateful):
     Raises
     ------
     ValueError
-        If all weights are 0.
+        If all weights are 0, or all labels missing.
     """
 
     CHANGES = ("losses",)
     best, has_ended = None, False
 
     def __init__(self, data, y):
-        if not y.total_weight > 0:
+        if not (y.total_weight > 0 and y.fitted_weight_sums().sum() > 0):
             raise ValueError(
-                "The validation rows must have a positive weight; all their weights are 0. Pass "
-                "other rows as 'X_val' and 'y_val', or none, with early_stopping=False."
+                "The validation rows must have a positive weight and labels that are known; all "
+                "their weights are 0, or all labels missing. Pass other rows as 'X_val' and "
+                "'y_val', or none, with early_stopping=False."
             )
         self.data, self.y = data, y
         self.losses, self._rows, self._outputs = [], None, None
@@ -214,7 +215,7 @@ def with_validation(estimator, data, y, X_val, y_val, random_state):
 def _given_rows(estimator, known, X_val, y_val):
     """Return (MemoryData, EncodedY) of the user's validation rows; ``known`` is y without rows."""
     require_memory(X_val, "X_val", "read some of them")
-    shape, n_features = np.shape(X_val), estimator.n_features_in_
+    shape, n_features = getattr(X_val, "shape", ()), estimator.n_features_in_
     if len(shape) == 2 and shape[1] != n_features:
         raise ValueError(
             f"'X_val' must have the {n_features} features that the classifier gets as 'X', got "
@@ -223,8 +224,9 @@ def _given_rows(estimator, known, X_val, y_val):
         )
     try:
         X_val = validated(estimator, X_val, reset=False)
-    except ValueError as error:
-        raise ValueError(f"In 'X_val': {error}") from None
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"In 'X_val': {error}") from None
     try:
         y_val = encode_like(known, y_val, X_val.shape[0])
     except ValueError as error:

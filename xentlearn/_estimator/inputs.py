@@ -82,9 +82,11 @@ def require_rows(X):
         )
     elif isinstance(X, dict):
         remedy = "if it holds columns, pass pandas.DataFrame(X)"
+    elif kind == "LazyFrame":  # of polars
+        remedy = "pass X.collect()"
     elif _is_stream(X):
         remedy = (
-            "call partial_fit(X, y, classes=...) with each of its batches, or return them as the "
+            "pass its batches one by one, to partial_fit in place of fit, or return them as the "
             "blocks of a subclass of xentlearn.blocks.RowBlocks"
         )
     else:

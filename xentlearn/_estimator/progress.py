@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 
 from .._utils.numerics import EPS
+from .callback_owner import require_classifier
 
 try:
     from rich import console, progress
@@ -65,7 +66,7 @@ class ProgressBar:
         return {**vars(self), "_of_fits": {}}
 
     def setup(self, estimator, context):
-        """Do nothing, since ``fit`` itself begins the bar; scikit-learn calls it.
+        """Check the estimator, since ``fit`` itself begins the bar; scikit-learn calls it.
 
         Parameters
         ----------
@@ -74,6 +75,7 @@ class ProgressBar:
         context : CallbackContext
             Not used.
         """
+        require_classifier(self, estimator)
 
     def teardown(self, estimator, context):
         """End the bar, however the fit ended; scikit-learn calls it. Parameters as in ``setup``."""

@@ -1,9 +1,19 @@
 """scikit-learn's ``ScoringMonitor`` on the validation rows of a fit."""
 
+import functools
+
+from .callback_owner import require_classifier
+
 try:
     from sklearn.callback import ScoringMonitor
 except ImportError:  # older than 1.9
     ScoringMonitor = None
+
+
+def _by_name(scorer, *args, **kwargs):
+    """Scores by name: those of the scorer, or its single one as "score"."""
+    scores = scorer(*args, **kwargs)
+    return scores if isinstance(scores, dict) else {"score": scores}
 
 
 class ValidationMonitor(ScoringMonitor or object):
@@ -63,6 +73,22 @@ class ValidationMonitor(ScoringMonitor or object):
                 "use scikit-learn's ScoringMonitor for scores on the training rows."
             )
         self._rows[estimator] = X_val, y_val
+
+    def setup(self, estimator, context):
+        """Make the scorer; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : SoftmaxClassifier
+            The estimator that is being fitted.
+        context : CallbackContext
+            Of the fit.
+        """
+        require_classifier(self, estimator)
+        super().setup(estimator, context)
+        # scikit-learn 1.9 cannot log the number that ``None`` and plain functions give
+        scorer = self._estimator_scorers[estimator]
+        self._estimator_scorers[estimator] = functools.partial(_by_name, scorer)
 
     def teardown(self, estimator, context):
         """Forget the rows; scikit-learn calls it.

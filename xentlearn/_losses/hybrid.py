@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import _BaseComposition
 
 from .._loss import EncodedTarget
+from .._utils.arguments import require_names
 from .._utils.numerics import DEFAULT_SUM_TOLERANCE
 from .._utils.validation import check_weights
 from .base import LossSetting, with_parameters
@@ -105,6 +106,8 @@ class HybridLoss(LossSetting, _BaseComposition):
         -------
         self : HybridLoss
         """
+        # `_set_params` passes over the method of the mixin, which does this
+        require_names(self, params, self.get_params())
         self._set_params("losses", **params)
         return self
 
@@ -139,6 +142,7 @@ class HybridLoss(LossSetting, _BaseComposition):
         self._factors()
 
     def _for_evaluation(self):
+        self._check_parameters()
         setting = clone(self)
         setting.losses = [(name, part._for_evaluation()) for name, part in setting.losses]
         return setting

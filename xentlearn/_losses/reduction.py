@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy import sparse
 
 from .._utils.arguments import advice_table
 from .._utils.numerics import in_unit
@@ -52,18 +53,24 @@ ADVICE = advice_table(
 
 
 def require_order(y_true, y_pred, from_logits):
-    """Raise the ValueError of predictions that come first, as in PyTorch, and of labels second.
+    """Raise the ValueError of sparse matrices, and of predictions that come before their targets.
 
     Integers are valid probabilities, too. But beside fractional targets of the same shape each of
     them would cost inf, or it was meant as a label.
     """
+    for name, array in (("y_true", y_true), ("y_pred", y_pred)):
+        if sparse.issparse(array):
+            raise ValueError(
+                f"'{name}' must be an array, got a sparse matrix; pass {name}.toarray()."
+            )
     y_pred = np.asarray(y_pred)
     if y_pred.dtype.kind not in "iub":
         return
     y_true = np.asarray(y_true)
     if y_true.dtype.kind != "f" or (y_true.shape == y_pred.shape and from_logits):
         return
-    if y_true.ndim > y_pred.ndim or (y_true % 1 != 0).any():
+    fractional = np.isfinite(y_true) & (y_true % 1 != 0)  # nan is a missing label
+    if y_true.ndim > y_pred.ndim or fractional.any():
         raise ValueError(
             "The order is (y_true, y_pred), as in Keras, and not that of PyTorch; got "
             f"{y_true.dtype} of shape {y_true.shape} first and {y_pred.dtype} of shape "

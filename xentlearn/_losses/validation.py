@@ -51,7 +51,7 @@ def as_integers(y):
     if y.dtype.kind == "f":
         bad = ~(y == np.floor(y)) | np.isinf(y)
         if not bad.any():
-            return y.astype(np.int64) if np.abs(y).max() < 2**62 else y
+            return y.astype(np.int64) if float(np.abs(y).max()) < 2**62 else y
         remedy = "for soft targets use a categorical loss, with one column per class"
     else:
         bad = missing_among(y)

@@ -56,6 +56,33 @@ def require_arguments(callee, function, args, keywords, advice):
         )
 
 
+def require_names(target, params, known):
+    """Raise the ValueError of parameters that an object, or a part of it, does not have.
+
+    Parameters
+    ----------
+    target : AdvisedMixin
+    params : dict
+        Values to set, by name.
+    known : dict
+        All present values by name, those of nested objects among them.
+    """
+    for name in params:
+        outer, nested, inner = name.partition("__")
+        if outer not in known:
+            names = [one for one in known if "__" not in one]
+            raise ValueError(
+                f"Invalid parameter {name!r} for estimator {target}. "
+                f"{way_out(name, names, target._advice)}"
+            )
+        value = params.get(outer, known[outer])
+        if nested and not hasattr(value, "set_params"):
+            raise ValueError(
+                f"Invalid parameter {name!r} for estimator {target}: {outer!r} is {value!r}, which "
+                f"has no parameter {inner!r}; set {outer!r} itself, or first to an object that has."
+            )
+
+
 def advised(advice: dict) -> Callable[[Function], Function]:
     """Decorator of a function: unknown arguments are answered by ``advice``, sentences by name."""
 
@@ -94,11 +121,5 @@ class AdvisedMixin:
         self : object
             The object itself.
         """
-        known = self._get_param_names()
-        for name in params:
-            if name.partition("__")[0] not in known:
-                raise ValueError(
-                    f"Invalid parameter {name!r} for estimator {self}. "
-                    f"{way_out(name, known, self._advice)}"
-                )
+        require_names(self, params, self.get_params(deep=False))
         return super().set_params(**params)

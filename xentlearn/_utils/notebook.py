@@ -42,7 +42,9 @@ class NotebookMixin:
 
         def is_changed(name):
             outer, _, inner = name.partition("__")
-            return not inner or inner in values[outer]._get_params_html().non_default
+            if not inner or not hasattr(values.get(outer), "_get_params_html"):
+                return True
+            return inner in values[outer]._get_params_html().non_default
 
         changed = tuple(name for name in shown.non_default if is_changed(name))
         shown.data = {name: shown.data[name] for name in dict.fromkeys((*changed, *shown.data))}
