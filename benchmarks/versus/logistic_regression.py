@@ -79,7 +79,7 @@ def measured(problem):
     """{estimator: Fit}."""
     progress(problem.shape)
     functions = {name: functools.partial(fit, each, problem) for name, each in ESTIMATORS.items()}
-    quick = functools.partial(fit, LogisticRegression(max_iter=10), problem)
+    quick = functools.partial(fit, LogisticRegression(max_iter=30), problem)
     n_threads = fastest_blas_threads(quick)
     threads = {name: n_threads for name in functions if name != OURS}
     runs = interleaved(functions, ROUNDS, LIMIT, threads)

@@ -14,6 +14,7 @@ BLOCK = 4096  # rows whose logits are held at a time
 PAUSE = 0.3  # seconds, for the threads of the last solver to stop spinning
 POOLS = ThreadpoolController()
 QUICK, REPEATS = 1.0, 3  # fits are repeated while all of them took less than so many seconds
+TRIALS = 9  # quick fits by which a number of threads is chosen
 FINE = 1.2  # numbers of iterations are told apart up to this factor
 
 
@@ -47,9 +48,12 @@ def fastest_blas_threads(fit):
         with blas_threads(n_threads), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             fit()
-            begin = time.perf_counter()
-            fit()
-            seconds[n_threads] = time.perf_counter() - begin
+            times = []
+            while not times or (len(times) < TRIALS and sum(times) < QUICK):
+                begin = time.perf_counter()
+                fit()
+                times.append(time.perf_counter() - begin)
+            seconds[n_threads] = statistics.median(times)
     return min(seconds, key=seconds.get)
 
 
