@@ -62,6 +62,8 @@ html_css_files = ["pages.css"]
 html_favicon = html_logo = "static/logo.svg"
 html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
+# pages that are sections of their own have no neighbours to list
+html_sidebars = dict.fromkeys(["getting_started", "performance", "changelog"], [])
 html_theme_options = {
     "logo": {"text": "xentlearn"},
     "header_links_before_dropdown": 5,
