@@ -4,6 +4,7 @@ import statistics
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 from report import least_objective, own_finish
 
 # one hue and one marker per package; xentlearn's line is darker and thicker
@@ -101,7 +102,13 @@ def draw_race(ax, race):
         label="xentlearn, tol = dotted line",
     )
     ax.set(xscale="log", yscale="log", ylim=(LEAST / 2, 20))
-    ax.set_title(f"{TITLES[race['task']]}\n{race['shape']}")
+    left, right = ax.get_xlim()
+    if right < 30 * left:  # too short for powers of ten alone
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    size, kind = race["shape"].split(" classes, ")
+    ax.set_title(f"{TITLES[race['task']]}\n{size} classes\n{kind}")
 
 
 def own_curve(trace, finishes, minimum):

@@ -25,8 +25,9 @@ class Checkpoint:
     """Write the state of a long fit to a file, from which an interrupted fit continues.
 
     The path of a file is for one fit. With the path of a directory, each fit has a file of its own
-    in it, so that an interrupted grid search continues as well: fits that were done, or had begun,
-    are read from their files when the search is started again.
+    in it, so that an interrupted grid search continues as well: when it is started again, each fit
+    goes on from what was last written. Fits that end within ``seconds`` write nothing, and are
+    computed again.
 
     When a fit is started again with the same data and parameters, and with a checkpoint of the same
     path, it reads the file, continues from there, and ends with the same bits as if it had never
