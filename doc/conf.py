@@ -63,7 +63,7 @@ html_favicon = html_logo = "static/logo.svg"
 html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 # pages that are sections of their own have no neighbours to list
-html_sidebars = dict.fromkeys(["getting_started", "performance", "changelog"], [])
+html_sidebars = {page: [] for page in ("getting_started", "performance", "changelog")}
 html_theme_options = {
     "logo": {"text": "xentlearn"},
     "header_links_before_dropdown": 5,
