@@ -3,10 +3,10 @@
 Two names that begin with an underscore are scikit-learn's protocol for authors of estimators, and
 have no public counterpart. Its documentation describes ``_init_callback_context``, which each
 ``fit`` with callbacks must call. ``_skl_callbacks`` is where ``set_callbacks`` of the mixin keeps
-its arguments and where ``clone`` copies them from. It is read here for two purposes: without
-callbacks, a fit must not pay for contexts; and a checkpoint has to be read before the first
-iteration, and told what to write, for which the protocol has no hook; and a progress bar and a
-monitor of validation rows need to know what the protocol does not tell.
+its arguments and where ``clone`` copies them from. It is read here because a fit without callbacks
+must not pay for contexts, and because the protocol has no hook for three things: a checkpoint is
+read before the first iteration and told what to write, a progress bar is told how far the fit is,
+and a monitor of validation rows is given these rows.
 """
 
 import contextlib

@@ -71,10 +71,16 @@ ADVICE = {
             "default, and penalty=None is C=inf. L1 is 'l1_ratio', which must be 0 for now.",
         ),
         (
-            "alpha weight_decay",
+            "alpha",
             "The strength of the penalty is set by C = 1 / (alpha * n), with n rows (or the sum "
             "of their weights), for a mean loss plus (alpha / 2) ||W||^2. The 'alpha' of a focal "
             "loss belongs to it: loss=CategoricalFocalCrossentropy(alpha=...).",
+        ),
+        (
+            "weight_decay",
+            "The strength of the penalty is set by C = 1 / (weight_decay * n), with n rows (or the "
+            "sum of their weights). The intercept is not penalised, whereas PyTorch's optimizers "
+            "decay biases, too.",
         ),
         (
             "kernel_regularizer regularizer",

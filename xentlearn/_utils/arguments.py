@@ -65,7 +65,7 @@ def require_names(target, params, known):
     params : dict
         Values to set, by name.
     known : dict
-        All present values by name, those of nested objects among them.
+        Present values by name.
     """
     for name in params:
         outer, nested, inner = name.partition("__")
