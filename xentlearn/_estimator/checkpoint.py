@@ -14,14 +14,14 @@ import joblib
 from .._utils import archive
 from .._utils.messages import warn
 from .._utils.parameters import Rule
-from .callback_owner import require_classifier
+from .classifier_callback import ClassifierCallback
 
 ADVICE = "delete it to start anew, or use another path"
 # Parameters that say how a fit is watched or where it runs, not what it computes
 NOT_OF_THE_RESULT = {"verbose", "client", "random_state"}
 
 
-class Checkpoint:
+class Checkpoint(ClassifierCallback):
     """Write the state of a long fit to a file, from which an interrupted fit continues.
 
     The path of a file is for one fit. With the path of a directory, each fit has a file of its own
@@ -101,19 +101,17 @@ class Checkpoint:
 
     def __init__(self, path, seconds=60.0):
         Rule("a number >= 0", numbers.Real, 0, ends=(0, inf)).check("seconds", seconds)
+        super().__init__()  # of a fit: a copy of this callback, with the file of that fit
         self.path, self.seconds = Path(path).expanduser(), seconds
-        # By estimator that is being fitted: a copy of this callback, with the file of that fit.
-        # Clones share the callback, and may be fitted at the same time by several threads.
-        self._of_fits = {}
         # Of such a copy: what returns the state of the fit as a tree (set by ``FitCallbacks``).
         self._get_tree = None
         self._last_write, self._has_warned = None, False
 
     def __getstate__(self):
-        return {**vars(self), "_of_fits": {}, "_get_tree": None}
+        return {**super().__getstate__(), "_get_tree": None}
 
     def setup(self, estimator, context):
-        """Prepare for a fit; scikit-learn calls it.
+        """Check the estimator and the directory before a fit; scikit-learn calls it.
 
         Parameters
         ----------
@@ -122,18 +120,11 @@ class Checkpoint:
         context : CallbackContext
             Not used.
         """
-        require_classifier(self, estimator)
+        super().setup(estimator, context)
         if not self.path.absolute().parent.is_dir():
             raise FileNotFoundError(
                 f"The directory of the checkpoint {str(self.path)!r} does not exist; make it first."
             )
-
-    def teardown(self, estimator, context):
-        """Forget the fit, however it ended; scikit-learn calls it. Parameters as in ``setup``."""
-        self._of_fits.pop(estimator, None)
-
-    def on_fit_task_begin(self, estimator, context):
-        """Do nothing before a task; scikit-learn requires it. Parameters as in ``setup``."""
 
     def on_fit_task_end(self, estimator, context):
         """Write the file if it is time; scikit-learn calls it after each iteration.

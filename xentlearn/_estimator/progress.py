@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 
 from .._utils.numerics import EPS
-from .callback_owner import require_classifier
+from .classifier_callback import ClassifierCallback
 
 try:
     from rich import console, progress
@@ -16,7 +16,7 @@ except ImportError:
     progress = None
 
 
-class ProgressBar:
+class ProgressBar(ClassifierCallback):
     """Show how far a fit is, and how long it will still take.
 
     For ``clf.set_callbacks(ProgressBar())`` of scikit-learn 1.9 and newer. How much of a fit is
@@ -60,33 +60,14 @@ class ProgressBar:
                 "ProgressBar needs 'rich' to draw, which is not installed. Install it by "
                 'pip install rich, or with xentlearn: pip install "xentlearn[progress]".'
             )
-        self._of_fits = {}  # by estimator that is being fitted: a ``_Drawing``
-
-    def __getstate__(self):
-        return {**vars(self), "_of_fits": {}}
-
-    def setup(self, estimator, context):
-        """Check the estimator, since ``fit`` itself begins the bar; scikit-learn calls it.
-
-        Parameters
-        ----------
-        estimator : SoftmaxClassifier
-            The estimator that is being fitted.
-        context : CallbackContext
-            Not used.
-        """
-        require_classifier(self, estimator)
+        super().__init__()  # of a fit: a ``_Drawing``
 
     def teardown(self, estimator, context):
         """End the bar, however the fit ended; scikit-learn calls it. Parameters as in ``setup``."""
-        if estimator in self._of_fits:
-            self._of_fits.pop(estimator).stop()
-
-    def on_fit_task_begin(self, estimator, context):
-        """Do nothing before a task; scikit-learn requires it. Parameters as in ``setup``."""
-
-    def on_fit_task_end(self, estimator, context):
-        """Do nothing after a task; scikit-learn requires it. Parameters as in ``setup``."""
+        drawing = self._of_fits.get(estimator)
+        super().teardown(estimator, context)
+        if drawing is not None:
+            drawing.stop()
 
     def _begin(self, estimator):
         """Return what draws the bars of a fit."""

@@ -2,7 +2,7 @@
 
 import functools
 
-from .callback_owner import require_classifier
+from .classifier_callback import require_classifier
 
 try:
     from sklearn.callback import ScoringMonitor
