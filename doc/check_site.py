@@ -95,8 +95,8 @@ def failed_searches(browser, address):
     page = browser.new_page()
     for words, wanted in SEARCHED.items():
         page.goto(f"{address}search.html?q={words.replace(' ', '+')}")
-        page.wait_for_selector("ul.search li", timeout=10_000)
-        page.wait_for_function("!document.querySelector('#search-progress')?.textContent")
+        # results are listed one by one, and the summary is the last thing to change
+        page.wait_for_selector("text=/Search finished/", timeout=10_000)
         found = page.eval_on_selector_all("ul.search li a", "all => all.map(a => a.href)")
         if not any(wanted in link for link in found):
             yield f"search: {words!r} finds {len(found)} pages, without {wanted}"
