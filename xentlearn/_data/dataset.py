@@ -129,6 +129,18 @@ class MemoryRows:
         self.target.hessian_diagonal(logits, curvature, n_threads)
         return curvature
 
+    def sampled(self, n_wanted):
+        """Return a representative sample of about ``n_wanted`` rows; all of them if that is more.
+
+        Returns
+        -------
+        MemoryRows
+        """
+        if n_wanted >= self.n_rows:
+            return self
+        X, y = spaced(self.X, self.y, self.weight.sum() / n_wanted)
+        return MemoryRows(X, y, self.outputs, dtype=self.dtype)
+
     def few(self, n_wanted):
         """Return a representative sample of about ``n_wanted`` rows, in pieces with few logits.
 
@@ -138,9 +150,8 @@ class MemoryRows:
         -------
         list of MemoryRows
         """
-        X, y = self.X, self.y
-        if n_wanted < self.n_rows:
-            X, y = spaced(X, y, self.weight.sum() / n_wanted)
+        rows = self.sampled(n_wanted)
+        X, y = rows.X, rows.y
         width = max(1, LOGIT_BLOCK // len(self.outputs))
         if self.design.in_tiles(self.target, X.shape[0]):
             width = X.shape[0]

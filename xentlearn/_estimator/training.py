@@ -295,6 +295,11 @@ class Fit:
             result.reason = StopReason.SEPARABLE
         if validation is not None and validation.has_ended:
             result.reason = StopReason.EARLY_STOPPING
+        is_bounded = bound <= self.problem.tol / (1.0 + self.problem.tol) * value
+        if is_bounded and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
+            result.reason = StopReason.CERTIFIED
+        if result.reason == StopReason.CERTIFIED and not is_bounded:
+            result.reason = StopReason.ESTIMATED
         solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
         self.moments = self.data.undo_moments(objective.moments)
         self.state.solved.append(solved)
@@ -353,7 +358,7 @@ class Fit:
             if self.group.history_size is not None:  # vectors are large
                 objective.few = objective.preconditioners = None  # the solver has ended
                 give_back_memory()
-            if self.group.solver == "dual-ascent" and bound < np.inf:
+            if bound < np.inf and objective.rows.sample is objective.rows:
                 value = objective.value(vector)
                 of_value = max(bound + value - reached, 0.0)
             else:

@@ -328,7 +328,7 @@ class Preconditioners:
         if kind == "blocks":
             self._make_blocks(objective, sample, vector)
         elif kind is not None:
-            rows = objective.rows if kind == "whole" else sample
+            rows = objective.rows if kind == "whole" else sample.sampled(self.settings.local_rows)
             self.make_hessian(objective, rows, vector, np.float64 if thorough else np.float32)
 
     def make_hessian(self, objective, rows, vector, dtype):

@@ -6,6 +6,7 @@ counted in multiply-adds, numbers and passes over X, and each limit says which m
 from.
 """
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +45,15 @@ class Rules:
     hessian_work : float
         Largest work of a Hessian, in multiply-adds, at which the whole Hessian is used as a
         preconditioner: a tenth of a second.
+    hessian_speed : float
+        Multiply-adds of a Hessian, a product of matrices, in the time of one of a pass.
+    sampled_rows : int
+        Rows per coefficient of a sample that the Hessian is made from, if it cannot be made from
+        all of them. Its relative error is about the root of its reciprocal, and that is the factor
+        by which a step reduces the gradient.
+    copied : float
+        Multiply-adds of a pass in the time in which a number of X is copied into such a sample and
+        centred: 13 ns.
     most_coefficients : int
         Largest number of coefficients for which the whole Hessian is formed: 288 MB.
     most_covariance : int
@@ -90,6 +100,9 @@ class Rules:
     most_rotation: float = 5e10
     tiny_hessian: float = 10_000_000
     hessian_work: float = 1.5e9
+    hessian_speed: float = 4.0
+    sampled_rows: int = 100
+    copied: float = 150.0
     most_coefficients: int = NewtonCholesky.max_coefficients
     most_covariance: int = 2000
     most_block_numbers: int = 16_000_000
@@ -403,18 +416,25 @@ def _preconditioning(size, n_outputs, coupled, strength):
     chosen = Preconditioning(size.n_features <= RULES.most_covariance, None)
     if size.is_sparse or strength > RULES.most_penalty:
         return chosen
-    local = None
-    if size.hessian_work(size.n_rows, n_outputs, coupled) <= RULES.hessian_work:
-        local = "whole"
-    elif size.hessian_work(size.n_sampled, n_outputs, coupled) <= RULES.hessian_work:
-        local = "sample"
+    work = functools.partial(size.hessian_work, n_outputs=n_outputs, coupled=coupled)
+    n_coefficients = size.n_coefficients(n_outputs)
+    of_pass, n_sampled = 2 * size.n_rows * n_coefficients, RULES.sampled_rows * n_coefficients
+    local, n_rows, of_hessian = None, np.inf, np.inf
+    if work(size.n_rows) <= RULES.hessian_work:
+        local, of_hessian = "whole", work(size.n_rows) / RULES.hessian_speed
+    elif work(size.n_sampled) <= RULES.hessian_work:
+        local, of_hessian = "sample", work(size.n_sampled) / RULES.hessian_speed
+    elif n_sampled < size.n_sampled and work(n_sampled) <= RULES.hessian_work:
+        local, n_rows = "sample", n_sampled
+        of_copy = RULES.copied * n_sampled * size.n_features
+        of_hessian = of_copy + work(n_sampled) / RULES.hessian_speed
     elif (
         size.n_features <= RULES.most_covariance
         and n_outputs * size.n_features**2 <= RULES.most_block_numbers
         and size.n_sampled * n_outputs <= RULES.most_logits
     ):
         local = "blocks"
-    return replace(chosen, local=local)
+    return replace(chosen, local=local, local_rows=n_rows, local_passes=of_hessian / of_pass)
 
 
 def _suits_dual(problem, outputs, sums, strength):

@@ -7,6 +7,8 @@ the "auto" rules are in ``plan.py``.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 STOCHASTIC = ("adam", "sgd")  # solvers that take steps on batches of rows
 
 
@@ -66,6 +68,13 @@ class Stopping:
         all iterations.
     caution : float
         Factor of the estimate from these long windows.
+    certifying, least_certifying : float, int
+        Once the estimate is within the tolerance, a descent goes on for its certificate: for
+        ``certifying`` times as many iterations as it took until then, or ``least_certifying`` if
+        that is more. The certificate falls with the squared norm of the gradient, and may be
+        thousands of times as large as the gap.
+    fewest_products, most_products : int
+        Least and largest number of Hessian products from which an estimate is confirmed.
     recheck : int
         Number of iterations until a slow descent whose estimate was not confirmed by a new Hessian
         is checked again.
@@ -94,6 +103,10 @@ class Stopping:
     most_fall: float = 0.7
     share_of_slow: int = 5
     caution: float = 2.5
+    certifying: float = 1 / 6
+    least_certifying: int = 4
+    fewest_products: int = 3
+    most_products: int = 8
     recheck: int = 10
     trusted: float = 1 / 3
     metric: float = 10.0
@@ -297,8 +310,11 @@ class Preconditioning:
     covariance : bool
         Whether to use the covariance of the features; otherwise their variances alone.
     local : {"whole", "sample", "blocks"} or None
-        What is made of the Hessian at a point: all of it from all rows, all of it from the sample
-        of rows, its diagonal blocks, or nothing. The plan chooses this and ``covariance``.
+        What is made of the Hessian at a point: all of it from all rows, all of it from a sample of
+        the rows, its diagonal blocks, or nothing. The plan chooses this and ``covariance``.
+    local_rows, local_passes : float
+        Rows of that sample, and the passes over X that the Hessian costs; inf means all rows of
+        the objective's sample, and a cost that is not known.
     least_rows, rows_per_feature : int
         The covariance is computed from the larger of ``least_rows`` and ``rows_per_feature``
         times n_features rows: it is needed to a few percent, not exactly.
@@ -330,6 +346,8 @@ class Preconditioning:
 
     covariance: bool = True
     local: str | None = "whole"
+    local_rows: float = np.inf
+    local_passes: float = np.inf
     least_rows: int = 5_000
     rows_per_feature: int = 10
     few_of_weight: int = 8

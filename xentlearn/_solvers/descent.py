@@ -37,6 +37,8 @@ class Descent(Stateful):
         Chooses the directions. Its members are ``direction(point, gradient)``, the direction as a
         vector; ``add(x, x_new, gradient, gradient_new)``, called after each step; ``clear()``,
         which makes the next direction depend on the present point and gradient alone;
+        ``metric(point, vector)``, an approximate inverse Hessian, positive definite and linear,
+        times a vector;
         ``lengthen()``, which makes the rule remember more steps of a slow descent; ``n_added``, the
         number of steps that it remembers; ``settings``, with ``first_refresh``, ``patience`` and
         ``slope_left``; ``exact``, whether directions are Newton directions; ``lean``, whether
@@ -56,7 +58,7 @@ class Descent(Stateful):
         self.offers = getattr(objective, "OFFERS", ())
         self.result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
         self.schedule = _Schedule(objective, rule, polish)
-        self.stopping = Stopping(objective, polish, rule.exact, STOPPING)
+        self.stopping = Stopping(objective, polish, rule.exact, rule.lean, STOPPING)
         self.x = None
 
     def dump(self):

@@ -116,6 +116,10 @@ class History:
         n = min(self.n_added, self.length)
         return np.arange(self.n_added - n, self.n_added) % self.length
 
+    def metric(self, point, vector):
+        """Return the L-BFGS matrix H times a vector."""
+        return -self.direction(point, vector)
+
     def direction(self, point, gradient):
         """Return -H gradient, with H the L-BFGS matrix and scale * preconditioner as H0."""
         precondition, order = self.objective.precondition, self._order()

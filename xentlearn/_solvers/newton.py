@@ -9,10 +9,9 @@ Sofer, Operations Research Letters 9, 1990).
 
 import functools
 
-import numpy as np
-
 from .._plan.settings import NewtonCG, NewtonCholesky
 from .._utils.state import Stateful
+from .conjugate_gradients import newton_direction
 from .descent import REQUIRED, descend
 
 
@@ -38,6 +37,10 @@ class _Forgetful(Stateful):
 
     def lengthen(self):
         """Do nothing, as there is no history to extend."""
+
+    def metric(self, point, vector):
+        """Return the objective's preconditioner times a vector."""
+        return self.objective.precondition(vector)
 
     def clear(self):
         """Do nothing, as there is no history to empty."""
@@ -94,35 +97,16 @@ class ConjugateGradients(_Forgetful):
 
     def direction(self, point, gradient):
         """Return an approximate solution of H direction = -gradient."""
-        precondition, product = self.objective.precondition, self.objective.hessian_product
-        offers, settings, least = getattr(self.objective, "OFFERS", ()), self.settings, 0.0
-        if "follow_curvature" in offers:
+        settings, precondition = self.settings, self.objective.precondition
+        if "follow_curvature" in getattr(self.objective, "OFFERS", ()):
             self.objective.follow_curvature(point)
-        residual = -gradient
-        preconditioned = precondition(residual)
-        conjugate, size = preconditioned.copy(), residual @ preconditioned
-        direction, gain = np.zeros_like(gradient), 0.0
-        for n in range(1, settings.max_cg_iter + 1):
-            image = product(point, conjugate)
-            curvature = conjugate @ image
-            # Stop where the curvature may be nothing but rounding error: if features are linearly
-            # dependent, a step by it can be 1e16 times too long. Stop as well where it is negative,
-            # which is possible where the function is not convex.
-            if "least_curvature" in offers:
-                least = self.objective.least_curvature(conjugate)
-            if not curvature > least:
-                break
-            step = size / curvature
-            direction += step * conjugate
-            residual -= step * image
-            gain_before, gain = gain, 0.5 * (direction @ (residual - gradient))
-            if n >= settings.least_products and n * (gain - gain_before) <= settings.little * gain:
-                break
-            preconditioned = precondition(residual)
-            size_before, size = size, residual @ preconditioned
-            if not size > 0:
-                break
-            conjugate = preconditioned + (size / size_before) * conjugate
+
+        def enough(n, decrease, last):
+            return n >= settings.least_products and n * last <= settings.little * decrease
+
+        direction, *_ = newton_direction(
+            self.objective, point, gradient, precondition, enough, settings.max_cg_iter
+        )
         return direction if direction.any() else precondition(-gradient)
 
 
