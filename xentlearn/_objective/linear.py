@@ -97,7 +97,6 @@ class LinearObjective:
     """
 
     OFFERS = (
-        "approach_certificate",
         "bound_step",
         "certified_gap",
         "continuation",
@@ -147,6 +146,7 @@ class LinearObjective:
         self.preconditioners = Preconditioners(preconditioning)
         self.certificate, self.continuation = Certificate(), None
         self._is_evaluated, self.pass_seconds = False, np.inf
+        self._approached_at = np.inf  # excess of the certificate when it was last approached
         self.few = None  # a small sample of the rows, once it is needed
 
     # ---- The vector and its parts ------------------------------------------------------------
@@ -359,20 +359,28 @@ class LinearObjective:
         """Return an upper bound of value - minimum at ``vector``; inf if it is above ``wanted``."""
         return self.certificate.gap_if_at_most(self, vector, value, gradient, wanted)
 
+    @property
+    def certificate_excess(self):
+        """Bound of the gap over the one wanted, as far as the last ``certified_gap`` knows."""
+        return self.certificate.excess
+
     def approach_certificate(self, vector):
         """Precondition by the Hessian at ``vector``, if that is the shorter way to a certificate.
 
-        An iteration of L-BFGS halves the squared norm of the gradient at least, with which the
-        bound falls. The Hessian pays off if it costs fewer passes than these iterations would.
+        An iteration of L-BFGS halves the squared norm of the gradient, with which the bound falls.
+        The Hessian pays off if it costs fewer passes than the iterations that it saves: it must not
+        take more than there are left, and the last one must have saved as many.
 
         Returns
         -------
         bool
             Whether the preconditioner has changed.
         """
-        if not np.exp2(self.preconditioners.settings.local_passes) <= self.certificate.excess:
+        excess, saved = self.certificate.excess, np.exp2(self.preconditioners.settings.local_passes)
+        if not saved <= excess or excess * saved > self._approached_at:
             return False
-        self.preconditioners.make_local(self, vector, thorough=False)
+        self._approached_at = excess
+        self.preconditioners.make_local(self, vector, thorough=True)
         return True
 
     @property
@@ -407,6 +415,7 @@ class LinearObjective:
             "penalty": self.penalty_curvature,
             "hard": self.continuation is not None and self.continuation.reach is not None,
             "certificate": self.certificate.dump(),
+            "approached": self._approached_at,
             "preconditioners": self.preconditioners.dump(),
         }
 
@@ -417,4 +426,5 @@ class LinearObjective:
             self.continuation = Continuation()
             self.continuation.find_reach(self)
         self.certificate.load(tree["certificate"])
+        self._approached_at = tree["approached"]
         self.preconditioners.load(self, tree["preconditioners"])

@@ -46,7 +46,7 @@ class Rules:
         Largest work of a Hessian, in multiply-adds, at which the whole Hessian is used as a
         preconditioner: a tenth of a second.
     hessian_speed : float
-        Multiply-adds of a Hessian, a product of matrices, in the time of one of a pass.
+        Multiply-adds of a Hessian in float64, a product of matrices, in the time of one of a pass.
     sampled_rows : int
         Rows per coefficient of a sample that the Hessian is made from, if it cannot be made from
         all of them. Its relative error is about the root of its reciprocal, and that is the factor
@@ -100,7 +100,7 @@ class Rules:
     most_rotation: float = 5e10
     tiny_hessian: float = 10_000_000
     hessian_work: float = 1.5e9
-    hessian_speed: float = 4.0
+    hessian_speed: float = 2.0
     sampled_rows: int = 100
     copied: float = 150.0
     most_coefficients: int = NewtonCholesky.max_coefficients

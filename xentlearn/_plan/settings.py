@@ -73,8 +73,13 @@ class Stopping:
         ``certifying`` times as many iterations as it took until then, or ``least_certifying`` if
         that is more. The certificate falls with the squared norm of the gradient, and may be
         thousands of times as large as the gap.
+    approach : int
+        Number of iterations between two preconditioners that are made for the certificate.
     fewest_products, most_products : int
         Least and largest number of Hessian products from which an estimate is confirmed.
+    surprise : float
+        Largest ratio of a step's decrease to the one that the quadratic model predicts, for a
+        Newton's decrement that is believed.
     recheck : int
         Number of iterations until a slow descent whose estimate was not confirmed by a new Hessian
         is checked again.
@@ -105,8 +110,10 @@ class Stopping:
     caution: float = 2.5
     certifying: float = 1 / 6
     least_certifying: int = 4
+    approach: int = 3
     fewest_products: int = 3
     most_products: int = 8
+    surprise: float = 1.5
     recheck: int = 10
     trusted: float = 1 / 3
     metric: float = 10.0
