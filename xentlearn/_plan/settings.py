@@ -69,10 +69,10 @@ class Stopping:
     caution : float
         Factor of the estimate from these long windows.
     certifying, least_certifying : float, int
-        Once the estimate is within the tolerance, a descent goes on for its certificate: for
-        ``certifying`` times as many iterations as it took until then, or ``least_certifying`` if
-        that is more. The certificate falls with the squared norm of the gradient, and may be
-        thousands of times as large as the gap.
+        Once the estimate is within the tolerance, a descent goes on for its certificate as long as
+        that seems near: for ``certifying`` times the iterations it took until then at most, or
+        ``least_certifying`` if that is more. The certificate falls with the squared norm of the
+        gradient, and may be thousands of times as large as the gap.
     approach : int
         Number of iterations between two preconditioners that are made for the certificate.
     fewest_products, most_products : int
@@ -111,8 +111,8 @@ class Stopping:
     certifying: float = 1 / 6
     least_certifying: int = 4
     approach: int = 3
-    fewest_products: int = 3
-    most_products: int = 8
+    fewest_products: int = 8
+    most_products: int = 16
     surprise: float = 1.5
     recheck: int = 10
     trusted: float = 1 / 3
