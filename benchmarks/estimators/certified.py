@@ -71,6 +71,11 @@ class Fit:
         return self.true_gap > TOL
 
 
+def half_of(table):
+    """Its name."""
+    return "held-out" if table.held_out else "tuning"
+
+
 def standardised(X):
     """Columns of mean 0 and variance 1; constant ones become 0."""
     deviation = X.std(axis=0)
@@ -99,12 +104,12 @@ def fit_of(table, form, C):
         binary = targets.shape[1] == 2
         training = ref.TrainingObjective(X, targets[:, binary:], C, binary=binary)
         minimum = ref.minimum(training, start=(best.coef_, best.intercept_))
-        least = min(least, minimum.value)
-        doubt = min(doubt, minimum.bound / minimum.value)
+        least = min(least, float(minimum.value))
+        doubt = min(doubt, float(minimum.bound / minimum.value))
     rows, columns = X.shape
     return Fit(
         family=table.family,
-        half="held out" if table.held_out else "tuning",
+        half=half_of(table),
         name=table.name,
         form=form,
         C=C,
@@ -121,6 +126,8 @@ def fit_of(table, form, C):
 def chosen(args):
     """The tables that are not too large."""
     for i, table in enumerate(tables(*args.families.split(","))):
+        if args.half not in ("both", half_of(table)):
+            continue
         work = table.X.size * Problem(table.name, table.X, table.y).n_outputs
         if work <= args.most and not (args.quick and i % 10):
             yield table
@@ -227,6 +234,7 @@ def report(fits):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--families", default=",".join(FAMILIES))
+    parser.add_argument("--half", choices=("both", "tuning", "held-out"), default="both")
     parser.add_argument("--most", type=float, default=1e7, help="rows x features x outputs")
     parser.add_argument("--quick", action="store_true", help="every tenth table")
     args = parser.parse_args()
