@@ -28,6 +28,7 @@ TITLES = {
     "mnist-even": "MNIST, even or odd",
     "embeddings": "Embeddings",
     "embeddings16": "Embeddings in half precision",
+    "embedded-glosses": "WordNet: embeddings of glosses",
     "glosses": "WordNet: glosses",
     "lemmas": "WordNet: words by their letters",
     "text": "Short texts",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import embeddings as real_embeddings
 import numpy as np
 import wordnet
 from scipy import sparse
@@ -154,6 +155,7 @@ RACES = {
     "mnist-even": even_or_odd,
     "embeddings": lambda _: embeddings(np.float32),
     "embeddings16": lambda _: embeddings(np.float16),
+    "embedded-glosses": lambda _: real_embeddings.glosses(),
     "glosses": lambda _: wordnet.glosses(),
     "lemmas": lambda _: wordnet.lemmas(),
     "text": lambda _: text(),
@@ -161,7 +163,12 @@ RACES = {
     "breast-cancer": lambda _: load_breast_cancer(return_X_y=True),
     "digits-products": lambda _: products_of_pixels(),
 }
-STRENGTHS = {"embeddings": 10.0, "embeddings16": 10.0, "text": 10.0}  # of C, elsewhere 1
+STRENGTHS = {  # of C, elsewhere 1
+    "embeddings": 10.0,
+    "embeddings16": 10.0,
+    "embedded-glosses": 10.0,
+    "text": 10.0,
+}
 GAPS = {"embeddings": (1e-3, 1e-4), "embeddings16": (1e-3, 1e-4)}  # elsewhere 1e-4
 
 

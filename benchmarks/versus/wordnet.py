@@ -72,10 +72,15 @@ def shuffled(X, y):
     return X[order], y[order]
 
 
+def topics():
+    """The topic of each synset, 0 to 44."""
+    return np.array([synset.topic for synset in synsets()])
+
+
 def glosses():
     """(X, y): words and pairs of words of 117,659 glosses, CSR; their topics, 0 to 44."""
     X = tfidf([synset.gloss for synset in synsets()], min_df=2, ngram_range=(1, 2))
-    return shuffled(X, np.array([synset.topic for synset in synsets()]))
+    return shuffled(X, topics())
 
 
 def lemmas():
@@ -88,27 +93,35 @@ def lemmas():
     return shuffled(X, np.array(list(first.values())))
 
 
-def ancestors(least=50):
-    """(X, Y): words of 82,115 nouns' glosses, CSR; what they are kinds of, a CSR indicator.
+def nouns():
+    """The synsets of nouns, which come first."""
+    return [synset for synset in synsets() if synset.key.startswith("n")]
+
+
+def kinds(least=50):
+    """A CSR indicator of what the nouns are kinds of.
 
     The labels are the meanings that stand above at least ``least`` nouns, directly or not.
     """
-    nouns = [synset for synset in synsets() if synset.key.startswith("n")]
-    place = {synset.key: i for i, synset in enumerate(nouns)}
+    place = {synset.key: i for i, synset in enumerate(nouns())}
+    parents = [[place[key] for key in noun.hypernyms if key in place] for noun in nouns()]
     above = {}
 
     def up(i):
         if i not in above:
-            parents = [place[key] for key in nouns[i].hypernyms if key in place]
-            above[i] = set(parents).union(*(up(parent) for parent in parents))
+            above[i] = set(parents[i]).union(*(up(parent) for parent in parents[i]))
         return above[i]
 
-    rows, columns = np.array([(i, j) for i in range(len(nouns)) for j in up(i)]).T
-    shape = (len(nouns), len(nouns))
+    rows, columns = np.array([(i, j) for i in range(len(parents)) for j in up(i)]).T
+    shape = (len(parents), len(parents))
     Y = sparse.csr_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=shape)
     often = np.flatnonzero(np.asarray(Y.sum(axis=0, dtype=np.int64)).ravel() >= least)
-    X = tfidf([noun.gloss for noun in nouns], min_df=2)
-    return shuffled(X, Y[:, often].tocsr())
+    return Y[:, often].tocsr()
+
+
+def ancestors():
+    """(X, Y): words of 82,115 nouns' glosses, CSR; what they are kinds of, as `kinds` says."""
+    return shuffled(tfidf([noun.gloss for noun in nouns()], min_df=2), kinds())
 
 
 if __name__ == "__main__":
