@@ -121,6 +121,16 @@ def test_batches_whose_squares_vanish(dtype):
         SoftmaxClassifier().partial_fit(tiny.astype(dtype), y, [0, 1, 2])
 
 
+def test_coefficients_that_overflow_float32():
+    """They are stored in float64, and nothing warns of arithmetic."""
+    X, y, _ = data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        clf = SoftmaxClassifier(C=np.inf).fit((1e-41 * X).astype(np.float32), y)
+    assert clf.coef_.dtype == np.float64
+    assert np.abs(clf.coef_).max() > np.finfo(np.float32).max
+
+
 @pytest.mark.parametrize("solver", [*SOLVERS, "adam"])
 @pytest.mark.parametrize("exponent", [-200, -60, 50, 150])
 def test_features_whose_squares_are_lost_beside_others(exponent, solver):

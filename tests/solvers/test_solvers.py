@@ -880,12 +880,17 @@ class Certified(Quadratic):
     """With a certificate that is the truth, where it is at most what is wanted."""
 
     OFFERS = ("certified_gap",)
+    certifiable = True
     n_asked = 0
 
     def certified_gap(self, vector, value, gradient, wanted):
         self.n_asked += 1
         gap = value - self.least
+        self.certificate_excess = gap / wanted
         return gap if gap <= wanted else np.inf
+
+    def approach_certificate(self, vector):
+        return False
 
 
 @only_lbfgs
@@ -897,10 +902,12 @@ def test_a_certificate_ends_a_fit(solver):
     assert result.converged
     assert result.n_iter < without.n_iter
     assert result.gap == (result.objective - objective.least) / result.objective <= 1e-6
-    assert 0 < objective.n_asked < result.n_iter
-    polished = Certified(size=100)
-    run(solver, polished, tol=1e-6, polish=True)
-    assert polished.n_asked == 0
+    assert objective.n_asked == result.n_iter + 1
+    for certifiable, polish in ((True, True), (False, False)):
+        without = Certified(size=100)
+        without.certifiable = certifiable
+        run(solver, without, tol=1e-6, polish=polish)
+        assert without.n_asked == 0
 
 
 class Bounded(Quadratic):

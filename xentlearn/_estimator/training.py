@@ -335,7 +335,8 @@ class Fit:
             with np.errstate(over="ignore", invalid="ignore"):
                 rounded = coef.astype(dtype), intercept.astype(dtype)
                 coef, intercept = rounded[0].astype(np.float64), rounded[1].astype(np.float64)
-            if not np.isfinite(coef.sum() + intercept.sum()):
+                overflows = not np.isfinite(coef.sum() + intercept.sum())
+            if overflows:
                 return self._stored_in_float64(reached, bound)
         scale = max(abs(reached), objective.value_scale)
         allowed = max(self.problem.tol, STORED_FLOOR[dtype]) * scale

@@ -45,11 +45,12 @@ regularise() -> bool
     rounding errors have spoilt a Hessian, so that nothing decreases along a direction.
 bound_step(direction) -> ndarray
     Returns a direction clipped to the region in which the objective's model of the curvature holds.
-certified_gap(vector, value, gradient, wanted), certificate_excess, approach_certificate(vector) :\
-"certified_gap"
-    The first returns an upper bound of value - minimum, or inf if it is above ``wanted``; the
-    second is about how many times the bound was above it; the third adapts ``precondition`` to the
-    Hessian at ``vector`` if that is the shorter way to such a bound, and returns whether it did.
+certifiable, certified_gap(vector, value, gradient, wanted), certificate_excess,\
+approach_certificate(vector) : "certified_gap"
+    The first says whether there are bounds of the gap, without which the others are not used. The
+    second returns an upper bound of value - minimum, or inf if it is above ``wanted``; the third
+    is about how many times the bound was above it; the last adapts ``precondition`` to the Hessian
+    at ``vector`` if that is the shorter way to such a bound, and returns whether it did.
 continuation_strengths(value), continue_at(strength), continuation_penalty(vector) : "continuation"
     The first returns decreasing strengths of an extra penalty for a hard problem; the second adds
     the extra penalty of a strength to the objective, and removes it if that is 0; the third returns

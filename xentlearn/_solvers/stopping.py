@@ -134,7 +134,7 @@ class Stopping(Stateful):
     def __init__(self, objective, polish, exact, lean, settings):
         self.objective, self.polish, self.exact, self.settings = objective, polish, exact, settings
         offers = getattr(objective, "OFFERS", ())
-        self.certifies = "certified_gap" in offers and not polish
+        self.certifies = "certified_gap" in offers and objective.certifiable and not polish
         self.estimates_alone = getattr(objective, "exact_hessian", True)
         self.values = []
         self.last_slope = self.last_gap = 0.0
@@ -268,8 +268,8 @@ class Stopping(Stateful):
         """
         result, wanted = descent.result, tol / (1.0 + tol) * descent.scale
         bound = self.objective.certified_gap(descent.x, descent.value, descent.gradient, wanted)
-        self.excesses.append(np.log(self.objective.certificate_excess))
         if bound == np.inf:
+            self.excesses.append(np.log(self.objective.certificate_excess))
             return False
         result.bound = bound
         descent.gap = result.gap = result.gaps[-1] = bound / descent.scale
