@@ -136,9 +136,23 @@ def test_coefficients_that_overflow_float32():
 def test_features_whose_squares_are_lost_beside_others(exponent, solver):
     X, y, _ = data()
     X[:, 1] *= 10.0**exponent
-    for C in (1.0, np.inf):
+    for C in (1.0, np.inf)[exponent < 0 :]:
         with pytest.raises(ValueError, match="within a factor of 1e\\+30, got .* of feature"):
             SoftmaxClassifier(C=C, solver=solver).fit(X, y)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_features_that_the_penalty_keeps_out(dtype, solver):
+    """Some encoders have outputs of 1e-33 in every row beside others of 0.1."""
+    X, y, _ = data()
+    X[:, 1] *= 1e-33 if dtype == np.float32 else 1e-150
+    clf = fit(X.astype(dtype), y, solver=solver)
+    others = fit(np.delete(X, 1, axis=1).astype(dtype), y, solver=solver)
+    assert clf.stop_reason_ == "certified"
+    assert clf.objective_ == pytest.approx(others.objective_, rel=1e-6)
+    np.testing.assert_allclose(clf.coef_[:, 1], 0, atol=1e-20)
+    np.testing.assert_allclose(np.delete(clf.coef_, 1, axis=1), others.coef_, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

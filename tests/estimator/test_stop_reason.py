@@ -36,7 +36,18 @@ def reason_of(X, y, warning=None, **parameters):
 def test_estimated(solver, problem, set_rules):
     set_rules(polished_work=0, small_work=0)
     tol = 0.01 if solver == "adam" else 1e-4
-    assert reason_of(*problem, solver=solver, tol=tol) == "estimated"
+    C = 1.0 if solver == "adam" else np.inf  # without a penalty there is no certificate
+    assert reason_of(*problem, solver=solver, tol=tol, C=C) == "estimated"
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky"])
+def test_certified_by_each_solver(solver, problem, set_rules):
+    assert reason_of(*problem, solver=solver) == "certified"  # polished
+    set_rules(polished_work=0, small_work=0)
+    for X in (problem[0], problem[0].astype(np.float32)):
+        clf = SoftmaxClassifier(solver=solver).fit(X, problem[1])
+        assert clf.stop_reason_ == "certified"
+        assert 0 <= clf.optimality_gap_ <= clf.tol
 
 
 def test_certified(problem, set_rules):

@@ -102,7 +102,7 @@ TYPICAL = [
     # 20,000 x 100 with ten classes: the Hessian is made of all rows only where that is fast
     (dense(20_000, 100), 10, SOFTMAX, False, False, "lbfgs", True, "blocks"),
     # cover types; few coefficients of many rows
-    (dense(581_012, 54), 7, SOFTMAX, False, False, "lbfgs", True, "blocks"),
+    (dense(581_012, 54), 7, SOFTMAX, False, False, "lbfgs", True, "sample"),
     (dense(581_012, 10), 1, SIGMOID, False, False, "lbfgs", True, "whole"),
     (dense(100_000, 5), 1, SIGMOID, True, False, "newton-cholesky", True, "whole"),
     # MNIST: blocks of the Hessian

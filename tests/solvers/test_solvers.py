@@ -9,6 +9,7 @@ import pytest
 from scipy import optimize
 
 from xentlearn._plan import settings
+from xentlearn._solvers.contract import StopReason
 from xentlearn._solvers.descent import REQUIRED as REQUIRES
 from xentlearn._solvers.descent import line_search, require
 from xentlearn._solvers.lbfgs import History, lbfgs
@@ -877,19 +878,22 @@ def test_results_do_not_share_their_history():
 
 
 class Certified(Quadratic):
-    """With a certificate that is the truth, where it is at most what is wanted."""
+    """With a certificate that is ``loose`` times the truth, where it is at most what is wanted."""
 
     OFFERS = ("certified_gap",)
     certifiable = True
-    n_asked = 0
+    loose = 1.0
+    certificate_excess = np.inf
+    n_asked = n_approached = 0
 
     def certified_gap(self, vector, value, gradient, wanted):
         self.n_asked += 1
-        gap = value - self.least
+        gap = self.loose * (value - self.least)
         self.certificate_excess = gap / wanted
         return gap if gap <= wanted else np.inf
 
     def approach_certificate(self, vector):
+        self.n_approached += 1
         return False
 
 
@@ -900,14 +904,63 @@ def test_a_certificate_ends_a_fit(solver):
     objective = Certified(size=100)
     result = run(solver, objective, tol=1e-6)
     assert result.converged
+    assert result.reason == StopReason.CERTIFIED
     assert result.n_iter < without.n_iter
     assert result.gap == (result.objective - objective.least) / result.objective <= 1e-6
-    assert objective.n_asked == result.n_iter + 1
+    assert 0 < objective.n_asked
     for certifiable, polish in ((True, True), (False, False)):
         without = Certified(size=100)
         without.certifiable = certifiable
         run(solver, without, tol=1e-6, polish=polish)
-        assert without.n_asked == 0
+        assert without.n_asked == without.n_approached == 0
+
+
+@only_lbfgs
+def test_a_fit_goes_on_for_its_certificate(solver):
+    """But not for long, nor where it is far away."""
+    ended = {}
+    for loose in (1.0, 30.0, 1e12):
+        objective = Certified(size=100)
+        objective.loose = loose
+        result = run(solver, objective, tol=1e-6)
+        assert result.converged
+        ended[loose] = result.n_iter
+        assert result.reason == (StopReason.ESTIMATED if loose > 1e3 else StopReason.CERTIFIED)
+        assert objective.n_approached > 0 or loose == 1.0
+    assert ended[1.0] < ended[30.0]
+    assert ended[1e12] <= 1.5 * ended[1.0] + 10
+
+
+@only_lbfgs
+def test_an_estimate_is_confirmed_by_a_step(solver):
+    """A model of the curvature that promises too little is found out."""
+
+    class Steep(Quadratic):
+        """Whose Hessian products are ten times too large."""
+
+        OFFERS = ("precondition_at",)
+        n_products = 0
+
+        def precondition_at(self, vector, thorough):
+            return False
+
+        def hessian_product(self, vector, direction):
+            self.n_products += 1
+            return 10 * super().hessian_product(vector, direction)
+
+    class Right(Steep):
+        """Whose Hessian products are right."""
+
+        def hessian_product(self, vector, direction):
+            return super().hessian_product(vector, direction) / 10
+
+    right, steep = Right(size=100), Steep(size=100)
+    confirmed = run(solver, right, tol=1e-6)
+    assert confirmed.reason == StopReason.ESTIMATED
+    assert confirmed.objective - right.least <= 1e-6 * confirmed.objective
+    assert 0 < right.n_products <= 32
+    doubted = run(solver, steep, tol=1e-6)
+    assert doubted.n_iter > confirmed.n_iter
 
 
 class Bounded(Quadratic):

@@ -64,16 +64,27 @@ class Moments:
         with np.errstate(over="ignore"):
             return self.variance if self.is_sparse else self.variance + self.mean**2
 
-    def require_comparable(self, dtype):
+    def require_comparable(self, dtype, l2_reg):
         """Raise ValueError if the sizes of features differ so much that squares lose their digits.
 
-        ``dtype`` is the dtype of computations.
+        A feature that is so small that the penalty keeps its effect below rounding errors does not
+        count: half its mean square over ``l2_reg`` is the most that it can take off the objective.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Dtype of computations.
+        l2_reg : float
+            Strength of the penalty.
         """
         square, limit = self.mean_squares(), numerics.COMPARABLE[np.dtype(dtype)]
         if square.min(initial=np.inf) * limit**2 >= square.max(initial=0.0):
             return
         size = np.maximum(np.sqrt(square), np.abs(self.mean))  # squares may have underflowed
-        seen = np.flatnonzero(size)
+        is_known = l2_reg > numerics.STRENGTHS[0]  # otherwise it may have been raised to that
+        seen = np.flatnonzero(size > numerics.NEGLIGIBLE * np.sqrt(l2_reg) * is_known)
+        if len(seen) == 0:
+            return
         least, most = seen[np.argmin(size[seen])], np.argmax(size)
         if size[most] > limit * size[least]:
             raise ValueError(

@@ -71,7 +71,7 @@ def _evaluated(fit, group):
     """Return the objective of a group, evaluated at the start; raise the errors of a fit."""
     objective = fit.objective_of(fit.problem.y, group)
     in_unit = fit.data.undo_moments(objective.moments, but_for=(ScaledX,))
-    in_unit.require_comparable(objective.rows.dtype)
+    in_unit.require_comparable(objective.rows.dtype, fit.l2_reg)
     start = objective.start()
     for _ in range(2):  # the first time touches new memory
         objective.value_gradient(start)

@@ -153,7 +153,7 @@ class Fit:
         """Fit a group from the best start that is known, and store its coefficients."""
         objective, state = self.objective_of(self.problem.y, group), self.state
         self.in_unit = self.data.undo_moments(objective.moments, but_for=(ScaledX,))
-        self.in_unit.require_comparable(objective.rows.dtype)
+        self.in_unit.require_comparable(objective.rows.dtype, self.l2_reg)
         self.found = None
         self.group, self.objective = group, objective
         settings, solve = SETTINGS[group.solver], SOLVERS[group.solver]

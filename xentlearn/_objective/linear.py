@@ -377,7 +377,7 @@ class LinearObjective:
             Whether the preconditioner has changed.
         """
         excess, saved = self.certificate.excess, np.exp2(self.preconditioners.settings.local_passes)
-        if not saved <= excess or excess * saved > self._approached_at:
+        if not saved <= excess < np.inf or excess * saved > self._approached_at:
             return False
         self._approached_at = excess
         self.preconditioners.make_local(self, vector, thorough=True)

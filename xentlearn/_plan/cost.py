@@ -30,6 +30,8 @@ class OutlinedGroup:
     covariance : bool
     local : {"whole", "sample", "blocks"} or None
         Which preconditioners: see ``settings.Preconditioning``.
+    local_rows : float
+        Most rows that the Hessian of a sample is made from.
     history_size : int or None, default=None
     """
 
@@ -37,6 +39,7 @@ class OutlinedGroup:
     solver: str
     covariance: bool
     local: str | None
+    local_rows: float
     history_size: int | None = None
 
 
@@ -219,7 +222,7 @@ def _group_bytes(outline, group, n_threads):
         kept += made[0] + vectors * vector
         if group.solver != "newton-cg":
             kept += _history_bytes(outline, group)
-        if group.local and group.solver != "dual-ascent" and _refreshes(outline, group):
+        if group.local and group.solver != "dual-ascent" and makes_hessian(outline, group):
             stages.append(_local_bytes(outline, group))
     few = not outline.coupled or K <= Certificate.most_coupled
     if outline.certifiable and not outline.polish and few:  # p of some rows, and their products
@@ -258,13 +261,19 @@ def first_refresh(outline, group):
     return Refresh.polished if outline.polish else settings.first_refresh
 
 
-def _refreshes(outline, group):
-    """Whether the fit will probably take so long that a Hessian is made.
+def certifies(outline, group):
+    """Whether the fit may make a Hessian on the way to its certificate."""
+    return outline.certifiable and not outline.polish and group.local in ("whole", "sample")
+
+
+def makes_hessian(outline, group):
+    """Whether the fit will probably make a Hessian at a point.
 
     Fits of up to five outputs most often took 20 iterations, of more outputs about 30.
     """
     long = outline.hard or outline.polish or group.n_outputs > 5
-    return long and outline.max_iter >= first_refresh(outline, group)
+    long = long and outline.max_iter >= first_refresh(outline, group)
+    return long or certifies(outline, group)
 
 
 def _history_bytes(outline, group):
@@ -300,7 +309,7 @@ def _feature_bytes(outline, group, n_threads):
 
 def _hessian_bytes(outline, group, itemsize):
     """Making and factorising a whole Hessian, with the centred X (``MemoryRows.hessian``)."""
-    n = outline.n_rows if group.local != "sample" else outline.n_sampled
+    n = outline.n_rows if group.local != "sample" else min(outline.n_sampled, group.local_rows)
     d, K = outline.n_solved, group.n_outputs
     X = n * (d + 1) * (8 + 8 + (0 if itemsize == 8 else itemsize))
     logits = 3 * n * K * itemsize
@@ -311,7 +320,8 @@ def _hessian_bytes(outline, group, itemsize):
 def _local_bytes(outline, group):
     """The Hessian of a point, or its diagonal blocks, while it is made."""
     if group.local != "blocks":
-        return _hessian_bytes(outline, group, 8 if outline.polish else 4)
+        in_float64 = outline.polish or certifies(outline, group)
+        return _hessian_bytes(outline, group, 8 if in_float64 else 4)
     d, K, f, n = outline.n_solved, group.n_outputs, outline.computed, outline.n_sampled
     logits = (2 * f * K + 24) * n
     settings = Preconditioning()

@@ -283,7 +283,7 @@ def outlined(problem, plan, X, n_held_out, moments):
             y_bytes += array.nbytes if isinstance(array, np.ndarray) else 12 * array.nnz
     for group in plan.groups:
         chosen = group.preconditioning
-        kinds = chosen.covariance, chosen.local, group.history_size
+        kinds = chosen.covariance, chosen.local, chosen.local_rows, group.history_size
         groups.append(OutlinedGroup(len(group.outputs), group.solver, *kinds))
     return Outline(
         n_rows=data.shape[0],

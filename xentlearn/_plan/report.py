@@ -6,7 +6,7 @@ Everything is computed when it is asked for: a fit only stores an ``Outline``.
 from dataclasses import dataclass, replace
 
 from .._utils.threads import effective_n_threads
-from .cost import Outline, first_refresh, memory_bytes, pass_work, passes
+from .cost import Outline, certifies, first_refresh, memory_bytes, pass_work, passes
 from .plan import RULES
 from .settings import LBFGS, STOCHASTIC, Preconditioning
 
@@ -220,8 +220,10 @@ def _preconditioner_steps(outline):
             f"as they are more than {RULES.most_covariance:,}",
         )
     if group.local:
-        first = first_refresh(outline, group)
-        yield f"Adds {HESSIANS[group.local]} from iteration {first} on", "if it is not over by then"
+        when = f"from iteration {first_refresh(outline, group)} on"
+        if certifies(outline, group):
+            when += ", or for the certificate"
+        yield f"Adds {HESSIANS[group.local]} {when}", "if it is not over by then"
 
 
 def _end_steps(outline):

@@ -258,8 +258,9 @@ class Stopping(Stateful):
         left = self.reached_at - n_iter
         left += max(settings.least_certifying, settings.certifying * self.reached_at)
         last = min(settings.window, len(excesses) - 1)
-        fall = excesses[-1 - last] - excesses[-1]
-        return n_iter < self.approach_from or (left > 0 and excesses[-1] * last <= left * fall)
+        then, now = excesses[-1 - last], excesses[-1]
+        near = left > 0 and then < np.inf and now * last <= left * (then - now)
+        return near or n_iter < self.approach_from
 
     def _is_certified(self, descent, tol):
         """Return whether a certificate shows that the gap is within the tolerance.

@@ -19,6 +19,9 @@ LEAST_DIGIT = 0.02
 MOST_OFFSET = 1e4
 # Largest ratio of the sizes of two features at which squares and curvatures of both are in range.
 COMPARABLE = {np.dtype(np.float32): 1e15, np.dtype(np.float64): 1e30}
+# Root mean square of a feature, over the root of the strength of the penalty, up to which the
+# feature changes no digit of the objective.
+NEGLIGIBLE = 1e-9
 # Smallest curvature whose inverse can be squared without overflow (with a margin).
 LEAST_CURVATURE = 1e-100
 # Largest second derivative of the loss of a row with respect to a logit.
