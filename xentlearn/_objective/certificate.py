@@ -11,7 +11,7 @@ import numpy as np
 
 from .._plan import settings as defaults
 from .._utils._sweeps import give_back_memory
-from .._utils.numerics import LEAST_CURVATURE
+from .._utils.numerics import EPS, LEAST_CURVATURE
 from .._utils.state import Stateful
 from .._utils.threads import VECTOR_BLOCK, ParallelLoop
 from .preconditioners import cholesky_factor, solve
@@ -105,9 +105,12 @@ class Certificate(Stateful):
         """Return what to allow for rounding errors of a bound that is computed at a vector.
 
         The terms of the bound are sums of residuals, which are about as large as the loss, times b.
+        Rows that are alike have the same errors, and those of a few rows may be most of the sum: no
+        mean makes them smaller.
         """
+        of_rows = max(objective.rounding, EPS[np.dtype(objective.rows.dtype)])
         b = vector[objective.n_features * objective.n_outputs :]
-        return objective.rounding * value * (1.0 + np.abs(b).max(initial=0.0))
+        return of_rows * value * (1.0 + np.abs(b).max(initial=0.0))
 
     def _intercept_step(self, objective, vector, gradient):
         """Return the Newton step of the intercept for fixed W, of shape (n_outputs,).
