@@ -78,10 +78,10 @@ class Certificate(Stateful):
         """Return an upper bound of (value at ``vector``) - minimum; inf if there is none.
 
         The bound is computed at the vector. If it is above ``enough``, and there are not too many
-        classes, it is also computed after a Newton step of the intercept alone, and the smaller
-        one is taken. As the intercept is not penalised,
-        the bound is of first order in the gradient with respect to it. On MNIST the step takes the
-        relative bound after a default fit from 0.15 to 0.005, on sparse text from 0.006 to 0.00002.
+        classes, it is also computed after a Newton step of the intercept alone, and the smaller one
+        is taken. As the intercept is not penalised, the bound is of first order in the gradient
+        with respect to it. On MNIST the step takes the relative bound after a default fit from 0.15
+        to 0.005, on sparse text from 0.006 to 0.00002.
         """
         if not np.isfinite(value):
             return np.inf

@@ -376,8 +376,9 @@ class LinearObjective:
         bool
             Whether the preconditioner has changed.
         """
-        excess, saved = self.certificate.excess, np.exp2(self.preconditioners.settings.local_passes)
-        if not saved <= excess < np.inf or excess * saved > self._approached_at:
+        excess = self.certificate.excess
+        of_cost = np.exp2(-self.preconditioners.settings.local_passes)
+        if not 1 <= of_cost * excess < np.inf or excess > of_cost * self._approached_at:
             return False
         self._approached_at = excess
         self.preconditioners.make_local(self, vector, thorough=True)
