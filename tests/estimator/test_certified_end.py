@@ -1,4 +1,4 @@
-"""Default fits end by a certificate that is true: on tables as they come, and on tall raw columns."""
+"""Default fits end by a certificate that is true: on tables as they come, and on tall columns."""
 
 import warnings
 
@@ -73,8 +73,7 @@ def test_the_hessian_pays_off(rng, set_rules):
     set_rules(hessian_speed=1e-9)
     without = fit(X, y, tol=with_it.tol)
     assert with_it.stop_reason_ == "certified"
-    assert with_it.optimality_gap_ < 1e-3 * without.optimality_gap_
-    assert with_it.n_iter_ <= without.n_iter_
+    assert with_it.n_iter_ < without.n_iter_
 
 
 def test_without_a_penalty_no_time_is_spent_on_certificates(rng, monkeypatch):
