@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from raw_data import SETS, random_mixture
+from raw_data import SETS, RawData, random_mixture
 from reference import TrainingObjective, minimum
 from xentlearn import SoftmaxClassifier
 
@@ -151,3 +151,11 @@ def test_default_fit_of_a_mixture(seed):
 def test_tight_fit_of_a_mixture(seed):
     task = mixture(seed)
     Ending.of(task, task.tight).check()
+
+
+def test_a_minimum_of_almost_nothing_in_float32():
+    """Rounded coefficients: the intercept's gradient is 1e-20, and not nothing beside 1e-10."""
+    data = SETS["separable_by_one_large_feature"]()
+    X = data.X.astype(np.float32)
+    task = Task(RawData(X, data.y), 100.0)
+    Ending.of(task, task.fit(X)).check()

@@ -297,12 +297,11 @@ def constant_shares(sums, g_b, least=0.0):
     """
     if sums.ndim == 2:
         total = sums.sum(axis=1, keepdims=True)
-        wanted = sums / total
-        predicted = wanted + np.stack([-g_b, g_b], axis=1) / total
+        wanted, excess = sums / total, np.stack([-g_b, g_b], axis=1) / total
     else:
-        wanted = sums[np.newaxis] / sums.sum()
-        predicted = wanted + g_b / sums.sum()
+        wanted, excess = sums[np.newaxis] / sums.sum(), g_b[np.newaxis] / sums.sum()
+    predicted = wanted + excess  # to which the smallest excesses do not add: no differences of it
     with np.errstate(divide="ignore", invalid="ignore"):
-        epsilon = np.fmax(least, np.fmax.reduce(1 - wanted / predicted, axis=1))
-        r = (wanted - (1 - epsilon[:, np.newaxis]) * predicted) / epsilon[:, np.newaxis]
+        epsilon = np.fmax(least, np.fmax.reduce(excess / predicted, axis=1))
+        r = predicted - excess / epsilon[:, np.newaxis]
     return epsilon, np.where(epsilon[:, np.newaxis] > 0, np.clip(r, 0.0, 1.0), wanted)
