@@ -97,11 +97,13 @@ class SoftmaxClassifier(
         a fit that ends with the last of them ends without a warning. 0 gives the start, with a
         warning for every solver.
     tol : float, default=1e-4
-        Stop at this relative optimality gap, by the solver's estimate: (objective - minimum) over
-        the larger of the objective and 1e-6 of the objective at zero coefficients. >= 0.
-        Problems in which the numbers of rows, features and outputs multiply to at most 300,000 are
-        solved to machine precision. "adam" and "sgd" stop when ``n_iter_no_change`` epochs in a row
-        have not lowered the objective by this share of it.
+        Stop at this relative optimality gap, (objective - minimum) / minimum. >= 0. If the loss is
+        a cross-entropy with a penalty, the fit ends when a certificate is within ``tol``, and
+        otherwise, or where a certificate is too far away, when the solver's estimate is; see
+        ``stop_reason_``. Estimates are relative to the objective, or to 1e-6 of the objective at
+        zero coefficients if that is larger. Problems in which the numbers of rows, features and
+        outputs multiply to at most 300,000 are solved to machine precision. "adam" and "sgd" stop
+        when ``n_iter_no_change`` epochs in a row have not lowered the objective by this share.
     warm_start : bool, default=False
         Whether ``fit`` starts from the coefficients of the previous fit.
     early_stopping : bool, default=False
@@ -148,8 +150,9 @@ class SoftmaxClassifier(
         Name of the solver that was used: one of those of ``solver``, or "dual-ascent". Many labels
         over sparse X are fitted in groups; it is then the solver of the last group.
     stop_reason_ : str
-        Why the solver stopped: "certified" (the gap is proved to be within ``tol``), "estimated"
-        (it is estimated to be; of adam and sgd: the objective stopped falling), "rounding" (no
+        Why the solver stopped: "certified" (``optimality_gap_`` is within ``tol``), "estimated"
+        (it is not, but the estimated gap is; before a descent ends so, Newton's decrement has
+        confirmed the estimate; of adam and sgd: the objective stopped falling), "rounding" (no
         further progress at floating-point precision), "early_stopping", "callback", "separable"
         (the objective goes to 0 without a penalty), "max_iter", "line_search" (no decrease was
         found), "diverged" (the objective was not finite) or "interrupted"; "constant" if there was
@@ -161,8 +164,8 @@ class SoftmaxClassifier(
     optimality_gap_ : float
         A certified upper bound of (``objective_`` - minimum) / minimum; inf where none is known:
         with ``C=inf``, after a KeyboardInterrupt, and for losses other than cross-entropy (smoothed
-        and weighted cross-entropy have one). The last entry of ``history_["gap"]`` is an estimate
-        in any case.
+        and weighted cross-entropy have one). There the last entry of ``history_["gap"]`` is an
+        estimate. Rounding errors are allowed for, but are not bounded themselves.
     history_ : dict
         Arrays of equal length: "objective", "gap" (the solver's estimate) and "seconds" (since the
         solver began), one entry for the start and one per iteration; with ``X_val`` or
