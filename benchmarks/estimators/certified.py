@@ -40,7 +40,7 @@ STRENGTHS = (0.01, 1.0, 100.0)
 FORMS = ("raw", "scaled")
 TIGHTER = 1e5
 TOL = SoftmaxClassifier().tol
-QUANTILES = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "max": 1.0}
+QUANTILES = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "largest": 1.0}
 
 
 @dataclass
@@ -157,7 +157,8 @@ def share(fits, is_counted):
 def quantiles(gaps):
     """Of numbers that may be inf."""
     gaps = np.sort(gaps)
-    return [f"{gaps[int(np.ceil(q * len(gaps))) - 1]:.0e}" for q in QUANTILES.values()]
+    found = [gaps[int(np.ceil(q * len(gaps))) - 1] for q in QUANTILES.values()]
+    return [f"{gap:.0e}" if gap else "0" for gap in found]
 
 
 def by(fits, *names):
@@ -201,18 +202,19 @@ def report(fits):
         rows = ([*key, *shares(of)] for key, of in by(fits, name, "half").items())
         print_table([head, "half", *SHARES], rows)
     groups = by(fits, "family", "half")
-    print("Quantiles of the certified gaps:\n")
-    rows = ([*key, *quantiles([fit.certified_gap for fit in of])] for key, of in groups.items())
-    print_table(["tables", "half", *QUANTILES], rows)
+    for kind in ("certified", "true"):
+        print(f"Quantiles of the {kind} gaps:\n")
+        rows = (
+            [*key, *quantiles([getattr(fit, f"{kind}_gap") for fit in of])]
+            for key, of in groups.items()
+        )
+        print_table(["tables", "half", *QUANTILES], rows)
     print(
-        'Quantiles of the true gaps. "Above tol" counts the fits whose true gap is above '
-        f'{TOL:g}, "silent" those of them without a warning, and "in doubt" all fits whose '
-        f"minimum is not certified to {TOL / 10:g}.\n"
+        f'"Above tol" counts the fits whose true gap is above {TOL:g}, "silent" those of them '
+        'without a warning, and "in doubt" all fits whose minimum is not certified to '
+        f"{TOL / 10:g}.\n"
     )
-    rows = (
-        [*key, *quantiles([fit.true_gap for fit in of]), *counts(of)] for key, of in groups.items()
-    )
-    print_table(["tables", "half", *QUANTILES, *COUNTS], rows)
+    print_table(["tables", "half", *COUNTS], ([*key, *counts(of)] for key, of in groups.items()))
     named = [fit for fit in fits if fit.above or not fit.certified]
     print(f"Single fits that are not certified or end above tol, {len(named)}:\n")
     head = ["table", "half", "form", "C", "rows x features, classes", "reason", "warned"]
