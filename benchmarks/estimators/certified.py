@@ -3,7 +3,7 @@
     python benchmarks/versus/tables.py          # fetches the tables, once: see there
     python benchmarks/estimators/certified.py   # minutes
 
-The tables are those of ``benchmarks/versus/tables.py``, as they come and standardised, each with
+The tables are those of ``benchmarks/versus/tables.py``, as they come and scaled, each with
 C = 0.01, 1 and 100. Every fit is ``SoftmaxClassifier(C=C)`` with default settings. Its objective at
 the stored coefficients is computed here, in float64, and so is that of a second fit with a ``tol``
 1e5 times smaller. The lower of the two stands for the minimum if the certificate of either says
@@ -37,7 +37,7 @@ from tables import FAMILIES, tables
 import reference as ref
 
 STRENGTHS = (0.01, 1.0, 100.0)
-FORMS = ("raw", "standardised")
+FORMS = ("raw", "scaled")
 TIGHTER = 1e5
 TOL = SoftmaxClassifier().tol
 QUANTILES = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "largest": 1.0}
@@ -61,6 +61,11 @@ class Fit:
     doubt: float  # a bound of how far that one is above the minimum
 
     @property
+    def kind(self):
+        """What is done to the table, and C."""
+        return f"{self.form}, C={self.C:g}"
+
+    @property
     def certified(self):
         """Whether the bound that the fit gives is within ``tol``, whatever ended it."""
         return self.certified_gap <= TOL
@@ -76,7 +81,7 @@ def half_of(table):
     return "held-out" if table.held_out else "tuning"
 
 
-def standardised(X):
+def scaled(X):
     """Columns of mean 0 and variance 1; constant ones become 0."""
     deviation = X.std(axis=0)
     deviation[deviation <= 1e-12 * np.abs(X).max(axis=0)] = 1.0
@@ -85,7 +90,7 @@ def standardised(X):
 
 def fit_of(table, form, C):
     """Fit and judge; a ValueError means that the fit is refused."""
-    X = table.X if form == "raw" else standardised(table.X)
+    X = table.X if form == "raw" else scaled(table.X)
     problem = Problem(table.name, X, table.y, C)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -152,15 +157,17 @@ def share(fits, is_counted):
 def quantiles(gaps):
     """Of numbers that may be inf."""
     gaps = np.sort(gaps)
-    return [f"{gaps[int(np.ceil(q * len(gaps))) - 1]:.1e}" for q in QUANTILES.values()]
+    found = [gaps[int(np.ceil(q * len(gaps))) - 1] for q in QUANTILES.values()]
+    return [f"{gap:.0e}" if gap else "0" for gap in found]
 
 
 def by(fits, *names):
-    """{values of these attributes: fits}, in the order of first appearance."""
+    """{values of these attributes: fits}: the first by appearance, then sorted by the others."""
     found = {}
     for fit in fits:
-        found.setdefault(tuple(str(getattr(fit, name)) for name in names), []).append(fit)
-    return found
+        found.setdefault(tuple(getattr(fit, name) for name in names), []).append(fit)
+    firsts = list(dict.fromkeys(key[0] for key in found))
+    return dict(sorted(found.items(), key=lambda item: (firsts.index(item[0][0]), item[0][1:])))
 
 
 def shares(fits):
@@ -171,32 +178,43 @@ def shares(fits):
         share(fits, lambda fit: not fit.certified and fit.reason == "estimated"),
         share(fits, lambda fit: not fit.certified and fit.reason != "estimated"),
         share(fits, lambda fit: fit.warned),
-        str(sum(fit.above for fit in fits)),
-        str(sum(fit.doubt > TOL / 10 for fit in fits)),
     ]
 
 
-SHARES = ["fits", "certified", "estimated", "other", "warned", "above tol", "in doubt"]
+def counts(fits):
+    """Columns on fits that end too high, or whose minimum is not known well."""
+    silent = [fit for fit in fits if fit.above and not fit.warned]
+    doubtful = [fit for fit in fits if fit.doubt > TOL / 10]
+    return [str(sum(fit.above for fit in fits)), str(len(silent)), str(len(doubtful))]
+
+
+SHARES = ["fits", "certified", "estimated", "other", "warned"]
+COUNTS = ["above tol", "silent", "in doubt"]
 
 
 def report(fits):
     print(
         f'"Certified" are fits with `optimality_gap_ <= {TOL:g}`, the default `tol`; "estimated" '
         'and "other" are the rest by `stop_reason_`. "Warned" means a ConvergenceWarning, whatever '
-        f'the reason. "Above tol" counts the fits whose true gap is above {TOL:g}, "in doubt" '
-        f"those whose minimum is not certified to {TOL / 10:g}.\n"
+        "the reason.\n"
     )
+    for name, head in [("family", "tables"), ("kind", "form")]:
+        rows = ([*key, *shares(of)] for key, of in by(fits, name, "half").items())
+        print_table([head, "half", *SHARES], rows)
     groups = by(fits, "family", "half")
-    print_table(["tables", "half", *SHARES], ([*key, *shares(of)] for key, of in groups.items()))
-    groups = dict(sorted(by(fits, "half", "form", "C").items(), reverse=True))
-    print_table(["half", "form", "C", *SHARES], ([*key, *shares(of)] for key, of in groups.items()))
     for kind in ("certified", "true"):
         print(f"Quantiles of the {kind} gaps:\n")
         rows = (
             [*key, *quantiles([getattr(fit, f"{kind}_gap") for fit in of])]
-            for key, of in by(fits, "family", "half").items()
+            for key, of in groups.items()
         )
         print_table(["tables", "half", *QUANTILES], rows)
+    print(
+        f'"Above tol" counts the fits whose true gap is above {TOL:g}, "silent" those of them '
+        'without a warning, and "in doubt" all fits whose minimum is not certified to '
+        f"{TOL / 10:g}.\n"
+    )
+    print_table(["tables", "half", *COUNTS], ([*key, *counts(of)] for key, of in groups.items()))
     named = [fit for fit in fits if fit.above or not fit.certified]
     print(f"Single fits that are not certified or end above tol, {len(named)}:\n")
     head = ["table", "half", "form", "C", "rows x features, classes", "reason", "warned"]
