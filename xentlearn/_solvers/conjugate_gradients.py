@@ -29,7 +29,7 @@ def newton_direction(objective, point, gradient, precondition, enough, most):
         The decrease that the quadratic model predicts for it. It grows with every product towards
         half the squared Newton decrement, in exact arithmetic.
     last : float
-        What the last product has added.
+        What the last product has added; inf if rounding errors hid its curvature.
     """
     least, bounds_error = 0.0, "least_curvature" in getattr(objective, "OFFERS", ())
     residual = -gradient
@@ -45,6 +45,7 @@ def newton_direction(objective, point, gradient, precondition, enough, most):
         if bounds_error:
             least = objective.least_curvature(conjugate)
         if not curvature > least:
+            last = np.inf
             break
         step = size / curvature
         direction += step * conjugate

@@ -124,11 +124,13 @@ class Stopping(Stateful):
     agreed : tuple or None
         (value, decrease by the quadratic model) of the point before the present one, if Newton's
         decrement agreed with the estimate there.
+    was_known : bool
+        Whether the last attempt to confirm an estimate has found Newton's decrement.
     """
 
     CHANGES = (
         *("values", "last_slope", "last_gap", "best_slope", "since_best", "best"),
-        *("approach_from", "reached_at", "excesses", "check_from", "agreed"),
+        *("approach_from", "reached_at", "excesses", "check_from", "agreed", "was_known"),
     )
 
     def __init__(self, objective, polish, exact, lean, settings):
@@ -142,7 +144,7 @@ class Stopping(Stateful):
         # the estimates of Newton directions need no confirmation
         self.doubts = "precondition_at" in offers and not (exact or polish or lean)
         self.reached_at, self.excesses, self.agreed = -1, [], None
-        self.check_from = self.approach_from = 0
+        self.check_from, self.approach_from, self.was_known = 0, 0, True
 
     def begin_again(self, value):
         """Forget the progress so far, which was made on another function than the present one."""
@@ -295,6 +297,9 @@ class Stopping(Stateful):
         iterations in a row. Progress alone does not show a direction that it has not found yet: for
         the features of breast cancer to the third power, a descent stayed at a gap of 4e-4 for
         several iterations.
+
+        Where rounding errors hide the curvature, the estimate is believed if it stays within the
+        tolerance until the next attempt.
         """
         result, n_iter, settings = descent.result, descent.result.n_iter, self.settings
         scale, slow, before = descent.scale, n_iter >= settings.slow, self.agreed
@@ -313,7 +318,7 @@ class Stopping(Stateful):
             descent.schedule.due = n_iter + descent.schedule.patience
 
         def left(n, decrease, last):
-            return (2 * decrease + max(n, n_iter) * last) / scale
+            return (2 * decrease + max(n, n_iter) * max(last, 0.0)) / scale
 
         def enough(n, decrease, last):
             return n >= settings.fewest_products and left(n, decrease, last) <= tol
@@ -323,14 +328,17 @@ class Stopping(Stateful):
             *(functools.partial(descent.rule.metric, descent.x), enough, settings.most_products),
         )
         gap = left(*found)
-        if gap <= tol and (as_predicted or not direction.any()):
-            result.gap = result.gaps[-1] = gap
+        is_known = gap < np.inf
+        if (gap <= tol and as_predicted) or not (is_known or self.was_known):
+            result.gap = result.gaps[-1] = gap if is_known else descent.gap
             return True
+        self.was_known = is_known
         if gap <= tol:
             self.agreed = descent.value, found[1]
         else:
             self.check_from = n_iter + settings.recheck
-        result.gap = result.gaps[-1] = max(descent.gap, gap)
+        if is_known:
+            result.gap = result.gaps[-1] = max(descent.gap, gap)
         if direction.any():
             descent.direction, descent.slope = direction, descent.gradient @ direction
         return False
