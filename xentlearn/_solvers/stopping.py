@@ -312,28 +312,44 @@ class Stopping(Stateful):
             self.objective.precondition_at(descent.x, thorough=True)
             descent.schedule.due = n_iter + descent.schedule.patience
 
-        def left(n, decrease, last):
-            return (2 * decrease + max(n, n_iter) * last) / scale
-
-        def enough(n, decrease, last):
-            return n >= settings.fewest_products and left(n, decrease, last) <= tol
-
-        direction, *found = newton_direction(
-            *(self.objective, descent.x, descent.gradient),
-            *(functools.partial(descent.rule.metric, descent.x), enough, settings.most_products),
-        )
-        gap = left(*found)
+        direction, _, decrease, gap = self._solved(descent, descent.x, descent.gradient, tol)
         if gap <= tol and (as_predicted or not direction.any()):
             result.gap = result.gaps[-1] = gap
             return True
         if gap <= tol:
-            self.agreed = descent.value, found[1]
+            self.agreed = descent.value, decrease
         else:
             self.check_from = n_iter + settings.recheck
         result.gap = result.gaps[-1] = max(descent.gap, gap)
         if direction.any():
             descent.direction, descent.slope = direction, descent.gradient @ direction
         return False
+
+    def _solved(self, descent, point, gradient, tol):
+        """Solve for the Newton direction at a point, as far as ``tol`` needs it.
+
+        Returns
+        -------
+        direction : ndarray of shape (size,)
+        n_products : int
+        decrease : float
+            What the quadratic model predicts for the direction.
+        gap : float
+            The gap that ``_confirmed`` takes the point to have.
+        """
+        settings, n_iter, scale = self.settings, descent.result.n_iter, descent.scale
+
+        def left(n, decrease, last):
+            return (2 * decrease + max(n, n_iter) * last) / scale
+
+        def enough(n, decrease, last):
+            return n >= settings.fewest_products and left(n, decrease, last) <= tol
+
+        metric = functools.partial(descent.rule.metric, point)
+        direction, *found = newton_direction(
+            *(self.objective, point, gradient, metric, enough, settings.most_products)
+        )
+        return direction, *found[:2], left(*found)
 
     def flat(self, descent, tol):
         """Stop if the values have not fallen by more than their rounding errors for a while.
@@ -374,6 +390,13 @@ class Stopping(Stateful):
             result.gaps[-1] = result.gap
         # tol=0 asks for the best that floating point allows
         least = max(tol, self.settings.rounding * rounding)
+        if self.doubts and tol > 0:
+            point, gradient = result.vector, descent.gradient
+            if point is not descent.x:
+                gradient = self.objective.value_gradient(point)[1]
+            _, n_products, _, gap = self._solved(descent, point, gradient, tol)
+            if n_products >= self.settings.fewest_products:
+                result.gap = result.gaps[-1] = gap
         result.stop(StopReason.ROUNDING, tol == 0 or result.gap <= least)
         return StopReason.ROUNDING
 
