@@ -379,6 +379,10 @@ class Stopping(Stateful):
         than rounding errors of values could hide: if features are nearly dependent, a descent may
         stall because of the rounding errors of its directions.
 
+        Estimates are as noisy as the values and the L-BFGS matrix: in float32, for counts of words
+        and C=100, they were up to 50 times too small and 200 times too large. Newton's decrement is
+        solved for instead, as in ``_confirmed``, since gradients are more accurate than that.
+
         Returns
         -------
         StopReason
@@ -388,7 +392,6 @@ class Stopping(Stateful):
             result.vector, result.objective, result.gap, result.gradient_norm = self.best
             result.objectives[-1] = result.objective
             result.gaps[-1] = result.gap
-        # tol=0 asks for the best that floating point allows
         least = max(tol, self.settings.rounding * rounding)
         if self.doubts and tol > 0:
             point, gradient = result.vector, descent.gradient
@@ -397,6 +400,8 @@ class Stopping(Stateful):
             _, n_products, _, gap = self._solved(descent, point, gradient, tol)
             if n_products >= self.settings.fewest_products:
                 result.gap = result.gaps[-1] = gap
+                least = max(tol, rounding)
+        # tol=0 asks for the best that floating point allows
         result.stop(StopReason.ROUNDING, tol == 0 or result.gap <= least)
         return StopReason.ROUNDING
 
