@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss
 
+from reference import penalty, softmax
 from xentlearn import SoftmaxClassifier
 from xentlearn._estimator import classifier
 from xentlearn._objective.linear import LinearObjective
@@ -72,6 +74,41 @@ def test_certified_by_the_dual(rng, set_rules):
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky"])
 def test_rounding(solver, problem):
     assert reason_of(*problem, solver=solver, tol=0) == "rounding"
+
+
+def texts(seed, n_samples, n_features, n_classes, n_words, noise):
+    """Counts of words in float32, and topics."""
+    rng = np.random.default_rng(seed)
+    share = 1 / np.arange(1, n_features + 1)
+    words = rng.choice(n_features, (n_samples, n_words), p=share / share.sum())
+    parts = np.ones(words.size, np.float32), words.ravel(), n_words * np.arange(n_samples + 1)
+    X = sparse.csr_array(parts, (n_samples, n_features))
+    X.sum_duplicates()
+    scores = X @ rng.normal(size=(n_features, n_classes))
+    return X, (scores + noise * rng.gumbel(size=scores.shape)).argmax(axis=1)
+
+
+@pytest.mark.parametrize("unit", [1.0, 100.0])
+@pytest.mark.parametrize("make", [(0, 2000, 1500, 5, 20, 1.0), (0, 4000, 2000, 3, 40, 3.0)])
+def test_rounding_in_float32(make, unit):
+    """Newton's decrement tells how far the minimum is where values do not show it any more."""
+    X, y = texts(*make)
+    X = X * np.float32(unit)
+    clf = SoftmaxClassifier(C=100.0, tol=1e-7)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        clf.fit(X, y)
+    assert clf.stop_reason_ == "rounding"
+    least = SoftmaxClassifier(C=100.0, tol=1e-9).fit(X.astype(np.float64), y)
+    assert least.stop_reason_ == "certified"
+    loss = log_loss(y, softmax(X.astype(np.float64) @ clf.coef_.T + clf.intercept_))
+    gap = (loss + penalty(clf.coef_, 0.01 / len(y))) / least.objective_ - 1
+    assert gap <= clf.history_["gap"][-1]
+    if clf.history_["gap"][-1] <= clf.tol:
+        assert not caught
+    else:
+        (warning,) = caught
+        assert str(warning.message).endswith("Pass X as float64, increase 'tol', or lower 'C'.")
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky"])

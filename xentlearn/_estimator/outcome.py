@@ -48,20 +48,21 @@ def warn_of_outcome(training, tol, epochs_asked):
         if is_stochastic:
             found = f"epochs ({result.message})."
             advice = (
-                "change the solver's 'learning_rate', or use solver='auto', which has no learning "
-                "rate."
+                "Increase 'max_iter' or 'tol', change the solver's 'learning_rate', or use "
+                "solver='auto', which has no learning rate."
             )
         else:
             found = (
                 f"iterations ({result.message}): estimated relative optimality gap "
                 f"{result.gap:.2g}, wanted {tol:.2g}."
             )
-            advice = f"or lower 'C'{', or pass X as float64' if dtype == np.float32 else ''}."
-        warn(
-            f"{training.solver} stopped after {result.n_iter} {found} Increase 'max_iter' or "
-            f"'tol', {advice}",
-            ConvergenceWarning,
-        )
+            advice = "Increase 'max_iter' or 'tol', or lower 'C'."
+            if result.reason in (StopReason.ROUNDING, StopReason.LINE_SEARCH):
+                advice = "Increase 'tol', or lower 'C'."  # more iterations would be in vain
+                if dtype == np.float32:
+                    advice = "Pass X as float64, increase 'tol', or lower 'C'."
+        message = f"{training.solver} stopped after {result.n_iter} {found} {advice}"
+        warn(message, ConvergenceWarning)
     if training.lost > 0:
         warn(
             f"Storing the coefficients in {dtype} changed the objective by {training.lost:.2g} of "
