@@ -62,6 +62,18 @@ def test_certified(problem, set_rules):
         assert 0 <= clf.optimality_gap_ <= clf.tol
 
 
+@pytest.mark.parametrize("C", [0.01, 100.0])
+def test_certified_is_what_the_gap_says(C, rng, set_rules):
+    """Of all groups of labels together, whatever ended each."""
+    X = sparse.random(400, 60, density=0.2, format="csr", rng=rng)
+    Y = 1 * (X @ rng.normal(size=(60, 48)) + rng.logistic(size=(400, 48)) > 0)
+    set_rules(polished_work=0, small_work=0, grouped=0, group_numbers=0, fewest_ascended=1000)
+    for tol in (1e-2, 1e-4, 1e-6):
+        clf = SoftmaxClassifier(C=C, tol=tol).fit(X, Y)
+        assert (clf.stop_reason_ == "certified") == (clf.optimality_gap_ <= tol)
+        assert clf.stop_reason_ in ("certified", "estimated", "rounding")
+
+
 def test_certified_by_the_dual(rng, set_rules):
     X = sparse.random(300, 30, density=0.3, format="csr", rng=rng)
     Y = 1.0 * (X @ rng.normal(size=(30, 40)) + rng.logistic(size=(300, 40)) > 0)

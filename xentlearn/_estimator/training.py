@@ -295,11 +295,6 @@ class Fit:
             result.reason = StopReason.SEPARABLE
         if validation is not None and validation.has_ended:
             result.reason = StopReason.EARLY_STOPPING
-        is_bounded = bound <= self.problem.tol / (1.0 + self.problem.tol) * value
-        if is_bounded and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
-            result.reason = StopReason.CERTIFIED
-        if result.reason == StopReason.CERTIFIED and not is_bounded:
-            result.reason = StopReason.ESTIMATED
         solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
         self.moments = self.data.undo_moments(objective.moments)
         self.state.solved.append(solved)
@@ -433,6 +428,12 @@ class Fit:
         if state.solved:
             rest = found.objective - bounds
             found.gap = float(bounds / rest) if rest > 0 and bounded else np.inf
+        # of all groups together, and as stored: a solver may have ended by its estimate
+        if found.reason in (StopReason.CERTIFIED, StopReason.ESTIMATED, StopReason.ROUNDING):
+            if found.gap <= self.problem.tol:
+                found.reason = StopReason.CERTIFIED
+            elif found.reason == StopReason.CERTIFIED:
+                found.reason = StopReason.ESTIMATED
         columns = np.zeros((3, length))  # objectives, these times gaps, seconds
         for solved in state.solved:
             result = solved.result

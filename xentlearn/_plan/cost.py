@@ -222,7 +222,7 @@ def _group_bytes(outline, group, n_threads):
         kept += made[0] + vectors * vector
         if group.solver != "newton-cg":
             kept += _history_bytes(outline, group)
-        if group.local and group.solver != "dual-ascent" and makes_hessian(outline, group):
+        if group.local and group.solver != "dual-ascent" and _makes_hessian(outline, group):
             stages.append(_local_bytes(outline, group))
     few = not outline.coupled or K <= Certificate.most_coupled
     if outline.certifiable and not outline.polish and few:  # p of some rows, and their products
@@ -266,7 +266,7 @@ def certifies(outline, group):
     return outline.certifiable and not outline.polish and group.local in ("whole", "sample")
 
 
-def makes_hessian(outline, group):
+def _makes_hessian(outline, group):
     """Whether the fit will probably make a Hessian at a point.
 
     Fits of up to five outputs most often took 20 iterations, of more outputs about 30.

@@ -47,6 +47,9 @@ class Rules:
         preconditioner: a tenth of a second.
     hessian_speed : float
         Multiply-adds of a Hessian in float64, a product of matrices, in the time of one of a pass.
+        Of 18 tables the costs that follow from it are within a factor of 1.7 of the measured ones
+        in 15; with 26 and 36 classes of few features a Hessian takes three times as long, and with
+        a single output of 119 features less than half.
     sampled_rows : int
         Rows per coefficient of a sample that the Hessian is made from, if it cannot be made from
         all of them. Its relative error is about the root of its reciprocal, and that is the factor

@@ -72,17 +72,18 @@ class Stopping:
         Once the estimate is within the tolerance, a descent goes on for its certificate as long as
         that seems near: for ``certifying`` times the iterations it took until then at most, or
         ``least_certifying`` if that is more. The certificate falls with the squared norm of the
-        gradient, and may be thousands of times as large as the gap.
+        gradient, and may be thousands of times as large as the gap. Of 26 default fits of tables
+        that ended without it, 22 lacked 1 to 8 iterations.
     approach : int
         Number of iterations between two preconditioners that are made for the certificate.
     fewest_products, most_products : int
-        Least and largest number of Hessian products from which an estimate is confirmed.
+        Least and largest number of Hessian products from which an estimate is confirmed: 3 were too
+        few, see ``Stopping._confirmed``.
     surprise : float
         Largest ratio of a step's decrease to the one that the quadratic model predicts, for a
         Newton's decrement that is believed.
     recheck : int
-        Number of iterations until a slow descent whose estimate was not confirmed by a new Hessian
-        is checked again.
+        Number of iterations until a descent whose estimate was not confirmed is checked again.
     trusted, metric : float
         For a fast descent, with 500 classes for example, the bounds of the rate make the estimate
         about a hundred times too large. The estimate may therefore fall to the larger of two
