@@ -131,6 +131,10 @@ class Dual:
         rise = point.sweep(self.rows, lots, objective.fit_intercept, objective.n_threads)
         return rise / objective.total_weight
 
+    def left(self, rise, rate):
+        """Estimate the gap after a sweep from the increase by it and the rate of sweeps."""
+        return rise * rate / (1 - rate)
+
     def look(self, point):
         """Return (vector, value there, certified bounds of value - minimum by output) of a point.
 

@@ -289,6 +289,32 @@ class DualAscent:
 
 
 @dataclass(frozen=True)
+class SoftmaxSweeps:
+    """Sweeps of a softmax, and their certificates (``_objective/softmax_dual.py``).
+
+    Attributes
+    ----------
+    feedback : float
+        How many times over a sweep corrects the sums of residuals by the intercept.
+    balanced : float
+        Share of the gap that the last sweep met which sums of residuals that are not 0 may add to a
+        certificate.
+    most_steps : int
+        Largest number of steps towards such sums.
+    most_log : float
+        Upper bound of -log q, as in the kernels.
+    low : float
+        Minus the intercept of the classes that rows are padded with.
+    """
+
+    feedback: float = 10.0
+    balanced: float = 0.01
+    most_steps: int = 12
+    most_log: float = 80.0
+    low: float = 1e4
+
+
+@dataclass(frozen=True)
 class Preconditioning:
     """Approximate inverse Hessians (``_objective/preconditioners.py``, ``hessian_blocks.py``).
 

@@ -142,7 +142,7 @@ class _Ascent(Stateful):
             with np.errstate(invalid="ignore"):
                 rate = np.clip(rise / self.rise[lots], settings.least_rate, settings.most_rate)
             self.rise[lots] = rise
-            self.left[lots] = self.factor[lots] * rise * rate / (1 - rate)
+            self.left[lots] = self.factor[lots] * self.dual.left(rise, rate)
             if n_done + 1 >= settings.least_sweeps:
                 lots = lots[self.left[lots] > settings.aimed_at * wanted]
             if not len(lots):

@@ -1,0 +1,347 @@
+"""The dual problem of softmax cross-entropy over sparse X, and the coefficients of a dual point.
+
+The primal problem is
+
+    minimise (1/S) sum_i s_i loss(t_i, W (x_i - mean) + c) + (l2_reg / 2) ||W||^2
+
+with s the weights of the rows, S their sum, and t the targets. A point of the dual problem is a
+distribution q_i over the classes for every row i. With the residuals alpha = s (q - t), its
+coefficients are W = -sum_i alpha_i (x_i - mean) / (S l2_reg). A sweep over the rows
+(``_softmax_dual.pyx``) changes one q after the other, and updates W at once. The intercept c is not
+penalised, so at the minimum the alphas of a class sum to 0; sweeps only come close to that.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.special import logsumexp
+
+from .._plan.settings import SoftmaxSweeps
+from .._utils.numerics import EPS, LEAST_CURVATURE
+from ._softmax_dual import LINE, SoftmaxKernel, SoftmaxRows, order_of, zeros
+from .preconditioners import cholesky_factor, solve
+
+SETTINGS = SoftmaxSweeps()
+LOW = -SETTINGS.low
+
+
+class SoftmaxDual:
+    """The dual problem of an objective with plain softmax cross-entropy over sparse X.
+
+    Parameters
+    ----------
+    objective : LinearObjective
+    """
+
+    def __init__(self, objective):
+        self.objective, rows = objective, objective.rows
+        self.scale = 1 / (objective.total_weight * objective.l2_reg)
+        self.rows = SoftmaxRows(rows.X, objective.mean, rows.dtype)
+        self.targets = _Targets(rows.y, rows.outputs, rows.dtype)
+        self.weight = np.ascontiguousarray(rows.weight, dtype=np.float64)
+        self.mean_square = self.weight @ self.rows.square / objective.total_weight
+
+    def point(self, vector):
+        """Return (value at a vector, a ``SoftmaxPoint`` that is close to it).
+
+        Its q are the predictions of the vector. Without coefficients, they are a mixture of these
+        with the targets: where rows pull hard, the residuals at the minimum are small.
+        """
+        objective = self.objective
+        n_features, n_outputs, rows = objective.n_features, objective.n_outputs, objective.rows
+        matrix = vector.reshape(objective.shape)
+        c = matrix[-1] if objective.fit_intercept else np.zeros(n_outputs)
+        if matrix[:n_features].any():
+            value = objective.value(vector)
+            logs = rows.scores("logits", *objective.at(vector), objective.n_threads)
+            logs -= logsumexp(logs, axis=1, keepdims=True)
+        else:
+            total = logsumexp(c)
+            value = float(objective.sums.sum() * total - objective.sums @ c)
+            share = 0.5 / max(1.0, self.scale * self.mean_square)
+            logs = self.targets.logs_of_mixture(np.exp(c - total), share)
+        point = SoftmaxPoint.at(logs, c, n_features, rows.dtype)
+        point.response[:n_outputs] = objective.total_weight * objective.curvatures_at_shares
+        nothing = np.zeros(len(point.shift))
+        self._remake(point, self._kernel(point).tilt(nothing, True, objective.n_threads), None)
+        return value, point
+
+    def load_point(self, tree):
+        """Return the point that ``SoftmaxPoint.dump`` returned as a tree."""
+        arrays = {name: _aligned(tree[name]) for name in ("logs", "coef")}
+        return SoftmaxPoint(**{**tree, **arrays})
+
+    def _kernel(self, point):
+        targets = self.targets
+        return SoftmaxKernel(
+            self.rows,
+            self.objective.n_outputs,
+            self.scale,
+            self.weight,
+            targets.labels,
+            targets.base,
+            targets.share,
+            targets.values,
+            *(point.logs, point.coef, point.shift, point.along, point.intercept, point.feedback),
+        )
+
+    def sweep(self, point, lots):
+        """Sweep over all rows in a new random order.
+
+        Returns
+        -------
+        ndarray of shape (1,)
+            The mean gap that the rows had when they were reached.
+        """
+        n_outputs = self.objective.n_outputs
+        if self.objective.fit_intercept:
+            point.intercept += point.feedback * point.shift
+            response = np.maximum(point.response[:n_outputs], LEAST_CURVATURE)
+            feedback = SETTINGS.feedback / (self.scale * response)
+            point.feedback[:n_outputs] = np.minimum(feedback, self.mean_square)
+        order = order_of(len(self.weight), point.n_sweeps)
+        met, point.response = self._kernel(point).sweep(order)
+        point.n_sweeps += 1
+        point.met = met / self.objective.total_weight
+        return np.array([point.met])
+
+    def left(self, met, rate):
+        """Estimate the gap after a sweep from the mean gap ``met`` and the rate of sweeps."""
+        return met * np.sqrt(rate)
+
+    def look(self, point):
+        """Return (vector, value there, certified bounds of value - minimum) of a point.
+
+        The vector has the coefficients W of the dual point, which are computed anew: in float32,
+        those of the sweeps drift from them. The difference between its value and the dual objective
+        is the mean Kullback-Leibler divergence of q from the predictions of W, plus c times the
+        mean of alpha. With an intercept, q is first made feasible (see ``_balance``).
+        """
+        objective, n_outputs, began = self.objective, self.objective.n_outputs, time.perf_counter()
+        sums, vector = None, np.empty(objective.shape)
+        if objective.fit_intercept:
+            point.intercept += point.feedback * point.shift
+            point.feedback[:] = 0.0
+            sums = self._balance(point)
+        excess, squares = self._remake(point, sums, vector[: objective.n_features])
+        entropy, distance = (
+            part / objective.total_weight
+            for part in self._kernel(point).look(objective.n_threads)
+        )
+        gap, c = distance, point.intercept[:n_outputs].astype(np.float64)
+        if objective.fit_intercept:
+            vector[-1] = c
+            distance += c @ excess / objective.total_weight
+            gap = distance + self._cost_of(excess, squares)
+        value = float(entropy + distance - 0.5 * objective.l2_reg * squares.sum())
+        rounding = EPS[np.dtype(objective.rows.dtype)] * (1.0 + np.abs(c).max())
+        gap = max(gap, 0.0) + rounding * abs(value)
+        objective.certificate.least = max(objective.certificate.least, value - gap)
+        objective.pass_seconds = min(objective.pass_seconds, time.perf_counter() - began)
+        return vector.ravel(), value, np.array([gap])
+
+    def _remake(self, point, sums, W):
+        """Compute the coefficients of a point anew from its q.
+
+        Parameters
+        ----------
+        point : SoftmaxPoint
+        sums : ndarray of shape (width,) or None
+            The sums of weight q by class. They are of no interest without an intercept, where
+            nothing has to be feasible and no mean is subtracted.
+        W : ndarray of shape (n_features, n_outputs) or None
+            Filled with the coefficients.
+
+        Returns
+        -------
+        excess, squares : ndarray of shape (n_outputs,)
+            The sums of alpha, and W . W, by class.
+        """
+        objective, n_outputs = self.objective, self.objective.n_outputs
+        excess, shift = np.zeros(n_outputs), np.zeros(len(point.shift))
+        if objective.fit_intercept:
+            excess = sums[:n_outputs] - self.wanted
+            shift[:n_outputs] = -self.scale * excess
+        along, squares = self._kernel(point).remake(shift, W, objective.n_threads)
+        point.shift[:], point.along[:], point.squares = shift, along, squares[:n_outputs]
+        return excess, point.squares
+
+    @property
+    def wanted(self):
+        """The sums of weight q at feasible points: those of the targets."""
+        return self.objective.sums * self.objective.total_weight
+
+    def _cost_of(self, excess, squares):
+        """Return an upper bound of what it takes off the dual objective to make alpha sum to 0.
+
+        For that, the q of classes whose sum is too large are multiplied by a number below 1, and
+        what is taken off is given to the others: |excess| / 2 in all. The entropy falls by at most
+        -log q for each of it, and by 1 where it is given; a change of alpha moves W by at most the
+        length of the longest row.
+        """
+        reach = np.sqrt(self.rows.square.max(initial=0.0)) * np.sqrt(squares)
+        return np.abs(excess) @ (SETTINGS.most_log + reach) / self.objective.total_weight
+
+    def _balance(self, point):
+        """Multiply all q by the same factors by class, and normalise them, so that alpha sums to 0.
+
+        The intercept c changes by the logarithms of the factors: so do the predictions of the
+        coefficients, and the gap hardly changes. These are the factors at which an intercept alone
+        minimises the mean loss with the logarithms of q as logits. They are found by Newton's
+        method, with the Hessian of a sample of the rows.
+        """
+        objective, n_outputs = self.objective, self.objective.n_outputs
+        kernel, n_threads = self._kernel(point), objective.n_threads
+        delta, wanted = np.zeros(len(point.shift)), self.wanted
+        enough = SETTINGS.balanced * point.met
+        factor = least = None
+        best = delta
+        for _ in range(SETTINGS.most_steps):
+            sums = kernel.tilt(delta, False, n_threads)[:n_outputs]
+            excess = sums - wanted
+            size = np.abs(excess).sum() / objective.total_weight
+            if least is not None and not size < least:  # as good as it gets
+                break
+            best, least = delta, size
+            if self._cost_of(excess, point.squares) <= enough:
+                break
+            if factor is None:
+                hessian = self._hessian(point, sums)
+                scale = 1 / np.sqrt(np.maximum(hessian.diagonal(), LEAST_CURVATURE))
+                factor = cholesky_factor(hessian, scale)
+            delta = delta.copy()
+            delta[:n_outputs] -= np.clip(solve(factor, scale, excess), -2.0, 2.0)
+        point.intercept += best
+        point.intercept[:n_outputs] -= point.intercept[:n_outputs].mean()
+        return kernel.tilt(best, True, n_threads)
+
+    def _hessian(self, point, sums):
+        """Estimate the Hessian of ``_balance`` for given sums of weight q, without its null space.
+
+        It is taken from as many rows as take no more than a product of X with the coefficients.
+        """
+        n_outputs = self.objective.n_outputs
+        stride = max(1, len(self.weight) * n_outputs // max(1, self.objective.rows.n_entries))
+        weight = self.weight[::stride].astype(point.logs.dtype)
+        q = np.exp(point.logs[::stride, :n_outputs])
+        sampled = weight @ q
+        q *= np.sqrt(weight)[:, np.newaxis]
+        hessian = (q.T @ q).astype(np.float64)
+        np.negative(hessian, out=hessian)
+        hessian.flat[:: n_outputs + 1] += sampled
+        ratio = np.sqrt(sums / np.maximum(sampled, LEAST_CURVATURE))
+        hessian *= ratio[:, np.newaxis] * ratio
+        # The same change of all logits has no curvature, and the gradient has no component along it.
+        hessian += hessian.diagonal().mean() / n_outputs
+        return hessian
+
+
+@dataclass
+class SoftmaxPoint:
+    """A point of the dual problem; classes are padded to whole cache lines.
+
+    Attributes
+    ----------
+    logs : ndarray of shape (n_rows, width)
+        log q.
+    coef : ndarray of shape (n_features, width)
+        W + shift mean. When the q of a row changes, this changes only where the row has entries.
+    shift, along, intercept, feedback : ndarray of shape (width,)
+        -scale times the sums of alpha; coef . mean; the intercepts; and what ``shift`` is
+        multiplied by for intercepts during sweeps (``_kernels/softmax_dual_body.h``).
+    response : ndarray of shape (width,)
+        By how much the sums of weight q change with the intercepts during a sweep.
+    squares : ndarray of shape (n_outputs,)
+        W . W when the coefficients were last computed anew.
+    met : float
+        Mean gap of the rows when the last sweep reached them.
+    n_sweeps : int
+    """
+
+    logs: np.ndarray
+    coef: np.ndarray
+    shift: np.ndarray
+    along: np.ndarray
+    intercept: np.ndarray
+    feedback: np.ndarray
+    response: np.ndarray
+    squares: np.ndarray
+    met: float = np.inf
+    n_sweeps: int = 0
+
+    n_lots = 1  # classes depend on each other
+
+    @classmethod
+    def at(cls, logs, c, n_features, dtype):
+        """Make the point with these log q, of shape (n_rows, n_outputs), and intercepts.
+
+        Its coefficients are not computed yet.
+        """
+        n_rows, n_outputs = logs.shape
+        per_line = LINE // np.dtype(dtype).itemsize
+        width = -(-n_outputs // per_line) * per_line
+        padded, intercept = zeros((n_rows, width), dtype), np.full(width, LOW, dtype)
+        padded[:, :n_outputs], padded[:, n_outputs:] = logs, LOW
+        intercept[:n_outputs] = c
+        shift, along, feedback = np.zeros((3, width), dtype)
+        return cls(
+            *(padded, zeros((n_features, width), dtype), shift, along, intercept, feedback),
+            np.zeros(width),
+            np.zeros(n_outputs),
+        )
+
+    def dump(self):
+        """Return all attributes as a tree (``_utils/archive.py``)."""
+        return dict(vars(self))
+
+    def by_lot(self, gaps):
+        """Return the gaps as they are: all classes are one lot."""
+        return gaps
+
+
+class _Targets:
+    """The targets of the rows, as the kernels read them.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_rows,), int32, or None
+    base, share : float
+        The target of a row is ``base`` for every class, plus ``share`` for its label.
+    values : ndarray of shape (n_rows, width) or None
+        The targets of the rows, if there are no labels.
+    """
+
+    def __init__(self, y, outputs, dtype):
+        n_outputs, smoothing = len(outputs), y.loss.label_smoothing
+        self.n_outputs, self.labels, self.values = n_outputs, None, None
+        self.base, self.share = smoothing / n_outputs, 1.0 - smoothing
+        if y.labels is not None:
+            new = np.zeros(y.n_outputs + 1, dtype=np.int32)  # rows of other classes have no weight
+            new[outputs] = np.arange(n_outputs)
+            self.labels = new[y.labels]
+            return
+        values = y.values[:, outputs]
+        values = values.toarray() if sparse.issparse(values) else values
+        per_line = LINE // np.dtype(dtype).itemsize
+        self.values = zeros((len(values), -(-n_outputs // per_line) * per_line), dtype)
+        self.values[:, :n_outputs] = self.base + self.share * values
+
+    def logs_of_mixture(self, p, share):
+        """Return the logarithms of (1 - share) targets + share p, by row."""
+        if self.labels is None:
+            with np.errstate(divide="ignore"):
+                return np.log((1 - share) * self.values[:, : self.n_outputs] + share * p)
+        others = (1 - share) * self.base + share * p
+        own = np.log(others + (1 - share) * self.share)
+        logs = np.tile(np.log(others), (len(self.labels), 1))
+        logs[np.arange(len(logs)), self.labels] = own[self.labels]
+        return logs
+
+
+def _aligned(array):
+    """Return a copy that begins at a cache line."""
+    copy = zeros(array.shape, array.dtype)
+    copy[...] = array
+    return copy
