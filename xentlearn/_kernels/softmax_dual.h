@@ -48,20 +48,23 @@ typedef struct {
 } xent_softmax_point;
 
 typedef struct {
-    /* Maximise the dual objective over the q of each row in turn, in the given order. Returns the
-     * sum of weight KL(q, softmax of the logits), as it is met; adds to `response` (width,) by how
-     * much sum weight q changes with the intercept. `scratch` has 6 * width numbers. */
-    double (*sweep)(const xent_softmax_rows *, const xent_softmax_point *, const int32_t *order,
-                    double *response, void *scratch);
+    /* Maximise the dual objective over the q of each row in turn, in the given order. Adds to `met`
+     * (3,), as they are before the change of a row, weight KL(q, softmax of the logits), weight H(q)
+     * and weight loss; and to `response` (width,) by how much sum weight q changes with the
+     * intercept. `scratch` has 6 * width numbers. */
+    void (*sweep)(const xent_softmax_rows *, const xent_softmax_point *, const int32_t *order,
+                  double *met, double *response, void *scratch);
     /* Multiply the q of some rows by exp(delta), and normalise them; keep that if `commit`. Adds
      * weight q to `sums` (width,). `scratch` has width numbers. */
     void (*tilt)(const xent_softmax_point *, ptrdiff_t begin, ptrdiff_t end, const void *delta,
                  int commit, double *sums, void *scratch);
-    /* Compute coef of some features from logs, with sums in float64, and W (n_features, n_outputs),
+    /* Compute coef of some features from logs, or as if all q were `constant` (width,) unless that
+     * is NULL, with sums in float64, and W (n_features, n_outputs),
      * unless it is NULL, for the given shift. Adds coef . mean and W . W of each output to `sums` (2, width). `scratch`
      * has width doubles. */
-    void (*remake)(const xent_softmax_rows *, const xent_softmax_point *, ptrdiff_t begin,
-                   ptrdiff_t end, const double *shift, double *W, double *sums, double *scratch);
+    void (*remake)(const xent_softmax_rows *, const xent_softmax_point *, const double *constant,
+                   ptrdiff_t begin, ptrdiff_t end, const double *shift, double *W, double *sums,
+                   double *scratch);
     /* Add to `sums` (2,), over some rows, weight H(q), with H(q) = -sum q log q, and
      * weight KL(q, softmax of the logits). `scratch` has width numbers. */
     void (*look)(const xent_softmax_rows *, const xent_softmax_point *, ptrdiff_t begin,

@@ -176,15 +176,30 @@ static void NAME(step_back)(const REAL *logs, const REAL *q0, REAL *u, REAL *q, 
     }
 }
 
-static double NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax_point *of,
-                                  const int32_t *order, double *response, void *scratch)
+/* The loss of row i, z being logits less log sum exp. */
+XENT_INLINE double NAME(loss_of)(const xent_softmax_point *of, ptrdiff_t i, const REAL *z)
+{
+    double likelihood = 0;
+    if (of->labels == NULL) {
+        const REAL *values = (const REAL *)of->values + i * of->width;
+        for (ptrdiff_t k = 0; k < of->n_outputs; k++)
+            likelihood += (double)values[k] * z[k];
+        return -likelihood;
+    }
+    if (of->base > 0)
+        for (ptrdiff_t k = 0; k < of->n_outputs; k++)
+            likelihood += z[k];
+    return -(of->base * likelihood + of->share * z[of->labels[i]]);
+}
+
+static void NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax_point *of,
+                                const int32_t *order, double *met, double *response, void *scratch)
 {
     const ptrdiff_t width = of->width, n = X->n_rows;
     const REAL *feedback = of->feedback;
     REAL *all_logs = of->logs, *coef = of->coef, *shift = of->shift, *along = of->along;
     REAL *z = scratch, *c = z + width, *q0 = c + width, *q = q0 + width, *u = q + width;
     REAL *r = u + width;
-    double met = 0;
     for (ptrdiff_t t = 0; t < n; t++) {
         if (t + AHEAD_ROWS < n)
             NAME(prefetch_row)(X, of, order[t + AHEAD_ROWS]);
@@ -195,17 +210,20 @@ static double NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax
         const REAL weight = (REAL)of->weight[i], s = (REAL)(of->scale * of->weight[i]);
         NAME(softmax_logits)(X, of, i, z);
         const V of_all = NAME(log_sum)(z, width);
-        V distance = SPLAT(0);
+        V distance = SPLAT(0), entropy = SPLAT(0);
         EACH(k) {
             const V old = LOAD(logs + k), old_q = EXP(old), logit = LOAD(z + k) - of_all;
             distance += old_q * (old - logit);
+            entropy -= old_q * old;
             STORE(z + k, logit);
             STORE(c + k, s * (((const REAL *)X->square)[i] + LOAD(feedback + k)));
             STORE(q0 + k, old_q);
             STORE(u + k, old);
             STORE(q + k, old_q);
         }
-        met += (double)weight * NAME(sum_of)(distance);
+        met[0] += of->weight[i] * (double)NAME(sum_of)(distance);
+        met[1] += of->weight[i] * (double)NAME(sum_of)(entropy);
+        met[2] += of->weight[i] * NAME(loss_of)(of, i, z);
 
         V weights = SPLAT(1);
         for (int step = 0; step < STEPS; step++) {
@@ -257,7 +275,6 @@ static double NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax
         }
         IN_CHUNKS(NAME(scatter_chunk), coef, r)
     }
-    return met;
 }
 
 static void NAME(softmax_tilt)(const xent_softmax_point *of, ptrdiff_t begin, ptrdiff_t end,
@@ -281,35 +298,38 @@ static void NAME(softmax_tilt)(const xent_softmax_point *of, ptrdiff_t begin, pt
 }
 
 static void NAME(softmax_remake)(const xent_softmax_rows *X, const xent_softmax_point *of,
-                                 ptrdiff_t begin, ptrdiff_t end, const double *shift, double *W,
-                                 double *sums, double *scratch)
+                                 const double *constant, ptrdiff_t begin, ptrdiff_t end,
+                                 const double *shift, double *W, double *sums, double *scratch)
 {
     const ptrdiff_t width = of->width, n_outputs = of->n_outputs;
     const REAL *data = X->feature_data, *logs = of->logs, *values = of->values;
     double *total = scratch;
+    const double base = of->labels == NULL ? 0.0 : of->base;
     for (ptrdiff_t j = begin; j < end; j++) {
         REAL *coef = (REAL *)of->coef + j * width;
-        double of_all = 0;
+        double of_rows = 0;
         memset(total, 0, (size_t)width * sizeof *total);
         for (int64_t e = X->feature_indptr[j]; e < X->feature_indptr[j + 1]; e++) {
             const ptrdiff_t i = X->feature_rows[e];
             const double weighted = (double)data[e] * of->weight[i];
             const REAL x = (REAL)weighted;
-            if (e + AHEAD_LOGS < X->feature_indptr[end]) {
-                const ptrdiff_t next = X->feature_rows[e + AHEAD_LOGS] * width;
-                for (ptrdiff_t k = 0; k < width && k < MOST_LINES * LINE_REALS; k += LINE_REALS)
-                    XENT_PREFETCH(logs + next + k);
+            of_rows += weighted;
+            if (constant == NULL) {
+                if (e + AHEAD_LOGS < X->feature_indptr[end]) {
+                    const ptrdiff_t next = X->feature_rows[e + AHEAD_LOGS] * width;
+                    for (ptrdiff_t k = 0; k < width && k < MOST_LINES * LINE_REALS; k += LINE_REALS)
+                        XENT_PREFETCH(logs + next + k);
+                }
+                EACH(k) ADD_TO_TOTAL(total + k, x * EXP(LOAD(logs + i * width + k)));
             }
-            EACH(k) ADD_TO_TOTAL(total + k, x * EXP(LOAD(logs + i * width + k)));
             if (of->labels == NULL)
                 EACH(k) ADD_TO_TOTAL(total + k, -x * LOAD(values + i * width + k));
-            else {
+            else
                 total[of->labels[i]] -= of->share * weighted;
-                of_all += of->base * weighted;
-            }
         }
         for (ptrdiff_t k = 0; k < width; k++) {
-            const double now = k < n_outputs ? -of->scale * (total[k] - of_all) : 0.0;
+            const double same = (constant == NULL ? 0.0 : constant[k]) - base;
+            const double now = k < n_outputs ? -of->scale * (total[k] + same * of_rows) : 0.0;
             coef[k] = (REAL)now;
             if (k < n_outputs) {
                 const double w = now - shift[k] * X->mean[j];

@@ -54,12 +54,13 @@ cdef extern from "_kernels/softmax_dual.h" nogil:
         const void* feedback
 
     ctypedef struct xent_softmax_dual:
-        double (*sweep)(const xent_softmax_rows*, const xent_softmax_point*, const int32_t*,
-                        double*, void*) noexcept nogil
+        void (*sweep)(const xent_softmax_rows*, const xent_softmax_point*, const int32_t*,
+                      double*, double*, void*) noexcept nogil
         void (*tilt)(const xent_softmax_point*, Py_ssize_t, Py_ssize_t, const void*, int, double*,
                      void*) noexcept nogil
-        void (*remake)(const xent_softmax_rows*, const xent_softmax_point*, Py_ssize_t, Py_ssize_t,
-                       const double*, double*, double*, double*) noexcept nogil
+        void (*remake)(const xent_softmax_rows*, const xent_softmax_point*, const double*,
+                       Py_ssize_t, Py_ssize_t, const double*, double*, double*, double*,
+                       ) noexcept nogil
         void (*look)(const xent_softmax_rows*, const xent_softmax_point*, Py_ssize_t, Py_ssize_t,
                      double*, void*) noexcept nogil
 
@@ -209,19 +210,19 @@ cdef class SoftmaxKernel:
         return xent_softmax_dual_for(_cpu_target, self.dtype == np.float32)
 
     def sweep(self, const int32_t[::1] order):
-        """Sweep over the rows in this order; return (sum of distances met, response by class)."""
+        """Sweep over the rows in this order; return (met, response) of ``softmax_dual.h``."""
         cdef:
             const xent_softmax_dual* functions = self.functions()
             double[::1] response = np.zeros(self.of.width)
-            double met = 0.0
+            double[::1] met = np.zeros(3)
             void* scratch
         memory = zeros((6, self.of.width), self.dtype)
         scratch = address(memory)
         if order.shape[0]:
             with nogil:
-                met = functions.sweep(
-                    &self.X.rows, &self.of, &order[0], &response[0], scratch)
-        return met, np.asarray(response)
+                functions.sweep(
+                    &self.X.rows, &self.of, &order[0], &met[0], &response[0], scratch)
+        return np.asarray(met), np.asarray(response)
 
     def tilt(self, delta, bint commit, int n_threads):
         """Multiply all q by exp(delta) and normalise them; return the sums of weight q."""
@@ -243,8 +244,11 @@ cdef class SoftmaxKernel:
                 &self.of, blocks[b], blocks[b + 1], by, commit, &sums[b, 0], scratch + b * size)
         return np.asarray(sums).sum(axis=0)
 
-    def remake(self, const double[::1] shift, double[:, ::1] W, int n_threads):
-        """Compute coef, and W, unless it is None, for a shift; return (coef . mean, W . W), both by class."""
+    def remake(self, const double[::1] shift, double[:, ::1] W, constant, int n_threads):
+        """Compute coef, and W unless that is None, as ``softmax_dual.h`` says.
+
+        Returns coef . mean and W . W, both by class.
+        """
         cdef:
             const xent_softmax_dual* functions = self.functions()
             const int64_t[::1] blocks = self.X.feature_blocks
@@ -252,6 +256,7 @@ cdef class SoftmaxKernel:
             double[:, ::1] scratch = zeros((N_BLOCKS, self.of.width), np.float64)
             Py_ssize_t b
             double* out = NULL
+            const double* same = <const double*> address(constant)
         if W is not None and W.shape[0]:
             out = &W[0, 0]
         for b in prange(
@@ -259,8 +264,8 @@ cdef class SoftmaxKernel:
             use_threads_if=n_threads > 1,
         ):
             functions.remake(
-                &self.X.rows, &self.of, blocks[b], blocks[b + 1], &shift[0], out, &sums[b, 0, 0],
-                &scratch[b, 0])
+                &self.X.rows, &self.of, same, blocks[b], blocks[b + 1], &shift[0], out,
+                &sums[b, 0, 0], &scratch[b, 0])
         return np.asarray(sums).sum(axis=0)
 
     def look(self, int n_threads):

@@ -53,19 +53,22 @@ class SoftmaxDual:
         n_features, n_outputs, rows = objective.n_features, objective.n_outputs, objective.rows
         matrix = vector.reshape(objective.shape)
         c = matrix[-1] if objective.fit_intercept else np.zeros(n_outputs)
+        width = width_of(n_outputs, rows.dtype)
         if matrix[:n_features].any():
             value = objective.value(vector)
-            logs = rows.scores("logits", *objective.at(vector), objective.n_threads)
-            logs -= logsumexp(logs, axis=1, keepdims=True)
+            p = rows.scores("softmax", *objective.at(vector), objective.n_threads)
+            share, constant = 1.0, None
         else:
             total = logsumexp(c)
             value = float(objective.sums.sum() * total - objective.sums @ c)
             share = 0.5 / max(1.0, self.scale * self.mean_square)
-            logs = self.targets.logs_of_mixture(np.exp(c - total), share)
-        point = SoftmaxPoint.at(logs, c, n_features, rows.dtype)
+            p = np.exp(c - total)
+            constant = np.zeros(width)
+            constant[:n_outputs] = p
+        point = SoftmaxPoint.at(n_outputs, c, len(self.weight), n_features, rows.dtype)
+        self.targets.mix(p, share, point.logs)
         point.response[:n_outputs] = objective.total_weight * objective.curvatures_at_shares
-        nothing = np.zeros(len(point.shift))
-        self._remake(point, self._kernel(point).tilt(nothing, True, objective.n_threads), None)
+        self._remake(point, self._normalised(point), None, share, constant)
         return value, point
 
     def load_point(self, tree):
@@ -73,12 +76,12 @@ class SoftmaxDual:
         arrays = {name: _aligned(tree[name]) for name in ("logs", "coef")}
         return SoftmaxPoint(**{**tree, **arrays})
 
-    def _kernel(self, point):
+    def _kernel(self, point, scale=None):
         targets = self.targets
         return SoftmaxKernel(
             self.rows,
             self.objective.n_outputs,
-            self.scale,
+            self.scale if scale is None else scale,
             self.weight,
             targets.labels,
             targets.base,
@@ -86,6 +89,11 @@ class SoftmaxDual:
             targets.values,
             *(point.logs, point.coef, point.shift, point.along, point.intercept, point.feedback),
         )
+
+    def _normalised(self, point):
+        """Normalise all q; return the sums of weight q by class."""
+        nothing = np.zeros(len(point.shift))
+        return self._kernel(point).tilt(nothing, True, self.objective.n_threads)
 
     def sweep(self, point, lots):
         """Sweep over all rows in a new random order.
@@ -103,13 +111,27 @@ class SoftmaxDual:
             point.feedback[:n_outputs] = np.minimum(feedback, self.mean_square)
         order = order_of(len(self.weight), point.n_sweeps)
         met, point.response = self._kernel(point).sweep(order)
+        distance, entropy, loss = met / self.objective.total_weight
+        # l2_reg ||W||^2 is distance + entropy - loss
+        point.met, point.value = distance, 0.5 * (distance + entropy + loss)
         point.n_sweeps += 1
-        point.met = met / self.objective.total_weight
-        return np.array([point.met])
+        return np.array([distance])
 
     def left(self, met, rate):
-        """Estimate the gap after a sweep from the mean gap ``met`` and the rate of sweeps."""
-        return met * np.sqrt(rate)
+        """Estimate the gap after a sweep from the mean gap ``met`` that rows had in it."""
+        return SETTINGS.after_sweep * met
+
+    def expected_value(self, point, value):
+        """Return the value at the coefficients of a point, as estimated by the last sweep."""
+        return min(value, point.value)
+
+    def most_sweeps(self, settings):
+        """Return the number of sweeps beyond which L-BFGS is expected to take less time.
+
+        Its iterations grow with the root of the condition number, which is at most about 1 plus the
+        mean pull C ||x - mean||^2 of a row.
+        """
+        return settings.most_softmax_sweeps * np.sqrt(1.0 + self.scale * self.mean_square)
 
     def look(self, point):
         """Return (vector, value there, certified bounds of value - minimum) of a point.
@@ -120,11 +142,13 @@ class SoftmaxDual:
         mean of alpha. With an intercept, q is first made feasible (see ``_balance``).
         """
         objective, n_outputs, began = self.objective, self.objective.n_outputs, time.perf_counter()
-        sums, vector = None, np.empty(objective.shape)
+        vector = np.empty(objective.shape)
         if objective.fit_intercept:
             point.intercept += point.feedback * point.shift
             point.feedback[:] = 0.0
             sums = self._balance(point)
+        else:
+            sums = self._normalised(point)
         excess, squares = self._remake(point, sums, vector[: objective.n_features])
         entropy, distance = (
             part / objective.total_weight
@@ -142,17 +166,20 @@ class SoftmaxDual:
         objective.pass_seconds = min(objective.pass_seconds, time.perf_counter() - began)
         return vector.ravel(), value, np.array([gap])
 
-    def _remake(self, point, sums, W):
+    def _remake(self, point, sums, W, share=1.0, constant=None):
         """Compute the coefficients of a point anew from its q.
 
         Parameters
         ----------
         point : SoftmaxPoint
-        sums : ndarray of shape (width,) or None
+        sums : ndarray of shape (width,)
             The sums of weight q by class. They are of no interest without an intercept, where
             nothing has to be feasible and no mean is subtracted.
         W : ndarray of shape (n_features, n_outputs) or None
             Filled with the coefficients.
+        share : float, default=1.0
+        constant : ndarray of shape (width,) or None, default=None
+            If not None, q is known to be a mixture of the targets with ``share`` of this.
 
         Returns
         -------
@@ -164,7 +191,8 @@ class SoftmaxDual:
         if objective.fit_intercept:
             excess = sums[:n_outputs] - self.wanted
             shift[:n_outputs] = -self.scale * excess
-        along, squares = self._kernel(point).remake(shift, W, objective.n_threads)
+        kernel = self._kernel(point, share * self.scale)
+        along, squares = kernel.remake(shift, W, constant, objective.n_threads)
         point.shift[:], point.along[:], point.squares = shift, along, squares[:n_outputs]
         return excess, point.squares
 
@@ -255,8 +283,8 @@ class SoftmaxPoint:
         By how much the sums of weight q change with the intercepts during a sweep.
     squares : ndarray of shape (n_outputs,)
         W . W when the coefficients were last computed anew.
-    met : float
-        Mean gap of the rows when the last sweep reached them.
+    met, value : float
+        Mean gap of the rows when the last sweep reached them; estimate of the value.
     n_sweeps : int
     """
 
@@ -269,25 +297,21 @@ class SoftmaxPoint:
     response: np.ndarray
     squares: np.ndarray
     met: float = np.inf
+    value: float = np.inf
     n_sweeps: int = 0
 
     n_lots = 1  # classes depend on each other
 
     @classmethod
-    def at(cls, logs, c, n_features, dtype):
-        """Make the point with these log q, of shape (n_rows, n_outputs), and intercepts.
-
-        Its coefficients are not computed yet.
-        """
-        n_rows, n_outputs = logs.shape
-        per_line = LINE // np.dtype(dtype).itemsize
-        width = -(-n_outputs // per_line) * per_line
-        padded, intercept = zeros((n_rows, width), dtype), np.full(width, LOW, dtype)
-        padded[:, :n_outputs], padded[:, n_outputs:] = logs, LOW
+    def at(cls, n_outputs, c, n_rows, n_features, dtype):
+        """Make a point with these intercepts whose q and coefficients are not computed yet."""
+        width = width_of(n_outputs, dtype)
+        logs, intercept = zeros((n_rows, width), dtype), np.full(width, LOW, dtype)
+        logs[:, n_outputs:] = LOW
         intercept[:n_outputs] = c
         shift, along, feedback = np.zeros((3, width), dtype)
         return cls(
-            *(padded, zeros((n_features, width), dtype), shift, along, intercept, feedback),
+            *(logs, zeros((n_features, width), dtype), shift, along, intercept, feedback),
             np.zeros(width),
             np.zeros(n_outputs),
         )
@@ -324,20 +348,27 @@ class _Targets:
             return
         values = y.values[:, outputs]
         values = values.toarray() if sparse.issparse(values) else values
-        per_line = LINE // np.dtype(dtype).itemsize
-        self.values = zeros((len(values), -(-n_outputs // per_line) * per_line), dtype)
+        self.values = zeros((len(values), width_of(n_outputs, dtype)), dtype)
         self.values[:, :n_outputs] = self.base + self.share * values
 
-    def logs_of_mixture(self, p, share):
-        """Return the logarithms of (1 - share) targets + share p, by row."""
-        if self.labels is None:
-            with np.errstate(divide="ignore"):
-                return np.log((1 - share) * self.values[:, : self.n_outputs] + share * p)
-        others = (1 - share) * self.base + share * p
-        own = np.log(others + (1 - share) * self.share)
-        logs = np.tile(np.log(others), (len(self.labels), 1))
-        logs[np.arange(len(logs)), self.labels] = own[self.labels]
-        return logs
+    def mix(self, p, share, logs_out):
+        """Fill ``logs_out`` with the logarithms of (1 - share) targets + share p, by row."""
+        logs_out = logs_out[:, : self.n_outputs]
+        with np.errstate(divide="ignore"):  # the kernels have a lower bound of logarithms
+            if self.labels is None:
+                np.log((1 - share) * self.values[:, : self.n_outputs] + share * p, out=logs_out)
+                return
+            others = (1 - share) * self.base + share * p
+            logs_out[...] = np.log(others)
+            if share < 1:
+                own = np.log(others + (1 - share) * self.share)
+                logs_out[np.arange(len(logs_out)), self.labels] = own[self.labels]
+
+
+def width_of(n_outputs, dtype):
+    """Return the number of classes with those that fill the last cache line."""
+    per_line = LINE // np.dtype(dtype).itemsize
+    return -(-n_outputs // per_line) * per_line
 
 
 def _aligned(array):

@@ -270,6 +270,10 @@ class DualAscent:
         Number of sweeps after which their convergence rate is known.
     most_sweeps : int
         Largest number of sweeps in all: beyond it L-BFGS takes less time.
+    most_softmax_sweeps : float
+        The same of a softmax, over the root of 1 + the mean pull C ||x - mean||^2 of a row. On
+        WordNet's glosses and another text, L-BFGS takes about 15 times this root iterations, each
+        of which takes the time of two sweeps.
     least_rate, most_rate : float
         Bounds of the convergence rate per sweep that an estimate may assume.
     aimed_at : float
@@ -282,6 +286,7 @@ class DualAscent:
     sweeps: int = 12
     least_sweeps: int = 2
     most_sweeps: int = 30
+    most_softmax_sweeps: float = 30.0
     least_rate: float = 0.02
     most_rate: float = 0.98
     aimed_at: float = 0.3
@@ -294,6 +299,10 @@ class SoftmaxSweeps:
 
     Attributes
     ----------
+    after_sweep : float
+        The gap after a sweep over the mean gap that rows had when it reached them: 0.3 to 0.4 on
+        WordNet's glosses and with 3 to 45 classes of made texts, less where sweeps converge at
+        once.
     feedback : float
         How many times over a sweep corrects the sums of residuals by the intercept.
     balanced : float
@@ -307,8 +316,9 @@ class SoftmaxSweeps:
         Minus the intercept of the classes that rows are padded with.
     """
 
+    after_sweep: float = 0.35
     feedback: float = 10.0
-    balanced: float = 0.01
+    balanced: float = 0.05
     most_steps: int = 12
     most_log: float = 80.0
     low: float = 1e4

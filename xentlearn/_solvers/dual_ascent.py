@@ -131,7 +131,7 @@ class _Ascent(Stateful):
         L-BFGS then continues from the result.
         """
         point, objective, settings = self.point, self.objective, self.settings
-        if self.n_sweeps + self.needed > settings.most_sweeps:
+        if self.n_sweeps + self.needed > self.dual.most_sweeps(settings):
             return False
         wanted = tol * self.result.objective / point.n_lots
         lots = np.flatnonzero(self.left > settings.aimed_at * wanted)
@@ -144,6 +144,8 @@ class _Ascent(Stateful):
             self.rise[lots] = rise
             self.left[lots] = self.factor[lots] * self.dual.left(rise, rate)
             if n_done + 1 >= settings.least_sweeps:
+                value = self.dual.expected_value(point, self.result.objective)
+                wanted = tol * value / point.n_lots
                 lots = lots[self.left[lots] > settings.aimed_at * wanted]
             if not len(lots):
                 break
@@ -153,6 +155,7 @@ class _Ascent(Stateful):
         gaps = point.by_lot(gaps)
         self.factor *= np.clip(gaps / np.maximum(self.left, np.finfo(float).tiny), 1.0, 10.0)
         self.left = gaps
+        wanted = tol * min(value, self.result.objective) / point.n_lots
         self.needed = _sweeps_needed(rises[settings.least_sweeps - 1 : n_done + 1], gaps, wanted)
         result = self.result
         self.least = max(self.least, value - gaps.sum())
