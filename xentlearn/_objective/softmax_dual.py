@@ -160,7 +160,8 @@ class SoftmaxDual:
             distance += c @ excess / objective.total_weight
             gap = distance + self._cost_of(excess, squares)
         value = float(entropy + distance - 0.5 * objective.l2_reg * squares.sum())
-        rounding = EPS[np.dtype(objective.rows.dtype)] * (1.0 + np.abs(c).max())
+        rounding = max(objective.rounding, EPS[np.dtype(objective.rows.dtype)])
+        rounding *= 1.0 + np.abs(c).max()
         gap = max(gap, 0.0) + rounding * abs(value)
         objective.certificate.least = max(objective.certificate.least, value - gap)
         objective.pass_seconds = min(objective.pass_seconds, time.perf_counter() - began)
