@@ -139,6 +139,10 @@ class Dual:
         """Return the value at the coefficients of a point, if ``value`` is the last one known."""
         return value
 
+    def aimed_at(self, settings):
+        """Return the share of the gap wanted at which an estimate of it ends sweeps."""
+        return settings.aimed_at
+
     def most_sweeps(self, settings):
         """Return the number of sweeps beyond which L-BFGS is expected to take less time."""
         return settings.most_sweeps

@@ -33,15 +33,28 @@ class SoftmaxDual:
     Parameters
     ----------
     objective : LinearObjective
+
+    Attributes
+    ----------
+    scale : float
+        1 / (S l2_reg).
+    mean_square : float
+        Weighted mean of ||x - mean||^2.
+    pull : float
+        Mean of scale s ||x - mean||^2, of how hard rows pull at each other.
     """
 
     def __init__(self, objective):
         self.objective, rows = objective, objective.rows
         self.scale = 1 / (objective.total_weight * objective.l2_reg)
-        self.rows = SoftmaxRows(rows.X, objective.mean, rows.dtype)
-        self.targets = _Targets(rows.y, rows.outputs, rows.dtype)
+        if "softmax dual" not in rows.shared:
+            of_rows = SoftmaxRows(rows.X, objective.mean, rows.dtype)
+            rows.shared["softmax dual"] = of_rows, _Targets(rows.y, rows.outputs, rows.dtype)
+        self.rows, self.targets = rows.shared["softmax dual"]
         self.weight = np.ascontiguousarray(rows.weight, dtype=np.float64)
-        self.mean_square = self.weight @ self.rows.square / objective.total_weight
+        of_all = self.weight @ self.rows.square
+        self.mean_square = of_all / objective.total_weight
+        self.pull = self.scale * of_all / max(1, len(self.weight))
 
     def point(self, vector):
         """Return (value at a vector, a ``SoftmaxPoint`` that is close to it).
@@ -61,7 +74,7 @@ class SoftmaxDual:
         else:
             total = logsumexp(c)
             value = float(objective.sums.sum() * total - objective.sums @ c)
-            share = 0.5 / max(1.0, self.scale * self.mean_square)
+            share = 0.5 / max(1.0, self.pull)
             p = np.exp(c - total)
             constant = np.zeros(width)
             constant[:n_outputs] = p
@@ -125,13 +138,17 @@ class SoftmaxDual:
         """Return the value at the coefficients of a point, as estimated by the last sweep."""
         return min(value, point.value)
 
+    def aimed_at(self, settings):
+        """Return the share of the gap wanted at which an estimate of it ends sweeps."""
+        return settings.softmax_aimed_at
+
     def most_sweeps(self, settings):
         """Return the number of sweeps beyond which L-BFGS is expected to take less time.
 
         Its iterations grow with the root of the condition number, which is at most about 1 plus the
         mean pull C ||x - mean||^2 of a row.
         """
-        return settings.most_softmax_sweeps * np.sqrt(1.0 + self.scale * self.mean_square)
+        return settings.most_softmax_sweeps * np.sqrt(1.0 + self.pull)
 
     def look(self, point):
         """Return (vector, value there, certified bounds of value - minimum) of a point.

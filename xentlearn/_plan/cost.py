@@ -206,7 +206,10 @@ def _group_bytes(outline, group, n_threads):
     kept = target + _fused_bytes(outline, group, n_threads)
     if group.solver in STOCHASTIC:
         return kept + 8 * vector + outline.y_bytes + 8 * n_rows
-    if group.solver == "dual-ascent":
+    if group.solver == "dual-ascent" and outline.coupled:
+        width = -(-K * f // 64) * 64  # bytes of a row: whole cache lines
+        kept += (f + 4) * outline.n_entries + n_rows * (width + 2 * f + 24) + d * width + 2 * vector
+    elif group.solver == "dual-ascent":
         kept += 12 * outline.n_entries + 8 * n_rows * (K + 3) + 2 * vector
     made = _feature_bytes(outline, group, n_threads)
     stages = [made[1]]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .._utils.numerics import EPS
+from .._utils.threads import effective_n_threads
 from .cost import Outline, OutlinedGroup
 from .settings import STOCHASTIC, Certificate, NewtonCholesky, Preconditioning
 
@@ -451,9 +452,9 @@ def _suits_softmax_dual(problem, outputs, strength):
         return False
     if problem.early_stopping or y.loss.logit_adjustment or not strength > 0:
         return False
-    moments = data.moments(y)
+    moments = data.moments(y, effective_n_threads())
     if problem.tol < RULES.least_tol * EPS[np.dtype(moments.fit_dtype)]:
         return False
     square = moments.mean_squares().sum() / data.unit**2
     few = len(outputs) <= Certificate.most_coupled
-    return few and square <= RULES.most_softmax_pull * y.total_weight * strength
+    return few and square <= RULES.most_softmax_pull * data.shape[0] * strength

@@ -278,6 +278,8 @@ class DualAscent:
         Bounds of the convergence rate per sweep that an estimate may assume.
     aimed_at : float
         Sweeps go on until the estimated gap is this share of the gap wanted.
+    softmax_aimed_at : float
+        The same of a softmax, whose gap is not extrapolated but measured on the way.
     most_step : float
         Largest change of an intercept per sweep: where p is close to 0 or 1, the curvature is
         almost 0 and no guide to the size of the step.
@@ -290,6 +292,7 @@ class DualAscent:
     least_rate: float = 0.02
     most_rate: float = 0.98
     aimed_at: float = 0.3
+    softmax_aimed_at: float = 0.8
     most_step: float = 2.0
 
 

@@ -134,7 +134,8 @@ class _Ascent(Stateful):
         if self.n_sweeps + self.needed > self.dual.most_sweeps(settings):
             return False
         wanted = tol * self.result.objective / point.n_lots
-        lots = np.flatnonzero(self.left > settings.aimed_at * wanted)
+        aimed_at = self.dual.aimed_at(settings)
+        lots = np.flatnonzero(self.left > aimed_at * wanted)
         rises = np.full((settings.sweeps, point.n_lots), np.nan)
         for n_done in range(settings.sweeps):
             rises[n_done, lots] = rise = self.dual.sweep(point, lots)
@@ -146,7 +147,7 @@ class _Ascent(Stateful):
             if n_done + 1 >= settings.least_sweeps:
                 value = self.dual.expected_value(point, self.result.objective)
                 wanted = tol * value / point.n_lots
-                lots = lots[self.left[lots] > settings.aimed_at * wanted]
+                lots = lots[self.left[lots] > aimed_at * wanted]
             if not len(lots):
                 break
         vector, value, gaps = self.dual.look(point)
