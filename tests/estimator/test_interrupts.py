@@ -69,10 +69,11 @@ def data(rng):
 
 @pytest.mark.parametrize("fitted_before", [False, True])
 def test_softmax_sweeps_interrupted_anywhere(fitted_before, data, set_rules, monkeypatch):
-    """At every 40th of the lines that are run, in a fit that ends by L-BFGS."""
+    """At every 40th of the lines that are run."""
     X, Y = data
-    y = Y.toarray()[:, :7].argmax(axis=1)
-    set_rules(small_work=0, polished_work=0, most_covariance=0)
+    X, y = X.astype(np.float64), Y.toarray()[:, :7].argmax(axis=1)
+    set_rules(small_work=0, polished_work=0, most_covariance=0, tiny_hessian=0)
+    set_rules(most_softmax_pull=np.inf)
     whole, watched = SoftmaxClassifier(C=300, tol=1e-8), Interrupt(None, monkeypatch)
     watched.fit(whole, X, y)
     assert whole.solver_ == "dual-ascent"
