@@ -41,7 +41,12 @@ class Point:
     def __init__(self, X, rng, K, dtype, scale, soft=False):
         self.mean = X.mean(axis=0) + 0.1 * rng.normal(size=N_FEATURES)
         X = sparse.csr_array(X, dtype=dtype)
-        self.rows, self.K, self.scale, self.dtype = SoftmaxRows(X, self.mean, dtype), K, scale, dtype
+        self.rows, self.K, self.scale, self.dtype = (
+            SoftmaxRows(X, self.mean, dtype),
+            K,
+            scale,
+            dtype,
+        )
         self.Z = X.toarray().astype(float) - self.mean
         self.weight = rng.uniform(0, 2, N)
         self.weight[3] = 0.0
@@ -89,7 +94,7 @@ class Point:
         return self.intercept[:K] + self.feedback[:K] * shift
 
     def value(self):
-        """The dual objective with the coefficient of a constant feature in place of an intercept."""
+        """The dual objective, with the coefficient of a constant feature as the intercept."""
         q = self.q
         sums = self.alpha.sum(axis=0)
         entropy = -(self.weight[:, np.newaxis] * xlogy(q, q)).sum()

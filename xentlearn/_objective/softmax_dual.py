@@ -168,8 +168,7 @@ class SoftmaxDual:
             sums = self._normalised(point)
         excess, squares = self._remake(point, sums, vector[: objective.n_features])
         entropy, distance = (
-            part / objective.total_weight
-            for part in self._kernel(point).look(objective.n_threads)
+            part / objective.total_weight for part in self._kernel(point).look(objective.n_threads)
         )
         gap, c = distance, point.intercept[:n_outputs].astype(np.float64)
         if objective.fit_intercept:
@@ -223,12 +222,14 @@ class SoftmaxDual:
         """Return an upper bound of what it takes off the dual objective to make alpha sum to 0.
 
         For that, the q of classes whose sum is too large are multiplied by a number below 1, and
-        what is taken off is given to the others: |excess| / 2 in all. The entropy falls by at most
-        -log q for each of it, and by 1 where it is given; a change of alpha moves W by at most the
-        length of the longest row.
+        what is taken off, half of the sum of |excess|, is given to the other classes. The entropy
+        falls by at most -log q times that where it is taken off, and by that where it is given. The
+        coefficients of a class move by at most scale |excess| times the length of the longest row.
         """
-        reach = np.sqrt(self.rows.square.max(initial=0.0)) * np.sqrt(squares)
-        return np.abs(excess) @ (SETTINGS.most_log + reach) / self.objective.total_weight
+        excess, longest = np.abs(excess), np.sqrt(self.rows.square.max(initial=0.0))
+        moved = self.scale * longest * excess
+        of_penalty = longest * np.sqrt(squares) + 0.5 * longest * moved
+        return excess @ (SETTINGS.most_log + of_penalty) / self.objective.total_weight
 
     def _balance(self, point):
         """Multiply all q by the same factors by class, and normalise them, so that alpha sums to 0.
@@ -256,7 +257,10 @@ class SoftmaxDual:
             if factor is None:
                 hessian = self._hessian(point, sums)
                 scale = 1 / np.sqrt(np.maximum(hessian.diagonal(), LEAST_CURVATURE))
-                factor = cholesky_factor(hessian, scale)
+                try:
+                    factor = cholesky_factor(hessian, scale, dtype=point.logs.dtype)
+                except np.linalg.LinAlgError:  # hardly a row has any curvature left
+                    break
             delta = delta.copy()
             delta[:n_outputs] -= np.clip(solve(factor, scale, excess), -2.0, 2.0)
         point.intercept += best
@@ -279,7 +283,7 @@ class SoftmaxDual:
         hessian.flat[:: n_outputs + 1] += sampled
         ratio = np.sqrt(sums / np.maximum(sampled, LEAST_CURVATURE))
         hessian *= ratio[:, np.newaxis] * ratio
-        # The same change of all logits has no curvature, and the gradient has no component along it.
+        # The same change of all logits has no curvature, nor has the gradient a component along it.
         hessian += hessian.diagonal().mean() / n_outputs
         return hessian
 

@@ -230,8 +230,10 @@ def make_plan(problem):
             chosen = "lbfgs"
             if alone and not polish and _suits_dual(problem, outputs, sums[outputs], strength):
                 chosen = "dual-ascent"
-            elif is_sparse and not (polish or preconditioning.covariance) and (
-                _suits_softmax_dual(problem, outputs, strength)
+            elif (
+                is_sparse
+                and not (polish or preconditioning.covariance)
+                and (_suits_softmax_dual(problem, outputs, strength))
             ):
                 chosen = "dual-ascent"
             elif y.loss._plain and size.hessian_work(n_rows, len(outputs), y.loss._couples) <= (
