@@ -144,6 +144,21 @@ def test_sweep(target, K, dtype, X, rng):
     assert not point.coef[:, K:].any() or np.abs(point.coef[:, K:]).max() < 1e-30
 
 
+def test_rows_that_stay(target, X, rng):
+    """Those with a small gap."""
+    point = Point(X, rng, 9, np.float64, 0.05)
+    before = point.logs.copy()
+    z = log_softmax(point.Z @ point.W(point.q) + point.c(point.q), axis=1)
+    gaps = (point.q * (before[:, :9] - z)).sum(axis=1)
+    met, _ = point.kernel.sweep(point.order, 2 * gaps.max())
+    np.testing.assert_array_equal(point.logs, before)
+    assert met[0] == pytest.approx(point.weight @ gaps)
+    point.kernel.sweep(point.order, np.median(gaps))
+    stay = (point.logs == before).all(axis=1)
+    assert 0.2 < stay.mean() < 0.8
+    assert gaps[stay].mean() < gaps[~stay].mean()
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0, 1e4])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sweeps_rise(target, dtype, scale, X, rng):
@@ -218,7 +233,9 @@ def test_tilt(target, K, dtype, X, rng):
     eps = np.finfo(dtype).eps
     np.testing.assert_allclose(sums[:K], point.weight @ want, rtol=100 * eps)
     np.testing.assert_array_equal(point.logs, before)
-    np.testing.assert_array_equal(point.kernel.tilt(delta, True, 1), sums)
+    found = point.kernel.tilt(delta, True, 1)
+    np.testing.assert_allclose(found[:K], sums[:K], rtol=20 * eps)
+    np.testing.assert_allclose(point.weight @ point.q, found[:K], rtol=20 * eps)
     np.testing.assert_allclose(point.q, want, rtol=100 * eps)
 
 
@@ -300,7 +317,7 @@ def test_bounds_hold(name, C, dtype, fit_intercept, rng):
         if sweep == 1:
             early = gaps.sum()
     assert gaps.sum() < 1e-2 * early
-    assert gaps.sum() < {1.0: 1e-5, 30.0: 1e-2}[C] * value
+    assert gaps.sum() < {1.0: 1e-5, 30.0: 2e-2}[C] * value
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])

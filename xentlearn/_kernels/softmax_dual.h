@@ -48,12 +48,13 @@ typedef struct {
 } xent_softmax_point;
 
 typedef struct {
-    /* Maximise the dual objective over the q of each row in turn, in the given order. Adds to `met`
+    /* Maximise the dual objective over the q of each row in turn, in the given order, apart from
+     * rows with KL(q, softmax of the logits) < `least`. Adds to `met`
      * (3,), as they are before the change of a row, weight KL(q, softmax of the logits), weight H(q)
      * and weight loss; and to `response` (width,) by how much sum weight q changes with the
      * intercept. `scratch` has 6 * width numbers. */
     void (*sweep)(const xent_softmax_rows *, const xent_softmax_point *, const int32_t *order,
-                  double *met, double *response, void *scratch);
+                  double least, double *met, double *response, void *scratch);
     /* Multiply the q of some rows by exp(delta), and normalise them; keep that if `commit`. Adds
      * weight q to `sums` (width,). `scratch` has width numbers. */
     void (*tilt)(const xent_softmax_point *, ptrdiff_t begin, ptrdiff_t end, const void *delta,

@@ -193,7 +193,8 @@ XENT_INLINE double NAME(loss_of)(const xent_softmax_point *of, ptrdiff_t i, cons
 }
 
 static void NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax_point *of,
-                                const int32_t *order, double *met, double *response, void *scratch)
+                                const int32_t *order, double least, double *met, double *response,
+                                void *scratch)
 {
     const ptrdiff_t width = of->width, n = X->n_rows;
     const REAL *feedback = of->feedback;
@@ -221,9 +222,12 @@ static void NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax_p
             STORE(u + k, old);
             STORE(q + k, old_q);
         }
-        met[0] += of->weight[i] * (double)NAME(sum_of)(distance);
+        const double gap = NAME(sum_of)(distance);
+        met[0] += of->weight[i] * gap;
         met[1] += of->weight[i] * (double)NAME(sum_of)(entropy);
         met[2] += of->weight[i] * NAME(loss_of)(of, i, z);
+        if (gap < least)
+            continue;
 
         V weights = SPLAT(1);
         for (int step = 0; step < STEPS; step++) {
@@ -286,13 +290,23 @@ static void NAME(softmax_tilt)(const xent_softmax_point *of, ptrdiff_t begin, pt
     for (ptrdiff_t i = begin; i < end; i++) {
         REAL *logs = (REAL *)of->logs + i * width;
         const REAL weight = (REAL)of->weight[i];
-        EACH(k) STORE(u + k, LOAD(logs + k) + LOAD(by + k));
-        const V of_all = NAME(log_sum)(u, width);
-        EACH(k) {
-            const V now = MAX(LOAD(u + k) - of_all, SPLAT(LEAST));
-            if (commit)
+        if (commit) {
+            EACH(k) STORE(u + k, LOAD(logs + k) + LOAD(by + k));
+            const V of_all = NAME(log_sum)(u, width);
+            EACH(k) {
+                const V now = MAX(LOAD(u + k) - of_all, SPLAT(LEAST));
                 STORE(logs + k, now);
-            ADD_TO_TOTAL(sums + k, weight * EXP(now));
+                ADD_TO_TOTAL(sums + k, weight * EXP(now));
+            }
+        } else { /* with one exponential each, q is the same but for rounding */
+            V total = SPLAT(0);
+            EACH(k) {
+                const V q = EXP(LOAD(logs + k) + LOAD(by + k));
+                STORE(u + k, q);
+                total += q;
+            }
+            const V factor = weight / LANE_SUM(total, SPLAT(0));
+            EACH(k) ADD_TO_TOTAL(sums + k, factor * LOAD(u + k));
         }
     }
 }

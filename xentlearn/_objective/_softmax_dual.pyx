@@ -54,7 +54,7 @@ cdef extern from "_kernels/softmax_dual.h" nogil:
         const void* feedback
 
     ctypedef struct xent_softmax_dual:
-        void (*sweep)(const xent_softmax_rows*, const xent_softmax_point*, const int32_t*,
+        void (*sweep)(const xent_softmax_rows*, const xent_softmax_point*, const int32_t*, double,
                       double*, double*, void*) noexcept nogil
         void (*tilt)(const xent_softmax_point*, Py_ssize_t, Py_ssize_t, const void*, int, double*,
                      void*) noexcept nogil
@@ -209,7 +209,7 @@ cdef class SoftmaxKernel:
     cdef const xent_softmax_dual* functions(self):
         return xent_softmax_dual_for(_cpu_target, self.dtype == np.float32)
 
-    def sweep(self, const int32_t[::1] order):
+    def sweep(self, const int32_t[::1] order, double least=-1.0):
         """Sweep over the rows in this order; return (met, response) of ``softmax_dual.h``."""
         cdef:
             const xent_softmax_dual* functions = self.functions()
@@ -221,7 +221,8 @@ cdef class SoftmaxKernel:
         if order.shape[0]:
             with nogil:
                 functions.sweep(
-                    &self.X.rows, &self.of, &order[0], &met[0], &response[0], scratch)
+                    &self.X.rows, &self.of, &order[0], least, &met[0], &response[0],
+                    scratch)
         return np.asarray(met), np.asarray(response)
 
     def tilt(self, delta, bint commit, int n_threads):

@@ -123,7 +123,8 @@ class SoftmaxDual:
             feedback = SETTINGS.feedback / (self.scale * response)
             point.feedback[:n_outputs] = np.minimum(feedback, self.mean_square)
         order = order_of(len(self.weight), point.n_sweeps)
-        met, point.response = self._kernel(point).sweep(order)
+        least = SETTINGS.negligible * point.met if point.n_sweeps else -1.0
+        met, point.response = self._kernel(point).sweep(order, least)
         distance, entropy, loss = met / self.objective.total_weight
         # l2_reg ||W||^2 is distance + entropy - loss
         point.met, point.value = distance, 0.5 * (distance + entropy + loss)

@@ -306,6 +306,10 @@ class SoftmaxSweeps:
         The gap after a sweep over the mean gap that rows had when it reached them: 0.3 to 0.4 on
         WordNet's glosses and with 3 to 45 classes of made texts, less where sweeps converge at
         once.
+    negligible : float
+        Rows whose gap is at most this share of the mean gap in the sweep before stay as they are,
+        which saves writing to the coefficients: a third of the time on glosses with C=100. Sweeps
+        converge as fast as without, and more slowly from 0.8 on.
     feedback : float
         How many times over a sweep corrects the sums of residuals by the intercept.
     balanced : float
@@ -320,6 +324,7 @@ class SoftmaxSweeps:
     """
 
     after_sweep: float = 0.35
+    negligible: float = 0.1
     feedback: float = 10.0
     balanced: float = 0.05
     most_steps: int = 12

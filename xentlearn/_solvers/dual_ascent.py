@@ -4,7 +4,8 @@ See Shalev-Shwartz and Zhang, JMLR 14 (2013), and Yu, Huang and Lin, Machine Lea
 rare labels over sparse X, the rows are hardly coupled: the dual Hessian has entries x_i . x_j, plus
 1 / (p (1 - p)) on its diagonal, and the diagonal is hundreds of times larger than the rest. A sweep
 then reduces the gap to a tenth. A sweep takes less time than a gradient, and needs no history, no
-directions and no line searches.
+directions and no line searches. For a softmax over text, a few sweeps are enough unless C is large,
+if each goes through the rows in a random order of its own.
 
 If sweeps converge slowly, as for a large C or common labels, L-BFGS continues from their result.
 """
