@@ -164,8 +164,8 @@ static void NAME(step_back)(const REAL *logs, const REAL *q0, REAL *u, REAL *q, 
     for (int halving = 0; halving < HALVINGS; halving++) {
         EACH(k) {
             const V half = NUMBER(0.5) * (LOAD(q + k) + LOAD(q0 + k));
-            STORE(q + k, half);
             STORE(u + k, MAX(LOG(MAX(half, SPLAT(SMALLEST))), SPLAT(LEAST)));
+            STORE(q + k, EXP(LOAD(u + k)));
         }
         if (NAME(gain)(logs, q0, u, q, z, c, width) >= 0)
             return;
@@ -258,10 +258,12 @@ static void NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax_p
         V total = SPLAT(0), size = SPLAT(0);
         EACH(k) total += LOAD(q + k);
         total = LANE_SUM(total, SPLAT(0));
-        const V log_total = LOG(total), inverse = NUMBER(1.0) / total;
+        const V log_total = LOG(total);
         EACH(k) {
-            const V now = LOAD(q + k) * inverse, moved = now - LOAD(q0 + k);
-            STORE(u + k, MAX(LOAD(u + k) - log_total, SPLAT(LEAST)));
+            /* q of the rounded logarithm: else coef would drift from what the logs say */
+            const V log_now = MAX(LOAD(u + k) - log_total, SPLAT(LEAST)), now = EXP(log_now);
+            const V moved = now - LOAD(q0 + k);
+            STORE(u + k, log_now);
             STORE(q + k, now);
             size += MAX(moved, -moved);
         }

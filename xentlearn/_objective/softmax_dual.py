@@ -177,7 +177,7 @@ class SoftmaxDual:
             distance += c @ excess / objective.total_weight
             gap = distance + self._cost_of(excess, squares)
         value = float(entropy + distance - 0.5 * objective.l2_reg * squares.sum())
-        rounding = max(objective.rounding, EPS[np.dtype(objective.rows.dtype)])
+        rounding = max(objective.rounding, 4 * EPS[np.dtype(objective.rows.dtype)])
         rounding *= 1.0 + np.abs(c).max()
         gap = max(gap, 0.0) + rounding * abs(value)
         objective.certificate.least = max(objective.certificate.least, value - gap)
@@ -230,7 +230,8 @@ class SoftmaxDual:
         excess, longest = np.abs(excess), np.sqrt(self.rows.square.max(initial=0.0))
         moved = self.scale * longest * excess
         of_penalty = longest * np.sqrt(squares) + 0.5 * longest * moved
-        return excess @ (SETTINGS.most_log + of_penalty) / self.objective.total_weight
+        of_entropy = 0.5 * (1.0 + SETTINGS.most_log)
+        return excess @ (of_entropy + of_penalty) / self.objective.total_weight
 
     def _balance(self, point):
         """Multiply all q by the same factors by class, and normalise them, so that alpha sums to 0.
