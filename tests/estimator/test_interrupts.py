@@ -73,7 +73,7 @@ def test_softmax_sweeps_interrupted_anywhere(fitted_before, data, set_rules, mon
     X, Y = data
     X, y = X.astype(np.float64), Y.toarray()[:, :7].argmax(axis=1)
     set_rules(small_work=0, polished_work=0, most_covariance=0, tiny_hessian=0)
-    set_rules(most_softmax_pull=np.inf)
+    set_rules(most_softmax_pull=np.inf, most_row_state=np.inf)
     whole, watched = SoftmaxClassifier(C=300, tol=1e-8), Interrupt(None, monkeypatch)
     watched.fit(whole, X, y)
     assert whole.solver_ == "dual-ascent"

@@ -357,6 +357,7 @@ def test_points(name, fit_intercept, rng):
 @pytest.fixture
 def stays_sparse(set_rules):
     set_rules(small_work=0, polished_work=0, most_covariance=0, most_softmax_pull=np.inf)
+    set_rules(most_row_state=np.inf)
 
 
 @pytest.fixture
@@ -536,7 +537,7 @@ def test_float32(C, rng, stays_sparse):
 
 
 def test_which_problems_are_swept(rng, set_rules):
-    set_rules(small_work=0, polished_work=0, most_covariance=100)
+    set_rules(small_work=0, polished_work=0, most_covariance=100, most_row_state=10.0)
     X, y = texts(rng)
 
     def solver_of(X, y, **parameters):
@@ -549,6 +550,7 @@ def test_which_problems_are_swept(rng, set_rules):
     assert solver_of(X, y, C=np.inf) == "lbfgs"
     assert solver_of(X, y, early_stopping=True) == "lbfgs"
     assert solver_of(X.toarray(), y) != "dual-ascent"
+    assert solver_of(sparse.vstack([X] * 4, format="csr"), np.tile(y, 4)) == "lbfgs"  # many rows
     assert solver_of(X[:, :100], y) != "dual-ascent"  # their covariance tells L-BFGS more
     assert solver_of(X.astype(np.float32), y, tol=1e-6) == "lbfgs"
     assert solver_of(X, y, solver="newton-cg") == "newton-cg"

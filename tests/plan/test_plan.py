@@ -232,7 +232,7 @@ def test_outputs_with_something_to_fit():
     ids=str,
 )
 def test_dual_ascent(n_outputs, loss, parameters, solver):
-    data = replace(words(20_000, 5000), mean_square=1 / 5000)  # rows of length 1
+    data = replace(words(8000, 5000), mean_square=1 / 5000)  # rows of length 1
     (group,) = plan_of(data, n_outputs, loss, **parameters).groups
     assert group.solver == solver
 
@@ -243,8 +243,12 @@ def test_dual_ascent_needs_sparse_rows_in_memory():
             (group,) = plan_of(data, 50, loss, C=1e-3).groups
             assert group.solver == "lbfgs"
     # a softmax of few features is preconditioned by their covariance
-    (group,) = plan_of(words(20_000, RULES.most_covariance), 50, SOFTMAX, C=1e-3).groups
+    (group,) = plan_of(words(3000, RULES.most_covariance), 50, SOFTMAX, C=1e-3).groups
     assert group.solver == "lbfgs"
+    # it keeps as much by row as a vector of coefficients, in float32, and no more
+    for n_rows, solver in ((10_000, "dual-ascent"), (10_001, "lbfgs")):
+        (group,) = plan_of(words(n_rows, 5000), 50, SOFTMAX, C=1e-3).groups
+        assert group.solver == solver
 
 
 def test_losses_without_an_exact_hessian_take_lbfgs():

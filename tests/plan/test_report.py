@@ -226,8 +226,8 @@ def test_memory_is_about_what_is_allocated():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_memory_of_dual_ascent(dtype, rng):
     """The logarithms of all predictions, and X by columns."""
-    X = sparse.random_array((20_000, 10_000), density=0.002, rng=rng, format="csr", dtype=dtype)
-    y, clf = rng.integers(20, size=20_000), SoftmaxClassifier()
+    X = sparse.random_array((10_000, 10_000), density=0.002, rng=rng, format="csr", dtype=dtype)
+    y, clf = rng.integers(20, size=10_000), SoftmaxClassifier()
     said = clf.plan(X, y).memory_bytes
     tracemalloc.start()
     clf.fit(X, y)

@@ -71,6 +71,8 @@ class Rules:
     most_softmax_pull : float
         Largest mean of C ||x||^2 at which dual ascent is chosen for a softmax. Its sweeps, each in
         half the time of an iteration of L-BFGS, are then about as many as twice the iterations.
+    most_row_state : float
+        Largest size, in vectors of coefficients, of the predictions of all rows that it keeps.
     least_tol : float
         Least ``tol``, in rounding errors of X, at which it is: its sums over classes, and with them
         what it certifies, have rounding errors of their own.
@@ -109,6 +111,7 @@ class Rules:
     group_step: int = 16
     most_pull: float = 0.15
     most_softmax_pull: float = 1000.0
+    most_row_state: float = 1.0
     least_tol: float = 100.0
     fewest_ascended: int = 10
     many_classes: int = 4096
@@ -455,8 +458,10 @@ def _suits_softmax_dual(problem, outputs, strength):
     if problem.early_stopping or y.loss.logit_adjustment or not strength > 0:
         return False
     moments = data.moments(y, effective_n_threads())
-    if problem.tol < RULES.least_tol * EPS[np.dtype(moments.fit_dtype)]:
+    dtype, (n_rows, n_features) = np.dtype(moments.fit_dtype), data.shape
+    of_rows = n_rows * dtype.itemsize / (8 * n_features)
+    if problem.tol < RULES.least_tol * EPS[dtype] or of_rows > RULES.most_row_state:
         return False
     square = moments.mean_squares().sum() / data.unit**2
     few = len(outputs) <= Certificate.most_coupled
-    return few and square <= RULES.most_softmax_pull * data.shape[0] * strength
+    return few and square <= RULES.most_softmax_pull * n_rows * strength
