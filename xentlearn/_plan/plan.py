@@ -453,7 +453,7 @@ def _suits_softmax_dual(problem, outputs, strength):
     It does not know of covariances, and is not asked where L-BFGS does.
     """
     y, data = problem.y, problem.data
-    if not (data.in_memory and y.loss.couples and y.loss.plain and y.loss.certifiable):
+    if not (data.in_memory and y.loss._couples and y.loss._plain and y.loss._certifiable):
         return False
     if problem.early_stopping or y.loss.logit_adjustment or not strength > 0:
         return False
