@@ -26,6 +26,7 @@ from small_problems import (
     soft_logistic_regression,
     softmax_rows,
 )
+from xentlearn import SoftmaxClassifier
 from xentlearn.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 
 
@@ -199,3 +200,18 @@ def test_optimality_gap_is_a_bound_for_multilabel(max_iter):
 def test_optimality_gap_is_small_after_a_tight_fit(name):
     clf = fit(*real_data(name, True))
     assert 0 <= clf.optimality_gap_ < 1e-6
+
+
+@pytest.mark.parametrize("loss", ["auto", "binary_crossentropy"])
+def test_float32_rows_that_are_alike(loss, set_rules):
+    """Their rounding errors are the same, so that no mean makes them smaller."""
+    set_rules(small_work=0, polished_work=0)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(2000, 3))
+        y = np.where(rng.random(2000) < 0.01 * (1 + seed), rng.integers(1, 10, 2000), 0)
+        clf = SoftmaxClassifier(loss, C=1e-8, tol=1e-7).fit(X.astype(np.float32), y)
+        best = SoftmaxClassifier(loss, C=1e-8, tol=1e-11).fit(X.astype(np.float32).astype(float), y)
+        assert best.optimality_gap_ < 1e-11
+        assert clf.objective_ / (1 + clf.optimality_gap_) <= best.objective_
+        assert clf.optimality_gap_ < 2e-6

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._plan import settings as defaults
 from .._utils._sweeps import give_back_memory
-from .._utils.numerics import LEAST_CURVATURE
+from .._utils.numerics import EPS, LEAST_CURVATURE
 from .._utils.state import Stateful
 from .._utils.threads import VECTOR_BLOCK, ParallelLoop
 from .preconditioners import cholesky_factor, solve
@@ -88,9 +88,11 @@ class Certificate(Stateful):
                 there = self._duality_gap(objective, at, value_at, gradient_at)
                 gap = min(gap, value - value_at + there)
         # Allow for rounding errors: the terms of the bound are sums of residuals, which are about
-        # as large as the loss, times b.
+        # as large as the loss, times b. Rows that are alike have the same errors, and those of a
+        # few rows may be most of the sum: no mean makes them smaller.
+        rounding = max(objective.rounding, EPS[np.dtype(objective.rows.dtype)])
         b = at[objective.n_features * objective.n_outputs :]
-        gap = max(0.0, gap) + objective.rounding * value * (1.0 + np.abs(b).max(initial=0.0))
+        gap = max(0.0, gap) + rounding * value * (1.0 + np.abs(b).max(initial=0.0))
         self.least = max(self.least, value - gap)
         return gap
 
