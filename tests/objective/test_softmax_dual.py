@@ -446,6 +446,23 @@ def test_goes_on_by_lbfgs(rng, stays_sparse, set_sweeps):
     assert (np.diff(clf.history_["seconds"]) >= 0).all()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_ends_by_a_certificate(seed, stays_sparse):
+    """Also after the sweeps, when a first estimate is too low in half of these fits."""
+    rng = np.random.default_rng(seed)
+    X = sparse.random(150, 10, density=0.5, format="csr", rng=rng)
+    X = sparse.csr_array(X @ sparse.diags_array(10.0 ** rng.uniform(-2, 2, 10)))
+    square = X.power(2).sum(axis=1).mean()
+    z = X @ rng.normal(size=(10, 7)) * 5 / np.sqrt(square)
+    y = (z + rng.gumbel(size=z.shape)).argmax(axis=1)
+    best = SoftmaxClassifier(C=1000 / square, tol=1e-10, solver="lbfgs").fit(X, y)
+    clf = SoftmaxClassifier(C=1000 / square).fit(X, y)
+    assert (clf.solver_, clf.stop_reason_) == ("dual-ascent", "certified")
+    assert clf.objective_ <= best.objective_ * (1 + 1e-4)
+    assert clf.optimality_gap_ <= 1e-4
+    assert clf.history_["gap"][-1] <= 1e-4
+
+
 @pytest.mark.parametrize("most", [1.0, 60.0])
 @pytest.mark.parametrize("stop", [1, 2, 4])
 def test_checkpoints(most, stop, rng, stays_sparse, set_sweeps, tmp_path):

@@ -7,7 +7,8 @@ then reduces the gap to a tenth. A sweep takes less time than a gradient, and ne
 directions and no line searches. For a softmax over text, a few sweeps are enough unless C is large,
 if each goes through the rows in a random order of its own.
 
-If sweeps converge slowly, as for a large C or common labels, L-BFGS continues from their result.
+If sweeps converge slowly, as for a large C or common labels, L-BFGS continues from their result, if
+possible until there is a certificate.
 """
 
 import time
@@ -17,9 +18,9 @@ import numpy as np
 from .._plan.settings import DualAscent
 from .._utils.state import Stateful
 from .contract import StopReason
-from .descent import REQUIRED, Descent, carry_out, require
+from .descent import REQUIRED, STOPPING, Descent, carry_out, require
 from .lbfgs import History
-from .stopping import Result
+from .stopping import Result, Stopping
 
 REQUIRES = (*REQUIRED, "dual")
 
@@ -88,7 +89,10 @@ class _Ascent(Stateful):
             self.point = self.dual.load_point(tree["point"])
 
     def _make_descent(self):
-        return Descent(self.objective, History(self.objective), self.result.vector, polish=False)
+        objective = self.objective
+        descent = Descent(objective, History(objective), self.result.vector, polish=False)
+        descent.stopping = _AfterSweeps(objective, self.settings)
+        return descent
 
     def run(self, tol, max_iter, callback):
         """Iterate from the start, or from a dump, which is made during a call of the callback."""
@@ -187,18 +191,65 @@ class _Ascent(Stateful):
             "vector",
             "objective",
             "gap",
+            "bound",
             "gradient_norm",
             "converged",
             "reason",
             "message",
         ):
             setattr(result, name, getattr(found, name))
-        result.n_iter, result.bound = before + found.n_iter, np.inf
+        result.n_iter = before + found.n_iter
         for name, values in result.history.items():
             new = found.history[name][1:]  # the first entry is of the last point of the sweeps
             if name == "seconds" and new:
                 new = [values[before] + seconds for seconds in new]
             values[before + 1 :] = new
+
+
+class _AfterSweeps(Stopping):
+    """Criteria to stop of the descent that continues from sweeps: it should end by a certificate.
+
+    It begins close to the minimum, where a few iterations say little about the rate of those to
+    come. If there is no certificate, an estimate has to stay within the tolerance for as long as it
+    took to come there.
+
+    Parameters
+    ----------
+    objective : object
+        See ``contract.py``.
+    of_sweeps : settings.DualAscent
+
+    Attributes
+    ----------
+    estimated_at : int or None
+        Iteration since which the estimated gap has been within the tolerance.
+    """
+
+    CHANGES = (*Stopping.CHANGES, "estimated_at")
+
+    def __init__(self, objective, of_sweeps):
+        super().__init__(objective, False, False, STOPPING)
+        self.of_sweeps, self.estimated_at = of_sweeps, None
+
+    def reached(self, descent, tol):
+        """Stop if the gap is within the tolerance; see ``Stopping.reached``."""
+        reason, result = super().reached(descent, tol), descent.result
+        if descent.gap > tol:
+            self.estimated_at = None
+        elif self.estimated_at is None:
+            self.estimated_at = result.n_iter
+        if reason is not StopReason.ESTIMATED:
+            return reason
+        wanted = tol * descent.scale
+        result.bound = self.objective.certified_gap(
+            descent.x, descent.value, descent.gradient, wanted
+        )
+        if result.bound <= wanted:
+            result.gap = result.gaps[-1] = result.bound / descent.scale
+            result.stop(StopReason.CERTIFIED, True)
+        elif result.n_iter < self.of_sweeps.confirmed * self.estimated_at:
+            result.reason, result.converged, result.message = None, False, ""
+        return result.reason
 
 
 def _sweeps_needed(rises, gaps, wanted):
