@@ -38,7 +38,7 @@ def X(rng):
 class Point:
     """A point as the kernels hold it, and the same in NumPy, in float64."""
 
-    def __init__(self, X, rng, K, dtype, scale, soft=False):
+    def __init__(self, X, rng, K, dtype, scale, soft=False, smoothing=0.1):
         self.mean = X.mean(axis=0) + 0.1 * rng.normal(size=N_FEATURES)
         X = sparse.csr_array(X, dtype=dtype)
         self.rows, self.K, self.scale, self.dtype = (
@@ -50,11 +50,13 @@ class Point:
         self.Z = X.toarray().astype(float) - self.mean
         self.weight = rng.uniform(0, 2, N)
         self.weight[3] = 0.0
-        labels, base, share = rng.integers(K, size=N, dtype=np.int32), 0.1 / K, 0.9
+        self.labels = labels = rng.integers(K, size=N, dtype=np.int32)
+        base, share = smoothing / K, 1 - smoothing
         self.t = base + share * (labels[:, np.newaxis] == np.arange(K))
         width = width_of(K, dtype)
         self.width, self.order = width, order_of(N, 7)
         self.logs, self.coef = zeros((N, width), dtype), zeros((N_FEATURES, width), dtype)
+        self.others = np.full(N, -1, dtype)  # as no q is nearly 1
         self.logs[:] = LOW
         self.logs[:, :K] = log_softmax(rng.normal(size=(N, K)), axis=1)
         self.shift, self.along, self.intercept, self.feedback = np.zeros((4, width), dtype)
@@ -66,7 +68,8 @@ class Point:
             values[:, :K] = self.t
         self.kernel = SoftmaxKernel(
             *(self.rows, K, scale, self.weight, None if soft else labels, base, share, values),
-            *(self.logs, self.coef, self.shift, self.along, self.intercept, self.feedback),
+            *(self.logs, self.others, self.coef, self.shift, self.along, self.intercept),
+            self.feedback,
         )
         self.remake()
 
@@ -237,6 +240,30 @@ def test_tilt(target, K, dtype, X, rng):
     np.testing.assert_allclose(found[:K], sums[:K], rtol=20 * eps)
     np.testing.assert_allclose(point.weight @ point.q, found[:K], rtol=20 * eps)
     np.testing.assert_allclose(point.q, want, rtol=100 * eps)
+
+
+@pytest.mark.parametrize("K", WIDTHS)
+def test_certain_rows(target, K, X, rng):
+    """Residuals of rows that are all but certain have digits that their q has not."""
+    point = Point(X, rng, K, np.float32, 2.0, smoothing=0.0)
+    point.logs[:, :K] = rng.uniform(-20, -14, (N, K))
+    point.logs[np.arange(N), point.labels] = 0.0
+    point.logs[3, :K] = 0.0  # this one is not, and has no weight
+    nothing = np.zeros(point.width)
+    sums = point.kernel.tilt(nothing, True, 2)[:K]
+    alpha = point.q
+    alpha[np.arange(N), point.labels] = 0.0
+    alpha[np.arange(N), point.labels] = -alpha.sum(axis=1)
+    alpha *= point.weight[:, np.newaxis]
+    assert np.abs(alpha).sum() < 0.01
+    atol = 1e-5 * np.abs(alpha).sum()
+    np.testing.assert_allclose(sums - point.weight @ point.t, alpha.sum(axis=0), atol=atol)
+    sums = point.kernel.tilt(nothing, False, 2)[:K]
+    np.testing.assert_allclose(sums - point.weight @ point.t, alpha.sum(axis=0), atol=atol)
+    W = np.zeros((N_FEATURES, K))
+    point.kernel.remake(nothing, W, None, 2)
+    want = -point.scale * (point.Z + point.mean).T @ alpha
+    np.testing.assert_allclose(W, want, atol=2 * point.scale * atol)
 
 
 def test_orders():
@@ -446,9 +473,9 @@ def test_goes_on_by_lbfgs(rng, stays_sparse, set_sweeps):
     assert (np.diff(clf.history_["seconds"]) >= 0).all()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [9, 13, 15, 20, 23, 28, 29, 37])
 def test_ends_by_a_certificate(seed, stays_sparse):
-    """Also after the sweeps, when a first estimate is too low in half of these fits."""
+    """Also after the sweeps: the first estimates of these fits are too low."""
     rng = np.random.default_rng(seed)
     X = sparse.random(150, 10, density=0.5, format="csr", rng=rng)
     X = sparse.csr_array(X @ sparse.diags_array(10.0 ** rng.uniform(-2, 2, 10)))

@@ -283,6 +283,26 @@ static void NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax_p
     }
 }
 
+/* Add weight q of row i to `sums`. A q of the label that is nearly 1 has no more digits than 1 has,
+ * and the residuals of many rows are smaller than that: it is taken to be 1 less the others, whose
+ * sum is returned, and its place in `q` is cleared. Otherwise, -1 is returned. */
+XENT_INLINE REAL NAME(add_distribution)(const xent_softmax_point *of, ptrdiff_t i, REAL *q,
+                                        double *sums)
+{
+    const ptrdiff_t width = of->width, label = of->labels == NULL ? -1 : of->labels[i];
+    const REAL weight = (REAL)of->weight[i];
+    REAL others = -1;
+    if (label >= 0 && q[label] > NUMBER(0.5)) {
+        V total = SPLAT(0);
+        q[label] = 0;
+        EACH(k) total += LOAD(q + k);
+        others = NAME(sum_of)(total);
+        sums[label] += of->weight[i] * (1.0 - (double)others);
+    }
+    EACH(k) ADD_TO_TOTAL(sums + k, weight * LOAD(q + k));
+    return others;
+}
+
 static void NAME(softmax_tilt)(const xent_softmax_point *of, ptrdiff_t begin, ptrdiff_t end,
                                const void *delta, int commit, double *sums, void *scratch)
 {
@@ -291,14 +311,13 @@ static void NAME(softmax_tilt)(const xent_softmax_point *of, ptrdiff_t begin, pt
     REAL *u = scratch;
     for (ptrdiff_t i = begin; i < end; i++) {
         REAL *logs = (REAL *)of->logs + i * width;
-        const REAL weight = (REAL)of->weight[i];
         if (commit) {
             EACH(k) STORE(u + k, LOAD(logs + k) + LOAD(by + k));
             const V of_all = NAME(log_sum)(u, width);
             EACH(k) {
                 const V now = MAX(LOAD(u + k) - of_all, SPLAT(LEAST));
                 STORE(logs + k, now);
-                ADD_TO_TOTAL(sums + k, weight * EXP(now));
+                STORE(u + k, EXP(now));
             }
         } else { /* with one exponential each, q is the same but for rounding */
             V total = SPLAT(0);
@@ -307,9 +326,12 @@ static void NAME(softmax_tilt)(const xent_softmax_point *of, ptrdiff_t begin, pt
                 STORE(u + k, q);
                 total += q;
             }
-            const V factor = weight / LANE_SUM(total, SPLAT(0));
-            EACH(k) ADD_TO_TOTAL(sums + k, factor * LOAD(u + k));
+            const V factor = NUMBER(1.0) / LANE_SUM(total, SPLAT(0));
+            EACH(k) STORE(u + k, factor * LOAD(u + k));
         }
+        const REAL others = NAME(add_distribution)(of, i, u, sums);
+        if (commit)
+            ((REAL *)of->others)[i] = others;
     }
 }
 
@@ -319,7 +341,9 @@ static void NAME(softmax_remake)(const xent_softmax_rows *X, const xent_softmax_
 {
     const ptrdiff_t width = of->width, n_outputs = of->n_outputs;
     const REAL *data = X->feature_data, *logs = of->logs, *values = of->values;
+    const REAL *all_others = of->others;
     double *total = scratch;
+    REAL *products = (REAL *)(scratch + width);
     const double base = of->labels == NULL ? 0.0 : of->base;
     for (ptrdiff_t j = begin; j < end; j++) {
         REAL *coef = (REAL *)of->coef + j * width;
@@ -336,7 +360,12 @@ static void NAME(softmax_remake)(const xent_softmax_rows *X, const xent_softmax_
                     for (ptrdiff_t k = 0; k < width && k < MOST_LINES * LINE_REALS; k += LINE_REALS)
                         XENT_PREFETCH(logs + next + k);
                 }
-                EACH(k) ADD_TO_TOTAL(total + k, x * EXP(LOAD(logs + i * width + k)));
+                EACH(k) STORE(products + k, x * EXP(LOAD(logs + i * width + k)));
+                if (of->labels != NULL && all_others[i] >= 0) { /* see add_distribution */
+                    products[of->labels[i]] = 0;
+                    total[of->labels[i]] += weighted * (1.0 - (double)all_others[i]);
+                }
+                EACH(k) ADD_TO_TOTAL(total + k, LOAD(products + k));
             }
             if (of->labels == NULL)
                 EACH(k) ADD_TO_TOTAL(total + k, -x * LOAD(values + i * width + k));

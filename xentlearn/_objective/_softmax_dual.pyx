@@ -47,6 +47,7 @@ cdef extern from "_kernels/softmax_dual.h" nogil:
         double share
         const void* values
         void* logs
+        void* others
         void* coef
         void* shift
         void* along
@@ -183,7 +184,9 @@ cdef class SoftmaxKernel:
         The target of a row is ``base`` for every class, plus ``share`` for its label.
     values : ndarray of shape (n_rows, width) or None
         The targets, if there are no labels.
-    logs, coef : ndarray of shape (n_rows, width) and (n_features, width)
+    logs : ndarray of shape (n_rows, width)
+    others : ndarray of shape (n_rows,)
+    coef : ndarray of shape (n_features, width)
     shift, along, intercept, feedback : ndarray of shape (width,)
         See ``_kernels/softmax_dual.h``; all arrays without further notice have the dtype of X.
     """
@@ -193,18 +196,19 @@ cdef class SoftmaxKernel:
     cdef object kept, dtype
 
     def __init__(
-        self, SoftmaxRows X, n_outputs, scale, weight, labels, base, share, values, logs, coef,
-        shift, along, intercept, feedback,
+        self, SoftmaxRows X, n_outputs, scale, weight, labels, base, share, values, logs,
+        others, coef, shift, along, intercept, feedback,
     ):
         self.X, self.dtype = X, X.dtype
-        self.kept = weight, labels, values, logs, coef, shift, along, intercept, feedback
+        self.kept = weight, labels, values, logs, others, coef, shift, along, intercept, feedback
         for array in self.kept[2:]:
             assert array is None or (array.dtype == X.dtype and array.flags.c_contiguous)
         assert weight.dtype == np.float64 and (labels is None or labels.dtype == np.int32)
         self.of = xent_softmax_point(
             n_outputs, logs.shape[1], scale, <const double*> address(weight),
             <const int32_t*> address(labels), base, share, address(values), address(logs),
-            address(coef), address(shift), address(along), address(intercept), address(feedback))
+            address(others), address(coef), address(shift), address(along), address(intercept),
+            address(feedback))
 
     cdef const xent_softmax_dual* functions(self):
         return xent_softmax_dual_for(_cpu_target, self.dtype == np.float32)
@@ -254,7 +258,7 @@ cdef class SoftmaxKernel:
             const xent_softmax_dual* functions = self.functions()
             const int64_t[::1] blocks = self.X.feature_blocks
             double[:, :, ::1] sums = np.zeros((N_BLOCKS, 2, self.of.width))
-            double[:, ::1] scratch = zeros((N_BLOCKS, self.of.width), np.float64)
+            double[:, ::1] scratch = zeros((N_BLOCKS, 2 * self.of.width), np.float64)
             Py_ssize_t b
             double* out = NULL
             const double* same = <const double*> address(constant)

@@ -100,7 +100,8 @@ class SoftmaxDual:
             targets.base,
             targets.share,
             targets.values,
-            *(point.logs, point.coef, point.shift, point.along, point.intercept, point.feedback),
+            *(point.logs, point.others, point.coef, point.shift, point.along),
+            *(point.intercept, point.feedback),
         )
 
     def _normalised(self, point):
@@ -132,8 +133,11 @@ class SoftmaxDual:
         return np.array([distance])
 
     def left(self, met, rate):
-        """Estimate the gap after a sweep from the mean gap ``met`` that rows had in it."""
-        return SETTINGS.after_sweep * met
+        """Estimate the gap after a sweep from the mean gap ``met`` that rows had in it.
+
+        ``met`` is the mean over the sweep of a gap that falls by ``rate`` in it, exponentially.
+        """
+        return met * rate * np.log(1 / rate) / (1 - rate)
 
     def expected_value(self, point, value):
         """Return the value at the coefficients of a point, as estimated by the last sweep."""
@@ -147,7 +151,7 @@ class SoftmaxDual:
         """Return the number of sweeps beyond which L-BFGS is expected to take less time.
 
         Its iterations grow with the root of the condition number, which is at most about 1 plus the
-        mean pull C ||x - mean||^2 of a row.
+        mean pull C ||x - mean||^2 of a row, and sweeps with the pull itself.
         """
         return settings.most_softmax_sweeps * np.sqrt(1.0 + self.pull)
 
@@ -298,6 +302,8 @@ class SoftmaxPoint:
     ----------
     logs : ndarray of shape (n_rows, width)
         log q.
+    others : ndarray of shape (n_rows,)
+        The sum of q but for the label's, when it was last normalised; -1 if that is below 1/2.
     coef : ndarray of shape (n_features, width)
         W + shift mean. When the q of a row changes, this changes only where the row has entries.
     shift, along, intercept, feedback : ndarray of shape (width,)
@@ -313,6 +319,7 @@ class SoftmaxPoint:
     """
 
     logs: np.ndarray
+    others: np.ndarray
     coef: np.ndarray
     shift: np.ndarray
     along: np.ndarray
@@ -335,7 +342,8 @@ class SoftmaxPoint:
         intercept[:n_outputs] = c
         shift, along, feedback = np.zeros((3, width), dtype)
         return cls(
-            *(logs, zeros((n_features, width), dtype), shift, along, intercept, feedback),
+            *(logs, zeros(n_rows, dtype), zeros((n_features, width), dtype)),
+            *(shift, along, intercept, feedback),
             np.zeros(width),
             np.zeros(n_outputs),
         )

@@ -171,6 +171,9 @@ class _Ascent(Stateful):
         result.bound = max(0.0, result.objective - self.least)
         result.gap = result.bound / max(abs(result.objective), objective.value_scale)
         result.record(time.perf_counter() - self.began)
+        if point.n_lots == 1 and result.n_iter > 1:  # the record shows the rate over a longer time
+            self.needed = _iterations_needed(result.gaps[1:], tol)
+            self.needed *= self.n_sweeps / result.n_iter
         return True
 
     def _descend(self, tol, max_iter, callback):
@@ -250,6 +253,30 @@ class _AfterSweeps(Stopping):
         elif result.n_iter < self.of_sweeps.confirmed * self.estimated_at:
             result.reason, result.converged, result.message = None, False, ""
         return result.reason
+
+
+def _iterations_needed(gaps, tol):
+    """Predict how many more iterations reduce the gap to ``tol``.
+
+    Progress in a few sweeps is a matter of the order of the rows: the rate is that of the last half
+    of the iterations.
+
+    Parameters
+    ----------
+    gaps : list of float
+        Certified gaps of the best point after each iteration, at least two.
+    tol : float
+
+    Returns
+    -------
+    float
+        inf if there was no progress.
+    """
+    now, window = gaps[-1], len(gaps) // 2
+    if not now > tol:
+        return 0.0
+    before = gaps[-1 - window]
+    return window * np.log(now / tol) / np.log(before / now) if now < before else np.inf
 
 
 def _sweeps_needed(rises, gaps, wanted):
