@@ -56,7 +56,7 @@ class Point:
         width = width_of(K, dtype)
         self.width, self.order = width, order_of(N, 7)
         self.logs, self.coef = zeros((N, width), dtype), zeros((N_FEATURES, width), dtype)
-        self.others = np.full(N, -1, dtype)  # as no q is nearly 1
+        self.top, self.others = np.full(N, -1, np.int32), zeros(N, dtype)
         self.logs[:] = LOW
         self.logs[:, :K] = log_softmax(rng.normal(size=(N, K)), axis=1)
         self.shift, self.along, self.intercept, self.feedback = np.zeros((4, width), dtype)
@@ -68,7 +68,8 @@ class Point:
             values[:, :K] = self.t
         self.kernel = SoftmaxKernel(
             *(self.rows, K, scale, self.weight, None if soft else labels, base, share, values),
-            *(self.logs, self.others, self.coef, self.shift, self.along, self.intercept),
+            *(self.logs, self.top, self.others, self.coef, self.shift, self.along),
+            self.intercept,
             self.feedback,
         )
         self.remake()
@@ -345,6 +346,32 @@ def test_bounds_hold(name, C, dtype, fit_intercept, rng):
             early = gaps.sum()
     assert gaps.sum() < 1e-2 * early
     assert gaps.sum() < {1.0: 1e-5, 30.0: 2e-2}[C] * value
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("share", [1e-3, 1e-5])
+def test_values_far_below_1(share, one_hot, rng):
+    """In float32, where rows are so certain that an eps of 1 is a large part of their losses."""
+    X, y = texts(rng, K=3)
+    loss = CategoricalCrossentropy() if one_hot else SparseCategoricalCrossentropy()
+    weight = np.where(y == 0, 1.0, share)
+    encoded = encode_y(np.eye(3)[y] if one_hot else y, len(y), loss, None, weight)
+    l2_reg = 1e-2 / encoded.total_weight
+
+    def objective(dtype):
+        rows = MemoryData(X.astype(np.float32).astype(dtype)).rows(encoded, np.arange(3))
+        return LinearObjective(rows, l2_reg, True, 2)
+
+    exact, of_sweeps = objective(np.float64), objective(np.float32)
+    best = lbfgs(objective(np.float64), exact.start(), tol=1e-12, max_iter=1500, polish=True)
+    dual = of_sweeps.dual
+    _, point = dual.point(of_sweeps.start())
+    for _ in range(40):
+        dual.sweep(point, None)
+        vector, value, gaps = dual.look(point)
+        assert value == pytest.approx(exact.value(vector), rel=1e-6)
+        assert value - gaps.sum() <= best.objective
+    assert gaps.sum() < 1e-4 * value
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])

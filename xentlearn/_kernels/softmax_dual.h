@@ -40,7 +40,8 @@ typedef struct {
     double base, share;
     const void *values;    /* (n_rows, width), if there are no labels */
     void *logs;            /* (n_rows, width): log q */
-    void *others;          /* (n_rows,): sum of q but for the label's, if that is above 1/2 */
+    int32_t *top;          /* (n_rows,): a class whose q is 1 less the others, or -1 */
+    void *others;          /* (n_rows,): the sum of those, if there is such a class */
     void *coef;            /* (n_features, width) */
     void *shift;           /* this and all that follow: (width,) */
     void *along;           /* coef . mean */
@@ -56,11 +57,11 @@ typedef struct {
      * intercept. `scratch` has 6 * width numbers. */
     void (*sweep)(const xent_softmax_rows *, const xent_softmax_point *, const int32_t *order,
                   double least, double *met, double *response, void *scratch);
-    /* Multiply the q of some rows by exp(delta), and normalise them; keep that, and `others`, if
-     * `commit`. Adds weight q to `sums` (width,). `scratch` has width numbers. */
+    /* Multiply the q of some rows by exp(delta), and normalise them; keep that, `top` and `others`
+     * if `commit`. Adds weight q to `sums` (width,). `scratch` has width numbers. */
     void (*tilt)(const xent_softmax_point *, ptrdiff_t begin, ptrdiff_t end, const void *delta,
                  int commit, double *sums, void *scratch);
-    /* Compute coef of some features from logs and `others`, or as if all q were `constant` (width,)
+    /* Compute coef of some features from logs, `top` and `others`, or as if all q were `constant` (width,)
      * unless that is NULL, with sums in float64; and W (n_features, n_outputs), unless it is NULL,
      * for the given shift. Adds coef . mean and W . W of each output to `sums` (2, width).
      * `scratch` has 2 * width doubles. */
@@ -68,7 +69,7 @@ typedef struct {
                    ptrdiff_t begin, ptrdiff_t end, const double *shift, double *W, double *sums,
                    double *scratch);
     /* Add to `sums` (2,), over some rows, weight H(q), with H(q) = -sum q log q, and
-     * weight KL(q, softmax of the logits). `scratch` has width numbers. */
+     * weight KL(q, softmax of the logits). `scratch` has 2 * width numbers. */
     void (*look)(const xent_softmax_rows *, const xent_softmax_point *, ptrdiff_t begin,
                  ptrdiff_t end, double *sums, void *scratch);
 } xent_softmax_dual;

@@ -37,9 +37,11 @@
  * Class k of the padding has a low intercept and no coefficients: its q is exp(LEAST), next to
  * nothing, and stays there. The same lower bound of logs keeps all q normal numbers.
  */
+#include <math.h>
 #include "exp_log.h"
 
 #define LEAST NUMBER(-80.0)
+#define NOTHING NUMBER(-160.0) /* exp of it is 0 beside that of LEAST */
 #define STEPS 2
 #define MOST_STEP NUMBER(4.0)
 #define HALVINGS 10
@@ -283,24 +285,33 @@ static void NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax_p
     }
 }
 
-/* Add weight q of row i to `sums`. A q of the label that is nearly 1 has no more digits than 1 has,
- * and the residuals of many rows are smaller than that: it is taken to be 1 less the others, whose
- * sum is returned, and its place in `q` is cleared. Otherwise, -1 is returned. */
-XENT_INLINE REAL NAME(add_distribution)(const xent_softmax_point *of, ptrdiff_t i, REAL *q,
-                                        double *sums)
+/* Add weight q of row i to `sums`. If q of a class is nearly 1, it has no more digits than 1 has, and
+ * the residuals of many rows are smaller than that. Such a q is taken to be 1 less the others, whose
+ * sum is put into `others`; its place in `q` is cleared, and its class is returned. If there is none
+ * above 1/2, or not that of the label, -1 is returned. */
+XENT_INLINE int32_t NAME(add_distribution)(const xent_softmax_point *of, ptrdiff_t i, REAL *q,
+                                           double *sums, REAL *others)
 {
-    const ptrdiff_t width = of->width, label = of->labels == NULL ? -1 : of->labels[i];
+    const ptrdiff_t width = of->width;
     const REAL weight = (REAL)of->weight[i];
-    REAL others = -1;
-    if (label >= 0 && q[label] > NUMBER(0.5)) {
+    int32_t top = 0;
+    if (of->labels != NULL)
+        top = of->labels[i];
+    else
+        for (ptrdiff_t k = 1; k < of->n_outputs; k++)
+            if (q[k] > q[top])
+                top = (int32_t)k;
+    if (q[top] > NUMBER(0.5)) {
         V total = SPLAT(0);
-        q[label] = 0;
+        q[top] = 0;
         EACH(k) total += LOAD(q + k);
-        others = NAME(sum_of)(total);
-        sums[label] += of->weight[i] * (1.0 - (double)others);
+        *others = NAME(sum_of)(total);
+        sums[top] += of->weight[i] * (1.0 - (double)*others);
+    } else {
+        top = -1;
     }
     EACH(k) ADD_TO_TOTAL(sums + k, weight * LOAD(q + k));
-    return others;
+    return top;
 }
 
 static void NAME(softmax_tilt)(const xent_softmax_point *of, ptrdiff_t begin, ptrdiff_t end,
@@ -329,9 +340,12 @@ static void NAME(softmax_tilt)(const xent_softmax_point *of, ptrdiff_t begin, pt
             const V factor = NUMBER(1.0) / LANE_SUM(total, SPLAT(0));
             EACH(k) STORE(u + k, factor * LOAD(u + k));
         }
-        const REAL others = NAME(add_distribution)(of, i, u, sums);
-        if (commit)
+        REAL others = 0;
+        const int32_t top = NAME(add_distribution)(of, i, u, sums, &others);
+        if (commit) {
+            of->top[i] = top;
             ((REAL *)of->others)[i] = others;
+        }
     }
 }
 
@@ -361,16 +375,20 @@ static void NAME(softmax_remake)(const xent_softmax_rows *X, const xent_softmax_
                         XENT_PREFETCH(logs + next + k);
                 }
                 EACH(k) STORE(products + k, x * EXP(LOAD(logs + i * width + k)));
-                if (of->labels != NULL && all_others[i] >= 0) { /* see add_distribution */
-                    products[of->labels[i]] = 0;
-                    total[of->labels[i]] += weighted * (1.0 - (double)all_others[i]);
+                const int32_t top = of->top[i];
+                if (top >= 0) { /* see add_distribution */
+                    products[top] = 0;
+                    total[top] += weighted * (1.0 - (double)all_others[i]);
                 }
                 EACH(k) ADD_TO_TOTAL(total + k, LOAD(products + k));
             }
-            if (of->labels == NULL)
-                EACH(k) ADD_TO_TOTAL(total + k, -x * LOAD(values + i * width + k));
-            else
+            if (of->labels != NULL) {
                 total[of->labels[i]] -= of->share * weighted;
+                continue;
+            }
+            const REAL *t = values + i * width;
+            for (ptrdiff_t k = 0; k < n_outputs; k++)
+                total[k] -= weighted * (double)t[k];
         }
         for (ptrdiff_t k = 0; k < width; k++) {
             const double same = (constant == NULL ? 0.0 : constant[k]) - base;
@@ -391,13 +409,41 @@ static void NAME(softmax_look)(const xent_softmax_rows *X, const xent_softmax_po
                                ptrdiff_t begin, ptrdiff_t end, double *sums, void *scratch)
 {
     const ptrdiff_t width = of->width;
-    REAL *z = scratch;
+    REAL *z = scratch, *u = z + width;
     for (ptrdiff_t i = begin; i < end; i++) {
         if (i + AHEAD_LINES < end)
             NAME(prefetch_coef)(X, of, i + AHEAD_LINES);
         const REAL *logs = (const REAL *)of->logs + i * width;
+        const int32_t top = of->top[i];
         V entropy = SPLAT(0), distance = SPLAT(0);
         NAME(softmax_logits)(X, of, i, z);
+        if (top >= 0) {
+            /* see add_distribution; the logarithms of what is nearly 1 follow from the others */
+            const V of_top = SPLAT(z[top]);
+            V odds = SPLAT(0);
+            EACH(k) {
+                STORE(u + k, LOAD(logs + k));
+                STORE(z + k, LOAD(z + k) - of_top);
+            }
+            u[top] = z[top] = NOTHING;
+            EACH(k) odds += EXP(LOAD(z + k));
+            const double sum = (double)NAME(sum_of)(odds);
+            if (sum <= 1) {
+                const double others = (double)((const REAL *)of->others)[i];
+                const double log_p = -log1p(sum), log_q = log1p(-others);
+                EACH(k) {
+                    const V q = EXP(LOAD(u + k));
+                    entropy -= q * LOAD(u + k);
+                    distance += q * (LOAD(u + k) - LOAD(z + k));
+                }
+                sums[0] += of->weight[i] *
+                           ((double)NAME(sum_of)(entropy) - (1.0 - others) * log_q);
+                sums[1] += of->weight[i] * ((double)NAME(sum_of)(distance) - others * log_p +
+                                            (1.0 - others) * (log_q - log_p));
+                continue;
+            }
+            z[top] = 0;
+        }
         const V of_all = NAME(log_sum)(z, width);
         EACH(k) {
             const V log_q = LOAD(logs + k), q = EXP(log_q);
@@ -413,6 +459,7 @@ static const xent_softmax_dual NAME(softmax_dual) = {
     NAME(softmax_sweep), NAME(softmax_tilt), NAME(softmax_remake), NAME(softmax_look)};
 
 #undef LEAST
+#undef NOTHING
 #undef STEPS
 #undef MOST_STEP
 #undef HALVINGS

@@ -47,6 +47,7 @@ cdef extern from "_kernels/softmax_dual.h" nogil:
         double share
         const void* values
         void* logs
+        int32_t* top
         void* others
         void* coef
         void* shift
@@ -185,6 +186,7 @@ cdef class SoftmaxKernel:
     values : ndarray of shape (n_rows, width) or None
         The targets, if there are no labels.
     logs : ndarray of shape (n_rows, width)
+    top : ndarray of shape (n_rows,), int32
     others : ndarray of shape (n_rows,)
     coef : ndarray of shape (n_features, width)
     shift, along, intercept, feedback : ndarray of shape (width,)
@@ -196,19 +198,21 @@ cdef class SoftmaxKernel:
     cdef object kept, dtype
 
     def __init__(
-        self, SoftmaxRows X, n_outputs, scale, weight, labels, base, share, values, logs,
+        self, SoftmaxRows X, n_outputs, scale, weight, labels, base, share, values, logs, top,
         others, coef, shift, along, intercept, feedback,
     ):
         self.X, self.dtype = X, X.dtype
-        self.kept = weight, labels, values, logs, others, coef, shift, along, intercept, feedback
-        for array in self.kept[2:]:
+        self.kept = (
+            weight, labels, top, values, logs, others, coef, shift, along, intercept, feedback)
+        for array in self.kept[3:]:
             assert array is None or (array.dtype == X.dtype and array.flags.c_contiguous)
-        assert weight.dtype == np.float64 and (labels is None or labels.dtype == np.int32)
+        assert weight.dtype == np.float64 and top.dtype == np.int32
+        assert labels is None or labels.dtype == np.int32
         self.of = xent_softmax_point(
             n_outputs, logs.shape[1], scale, <const double*> address(weight),
             <const int32_t*> address(labels), base, share, address(values), address(logs),
-            address(others), address(coef), address(shift), address(along), address(intercept),
-            address(feedback))
+            <int32_t*> address(top), address(others), address(coef), address(shift),
+            address(along), address(intercept), address(feedback))
 
     cdef const xent_softmax_dual* functions(self):
         return xent_softmax_dual_for(_cpu_target, self.dtype == np.float32)
@@ -281,8 +285,8 @@ cdef class SoftmaxKernel:
             double[:, ::1] sums = np.zeros((N_BLOCKS, 8))
             Py_ssize_t b
             char* scratch
-            Py_ssize_t size = self.of.width * self.dtype.itemsize
-        memory = zeros((N_BLOCKS, self.of.width), self.dtype)
+            Py_ssize_t size = 2 * self.of.width * self.dtype.itemsize
+        memory = zeros((N_BLOCKS, 2 * self.of.width), self.dtype)
         scratch = <char*> address(memory)
         for b in prange(
             N_BLOCKS, nogil=True, schedule="dynamic", num_threads=n_threads,

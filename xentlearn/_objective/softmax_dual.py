@@ -100,7 +100,7 @@ class SoftmaxDual:
             targets.base,
             targets.share,
             targets.values,
-            *(point.logs, point.others, point.coef, point.shift, point.along),
+            *(point.logs, point.top, point.others, point.coef, point.shift, point.along),
             *(point.intercept, point.feedback),
         )
 
@@ -302,8 +302,9 @@ class SoftmaxPoint:
     ----------
     logs : ndarray of shape (n_rows, width)
         log q.
-    others : ndarray of shape (n_rows,)
-        The sum of q but for the label's, when it was last normalised; -1 if that is below 1/2.
+    top, others : ndarray of shape (n_rows,)
+        A class whose q is above 1/2 and taken to be 1 less the others, and their sum, when q was
+        last normalised: in float32, q itself has few digits of 1 - q. -1 if there is none.
     coef : ndarray of shape (n_features, width)
         W + shift mean. When the q of a row changes, this changes only where the row has entries.
     shift, along, intercept, feedback : ndarray of shape (width,)
@@ -319,6 +320,7 @@ class SoftmaxPoint:
     """
 
     logs: np.ndarray
+    top: np.ndarray
     others: np.ndarray
     coef: np.ndarray
     shift: np.ndarray
@@ -342,7 +344,8 @@ class SoftmaxPoint:
         intercept[:n_outputs] = c
         shift, along, feedback = np.zeros((3, width), dtype)
         return cls(
-            *(logs, zeros(n_rows, dtype), zeros((n_features, width), dtype)),
+            *(logs, np.full(n_rows, -1, np.int32), zeros(n_rows, dtype)),
+            zeros((n_features, width), dtype),
             *(shift, along, intercept, feedback),
             np.zeros(width),
             np.zeros(n_outputs),
