@@ -12,6 +12,7 @@ _EXTENSIONS = (
     "_data._design_matrix",
     "_data._factors",
     "_objective._dual",
+    "_objective._softmax_dual",
     "_solvers._steps",
     "_utils._sweeps",
     "_utils._blas",

@@ -4,7 +4,7 @@ import os
 
 from . import _loss
 from ._data import _design_matrix
-from ._objective import _dual
+from ._objective import _dual, _softmax_dual
 from ._solvers import _steps
 
 _VARIABLE = "XENTLEARN_CPU_TARGET"
@@ -30,7 +30,7 @@ def use_cpu_target(name=None):
             f"The CPU target must be one of {available} on this machine, got {name!r}; "
             f"unset {_VARIABLE} to take the widest."
         )
-    for kernels in (_loss, _design_matrix, _dual, _steps):
+    for kernels in (_loss, _design_matrix, _dual, _softmax_dual, _steps):
         kernels.use_cpu_target(name)
 
 

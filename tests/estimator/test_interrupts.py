@@ -11,6 +11,7 @@ import xentlearn
 from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import MemoryRows
 from xentlearn._objective import dual
+from xentlearn._objective.softmax_dual import SoftmaxDual
 from xentlearn.losses import AsymmetricBinaryCrossentropy
 
 PACKAGE = str(Path(xentlearn.__file__).parent)
@@ -28,6 +29,7 @@ class Interrupt:
         for owner, name in (
             *((MemoryRows, name) for name in ("loss_gradient", "loss", "intercept_hessian")),
             *((dual, name) for name in ("run", "constant_predictions")),
+            *((SoftmaxDual, name) for name in ("sweep", "look")),
         ):
             monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
 
@@ -63,6 +65,39 @@ def data(rng):
     z = X @ rng.normal(size=(N_FEATURES, N_LABELS))
     Y = (z + rng.logistic(size=z.shape) > 2 + np.linspace(0, 1, N_LABELS)).astype(float)
     return X, sparse.csr_array(Y)
+
+
+@pytest.mark.parametrize("fitted_before", [False, True])
+def test_softmax_sweeps_interrupted_anywhere(fitted_before, data, set_rules, monkeypatch):
+    """At every 40th of the lines that are run."""
+    X, Y = data
+    X, y = X.astype(np.float64), Y.toarray()[:, :7].argmax(axis=1)
+    set_rules(small_work=0, polished_work=0, most_covariance=0, tiny_hessian=0)
+    set_rules(most_softmax_pull=np.inf, most_row_state=np.inf)
+    whole, watched = SoftmaxClassifier(C=300, tol=1e-8), Interrupt(None, monkeypatch)
+    watched.fit(whole, X, y)
+    assert whole.solver_ == "dual-ascent"
+    kept = set()
+    for at in np.linspace(1, watched.n_lines, 41).astype(int):
+        clf = SoftmaxClassifier(C=300, tol=1e-8)
+        if fitted_before:
+            clf.fit(X[:, 1:], np.arange(N) % 2)
+        before, interrupt = dict(vars(clf)), Interrupt(at, monkeypatch)
+        try:
+            interrupt.fit(clf, X, y)
+        except KeyboardInterrupt:
+            pass
+        assert interrupt.raised or at == watched.n_lines
+        if clf.__dict__.get("coef_") is before.get("coef_"):
+            assert all(vars(clf)[key] is before[key] for key in before)
+            kept.add("nothing")
+            continue
+        assert vars(clf).keys() == vars(whole).keys()
+        assert interrupt.passes == 0
+        assert np.isfinite(clf.coef_).all()
+        assert {len(values) for values in clf.history_.values()} == {clf.n_iter_[0] + 1}
+        kept.add(clf.stop_reason_)
+    assert kept >= {"nothing", "interrupted"}
 
 
 CASES = {

@@ -10,7 +10,12 @@ from xentlearn._losses.softmax import SparseCategoricalCrossentropy
 from xentlearn._objective.linear import L2
 from xentlearn._objective.problem import Problem
 from xentlearn._plan.plan import RULES, make_plan
-from xentlearn.losses import BinaryFocalCrossentropy, GeneralizedCrossentropy
+from xentlearn.losses import (
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    GeneralizedCrossentropy,
+)
 from xentlearn.solvers import NewtonCholesky
 
 SOFTMAX, SIGMOID = SparseCategoricalCrossentropy(), BinaryCrossentropy()
@@ -36,7 +41,9 @@ class Data:
             return None
         return np.arange(self.n_varying)
 
-    def moments(self, y):
+    fit_dtype = np.float32
+
+    def moments(self, y, n_threads=1):
         return self
 
     def mean_squares(self):
@@ -119,7 +126,7 @@ TYPICAL = [
     # labels of dense X
     (dense(5000, 300), 20, SIGMOID, False, False, "lbfgs", True, "blocks"),
     # texts of twenty topics, and small ones
-    (words(11_000, 40_000), 20, SOFTMAX, False, False, "lbfgs", False, None),
+    (words(11_000, 40_000), 20, SOFTMAX, False, False, "dual-ascent", False, None),
     (words(500, 40), 2, SOFTMAX, True, True, "newton-cholesky", True, "whole"),
 ]
 # fmt: on
@@ -209,7 +216,15 @@ def test_outputs_with_something_to_fit():
         (50, SIGMOID, {"C": 1.0}, "lbfgs"),  # rows pull too much at each other
         (50, SIGMOID, {"C": 1.0, "share": 1e-3}, "dual-ascent"),  # rare labels hardly pull
         (50, SIGMOID, {"C": np.inf}, "lbfgs"),
-        (50, SOFTMAX, {"C": 0.1}, "lbfgs"),
+        (50, SOFTMAX, {"C": 0.1}, "dual-ascent"),
+        (3, SOFTMAX, {"C": 100.0}, "dual-ascent"),
+        (50, SOFTMAX, {"C": 1e4}, "lbfgs"),  # rows pull too much at each other
+        (50, SOFTMAX, {"C": np.inf}, "lbfgs"),
+        (3000, SOFTMAX, {"C": 0.1}, "lbfgs"),  # pairs of classes are too many
+        (50, CategoricalCrossentropy(logit_adjustment=1.0), {"C": 0.1}, "lbfgs"),
+        (50, CategoricalFocalCrossentropy(), {"C": 0.1}, "lbfgs"),
+        (50, SOFTMAX, {"C": 0.1, "early_stopping": True}, "lbfgs"),
+        (50, SOFTMAX, {"C": 0.1, "tol": 1e-14}, "lbfgs"),  # too many digits
         (50, BinaryFocalCrossentropy(), {"C": 0.1}, "lbfgs"),
         (50, SIGMOID, {"C": 0.1, "early_stopping": True}, "lbfgs"),
         (50, SIGMOID, {"C": 0.1, "solver": "lbfgs"}, "lbfgs"),
@@ -217,15 +232,23 @@ def test_outputs_with_something_to_fit():
     ids=str,
 )
 def test_dual_ascent(n_outputs, loss, parameters, solver):
-    data = replace(words(20_000, 5000), mean_square=1 / 5000)  # rows of length 1
+    data = replace(words(8000, 5000), mean_square=1 / 5000)  # rows of length 1
     (group,) = plan_of(data, n_outputs, loss, **parameters).groups
     assert group.solver == solver
 
 
 def test_dual_ascent_needs_sparse_rows_in_memory():
     for data in (dense(20_000, 500), words(20_000, 5000, in_memory=False), words(500, 40)):
-        (group,) = plan_of(data, 50, SIGMOID, C=1e-3).groups
-        assert group.solver == "lbfgs"
+        for loss in (SIGMOID, SOFTMAX):
+            (group,) = plan_of(data, 50, loss, C=1e-3).groups
+            assert group.solver == "lbfgs"
+    # a softmax of few features is preconditioned by their covariance
+    (group,) = plan_of(words(3000, RULES.most_covariance), 50, SOFTMAX, C=1e-3).groups
+    assert group.solver == "lbfgs"
+    # it keeps as much by row as a vector of coefficients, in float32, and no more
+    for n_rows, solver in ((10_000, "dual-ascent"), (10_001, "lbfgs")):
+        (group,) = plan_of(words(n_rows, 5000), 50, SOFTMAX, C=1e-3).groups
+        assert group.solver == solver
 
 
 def test_losses_without_an_exact_hessian_take_lbfgs():

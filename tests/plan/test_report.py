@@ -32,6 +32,11 @@ def labels_of_text():
     return X, Y
 
 
+def classes_of_text():
+    X, Y = labels_of_text()
+    return X, Y[:, :10].argmax(axis=1)
+
+
 class Halves(RowBlocks):
     """X in two blocks."""
 
@@ -57,6 +62,7 @@ CASES = {
     "constants": (SoftmaxClassifier(), with_constants()),
     "wide": (SoftmaxClassifier(), problem(50, 300)),
     "sparse": (SoftmaxClassifier(), labels_of_text()),
+    "text": (SoftmaxClassifier(), classes_of_text()),
     "newton-cg": (SoftmaxClassifier(solver="newton-cg"), problem()),
     "adam": (SoftmaxClassifier(solver="adam", max_iter=20, random_state=0), problem()),
     "focal": (SoftmaxClassifier(loss=CategoricalFocalCrossentropy()), None),
@@ -121,6 +127,7 @@ SENTENCES = {
     "constants": ["Drops 10 of 30 features, which are constant"],
     "wide": ["Rotates a copy of X into the space of its 50 rows (120 kB)", "300"],
     "sparse": ["sparse float64", "20 outputs"],
+    "text": ["Solver: dual-ascent, since rows of sparse X with many features hardly pull"],
     "newton-cg": ["Solver: newton-cg, as was asked for"],
     "adam": ["Epochs: ", "spreads", "adam"],
     "focal": ["Begins at the minimum of a convex loss"],
@@ -214,6 +221,20 @@ def test_memory_is_about_what_is_allocated():
         taken = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert 0.5 < said / taken < 2, (said, taken)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_memory_of_dual_ascent(dtype, rng):
+    """The logarithms of all predictions, and X by columns."""
+    X = sparse.random_array((10_000, 10_000), density=0.002, rng=rng, format="csr", dtype=dtype)
+    y, clf = rng.integers(20, size=10_000), SoftmaxClassifier()
+    said = clf.plan(X, y).memory_bytes
+    tracemalloc.start()
+    clf.fit(X, y)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert clf.solver_ == "dual-ascent"
+    assert 0.5 < said / taken < 2, (said, taken)
 
 
 @pytest.mark.slow

@@ -84,9 +84,10 @@ class SoftmaxClassifier(
         "auto", "lbfgs", "newton-cg", "newton-cholesky", "adam", "sgd", or a setting from
         ``xentlearn.solvers``, whose parameters a grid search reaches as ``solver__learning_rate``
         and so on. "auto" takes the solver that was found fastest: "newton-cholesky" where the
-        Hessian costs next to nothing (some hundred coefficients); for ten or more rare labels over
-        sparse X ascent in the dual problem (``solver_`` is then "dual-ascent"); otherwise "lbfgs".
-        All but "adam" and "sgd" are preconditioned, so features need no scaling.
+        Hessian costs next to nothing (some hundred coefficients); ascent in the dual problem
+        (``solver_`` is then "dual-ascent") for classes of sparse X with more than 2,000 features,
+        such as text, unless ``C`` is very large, and for ten or more rare labels over sparse X;
+        otherwise "lbfgs". All but "adam" and "sgd" are preconditioned, so features need no scaling.
         "newton-cholesky" takes at most 6,000 coefficients in all (counted in the space of the rows
         if there are more features than rows). "adam" and "sgd" take steps on batches of rows, in
         units in which features have mean 0 and spread 1.

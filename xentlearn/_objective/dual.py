@@ -21,7 +21,7 @@ from .._plan.settings import DualAscent
 from ._dual import OUTPUTS, DualRows, constant_predictions, fill_rows, run, weights
 from .certificate import constant_shares
 
-MOST_STEP = DualAscent().most_step
+SETTINGS = DualAscent()
 
 
 class Dual:
@@ -130,6 +130,22 @@ class Dual:
         objective = self.objective
         rise = point.sweep(self.rows, lots, objective.fit_intercept, objective.n_threads)
         return rise / objective.total_weight
+
+    def left(self, rise, rate):
+        """Estimate the gap after a sweep from the increase by it and the rate of sweeps."""
+        return rise * rate / (1 - rate)
+
+    def expected_value(self, point, value):
+        """Return the value at the coefficients of a point, if ``value`` is the last one known."""
+        return value
+
+    def aimed_at(self, settings):
+        """Return the share of the gap wanted at which an estimate of it ends sweeps."""
+        return settings.aimed_at
+
+    def most_sweeps(self, settings):
+        """Return the number of sweeps beyond which L-BFGS is expected to take less time."""
+        return settings.most_sweeps
 
     def look(self, point):
         """Return (vector, value there, certified bounds of value - minimum by output) of a point.
@@ -282,7 +298,7 @@ class DualPoint:
         if moves_intercept:
             sum_alpha = -self.shift[lots] / self.scale
             step = sum_alpha / np.maximum(curvature[lots], np.finfo(float).tiny)
-            step = np.clip(step, -MOST_STEP, MOST_STEP)
+            step = np.clip(step, -SETTINGS.most_step, SETTINGS.most_step)
             self.intercept[lots] -= step
             gain += 0.5 * np.abs(step * sum_alpha).sum(axis=1)
         return gain

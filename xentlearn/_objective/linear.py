@@ -20,6 +20,7 @@ from .certificate import Certificate
 from .continuation import Continuation
 from .dual import Dual
 from .preconditioners import Preconditioners
+from .softmax_dual import SoftmaxDual
 
 
 @dataclass(frozen=True)
@@ -386,8 +387,8 @@ class LinearObjective:
 
     @property
     def dual(self):
-        """The dual problem, for dual ascent (``dual.py``)."""
-        return Dual(self)
+        """The dual problem, for dual ascent (``dual.py``, ``softmax_dual.py``)."""
+        return Dual(self) if self.is_binary else SoftmaxDual(self)
 
     # ---- Batches of rows, for stochastic solvers ---------------------------------------------
 

@@ -206,6 +206,11 @@ def _group_bytes(outline, group, n_threads):
     target = n_rows * (4 if outline.labelled else f * (K if outline.n_outputs > 1 else 1))
     if not outline.labelled and outline.n_outputs > 1 and outline.y_bytes < 8 * n_rows * K:
         target = outline.y_bytes * K / outline.n_outputs  # sparse
+    if group.solver == "dual-ascent" and outline.coupled:
+        # most often it is over without a gradient, and without L-BFGS, which would take more
+        width = -(-K * f // 64) * 64  # bytes of a row of logarithms: whole cache lines
+        point = n_rows * (width + 2 * f + 24) + d * width
+        return target + (f + 4) * outline.n_entries + point + 3 * vector
     kept = target + _fused_bytes(outline, group, n_threads)
     if group.solver in STOCHASTIC:
         return kept + 8 * vector + outline.y_bytes + 8 * n_rows

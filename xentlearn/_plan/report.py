@@ -179,6 +179,8 @@ def _solver_steps(outline):
             reason = "as was asked for"
         elif solver == "newton-cholesky":
             reason = f"since {hessian} takes only {_shown(work, 'number')} multiply-adds"
+        elif solver == "dual-ascent" and outline.coupled:
+            reason = "since rows of sparse X with many features hardly pull at each other"
         elif solver == "dual-ascent":
             reason = "since labels are many and rare, over sparse X"
         elif n_coefficients > RULES.most_coefficients:

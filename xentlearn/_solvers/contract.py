@@ -23,10 +23,12 @@ precondition(gradient) -> ndarray
     Returns an approximate inverse Hessian, positive definite and linear, times ``gradient``. For
     ``one_step`` it has a parameter ``overwrite``, whether the result may be in ``gradient``.
 dual
-    For ``dual_ascent`` alone. ``point(vector)`` returns the value at a vector and the dual point
-    with the same predictions; ``sweep(point, lots)`` changes the point and returns the increase of
-    the dual objective by lot; ``look(point)`` returns (vector, value, certified bounds of
-    value - minimum by output); ``load_point(tree)`` restores the ``dump()`` of a point.
+    For ``dual_ascent`` alone. ``point(vector)`` returns the value at a vector and a dual point
+    close to it; ``sweep(point, lots)`` changes the point and returns the progress by lot, of which
+    ``left(progress, rate)`` makes estimates of the gaps; ``expected_value(point, value)`` estimates
+    the value there; ``look(point)`` returns (vector, value, certified bounds of value - minimum by
+    output); ``aimed_at(settings)`` and ``most_sweeps(settings)`` say when to look and when to give
+    up; ``load_point(tree)`` restores the ``dump()`` of a point.
 
 An objective may have further members, which it declares in ``OFFERS``, a collection of names:
 
