@@ -131,9 +131,9 @@ class VaryingX:
 
     def undo(self, coef, intercept):
         """Return (coef, intercept) for the original features from those for ``X``."""
-        of_all = np.zeros((len(coef), len(self._constant)))
-        of_all[:, self.kept] = coef
-        return of_all, intercept
+        of_all = np.zeros((len(self._constant), len(coef)))  # the order of solvers' vectors
+        of_all[self.kept] = coef.T
+        return of_all.T, intercept
 
     def undo_moments(self, moments):
         """Return the moments of the original features from those of ``X``."""

@@ -272,10 +272,7 @@ class Fit:
         """
         group, objective, validation = self.group, self.objective, self.state.validation
         if result.vector is not None:  # otherwise an interrupt has ended an earlier call
-            coef, intercept = self.coefficients(group, objective, result.vector)
-            # it is read and copied several times
-            self.exact = np.ascontiguousarray(coef), intercept
-            del coef
+            self.exact = self.coefficients(group, objective, result.vector)
         result.vector = None  # as large as the coefficients, in float64
         value, bound, lost = result.objective, result.bound, 0.0
         if validation is not None and validation.best is not None:
@@ -364,7 +361,7 @@ class Fit:
         if expected > 1:
             loss = self._predicted_loss(coef, intercept)
             if loss is not None:
-                penalty = 0.5 * objective.l2_reg * float(np.vdot(in_unit, in_unit))
+                penalty = 0.5 * objective.l2_reg * _square(in_unit)
                 predicted = loss / objective.total_weight + penalty
             # no safety factor in float64, as there is no wider dtype to fall back to
             factor = STORED_SAFETY if dtype == np.float32 else 1.0
@@ -474,7 +471,13 @@ def _squares_of_terms(coef, intercept, moments):
     """
     mean_square = moments.mean_squares()
     of_intercept = float(np.vdot(intercept, intercept))
-    most = float(np.vdot(coef, coef)) * mean_square.max(initial=0.0)
+    most = _square(coef) * mean_square.max(initial=0.0)
     if most <= SMALL_TERMS:
         return most + of_intercept
     return np.einsum("kj,kj,j->k", coef, coef, mean_square).max(initial=0.0) + of_intercept
+
+
+def _square(array):
+    """Return the sum of the squares of a contiguous array, whatever its order."""
+    entries = array.ravel(order="K")
+    return float(entries @ entries)
