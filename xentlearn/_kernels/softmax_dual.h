@@ -50,13 +50,21 @@ typedef struct {
 } xent_softmax_point;
 
 typedef struct {
-    /* Maximise the dual objective over the q of each row in turn, in the given order, apart from
-     * rows with KL(q, softmax of the logits) < `least`. Adds to `met`
-     * (3,), as they are before the change of a row, weight KL(q, softmax of the logits), weight H(q)
-     * and weight loss; and to `response` (width,) by how much sum weight q changes with the
-     * intercept. `scratch` has 6 * width numbers. */
-    void (*sweep)(const xent_softmax_rows *, const xent_softmax_point *, const int32_t *order,
-                  double least, double *met, double *response, void *scratch);
+    /* Maximise the dual objective over the q of each of the rows order[begin], .., order[end - 1] by
+     * itself, with the coefficients as they are, apart from rows with KL(q, softmax of the logits)
+     * < `least`. Sets their logs, and changes[t] (width,) = -scale weight (q - old q) of the row
+     * order[t]; moves[t] is 0 for those that stay. Adds to `met` (3,), as they are before the change
+     * of a row, weight KL(q, softmax of the logits), weight H(q) and weight loss; and to `response`
+     * (width,) by how much sum weight q changes with the intercept. The rows from order[end] to
+     * order[n - 1] are likely to come next. `scratch` has 6 * width numbers. */
+    void (*solve)(const xent_softmax_rows *, const xent_softmax_point *, const int32_t *order,
+                  ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n, double least, void *changes,
+                  uint8_t *moves, double *met, double *response, void *scratch);
+    /* Add n changes to the coefficients of the features whose index is `part` modulo n_parts, a
+     * power of two; and to shift and along if `part` is 0. */
+    void (*apply)(const xent_softmax_rows *, const xent_softmax_point *, const int32_t *order,
+                  ptrdiff_t n, const void *changes, const uint8_t *moves, int32_t part,
+                  int32_t n_parts);
     /* Multiply the q of some rows by exp(delta), and normalise them; keep that, `top` and `others`
      * if `commit`. Adds weight q to `sums` (width,). `scratch` has width numbers. */
     void (*tilt)(const xent_softmax_point *, ptrdiff_t begin, ptrdiff_t end, const void *delta,

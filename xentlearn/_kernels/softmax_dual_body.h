@@ -30,9 +30,14 @@
  * penalised. That feature's square, `feedback`, is chosen by class, so that sum alpha is corrected
  * within a fraction of a sweep; it adds scale s feedback to c, and feedback shift to the logits.
  *
- * coef is updated as soon as the q of a row has changed, while the cache lines from which its logits
- * were computed are still in the first-level cache. As rows come in a random order, which makes the
- * ascent several times as fast, the lines of rows to come have to be prefetched.
+ * A sweep goes through the rows in batches. First the rows of a batch are solved with the
+ * coefficients as they were before it; each thread solves some of the rows. Then their changes are
+ * added to the coefficients; each thread adds to some of the features, in the order of the rows, so
+ * that the sums do not depend on the number of threads. If the rows of a batch are nearly orthogonal
+ * to each other, the ascent is as fast as with one row after the other.
+ *
+ * As rows come in a random order, which makes the ascent several times as fast, the lines of rows to
+ * come have to be prefetched.
  *
  * Class k of the padding has a low intercept and no coefficients: its q is exp(LEAST), next to
  * nothing, and stays there. The same lower bound of logs keeps all q normal numbers.
@@ -54,14 +59,16 @@
 #define EACH(k) for (ptrdiff_t k = 0; k < width; k += LANES)
 #define LINE_REALS (XENT_SOFTMAX_LINE / (ptrdiff_t)sizeof(REAL))
 
+/* For the features of row i that are `part` in the bits of `mask`. */
 XENT_INLINE void NAME(prefetch_coef)(const xent_softmax_rows *X, const xent_softmax_point *of,
-                                     ptrdiff_t i)
+                                     ptrdiff_t i, int32_t part, int32_t mask)
 {
     const REAL *coef = of->coef;
     const ptrdiff_t most = MOST_LINES * LINE_REALS, n = of->width < most ? of->width : most;
     for (int64_t j = X->indptr[i]; j < X->indptr[i + 1]; j++)
-        for (ptrdiff_t k = 0; k < n; k += LINE_REALS)
-            XENT_PREFETCH(coef + X->indices[j] * of->width + k);
+        if ((X->indices[j] & mask) == part)
+            for (ptrdiff_t k = 0; k < n; k += LINE_REALS)
+                XENT_PREFETCH(coef + X->indices[j] * of->width + k);
 }
 
 XENT_INLINE void NAME(prefetch_row)(const xent_softmax_rows *X, const xent_softmax_point *of,
@@ -76,7 +83,7 @@ XENT_INLINE void NAME(prefetch_row)(const xent_softmax_rows *X, const xent_softm
         XENT_PREFETCH(logs + i * of->width + k);
 }
 
-/* n vectors of logits += x coef for row i; n of coef += x change. */
+/* n vectors of logits += x coef for row i. */
 XENT_INLINE void NAME(gather_chunk)(const xent_softmax_rows *X, const REAL *coef, ptrdiff_t width,
                                     ptrdiff_t i, REAL *z, const int n)
 {
@@ -93,14 +100,18 @@ XENT_INLINE void NAME(gather_chunk)(const xent_softmax_rows *X, const REAL *coef
         STORE(z + v * LANES, sum[v]);
 }
 
+/* n vectors of coef += x change, for the features of row i that are `part` in the bits of `mask`. */
 XENT_INLINE void NAME(scatter_chunk)(const xent_softmax_rows *X, REAL *coef, ptrdiff_t width,
-                                     ptrdiff_t i, const REAL *change, const int n)
+                                     ptrdiff_t i, const REAL *change, int32_t part, int32_t mask,
+                                     const int n)
 {
     const REAL *data = X->data;
     V moved[CHUNK];
     for (int v = 0; v < n; v++)
         moved[v] = LOAD(change + v * LANES);
     for (int64_t j = X->indptr[i]; j < X->indptr[i + 1]; j++) {
+        if ((X->indices[j] & mask) != part)
+            continue;
         REAL *to = coef + X->indices[j] * width;
         for (int v = 0; v < n; v++)
             STORE(to + v * LANES, LOAD(to + v * LANES) + data[j] * moved[v]);
@@ -108,13 +119,13 @@ XENT_INLINE void NAME(scatter_chunk)(const xent_softmax_rows *X, REAL *coef, ptr
 }
 
 /* Call `what` with the number of vectors as a constant, chunk by chunk. */
-#define IN_CHUNKS(what, coef, vector)                                          \
+#define IN_CHUNKS(what, coef, ...)                                             \
     for (ptrdiff_t k = 0; k < width; k += CHUNK * LANES)                       \
         switch ((width - k) / LANES) {                                         \
-        case 1: what(X, coef + k, width, i, vector + k, 1); break;             \
-        case 2: what(X, coef + k, width, i, vector + k, 2); break;             \
-        case 3: what(X, coef + k, width, i, vector + k, 3); break;             \
-        default: what(X, coef + k, width, i, vector + k, CHUNK);               \
+        case 1: what(X, coef + k, width, i, __VA_ARGS__, 1); break;            \
+        case 2: what(X, coef + k, width, i, __VA_ARGS__, 2); break;            \
+        case 3: what(X, coef + k, width, i, __VA_ARGS__, 3); break;            \
+        default: what(X, coef + k, width, i, __VA_ARGS__, CHUNK);              \
         }
 
 /* z = the logits of row i. */
@@ -127,7 +138,7 @@ XENT_INLINE void NAME(softmax_logits)(const xent_softmax_rows *X, const xent_sof
     const ptrdiff_t width = of->width;
     EACH(k) STORE(z + k, LOAD(intercept + k) - LOAD(along + k) +
                              LOAD(shift + k) * (LOAD(feedback + k) + from_mean));
-    IN_CHUNKS(NAME(gather_chunk), coef, z)
+    IN_CHUNKS(NAME(gather_chunk), coef, z + k)
 }
 
 /* log sum exp(z), in every lane. */
@@ -194,22 +205,27 @@ XENT_INLINE double NAME(loss_of)(const xent_softmax_point *of, ptrdiff_t i, cons
     return -(of->base * likelihood + of->share * z[of->labels[i]]);
 }
 
-static void NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax_point *of,
-                                const int32_t *order, double least, double *met, double *response,
-                                void *scratch)
+static void NAME(softmax_solve)(const xent_softmax_rows *X, const xent_softmax_point *of,
+                                const int32_t *order, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n,
+                                double least, void *all_changes, uint8_t *moves, double *met,
+                                double *response, void *scratch)
 {
-    const ptrdiff_t width = of->width, n = X->n_rows;
+    const ptrdiff_t width = of->width;
     const REAL *feedback = of->feedback;
-    REAL *all_logs = of->logs, *coef = of->coef, *shift = of->shift, *along = of->along;
+    REAL *all_logs = of->logs;
     REAL *z = scratch, *c = z + width, *q0 = c + width, *q = q0 + width, *u = q + width;
     REAL *r = u + width;
-    for (ptrdiff_t t = 0; t < n; t++) {
+    for (ptrdiff_t t = begin; t < begin + AHEAD_ROWS && t < n; t++)
+        NAME(prefetch_row)(X, of, order[t]);
+    for (ptrdiff_t t = begin; t < begin + AHEAD_LINES && t < n; t++)
+        NAME(prefetch_coef)(X, of, order[t], 0, 0);
+    for (ptrdiff_t t = begin; t < end; t++) {
         if (t + AHEAD_ROWS < n)
             NAME(prefetch_row)(X, of, order[t + AHEAD_ROWS]);
         if (t + AHEAD_LINES < n)
-            NAME(prefetch_coef)(X, of, order[t + AHEAD_LINES]);
+            NAME(prefetch_coef)(X, of, order[t + AHEAD_LINES], 0, 0);
         const ptrdiff_t i = order[t];
-        REAL *logs = all_logs + i * width;
+        REAL *logs = all_logs + i * width, *change = (REAL *)all_changes + t * width;
         const REAL weight = (REAL)of->weight[i], s = (REAL)(of->scale * of->weight[i]);
         NAME(softmax_logits)(X, of, i, z);
         const V of_all = NAME(log_sum)(z, width);
@@ -228,7 +244,8 @@ static void NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax_p
         met[0] += of->weight[i] * gap;
         met[1] += of->weight[i] * (double)NAME(sum_of)(entropy);
         met[2] += of->weight[i] * NAME(loss_of)(of, i, z);
-        if (gap < least)
+        moves[t] = !(gap < least);
+        if (!moves[t])
             continue;
 
         V weights = SPLAT(1);
@@ -272,16 +289,37 @@ static void NAME(softmax_sweep)(const xent_softmax_rows *X, const xent_softmax_p
         if (!(NAME(gain)(logs, q0, u, q, z, c, width) >= -ROUNDING * NAME(sum_of)(size)))
             NAME(step_back)(logs, q0, u, q, z, c, width);
 
-        const REAL on_mean = ((const REAL *)X->along)[i];
         EACH(k) {
-            const V change = -s * (LOAD(q + k) - LOAD(q0 + k)), w = LOAD(r + k);
+            const V w = LOAD(r + k);
             ADD_TO_TOTAL(response + k, weight * (w - w * w / weights));
             STORE(logs + k, LOAD(u + k));
-            STORE(shift + k, LOAD(shift + k) + change);
-            STORE(along + k, LOAD(along + k) + change * on_mean);
-            STORE(r + k, change);
+            STORE(change + k, -s * (LOAD(q + k) - LOAD(q0 + k)));
         }
-        IN_CHUNKS(NAME(scatter_chunk), coef, r)
+    }
+}
+
+static void NAME(softmax_apply)(const xent_softmax_rows *X, const xent_softmax_point *of,
+                                const int32_t *order, ptrdiff_t n, const void *all_changes,
+                                const uint8_t *moves, int32_t part, int32_t n_parts)
+{
+    const ptrdiff_t width = of->width;
+    const int32_t mask = n_parts - 1;
+    REAL *coef = of->coef, *shift = of->shift, *along = of->along;
+    for (ptrdiff_t t = 0; t < n; t++) {
+        if (t + AHEAD_LINES < n && moves[t + AHEAD_LINES])
+            NAME(prefetch_coef)(X, of, order[t + AHEAD_LINES], part, mask);
+        if (!moves[t])
+            continue;
+        const ptrdiff_t i = order[t];
+        const REAL *change = (const REAL *)all_changes + t * width;
+        if (part == 0) {
+            const REAL on_mean = ((const REAL *)X->along)[i];
+            EACH(k) {
+                STORE(shift + k, LOAD(shift + k) + LOAD(change + k));
+                STORE(along + k, LOAD(along + k) + LOAD(change + k) * on_mean);
+            }
+        }
+        IN_CHUNKS(NAME(scatter_chunk), coef, change + k, part, mask)
     }
 }
 
@@ -412,7 +450,7 @@ static void NAME(softmax_look)(const xent_softmax_rows *X, const xent_softmax_po
     REAL *z = scratch, *u = z + width;
     for (ptrdiff_t i = begin; i < end; i++) {
         if (i + AHEAD_LINES < end)
-            NAME(prefetch_coef)(X, of, i + AHEAD_LINES);
+            NAME(prefetch_coef)(X, of, i + AHEAD_LINES, 0, 0);
         const REAL *logs = (const REAL *)of->logs + i * width;
         const int32_t top = of->top[i];
         V entropy = SPLAT(0), distance = SPLAT(0);
@@ -456,7 +494,7 @@ static void NAME(softmax_look)(const xent_softmax_rows *X, const xent_softmax_po
 }
 
 static const xent_softmax_dual NAME(softmax_dual) = {
-    NAME(softmax_sweep), NAME(softmax_tilt), NAME(softmax_remake), NAME(softmax_look)};
+    NAME(softmax_solve), NAME(softmax_apply), NAME(softmax_tilt), NAME(softmax_remake), NAME(softmax_look)};
 
 #undef LEAST
 #undef NOTHING

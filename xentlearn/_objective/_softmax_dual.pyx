@@ -1,12 +1,12 @@
 """Sweeps of dual coordinate ascent for a softmax over sparse X (``_kernels/softmax_dual_body.h``).
 
-A sweep is sequential. What else is done with a point is done by blocks of rows or features that do
-not depend on the number of threads, so that results have the same bits for any number of them.
+Threads share rows and features by blocks that do not depend on the number of threads, or without an
+effect on sums, so that results have the same bits for any number of them.
 """
 
 from cython.parallel cimport prange
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 import numpy as np
 from scipy import sparse
@@ -56,8 +56,11 @@ cdef extern from "_kernels/softmax_dual.h" nogil:
         const void* feedback
 
     ctypedef struct xent_softmax_dual:
-        void (*sweep)(const xent_softmax_rows*, const xent_softmax_point*, const int32_t*, double,
-                      double*, double*, void*) noexcept nogil
+        void (*solve)(const xent_softmax_rows*, const xent_softmax_point*, const int32_t*,
+                      Py_ssize_t, Py_ssize_t, Py_ssize_t, double, void*, uint8_t*, double*,
+                      double*, void*) noexcept nogil
+        void (*apply)(const xent_softmax_rows*, const xent_softmax_point*, const int32_t*,
+                      Py_ssize_t, const void*, const uint8_t*, int32_t, int32_t) noexcept nogil
         void (*tilt)(const xent_softmax_point*, Py_ssize_t, Py_ssize_t, const void*, int, double*,
                      void*) noexcept nogil
         void (*remake)(const xent_softmax_rows*, const xent_softmax_point*, const double*,
@@ -73,6 +76,7 @@ LINE = XENT_SOFTMAX_LINE
 
 cdef enum:
     N_BLOCKS = 64
+    BATCH_BLOCK = 32  # rows of a batch that one thread solves in one go
 
 cdef int _cpu_target = xent_best_target()
 
@@ -217,21 +221,53 @@ cdef class SoftmaxKernel:
     cdef const xent_softmax_dual* functions(self):
         return xent_softmax_dual_for(_cpu_target, self.dtype == np.float32)
 
-    def sweep(self, const int32_t[::1] order, double least=-1.0):
-        """Sweep over the rows in this order; return (met, response) of ``softmax_dual.h``."""
+    def sweep(self, const int32_t[::1] order, Py_ssize_t batch, double least=-1.0, int n_threads=1):
+        """Sweep over these rows in this order, in batches (``softmax_dual_body.h``).
+
+        Rows whose gap is less than ``least`` stay as they are.
+
+        Returns
+        -------
+        met, response : ndarray of shape (3,), (width,)
+            See ``softmax_dual.h``.
+        """
         cdef:
             const xent_softmax_dual* functions = self.functions()
-            double[::1] response = np.zeros(self.of.width)
-            double[::1] met = np.zeros(3)
-            void* scratch
-        memory = zeros((6, self.of.width), self.dtype)
-        scratch = address(memory)
-        if order.shape[0]:
-            with nogil:
-                functions.sweep(
-                    &self.X.rows, &self.of, &order[0], least, &met[0], &response[0],
-                    scratch)
-        return np.asarray(met), np.asarray(response)
+            Py_ssize_t n_rows = order.shape[0], size = self.of.width * self.dtype.itemsize
+            Py_ssize_t n_blocks = (batch + BATCH_BLOCK - 1) // BATCH_BLOCK, n, at, b, begin
+            double[:, ::1] response = np.zeros((n_blocks, self.of.width))
+            double[:, ::1] met = np.zeros((n_blocks, 8))
+            int n_parts = 1
+            int32_t part
+            uint8_t[::1] moves = np.zeros(batch, dtype=np.uint8)
+            char* scratch
+            void* changes
+        if n_blocks == 1:
+            n_threads = 1
+        while n_parts < n_threads:
+            n_parts *= 2
+        # of each block, whole cache lines
+        memory, of_batch = zeros((n_blocks, 6, self.of.width), self.dtype), zeros(
+            (batch, self.of.width), self.dtype)
+        scratch, changes = <char*> address(memory), address(of_batch)
+        for at in range(0, n_rows, batch):
+            n = min(batch, n_rows - at)
+            n_blocks = (n + BATCH_BLOCK - 1) // BATCH_BLOCK
+            for b in prange(
+                n_blocks, nogil=True, schedule="static", num_threads=n_threads,
+                use_threads_if=n_threads > 1,
+            ):
+                begin = b * BATCH_BLOCK
+                functions.solve(
+                    &self.X.rows, &self.of, &order[at], begin, min(begin + BATCH_BLOCK, n), n,
+                    least, changes, &moves[0], &met[b, 0], &response[b, 0], scratch + 6 * b * size)
+            for part in prange(
+                n_parts, nogil=True, schedule="static", num_threads=n_threads,
+                use_threads_if=n_threads > 1,
+            ):
+                functions.apply(
+                    &self.X.rows, &self.of, &order[at], n, changes, &moves[0], part, n_parts)
+        return np.asarray(met)[:, :3].sum(axis=0), np.asarray(response).sum(axis=0)
 
     def tilt(self, delta, bint commit, int n_threads):
         """Multiply all q by exp(delta) and normalise them; return the sums of weight q."""

@@ -93,6 +93,8 @@ class LinearObjective:
         and there is a penalty.
     exact_hessian : bool
         Whether Hessians are those of the loss, not positive definite approximations of them.
+    threads : ThreadChoice
+        Chooses ``n_threads``, the number of threads of sums over all rows.
     pass_seconds : float
         Shortest time of a sum over all rows so far, for reports alone; inf before the first.
     """
@@ -113,8 +115,8 @@ class LinearObjective:
         self.rows, self.l2_reg, self.fit_intercept = rows, l2_reg, fit_intercept
         self.n_features, self.n_outputs = rows.n_features, len(outputs)
         # waiting for a file or a cluster looks like waiting for a core
-        self._threads = ThreadChoice(n_threads, fixed=rows.sample is not rows)
-        self.n_threads = self._threads.n_threads
+        self.threads = ThreadChoice(n_threads, fixed=rows.sample is not rows)
+        self.n_threads = self.threads.n_threads
         self.shape = (self.n_features + fit_intercept, self.n_outputs)
         self.size = self.shape[0] * self.shape[1]
         self.total_weight = y.total_weight
@@ -199,8 +201,8 @@ class LinearObjective:
         loss, coef_sum, intercept_sum = self.rows.loss_gradient(
             coef, intercept, self.n_threads, out=gradient[: self.n_features]
         )
-        self.n_threads = self._threads.after(began)
-        self.pass_seconds = min(self.pass_seconds, self._threads.seconds)
+        self.n_threads = self.threads.after(began)
+        self.pass_seconds = min(self.pass_seconds, self.threads.seconds)
         penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
         if not self._is_evaluated:  # most often at the start; a certificate needs its gradient
             self._is_evaluated = True
@@ -228,7 +230,7 @@ class LinearObjective:
             *self.at(vector), direction, self.n_threads, out=product[: self.n_features]
         )
         # three products with X, where an evaluation takes two
-        self.n_threads = self._threads.after(began, work=1.5)
+        self.n_threads = self.threads.after(began, work=1.5)
         self._centre(product, coef_sum, intercept_sum, direction[0])
         return product.ravel()
 

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from scipy.special import logsumexp
+from sklearn.utils.extmath import row_norms
 
 from .._plan.settings import SoftmaxSweeps
 from .._utils.numerics import EPS, LEAST_CURVATURE
+from .._utils.threads import ThreadChoice
 from ._softmax_dual import LINE, SoftmaxKernel, SoftmaxRows, order_of, zeros
 from .preconditioners import cholesky_factor, solve
 
@@ -42,16 +44,21 @@ class SoftmaxDual:
         Weighted mean of ||x - mean||^2.
     pull : float
         Mean of scale s ||x - mean||^2, of how hard rows pull at each other.
+    batch : int
+        Number of rows that are solved at once, see ``batch_size``.
     """
 
     def __init__(self, objective):
         self.objective, rows = objective, objective.rows
         self.scale = 1 / (objective.total_weight * objective.l2_reg)
+        self.weight = np.ascontiguousarray(rows.weight, dtype=np.float64)
+        self.threads = ThreadChoice(objective.threads.most)
         if "softmax dual" not in rows.shared:
             of_rows = SoftmaxRows(rows.X, objective.mean, rows.dtype)
-            rows.shared["softmax dual"] = of_rows, _Targets(rows.y, rows.outputs, rows.dtype)
-        self.rows, self.targets = rows.shared["softmax dual"]
-        self.weight = np.ascontiguousarray(rows.weight, dtype=np.float64)
+            targets = _Targets(rows.y, rows.outputs, rows.dtype)
+            batch = batch_size(rows.X, objective.mean, self.weight)
+            rows.shared["softmax dual"] = of_rows, targets, batch
+        self.rows, self.targets, self.batch = rows.shared["softmax dual"]
         of_all = self.weight @ self.rows.square
         self.mean_square = of_all / objective.total_weight
         self.pull = self.scale * of_all / max(1, len(self.weight))
@@ -125,7 +132,13 @@ class SoftmaxDual:
             point.feedback[:n_outputs] = np.minimum(feedback, self.mean_square)
         order = order_of(len(self.weight), point.n_sweeps)
         least = SETTINGS.negligible * point.met if point.n_sweeps else -1.0
-        met, point.response = self._kernel(point).sweep(order, least)
+        kernel, met, point.response = self._kernel(point), np.zeros(3), np.zeros(len(point.shift))
+        piece = SETTINGS.piece // self.batch * self.batch
+        for at in range(0, len(order), piece):
+            rows, began = order[at : at + piece], (time.perf_counter(), time.thread_time())
+            of_rows = kernel.sweep(rows, self.batch, least, self.threads.n_threads)
+            met, point.response = met + of_rows[0], point.response + of_rows[1]
+            self.threads.after(began, len(rows))
         distance, entropy, loss = met / self.objective.total_weight
         # l2_reg ||W||^2 is distance + entropy - loss
         point.met, point.value = distance, 0.5 * (distance + entropy + loss)
@@ -398,6 +411,42 @@ class _Targets:
             if share < 1:
                 own = np.log(others + (1 - share) * self.share)
                 logs_out[np.arange(len(logs_out)), self.labels] = own[self.labels]
+
+
+def batch_size(X, mean, weight):
+    """Return how many random rows may be solved at once, each as if it was alone.
+
+    The overlap of two rows is the square of the cosine between them, times the ratio of their
+    weighted lengths: 1 for two copies of a row. If a batch has m copies of a row and the penalty
+    decides, they move m times as far as they should, and further away from m = 2 on. The sum of the
+    overlaps of a row with the others of a batch should be less than that for nearly all rows. So
+    should what the rows of a batch do to the intercepts, which ``feedback`` corrects so many times
+    over in a sweep.
+
+    Parameters
+    ----------
+    X : CSR of shape (n_rows, n_features)
+    mean : ndarray of shape (n_features,)
+        It is subtracted from the rows implicitly.
+    weight : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    n_sampled = min(SETTINGS.sampled_rows, X.shape[0] // 2)
+    if not n_sampled:
+        return 1
+    some, others = order_of(X.shape[0], 0)[: 2 * n_sampled].reshape(2, n_sampled)
+    products = (X[some] @ X[others].T).toarray().astype(np.float64)
+    products -= np.add.outer(X[some] @ mean, X[others] @ mean) - mean @ mean
+    squares = row_norms(X[some], squared=True) - 2.0 * (X[some] @ mean) + mean @ mean
+    overlaps = (products**2) @ weight[others] / n_sampled
+    of_row = squares * (weight[some] @ squares / n_sampled)
+    overlaps = np.append(overlaps[of_row > 0] / of_row[of_row > 0], 0.0)
+    overlap = max(np.quantile(overlaps, SETTINGS.nearly_all), SETTINGS.feedback / X.shape[0])
+    return int(np.clip(SETTINGS.most_overlap / overlap, 1, SETTINGS.most_batch))
 
 
 def width_of(n_outputs, dtype):
