@@ -297,11 +297,14 @@ def test_many_classes_and_coefficients_have_a_short_history():
 def test_diagonal_blocks_are_made_by_what_they_cost():
     """Soon where rows are many; for MNIST they cost seven passes, and come when a solver asks."""
     soon = plan_of(dense(100_000, 384), 45, SOFTMAX).groups[0].preconditioning
-    assert soon.local == "blocks" and soon.refresh_after == RULES.least_refresh
+    assert soon.local == "blocks"
+    assert soon.refresh_after == RULES.least_refresh
     late = plan_of(dense(60_000, 784), 10, SOFTMAX).groups[0].preconditioning
-    assert late.local == "blocks" and late.refresh_after > LBFGS().first_refresh
+    assert late.local == "blocks"
+    assert late.refresh_after > LBFGS().first_refresh
     other = plan_of(dense(20_000, 384), 500, SOFTMAX).groups[0].preconditioning
-    assert other.local is None and other.refresh_after == np.inf
+    assert other.local is None
+    assert other.refresh_after == np.inf
 
 
 def test_labels_of_dense_X_are_in_groups_with_blocks():
