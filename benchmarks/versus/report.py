@@ -164,6 +164,7 @@ def print_labels(results):
         per_label = statistics.mean(seconds)
         error = statistics.stdev(seconds) / math.sqrt(len(seconds)) / per_label
         iterations = [run["n_iter"] for run in sampled]
+        more = "" if all(run["reached"] for run in sampled) else "> "
         rows.append(
             [
                 result["task"],
@@ -171,8 +172,8 @@ def print_labels(results):
                 f"{own['certified']:.1e}",
                 f"{result['peer']}: {number(per_label)} +- {error:.0%}, {len(sampled)} labels",
                 f"{min(iterations)} to {max(iterations)}",
-                number(per_label * n_labels),
-                number(per_label * n_labels / own["seconds"]),
+                more + number(per_label * n_labels),
+                more + number(per_label * n_labels / own["seconds"]),
             ]
         )
     header = ["data", "xentlearn, s", "certified distance", "a fit per label, s", "iterations"]
