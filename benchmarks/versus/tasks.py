@@ -5,23 +5,27 @@ Every task returns plain numbers, which ``report`` and ``picture`` turn into tab
 
 import functools
 import itertools
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from measure import attempt, climb, fastest_blas_threads, interleaved, objective
+from measure import PAUSE, attempt, climb, fastest_blas_threads, interleaved, objective
 from memory import ESTIMATORS
-from problems import Problem, embeddings, race_problem, searched, small
+from peers import installed_peers
+from problems import Problem, embeddings, labelled, race_problem, searched, small
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from xentlearn import SoftmaxClassifier
 
 OWN_RUNS = 3
+SAMPLED_LABELS = 12
 SMALL_ROUNDS, SEARCH_ROUNDS = 30, 3
 FEW_PRODUCTS = 1e9  # so many multiply-adds a pass, and a very long run in float64 takes minutes
 ENOUGH_ITERATIONS = 10_000
@@ -99,6 +103,55 @@ def long_runs(problem):
         "dtype": str(model.coef_.dtype),
     }
     return trace, reference
+
+
+# ---- Labels --------------------------------------------------------------------------------------
+
+
+def labels(args):
+    """One fit of all labels, beside one LogisticRegression for each label of a random sample.
+
+    A peer has its best number of iterations for each label, and each label the wanted gap.
+    """
+    name, X, Y, C = labelled()
+    Y = Y.toarray()
+    if args.rows:
+        X, Y = X[: args.rows], Y[: args.rows]
+    some = np.flatnonzero(Y.any(axis=0) & ~Y.all(axis=0))
+    Y = np.ascontiguousarray(Y[:, some])
+    shape = f"{X.shape[0]:,} x {X.shape[1]:,}, {Y.shape[1]} labels, {X.dtype}, C={C:g}"
+    progress(f"{name}: {shape}")
+    own = []
+    for _ in range(OWN_RUNS):
+        time.sleep(PAUSE)
+        begin = time.perf_counter()
+        model = SoftmaxClassifier(C=C).fit(X, Y)
+        own.append(time.perf_counter() - begin)
+        progress(f"  xentlearn: {own[-1]:.1f} s, certified {model.optimality_gap_:.1e}")
+    peer = next(peer for peer in installed_peers() if peer.name == "scikit-learn lbfgs")
+    sampled = []
+    for label in np.random.default_rng(0).choice(Y.shape[1], SAMPLED_LABELS, replace=False):
+        problem = Problem(f"label {label}", X, Y[:, label].astype(np.int64), C)
+        minimum = long_runs(problem)[1]["objective"]
+        runs = climb(peer, problem, minimum, args.limit, lambda run: None)
+        gap = problem.gaps[0]
+        enough = [run for run in runs if run.objective <= minimum * (1 + gap)]
+        # the longest is too short if none of them is enough
+        best = min(enough, key=lambda run: run.seconds) if enough else runs[-1]
+        progress(f"  {problem.name}, {problem.y.sum()} ones: {best.seconds:.2f} s, {best.n_iter}")
+        sampled.append(asdict(best) | {"reached": bool(enough)})
+    return {
+        "kind": "labels",
+        "task": f"{name} ({shape})",
+        "n_labels": Y.shape[1],
+        "peer": peer.name,
+        "own": {
+            "seconds": statistics.median(own),
+            "certified": float(model.optimality_gap_),
+            "n_iter": int(np.max(model.n_iter_)),
+        },
+        "sampled": sampled,
+    }
 
 
 # ---- Small data ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from xentlearn import SoftmaxClassifier
 from xentlearn._plan.plan import output_groups
@@ -42,8 +43,35 @@ def test_groups(rng):
     assert len(output_groups(shape, outputs, False, mass)) == 1
     assert output_groups(shape, outputs[:0], True, mass) == []
     assert len(output_groups((1000, 1000), outputs, True, mass)) == 1
+    dense = output_groups((1000, 784), outputs, True, mass, is_sparse=False)
+    assert [len(group) for group in dense] == [16] * 6 + [4]
+    assert len(output_groups((1000, 100), outputs, True, mass, is_sparse=False)) == 1
+    assert len(output_groups((0, 0), outputs, True, mass, is_sparse=False)) == 1
     many_rows = output_groups((1_000_000, 1000), outputs, True, mass)
     assert [len(group) for group in many_rows] == [16] * 6 + [4]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
+def test_labels_of_dense_X_in_groups(dtype, rng, set_rules):
+    """Groups of 16 with diagonal blocks: the minimum of all together, by any number of threads."""
+    n, n_features = 4000, 30
+    X = rng.integers(0, 9, size=(n, n_features)).astype(dtype)
+    z = X @ rng.normal(size=(n_features, N_LABELS)) / 4
+    Y = (z - z.mean(axis=0) + rng.logistic(size=z.shape) > 3).astype(float)
+    # too large for whole Hessians, and for diagonal blocks of all labels together
+    set_rules(polished_work=0, small_work=0, tiny_hessian=0, hessian_work=0)
+    together = SoftmaxClassifier(tol=1e-7).fit(X, Y)
+    set_rules(most_block_numbers=16 * n_features**2, least_refresh=2, passes_per_block=0)
+    fits = []
+    for n_threads in (1, 2):
+        with threadpool_limits(limits=n_threads):
+            fits.append(SoftmaxClassifier(tol=1e-7).fit(X, Y))
+    np.testing.assert_array_equal(fits[0].coef_, fits[1].coef_)
+    np.testing.assert_array_equal(fits[0].intercept_, fits[1].intercept_)
+    assert "in 2 groups" in str(fits[0].plan_)
+    assert fits[0].optimality_gap_ <= 1e-4
+    np.testing.assert_allclose(fits[0].objective_, together.objective_, rtol=1e-6)
+    np.testing.assert_allclose(fits[0].coef_, together.coef_, atol=2e-2)
 
 
 @pytest.mark.parametrize("loss", ["auto", AsymmetricBinaryCrossentropy()], ids=str)

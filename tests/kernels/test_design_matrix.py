@@ -529,6 +529,20 @@ def test_the_layout_of_coefficients_changes_no_bit(target, rng):
     assert_same_bits(evaluate(problem), want)
 
 
+@pytest.mark.parametrize("n_outputs", [1, 3, 40])
+def test_subnormal_products_count_as_zeros_during_the_pass_alone(n_outputs, each_target, rng):
+    """A feature of 1e-33 changes nothing, and the thread's own subnormal numbers stay."""
+    problem = make_problem("binary", 300, 20, n_outputs, np.float32, rng)
+    tiny = problem.X.copy()
+    tiny[:, 5], problem.X[:, 5] = 1e-33, 0
+    for _ in each_target():
+        want, got = evaluate(problem, scores=()), evaluate(problem, X=tiny, scores=())
+        smallest = np.array([1e-40], dtype=np.float32)
+        assert smallest * np.float32(0.5) > 0
+        for name in want:
+            np.testing.assert_allclose(got[name], want[name], rtol=1e-6, atol=1e-30, err_msg=name)
+
+
 def test_design_matrix_keeps_X_alive(rng):
     problem = make_problem("sparse_categorical", 500, 9, 5, np.float64, rng)
     want = evaluate(problem)["gradient of coef"]

@@ -87,6 +87,18 @@ def test_features_of_any_scale(rng):
     np.testing.assert_allclose(upper.T @ upper, unit, atol=1e-3)
 
 
+def test_tiny_features_cost_no_time(rng):
+    """A feature that is 1e-33 in all rows counts as 0: its products would be subnormal."""
+    problem = drawn_rows(rng, np.float32, counts=(700, 700, 700))
+    problem["X"][:, 3] = 1e-33
+    problem["mean"][3] = 0
+    factors, scale = weighted_factors(**problem, least=1e-100, slack=0.0, n_threads=1)
+    problem["X"][:, 3] = 0
+    without = weighted_factors(**problem, least=1e-100, slack=0.0, n_threads=1)
+    np.testing.assert_array_equal(factors, without[0])
+    np.testing.assert_array_equal(scale, without[1])
+
+
 def test_a_matrix_that_is_not_definite_is_named(rng):
     problem = drawn_rows(rng, np.float64)
     problem["common"][0, 1] = problem["common"][1, 0] = 100.0

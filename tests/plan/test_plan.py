@@ -10,6 +10,7 @@ from xentlearn._losses.softmax import SparseCategoricalCrossentropy
 from xentlearn._objective.linear import L2
 from xentlearn._objective.problem import Problem
 from xentlearn._plan.plan import RULES, make_plan
+from xentlearn._plan.settings import LBFGS
 from xentlearn.losses import (
     BinaryFocalCrossentropy,
     CategoricalCrossentropy,
@@ -312,5 +313,29 @@ def test_many_classes_and_coefficients_have_a_short_history():
         (words(200_000, 20), 100_000, SOFTMAX, None),
         (dense(200_000, 20), 100_000, SIGMOID, None),
     ]:
-        (group,) = plan_of(data, n_outputs, loss).groups
-        assert group.history_size == wanted
+        groups = plan_of(data, n_outputs, loss).groups
+        assert {group.history_size for group in groups} == {wanted}
+
+
+def test_diagonal_blocks_are_made_by_what_they_cost():
+    """Soon where rows are many; for MNIST they cost seven passes, and come when a solver asks."""
+    soon = plan_of(dense(100_000, 384), 45, SOFTMAX).groups[0].preconditioning
+    assert soon.local == "blocks"
+    assert soon.refresh_after == RULES.least_refresh
+    late = plan_of(dense(60_000, 784), 10, SOFTMAX).groups[0].preconditioning
+    assert late.local == "blocks"
+    assert late.refresh_after > LBFGS().first_refresh
+    other = plan_of(dense(20_000, 384), 500, SOFTMAX).groups[0].preconditioning
+    assert other.local is None
+    assert other.refresh_after == np.inf
+
+
+def test_labels_of_dense_X_are_in_groups_with_blocks():
+    groups = plan_of(dense(80_000, 384), 1000, SIGMOID).groups
+    assert len(groups) > 1
+    assert {group.preconditioning.local for group in groups} == {"blocks"}
+    outputs = np.sort(np.concatenate([group.outputs for group in groups]))
+    np.testing.assert_array_equal(outputs, np.arange(1000))
+    assert len(plan_of(dense(80_000, 384), 96, SIGMOID).groups) == 1
+    # so many features that no group would have blocks
+    assert len(plan_of(dense(20_000, 1500), 100, SIGMOID).groups) == 1

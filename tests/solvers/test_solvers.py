@@ -535,6 +535,27 @@ def test_polishing_asks_for_a_better_preconditioner(solver):
 
 
 @only_lbfgs
+def test_an_objective_says_how_soon_it_makes_a_preconditioner(solver):
+    """Where the plan knows that it is cheap, it comes before iteration HARD."""
+
+    class Cheap(Quadratic):
+        OFFERS = ("precondition_at",)
+        refresh_after = 5
+        asked_at = ()
+
+        def precondition_at(self, vector, thorough):
+            self.asked_at = (*self.asked_at, len(self.points))
+            self.preconditioner = "exact"
+
+    assert run(solver, Quadratic(), tol=1e-12).n_iter > HARD
+    cheap = Cheap()
+    result = run(solver, cheap, tol=1e-12)
+    assert result.converged
+    assert result.n_iter < HARD
+    assert 5 < cheap.asked_at[0] <= 12
+
+
+@only_lbfgs
 def test_a_hard_problem_asks_for_a_better_preconditioner(solver):
     """Without polishing, only from iteration HARD on."""
 

@@ -328,11 +328,13 @@ static void NAME(product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth,
     REAL *c = c_in, part[TILE_BYTES / sizeof(REAL)];
     const int most = NAME(tile_size)(n_classes);
     const ptrdiff_t padded = (depth + LANES - 1) / LANES * LANES;
+    XENT_FLUSH_SUBNORMALS();
     for (ptrdiff_t k = 0; k < n_classes; k += most) {
         const int n = n_classes - k < most ? (int)(n_classes - k) : most;
         const REAL *w = packed ? packed + k * padded : NULL;
         EACH_TILE(logits_tile, n, k, m, depth, rows, w, coef, part, c + k, width)
     }
+    XENT_KEEP_SUBNORMALS();
 }
 
 static void NAME(product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t depth,
@@ -342,11 +344,13 @@ static void NAME(product_to_total)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t d
 {
     const REAL *const *rows = (const REAL *const *)rows_in, *r = r_in;
     const int most = NAME(tile_size)(n_classes);
+    XENT_FLUSH_SUBNORMALS();
     for (ptrdiff_t k = 0; k < n_classes; k += most) {
         const int n = n_classes - k < most ? (int)(n_classes - k) : most;
         EACH_TILE(gradient_tile, n, m, depth, rows, begin, ahead, r + k, width,
                   total + k * total_row, total_row)
     }
+    XENT_KEEP_SUBNORMALS();
 }
 
 #undef REGISTERS

@@ -95,6 +95,8 @@ class LinearObjective:
         Whether Hessians are those of the loss, not positive definite approximations of them.
     threads : ThreadChoice
         Chooses ``n_threads``, the number of threads of sums over all rows.
+    refresh_after : float
+        Iterations after which a new preconditioner pays off, by the plan.
     pass_seconds : float
         Shortest time of a sum over all rows so far, for reports alone; inf before the first.
     """
@@ -150,6 +152,7 @@ class LinearObjective:
         self.certificate, self.continuation = Certificate(), None
         self._is_evaluated, self.pass_seconds = False, np.inf
         self._approached_at = np.inf  # excess of the certificate when it was last approached
+        self.refresh_after = preconditioning.refresh_after
         self.few = None  # a small sample of the rows, once it is needed
 
     # ---- The vector and its parts ------------------------------------------------------------

@@ -379,6 +379,9 @@ class Preconditioning:
     local_rows, local_passes : float
         Rows of that sample, and the passes over X that the Hessian costs; inf means all rows of
         the objective's sample, and a cost that is not known.
+    refresh_after : float
+        Iterations after which a solver gets the next one at the latest; inf leaves it to the
+        solver's settings.
     least_rows, rows_per_feature : int
         The covariance is computed from the larger of ``least_rows`` and ``rows_per_feature``
         times n_features rows: it is needed to a few percent, not exactly.
@@ -412,6 +415,7 @@ class Preconditioning:
     local: str | None = "whole"
     local_rows: float = np.inf
     local_passes: float = np.inf
+    refresh_after: float = np.inf
     least_rows: int = 5_000
     rows_per_feature: int = 10
     few_of_weight: int = 8

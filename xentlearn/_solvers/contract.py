@@ -41,8 +41,9 @@ follow_curvature(vector)
 precondition_at(vector, thorough) -> bool
     Makes ``precondition`` use the Hessian at ``vector``, as far as that is feasible, and in full
     precision if ``thorough``; returns whether that is the whole Hessian. Solvers call it when they
-    polish, or when a problem turns out to be hard. An objective that offers it has
-    ``hessian_product`` as well, by which descents confirm their estimates.
+    polish, or when a problem turns out to be hard, or after ``refresh_after`` iterations, if the
+    objective has that attribute. An objective that offers it has ``hessian_product`` as well, by
+    which descents confirm their estimates.
 regularise() -> bool
     Regularises subsequent Hessians; returns whether that changes anything. Solvers call it when
     rounding errors have spoilt a Hessian, so that nothing decreases along a direction.

@@ -215,8 +215,9 @@ class _Schedule(Stateful):
         self.continued = self.penalty_changed = self.ended = False
         self.began = 0
         self.settled_from = 0
-        self.due = REFRESH.polished if polish else rule.settings.first_refresh
-        self.patience = rule.settings.patience
+        often = getattr(objective, "refresh_after", np.inf)
+        self.due = REFRESH.polished if polish else min(rule.settings.first_refresh, often)
+        self.patience = min(rule.settings.patience, often)
 
     def next_stage(self, descent, tol):
         """Begin the next stage if it is due; return whether the preconditioner has changed."""
