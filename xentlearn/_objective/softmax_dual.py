@@ -20,7 +20,7 @@ from scipy.special import logsumexp
 
 from .._plan.settings import SoftmaxSweeps
 from .._utils.numerics import EPS, LEAST_CURVATURE
-from ._softmax_dual import LINE, SoftmaxKernel, SoftmaxRows, order_of, zeros
+from ._softmax_dual import LINE, SoftmaxKernel, SoftmaxRows, aligned, order_of, zeros
 from .preconditioners import cholesky_factor, solve
 
 SETTINGS = SoftmaxSweeps()
@@ -86,7 +86,7 @@ class SoftmaxDual:
 
     def load_point(self, tree):
         """Return the point that ``SoftmaxPoint.dump`` returned as a tree."""
-        arrays = {name: _aligned(tree[name]) for name in ("logs", "coef")}
+        arrays = {name: aligned(tree[name]) for name in ("logs", "coef")}
         return SoftmaxPoint(**{**tree, **arrays})
 
     def _kernel(self, point, scale=None):
@@ -404,10 +404,3 @@ def width_of(n_outputs, dtype):
     """Return the number of classes with those that fill the last cache line."""
     per_line = LINE // np.dtype(dtype).itemsize
     return -(-n_outputs // per_line) * per_line
-
-
-def _aligned(array):
-    """Return a copy that begins at a cache line."""
-    copy = zeros(array.shape, array.dtype)
-    copy[...] = array
-    return copy

@@ -316,6 +316,7 @@ class DualAscent:
     aimed_at: float = 0.3
     softmax_aimed_at: float = 0.8
     most_step: float = 2.0
+    negligible: float = 0.1
 
 
 @dataclass(frozen=True)
