@@ -37,7 +37,8 @@ typedef struct {
     double *shift;        /* this and all that follow: (XENT_DUAL_OUTPUTS,) */
     double *along;        /* coef . mean */
     const double *intercept;
-    double *curvature; /* result of a sweep: about the sum of weight p (1 - p) */
+    const double *feedback; /* for sweeps: what shift is multiplied by for intercepts */
+    double *response;       /* result of a sweep: by how much sum weight p follows the intercept */
     double *total;     /* result of remake: sum of weight p */
     const double *share, *constant; /* for look: q = (1 - share) p + share constant */
     double *entropy;                /* sum of weight H(q), H(q) = -q log q - (1 - q) log(1 - q) */

@@ -115,13 +115,14 @@ static double NAME(dual_sweep)(const xent_dual_rows *X, const xent_dual_outputs 
     const REAL *data = X->data;
     REAL *coef = of->coef, *all_logits = of->logits;
     const REAL scale = (REAL)of->scale, mean_square = (REAL)X->mean_square;
-    V shift[VECTORS], along[VECTORS], intercept[VECTORS], curvature[VECTORS];
+    V shift[VECTORS], along[VECTORS], intercept[VECTORS], feedback[VECTORS], response[VECTORS];
     double met = 0;
     NAME(take_line)(of->shift, shift);
     NAME(take_line)(of->along, along);
     NAME(take_line)(of->intercept, intercept);
+    NAME(take_line)(of->feedback, feedback);
     for (int v = 0; v < VECTORS; v++)
-        curvature[v] = SPLAT(0);
+        response[v] = SPLAT(0);
     for (ptrdiff_t t = 0; t < X->n_rows; t++) {
         if (t + AHEAD_ROWS < X->n_rows) {
             const ptrdiff_t next = order[t + AHEAD_ROWS];
@@ -140,12 +141,12 @@ static double NAME(dual_sweep)(const xent_dual_rows *X, const xent_dual_outputs 
         }
         const ptrdiff_t i = order[t];
         const int64_t begin = X->indptr[i], end = X->indptr[i + 1];
-        const REAL on_mean = (REAL)X->along[i];
+        const REAL on_mean = (REAL)X->along[i], square = (REAL)X->square[i];
         REAL *logits = all_logits + i * LINE;
         V z[VECTORS], odd[VECTORS], total = SPLAT(0), slope[VECTORS];
         int64_t j = begin;
         for (int v = 0; v < VECTORS; v++) {
-            z[v] = intercept[v] - along[v] + shift[v] * (mean_square - on_mean);
+            z[v] = intercept[v] - along[v] + shift[v] * (feedback[v] + mean_square - on_mean);
             odd[v] = SPLAT(0);
         }
         for (; j + 1 < end; j += 2) {
@@ -171,22 +172,22 @@ static double NAME(dual_sweep)(const xent_dual_rows *X, const xent_dual_outputs 
         if (rough < least) {
             met += rough;
             for (int v = 0; v < VECTORS; v++)
-                curvature[v] += slope[v];
+                response[v] += slope[v] / (NUMBER(1.0) + scale * square * slope[v]);
             continue;
         }
         V change[VECTORS];
-        const REAL square = (REAL)X->square[i];
         total = SPLAT(0);
         for (int v = 0; v < VECTORS; v++) {
             const V weight = NAME(dual_weight)(of, i, v), l = LOAD(logits + v * LANES);
             const V p = NAME(sigmoid_of)(l), off = z[v] - l;
-            const V best = NAME(best_logit)(z[v], p, scale * square * weight);
+            const V k = scale * weight * (square + feedback[v]);
+            const V best = NAME(best_logit)(z[v], p, k);
             const V now = MAX(-MAX(-best, SPLAT(-MOST_LOGIT)), SPLAT(-MOST_LOGIT));
             const V q = NAME(sigmoid_of)(now), now_slope = q * (NUMBER(1.0) - q);
             STORE(logits + v * LANES, now);
             change[v] = -scale * weight * (q - p);
             total += weight * off * off * MAX(now_slope, p * (NUMBER(1.0) - p));
-            curvature[v] += weight * now_slope;
+            response[v] += weight * now_slope / (NUMBER(1.0) + scale * weight * square * now_slope);
             shift[v] += change[v];
             along[v] += change[v] * on_mean;
         }
@@ -199,7 +200,7 @@ static double NAME(dual_sweep)(const xent_dual_rows *X, const xent_dual_outputs 
     }
     NAME(put_line)(of->shift, shift);
     NAME(put_line)(of->along, along);
-    NAME(put_line)(of->curvature, curvature);
+    NAME(put_line)(of->response, response);
     return met;
 }
 

@@ -42,7 +42,8 @@ cdef extern from "_kernels/dual.h" nogil:
         double* shift
         double* along
         const double* intercept
-        double* curvature
+        const double* feedback
+        double* response
         double* total
         const double* share
         const double* constant
@@ -133,21 +134,23 @@ cdef class DualKernel:
     cdef const double[:, :, ::1] weight
     cdef object logits, coef
     cdef double[:, ::1] shift, along
-    cdef const double[:, ::1] intercept
+    cdef const double[:, ::1] intercept, feedback
 
-    def __init__(self, DualRows X, scale, weight, logits, coef, shift, along, intercept):
+    def __init__(self, DualRows X, scale, weight, logits, coef, shift, along, intercept,
+                 feedback):
         for array in (logits, coef):
             assert array.dtype == X.dtype and array.flags.c_contiguous
         self.X, self.scale, self.weight, self.logits, self.coef = X, scale, weight, logits, coef
         self.shift, self.along, self.intercept = shift, along, intercept
+        self.feedback = feedback
 
     cdef xent_dual_outputs lot(self, Py_ssize_t k) noexcept nogil:
         """What all functions need of a lot, without addresses of numbers of the dtype of X."""
         cdef bint by_row = self.weight.shape[2] == 1
         return xent_dual_outputs(
             self.scale, &self.weight[0 if by_row else k, 0, 0], by_row, NULL, NULL, NULL,
-            &self.shift[k, 0], &self.along[k, 0], &self.intercept[k, 0], NULL, NULL, NULL, NULL,
-            NULL, NULL)
+            &self.shift[k, 0], &self.along[k, 0], &self.intercept[k, 0],
+            &self.feedback[k, 0], NULL, NULL, NULL, NULL, NULL, NULL)
 
     def sweep(
         self, const int64_t[::1] lots, const int32_t[::1] order, const double[::1] least,
@@ -169,14 +172,14 @@ cdef class DualKernel:
         -------
         met : ndarray of shape (len(lots),)
             The sum of the gaps that rows had when the sweep reached them.
-        curvature : ndarray of shape (len(lots), OUTPUTS)
+        response : ndarray of shape (len(lots), OUTPUTS)
             About the sum of A p (1 - p).
         """
         cdef:
             bint is_float = self.X.dtype == np.float32
             const xent_dual* of_target = xent_dual_for(_cpu_target, is_float)
             double[::1] met = np.zeros(lots.shape[0])
-            double[:, ::1] curvature = np.zeros((lots.shape[0], XENT_DUAL_OUTPUTS))
+            double[:, ::1] response = np.zeros((lots.shape[0], XENT_DUAL_OUTPUTS))
             char* logits = <char*> address(self.logits)
             char* coef = <char*> address(self.coef)
             Py_ssize_t of_logits = self.logits[:1].nbytes, of_coef = self.coef[:1].nbytes
@@ -187,9 +190,9 @@ cdef class DualKernel:
         ):
             of = self.lot(lots[i])
             of.logits, of.coef = logits + lots[i] * of_logits, coef + lots[i] * of_coef
-            of.curvature = &curvature[i, 0]
+            of.response = &response[i, 0]
             met[i] = of_target.sweep(&self.X.rows, &of, &order[0], least[i])
-        return np.asarray(met), np.asarray(curvature)
+        return np.asarray(met), np.asarray(response)
 
     def remake(self, double[:, :, ::1] exact, int n_threads):
         """Subtract scale sum A p x from ``exact``, of the shape of coef; return sums of A p."""

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logit
 
 from .._plan.settings import DualAscent
 from ._dual import OUTPUTS, DualKernel, DualRows, constant_predictions, weights
@@ -46,6 +47,8 @@ class Dual:
     def __init__(self, objective):
         self.objective, rows = objective, objective.rows
         self.scale = 1 / (objective.total_weight * objective.l2_reg)
+        self.mean_square = objective.moments.mean_squares().sum()
+        self.pull = self.scale*objective.total_weight/rows.n_rows*self.mean_square
         if "dual" not in rows.shared:
             by_output = rows.y.rows_of_ones() if rows.y.weighs_rows else None
             rows.shared["dual"] = DualRows(rows.X, objective.mean, rows.dtype), by_output
@@ -89,20 +92,39 @@ class Dual:
         return coef
 
     def point(self, vector):
-        """Return (value at a vector, the ``DualPoint`` with the predictions of the vector)."""
+        """Return (value at a vector, a ``DualPoint`` that is close to it).
+
+        Its predictions are those of the vector. Without coefficients, they are a mixture of these
+        with the targets: where rows pull hard, the residuals at the minimum are small.
+        """
         objective, rows = self.objective, self.objective.rows
         matrix, n_features = vector.reshape(objective.shape), objective.n_features
         c = matrix[-1] if objective.fit_intercept else np.zeros(objective.n_outputs)
-        constant = self._by_output is not None and not matrix[:n_features].any()
-        if constant:
-            sums = objective.sums
-            value = float(np.logaddexp(0, c) @ sums[:, 0] + np.logaddexp(0, -c) @ sums[:, 1])
-            logits = np.broadcast_to(c, (rows.n_rows, len(c)))
-        else:
+        if self._by_output is None or matrix[:n_features].any():
             value = objective.value(vector)
             logits = rows.scores("logits", *objective.at(vector), objective.n_threads)
-        point = DualPoint.at(logits, c, n_features, rows.dtype)
-        self._remake(point)
+            point = DualPoint.at(logits, c, n_features, rows.dtype)
+            self._remake(point)
+            return value, point
+        sums, smoothing = objective.sums, rows.y.loss._label_smoothing
+        value = float(np.logaddexp(0, c) @ sums[:, 0] + np.logaddexp(0, -c) @ sums[:, 1])
+        share = 0.5 / max(1.0, self.pull)
+        p = 1 / (1 + np.exp(-c))
+        of_zeros = (1 - share) * 0.5 * smoothing + share * p
+        of_ones = of_zeros + (1 - share) * (1 - smoothing)
+        point = DualPoint.at(logit(of_zeros)[np.newaxis], c, n_features, rows.dtype, rows.n_rows)
+        for place, (output, l) in enumerate(zip(rows.outputs, logit(of_ones), strict=True)):
+            begin, end = self._by_output[0][output : output + 2]
+            lot, k = divmod(place, OUTPUTS)
+            point.logits[lot, self._by_output[1][begin:end], k] = l
+        total = self.scale * objective.total_weight * _of_lots(p)
+        for lot, coef in enumerate(point.coef):
+            constant = np.outer(objective.moments.mean, total[lot])
+            np.subtract(self.ones[lot], constant, out=constant)
+            point.along[lot] = share * (objective.mean @ constant)
+            np.multiply(share, constant, out=coef, casting="same_kind")
+        point.shift[...] = share * (self.shift_of_ones - total)
+        point.response[:]=_of_lots(objective.total_weight * objective.curvatures_at_shares)
         return value, point
 
     def load_point(self, tree):
@@ -119,6 +141,7 @@ class Dual:
             point.shift,
             point.along,
             point.intercept,
+            point.feedback,
         )
 
     def _remake(self, point):
@@ -147,17 +170,15 @@ class Dual:
         least = np.full(len(lots), -1.0)
         if point.n_sweeps:
             least = SETTINGS.negligible * point.met[lots] / n_rows
-        met, curvature = self._kernel(point).sweep(
+        if objective.fit_intercept:
+            point.intercept[lots] += point.feedback[lots] * point.shift[lots]
+            feedback = 10. / (self.scale * np.maximum(point.response[lots],1e-300))
+            point.feedback[lots] = np.minimum(feedback, self.mean_square)
+        met, response = self._kernel(point).sweep(
             lots, order_of(n_rows, point.n_sweeps), least, objective.n_threads
         )
-        point.met[lots] = met
+        point.met[lots], point.response[lots] = met, response
         point.n_sweeps += 1
-        if objective.fit_intercept:
-            sum_alpha = -point.shift[lots] / self.scale
-            step = sum_alpha / np.maximum(curvature, np.finfo(float).tiny)
-            step = np.clip(step, -SETTINGS.most_step, SETTINGS.most_step)
-            point.intercept[lots] -= step
-            met = met + 0.5 * np.abs(step * sum_alpha).sum(axis=1)
         return met / objective.total_weight
 
     def left(self, met, rate):
@@ -192,6 +213,8 @@ class Dual:
         """
         objective, certificate = self.objective, self.objective.certificate
         n_features, l2_reg, began = objective.n_features, objective.l2_reg, time.perf_counter()
+        point.intercept += point.feedback * point.shift
+        point.feedback[:] = 0.0
         exact = self._remake(point)
         c = point.by_output(point.intercept)
         mean_alpha = -point.by_output(point.shift) / (self.scale * objective.total_weight)
@@ -259,16 +282,18 @@ class DualPoint:
     shift: np.ndarray
     along: np.ndarray
     intercept: np.ndarray
+    feedback: np.ndarray
+    response: np.ndarray
     met: np.ndarray
     n_sweeps: int = 0
 
     @classmethod
-    def at(cls, logits, c, n_features, dtype):
+    def at(cls, logits, c, n_features, dtype, n_rows=None):
         """Make the point with predictions of these logits, whose coefficients are still 0.
 
         Parameters
         ----------
-        logits : ndarray of shape (n_rows, n_outputs)
+        logits : ndarray of shape (n_rows, n_outputs), or (1, n_outputs) if all rows have the same
         c : ndarray of shape (n_outputs,)
             The intercepts.
         n_features : int
@@ -276,17 +301,18 @@ class DualPoint:
             Dtype of logits and coefficients during sweeps.
         """
         n_outputs, intercept = len(c), _of_lots(c, -MOST_LOGIT)
-        of_rows = zeros((len(intercept), len(logits), OUTPUTS), dtype)
+        of_rows = zeros((len(intercept), n_rows or len(logits), OUTPUTS), dtype)
         of_rows[-1] = -MOST_LOGIT
         for lot, into in enumerate(of_rows):
             part = logits[:, lot * OUTPUTS : (lot + 1) * OUTPUTS]
-            np.clip(part, -MOST_LOGIT, MOST_LOGIT, out=into[:, : part.shape[1]], casting="same_kind")
+            into[:, : part.shape[1]] = np.clip(part, -MOST_LOGIT, MOST_LOGIT)
         return cls(
             n_outputs,
             of_rows,
             zeros((len(of_rows), n_features, OUTPUTS), dtype),
             *np.zeros((2, *intercept.shape)),
             intercept,
+            *np.zeros((2, *intercept.shape)),
             np.zeros(len(of_rows)),
         )
 
