@@ -17,6 +17,10 @@
  * is l, so that it takes no exponential to see that: the gap is about p (1 - p) (z - l)^2 / 2, where
  * p (1 - p) is at most exp(-|l|), and a power of two is close enough to that.
  *
+ * An intercept that is not penalised is treated as in softmax_dual_body.h: `feedback` is the square
+ * of a constant feature, by which sum alpha is corrected within a fraction of a sweep. It adds scale
+ * weight feedback to k, and feedback shift to the logits.
+ *
  * The coefficients are updated as soon as the p of a row has changed, while the cache lines from
  * which its logit was computed are still in the first-level cache: a sweep reads and writes each
  * line once, where computing a gradient does so twice. As rows come in a random order, the lines of

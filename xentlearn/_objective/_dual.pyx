@@ -80,10 +80,15 @@ cdef class DualRows:
         Any vector; zeros if there is no intercept.
     dtype : dtype, float32 or float64
         Dtype of sweeps.
+
+    Attributes
+    ----------
+    square : ndarray of shape (n_rows,)
+        ||x - mean||^2.
     """
 
     cdef xent_dual_rows rows
-    cdef readonly object dtype
+    cdef readonly object dtype, square
     cdef object kept        # keeps alive what `rows` points to
 
     def __init__(self, X, mean, dtype):
@@ -92,9 +97,12 @@ cdef class DualRows:
             const int64_t[::1] indptr = kernel_array(X.indptr, np.int64)
             const double[::1] along = np.ascontiguousarray(X @ mean, dtype=np.float64)
             double mean_square = mean @ mean
-            # rounding errors may make it negative
-            const double[::1] square = np.maximum(
-                row_norms(X, squared=True) - 2.0 * np.asarray(along) + mean_square, 0.0)
+            const double[::1] square
+        # rounding errors may make it negative
+        self.square = np.maximum(
+            row_norms(X, squared=True).astype(np.float64) - 2.0 * np.asarray(along) + mean_square,
+            0.0)
+        square = self.square
         self.dtype = np.dtype(dtype)
         data = kernel_array(X.data, dtype)
         self.kept = data, indices, indptr, along, square
@@ -125,8 +133,9 @@ cdef class DualKernel:
         Logits of the predicted probabilities.
     coef : ndarray of shape (n_lots, n_features, OUTPUTS)
         W + shift mean. Like ``logits``, it has the dtype of X.
-    shift, along, intercept : ndarray of shape (n_lots, OUTPUTS)
-        -scale sum alpha; coef . mean; and the intercepts.
+    shift, along, intercept, feedback : ndarray of shape (n_lots, OUTPUTS)
+        -scale sum alpha; coef . mean; the intercepts; and what shift is multiplied by for intercepts
+        during sweeps.
     """
 
     cdef DualRows X
@@ -136,8 +145,9 @@ cdef class DualKernel:
     cdef double[:, ::1] shift, along
     cdef const double[:, ::1] intercept, feedback
 
-    def __init__(self, DualRows X, scale, weight, logits, coef, shift, along, intercept,
-                 feedback):
+    def __init__(
+        self, DualRows X, scale, weight, logits, coef, shift, along, intercept, feedback,
+    ):
         for array in (logits, coef):
             assert array.dtype == X.dtype and array.flags.c_contiguous
         self.X, self.scale, self.weight, self.logits, self.coef = X, scale, weight, logits, coef
@@ -173,7 +183,7 @@ cdef class DualKernel:
         met : ndarray of shape (len(lots),)
             The sum of the gaps that rows had when the sweep reached them.
         response : ndarray of shape (len(lots), OUTPUTS)
-            About the sum of A p (1 - p).
+            By about how much the sums of A p change with the intercepts.
         """
         cdef:
             bint is_float = self.X.dtype == np.float32

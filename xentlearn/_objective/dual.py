@@ -8,8 +8,8 @@ with A the weights, S the sum of the weights of the rows, t the targets and c th
 point of the dual problem is a prediction p_ik for every row i. With the residuals
 alpha = A (p - t), its coefficients are w_k = -sum_i alpha_ik (x_i - mean) / (S l2_reg). A sweep
 over the rows (``_dual.pyx``) changes one p after the other, and updates w at once. The intercept c
-is not penalised, so at the minimum the alphas of an output sum to 0; c takes a Newton step towards
-that after each sweep.
+is is not penalised, so at the minimum the alphas of an output sum to 0; sweeps only come close to
+that.
 """
 
 import time
@@ -18,12 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logit
 
-from .._plan.settings import DualAscent
+from .._plan.settings import Sweeps
+from .._utils.numerics import LEAST_CURVATURE
 from ._dual import OUTPUTS, DualKernel, DualRows, constant_predictions, weights
 from ._softmax_dual import aligned, order_of, zeros
 from .certificate import constant_shares
 
-SETTINGS = DualAscent()
+SETTINGS = Sweeps()
 MOST_LOGIT = 80.0  # as in the kernels
 
 
@@ -38,6 +39,11 @@ class Dual:
     ----------
     scale : float
         1 / (S l2_reg).
+    mean_square : float
+        Weighted mean of ||x - mean||^2.
+    pull : float
+        Mean of scale s ||x - mean||^2, with s the weights of the rows, of how hard rows pull at each
+        other.
     ones : ndarray of shape (n_lots, n_features, OUTPUTS)
         scale sum A t x: the ``coef`` of predictions that are all 0.
     shift_of_ones : ndarray of shape (n_lots, OUTPUTS)
@@ -47,12 +53,13 @@ class Dual:
     def __init__(self, objective):
         self.objective, rows = objective, objective.rows
         self.scale = 1 / (objective.total_weight * objective.l2_reg)
-        self.mean_square = objective.moments.mean_squares().sum()
-        self.pull = self.scale*objective.total_weight/rows.n_rows*self.mean_square
         if "dual" not in rows.shared:
             by_output = rows.y.rows_of_ones() if rows.y.weighs_rows else None
             rows.shared["dual"] = DualRows(rows.X, objective.mean, rows.dtype), by_output
         self.rows, self._by_output = rows.shared["dual"]
+        of_all = float(rows.weight @ self.rows.square)
+        self.mean_square = of_all / objective.total_weight
+        self.pull = self.scale * of_all / max(1, rows.n_rows)
         weight = rows.entry_weight(objective.n_threads).astype(np.float64, copy=False)
         self.weight = weight[np.newaxis, :, np.newaxis] if weight.ndim == 1 else _lots(weight)
         of_ones = objective.sums[:, 1] * (self.scale * objective.total_weight)
@@ -60,6 +67,7 @@ class Dual:
         self.ones = self._sums_of_ones()
 
     def _sums_of_ones(self):
+        """Compute ``ones``."""
         objective, rows = self.objective, self.objective.rows
         n_lots, n_features = len(self.shift_of_ones), objective.n_features
         if self._by_output is not None:
@@ -82,7 +90,7 @@ class Dual:
         gradient = objective.value_gradient(np.zeros(objective.size))[1].reshape(objective.shape)
         coef = _lots(gradient[:n_features] / -objective.l2_reg)
         logits = np.broadcast_to(0.0, (rows.n_rows, objective.n_outputs))
-        halves = DualPoint.at(logits, logits[0], n_features, rows.dtype)
+        halves = self._new_point(logits, logits[0])
         of_rows = zeros(coef.shape, np.float64)
         shift = self.shift_of_ones - self.scale * self._kernel(halves).remake(
             of_rows, objective.n_threads
@@ -103,29 +111,39 @@ class Dual:
         if self._by_output is None or matrix[:n_features].any():
             value = objective.value(vector)
             logits = rows.scores("logits", *objective.at(vector), objective.n_threads)
-            point = DualPoint.at(logits, c, n_features, rows.dtype)
+            point = self._new_point(logits, c)
             self._remake(point)
             return value, point
-        sums, smoothing = objective.sums, rows.y.loss._label_smoothing
+        sums = objective.sums
         value = float(np.logaddexp(0, c) @ sums[:, 0] + np.logaddexp(0, -c) @ sums[:, 1])
-        share = 0.5 / max(1.0, self.pull)
-        p = 1 / (1 + np.exp(-c))
+        return value, self._mixed_point(c)
+
+    def _mixed_point(self, c):
+        """Return the point whose predictions are mixtures of targets with sigmoid(c)."""
+        objective, rows, p = self.objective, self.objective.rows, 1 / (1 + np.exp(-c))
+        share, smoothing = 0.5 / max(1.0, self.pull), rows.y.loss._label_smoothing
         of_zeros = (1 - share) * 0.5 * smoothing + share * p
-        of_ones = of_zeros + (1 - share) * (1 - smoothing)
-        point = DualPoint.at(logit(of_zeros)[np.newaxis], c, n_features, rows.dtype, rows.n_rows)
-        for place, (output, l) in enumerate(zip(rows.outputs, logit(of_ones), strict=True)):
-            begin, end = self._by_output[0][output : output + 2]
+        of_ones = logit(of_zeros + (1 - share) * (1 - smoothing))
+        logits = np.broadcast_to(logit(of_zeros), (rows.n_rows, len(c)))
+        point = self._new_point(logits, c)
+        indptr, indices = self._by_output
+        for place, output in enumerate(rows.outputs):
             lot, k = divmod(place, OUTPUTS)
-            point.logits[lot, self._by_output[1][begin:end], k] = l
+            ones = indices[indptr[output] : indptr[output + 1]]
+            point.logits[lot, ones, k] = np.clip(of_ones[place], -MOST_LOGIT, MOST_LOGIT)
         total = self.scale * objective.total_weight * _of_lots(p)
         for lot, coef in enumerate(point.coef):
-            constant = np.outer(objective.moments.mean, total[lot])
-            np.subtract(self.ones[lot], constant, out=constant)
-            point.along[lot] = share * (objective.mean @ constant)
-            np.multiply(share, constant, out=coef, casting="same_kind")
+            exact = self.ones[lot] - np.outer(objective.moments.mean, total[lot])
+            exact *= share
+            coef[...], point.along[lot] = exact, objective.mean @ exact
         point.shift[...] = share * (self.shift_of_ones - total)
-        point.response[:]=_of_lots(objective.total_weight * objective.curvatures_at_shares)
-        return value, point
+        return point
+
+    def _new_point(self, logits, c):
+        """Return a point with these logits of predictions and intercepts; coefficients are 0."""
+        objective = self.objective
+        response = objective.total_weight * _of_lots(objective.curvatures_at_shares)
+        return DualPoint.at(logits, c, response, objective.n_features, objective.rows.dtype)
 
     def load_point(self, tree):
         """Return the point that ``DualPoint.dump`` returned as a tree."""
@@ -158,8 +176,6 @@ class Dual:
     def sweep(self, point, lots):
         """Sweep over all rows in a new random order, for the chosen lots of outputs.
 
-        After the sweep, the intercepts take a Newton step.
-
         Returns
         -------
         ndarray of shape (len(lots),)
@@ -172,7 +188,8 @@ class Dual:
             least = SETTINGS.negligible * point.met[lots] / n_rows
         if objective.fit_intercept:
             point.intercept[lots] += point.feedback[lots] * point.shift[lots]
-            feedback = 10. / (self.scale * np.maximum(point.response[lots],1e-300))
+            response = np.maximum(point.response[lots], LEAST_CURVATURE)
+            feedback = SETTINGS.feedback / (self.scale * response)
             point.feedback[lots] = np.minimum(feedback, self.mean_square)
         met, response = self._kernel(point).sweep(
             lots, order_of(n_rows, point.n_sweeps), least, objective.n_threads
@@ -197,19 +214,22 @@ class Dual:
         return settings.aimed_at
 
     def most_sweeps(self, settings):
-        """Return the number of sweeps beyond which L-BFGS is expected to take less time."""
-        return settings.most_sweeps
+        """Return the number of sweeps beyond which L-BFGS is expected to take less time.
+
+        It grows as that of a softmax does (``SoftmaxDual.most_sweeps``).
+        """
+        return settings.most_sweeps * np.sqrt(1.0 + self.pull)
 
     def look(self, point):
         """Return (vector, value there, certified bounds of value - minimum by output) of a point.
 
         The vector has the coefficients W of the dual point, which are computed anew: in float32,
-        those of the sweeps drift from them. The difference between its value and
-        the dual objective is the mean Kullback-Leibler divergence of the point's predictions p from
-        the predictions of W, plus c times the mean of alpha. If the alphas of an output do not sum
-        to 0, p is mixed with a constant prediction as in ``certificate.py``. As the entropy of the
-        mixture is computed itself instead of being bounded by convexity, the bound is of second
-        order in the sum of the alphas.
+        those of the sweeps drift from them. The difference between its value and the dual objective
+        is the mean Kullback-Leibler divergence of the point's predictions p from the predictions of
+        W, plus c times the mean of alpha. If the alphas of an output do not sum to 0, p is mixed
+        with a constant prediction as in ``certificate.py``. As the entropy of the mixture is
+        computed itself instead of being bounded by convexity, the bound is of second order in the
+        sum of the alphas. All of it is computed in float64.
         """
         objective, certificate = self.objective, self.objective.certificate
         n_features, l2_reg, began = objective.n_features, objective.l2_reg, time.perf_counter()
@@ -219,7 +239,8 @@ class Dual:
         c = point.by_output(point.intercept)
         mean_alpha = -point.by_output(point.shift) / (self.scale * objective.total_weight)
         epsilon = constant = np.zeros(objective.n_outputs)
-        mixed, mixed_shift = self.ones, self.shift_of_ones  # without an intercept: whatever
+        # w of constant predictions; any that X with equal weights of a row's entries has
+        mixed, mixed_shift = self.ones, self.shift_of_ones
         if objective.fit_intercept:
             epsilon, r = constant_shares(objective.sums, mean_alpha)
             constant = r[:, 1]
@@ -270,6 +291,10 @@ class DualPoint:
         coef . mean.
     intercept : ndarray of shape (n_lots, OUTPUTS)
         The intercepts c.
+    feedback : ndarray of shape (n_lots, OUTPUTS)
+        What ``shift`` is multiplied by for intercepts during sweeps (``_kernels/dual_body.h``).
+    response : ndarray of shape (n_lots, OUTPUTS)
+        By how much the sums of A p change with the intercepts during a sweep.
     met : ndarray of shape (n_lots,)
         Sum of the gaps of the rows when the last sweep reached them.
     n_sweeps : int
@@ -288,20 +313,21 @@ class DualPoint:
     n_sweeps: int = 0
 
     @classmethod
-    def at(cls, logits, c, n_features, dtype, n_rows=None):
+    def at(cls, logits, c, response, n_features, dtype):
         """Make the point with predictions of these logits, whose coefficients are still 0.
 
         Parameters
         ----------
-        logits : ndarray of shape (n_rows, n_outputs), or (1, n_outputs) if all rows have the same
+        logits : ndarray of shape (n_rows, n_outputs)
         c : ndarray of shape (n_outputs,)
             The intercepts.
+        response : ndarray of shape (n_lots, OUTPUTS)
         n_features : int
         dtype : dtype
             Dtype of logits and coefficients during sweeps.
         """
         n_outputs, intercept = len(c), _of_lots(c, -MOST_LOGIT)
-        of_rows = zeros((len(intercept), n_rows or len(logits), OUTPUTS), dtype)
+        of_rows = zeros((len(intercept), len(logits), OUTPUTS), dtype)
         of_rows[-1] = -MOST_LOGIT
         for lot, into in enumerate(of_rows):
             part = logits[:, lot * OUTPUTS : (lot + 1) * OUTPUTS]
@@ -312,7 +338,8 @@ class DualPoint:
             zeros((len(of_rows), n_features, OUTPUTS), dtype),
             *np.zeros((2, *intercept.shape)),
             intercept,
-            *np.zeros((2, *intercept.shape)),
+            np.zeros(intercept.shape),
+            response,
             np.zeros(len(of_rows)),
         )
 

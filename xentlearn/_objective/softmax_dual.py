@@ -153,7 +153,7 @@ class SoftmaxDual:
         Its iterations grow with the root of the condition number, which is at most about 1 plus the
         mean pull C ||x - mean||^2 of a row, and sweeps with the pull itself.
         """
-        return settings.most_softmax_sweeps * np.sqrt(1.0 + self.pull)
+        return settings.most_sweeps * np.sqrt(1.0 + self.pull)
 
     def look(self, point):
         """Return (vector, value there, certified bounds of value - minimum) of a point.
