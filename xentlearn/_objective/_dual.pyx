@@ -134,8 +134,8 @@ cdef class DualKernel:
     coef : ndarray of shape (n_lots, n_features, OUTPUTS)
         W + shift mean. Like ``logits``, it has the dtype of X.
     shift, along, intercept, feedback : ndarray of shape (n_lots, OUTPUTS)
-        -scale sum alpha; coef . mean; the intercepts; and what shift is multiplied by for intercepts
-        during sweeps.
+        -scale sum alpha; coef . mean; the intercepts; and what shift is multiplied by for
+        intercepts during sweeps.
     """
 
     cdef DualRows X

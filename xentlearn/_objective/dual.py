@@ -42,7 +42,7 @@ class Dual:
     mean_square : float
         Weighted mean of ||x - mean||^2.
     pull : float
-        Mean of scale s ||x - mean||^2, with s the weights of the rows, of how hard rows pull at each
+        Mean of scale s ||x - mean||^2, s the weights of the rows, of how hard rows pull at each
         other.
     ones : ndarray of shape (n_lots, n_features, OUTPUTS)
         scale sum A t x: the ``coef`` of predictions that are all 0.
