@@ -3,8 +3,8 @@
 Sparse: what 82,115 nouns of WordNet are kinds of (964 labels), from the words of their glosses; and
 30,000 x 45,000, tf-idf of words drawn as in a language, 600 labels from common to rare. Both beside
 OneVsRestClassifier(LogisticRegression(solver="liblinear")), which penalises the intercept. Dense:
-20,000 x 500, 100 labels, beside the same with lbfgs, with one or with two BLAS threads, whichever is
-faster.
+20,000 x 500, 100 labels, beside the same with lbfgs, with one or with two BLAS threads, whichever
+is faster.
 scikit-learn fits a sample of the labels, evenly spaced, and its time is scaled up to all labels,
 which it would fit one after the other. Objectives are those of the sample, without a penalty of the
 intercept, computed here in float64.

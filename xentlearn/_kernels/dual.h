@@ -20,8 +20,8 @@ typedef struct {
     double mean_square;   /* ||mean||^2 */
 } xent_dual_rows;
 
-/* XENT_DUAL_OUTPUTS outputs. The state of a row is the logit l of its prediction p, for each output.
- * With alpha = weight (p - t), t the targets, of every row and output,
+/* XENT_DUAL_OUTPUTS outputs. The state of a row is the logit l of its prediction p, for each
+ * output. With alpha = weight (p - t), t the targets, of every row and output,
  *
  *     W = -scale sum alpha (x - mean) = coef - shift mean,     shift = -scale sum alpha,
  *

@@ -7,19 +7,19 @@
  *
  * one equation per output. It is solved in l = logit(p): f(l) = l - z + k (sigmoid(l) - p0)
  * increases with a slope from 1 to 1 + k / 4, and its zero lies between z - k (1 - p0) and z + k
- * p0. If k is small, or f(z) and the slope of k sigmoid are, one step of Newton's method from l = z is
- * accurate to some percent, and the next sweep corrects the rest. Of a rare label nearly all rows
- * are such, however large k is. Otherwise, sigmoid(l) is about p0 + z / k: STEPS steps of
+ * p0. If k is small, or f(z) and the slope of k sigmoid are, one step of Newton's method from l = z
+ * is accurate to some percent, and the next sweep corrects the rest. Of a rare label nearly all
+ * rows are such, however large k is. Otherwise, sigmoid(l) is about p0 + z / k: STEPS steps of
  * Newton's method are taken from there, or from z if |f| is smaller there, and bisection replaces
  * those that leave the interval in which the zero is known to be.
  *
- * Nearly all pairs of row and output are as good as solved after a sweep or two. The state of a pair
- * is l, so that it takes no exponential to see that: the gap is about p (1 - p) (z - l)^2 / 2, where
- * p (1 - p) is at most exp(-|l|), and a power of two is close enough to that.
+ * Nearly all pairs of row and output are as good as solved after a sweep or two. The state of a
+ * pair is l, so that it takes no exponential to see that: the gap is about p (1 - p) (z - l)^2 / 2,
+ * where p (1 - p) is at most exp(-|l|), and a power of two is close enough to that.
  *
  * An intercept that is not penalised is treated as in softmax_dual_body.h: `feedback` is the square
- * of a constant feature, by which sum alpha is corrected within a fraction of a sweep. It adds scale
- * weight feedback to k, and feedback shift to the logits.
+ * of a constant feature, by which sum alpha is corrected within a fraction of a sweep. It adds
+ * scale weight feedback to k, and feedback shift to the logits.
  *
  * The coefficients are updated as soon as the p of a row has changed, while the cache lines from
  * which its logit was computed are still in the first-level cache: a sweep reads and writes each
@@ -32,7 +32,7 @@
 #define VECTORS (LINE / LANES)
 #define STEPS 3
 #define EASY NUMBER(2.0)     /* k up to which one step is enough */
-#define NEAR NUMBER(0.5)     /* |f(z)| and twice k min(q, 1 - q), q = sigmoid(z), up to which it is */
+#define NEAR NUMBER(0.5)     /* |f(z)| and twice k min(q, 1 - q), q = sigmoid(z), up to which too */
 #define MOST_LOGIT (IS_FLOAT ? NUMBER(80.0) : NUMBER(500.0)) /* exponentials are normal numbers */
 #define AHEAD_ROWS 8  /* distance, in rows, at which entries and logits are prefetched, */
 #define AHEAD_LINES 3 /* and coefficients */
