@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from .._plan.settings import Sweeps
 from .._utils.numerics import LEAST_CURVATURE
@@ -119,18 +119,9 @@ class Dual:
         return value, self._mixed_point(c)
 
     def _mixed_point(self, c):
-        """Return the point whose predictions are mixtures of targets with sigmoid(c).
-
-        Their shares are such that a row of mean pull in which an output is 1 predicts what it would
-        if it was the only one that has moved.
-        """
-        objective, rows, p = self.objective, self.objective.rows, expit(c)
-        low, high = c, c + self.pull
-        for _ in range(30):
-            l = 0.5 * (low + high)
-            above = l - c > self.pull * expit(-l)
-            low, high = np.where(above, low, l), np.where(above, l, high)
-        share, smoothing = expit(-low) / expit(-c), rows.y.loss._label_smoothing
+        """Return the point whose predictions are mixtures of targets with sigmoid(c)."""
+        objective, rows, p = self.objective, self.objective.rows, 1 / (1 + np.exp(-c))
+        share, smoothing = 0.5 / max(1.0, self.pull), rows.y.loss._label_smoothing
         of_zeros = (1 - share) * 0.5 * smoothing + share * p
         of_ones = logit(of_zeros + (1 - share) * (1 - smoothing))
         logits = np.broadcast_to(logit(of_zeros), (rows.n_rows, len(c)))
@@ -143,9 +134,9 @@ class Dual:
         total = self.scale * objective.total_weight * _of_lots(p)
         for lot, coef in enumerate(point.coef):
             exact = self.ones[lot] - np.outer(objective.moments.mean, total[lot])
-            exact *= _of_lots(share)[lot]
+            exact *= share
             coef[...], point.along[lot] = exact, objective.mean @ exact
-        point.shift[...] = _of_lots(share) * (self.shift_of_ones - total)
+        point.shift[...] = share * (self.shift_of_ones - total)
         return point
 
     def _new_point(self, logits, c):
