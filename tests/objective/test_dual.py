@@ -360,7 +360,7 @@ def test_start(name, fit_intercept, rng):
         squares = of_rows * ((dense - mean) ** 2).sum(axis=1)
         assert dual.pull == pytest.approx(squares.sum() * pull / len(Y), rel=1e-5)
         value, point = dual.point(vector.ravel())
-        share = 0.5 / max(1.0, dual.pull)
+        share = 1 / max(1.0, dual.pull)
         p = share * expit(b) + (1 - share) * targets
         alpha = of_rows[:, np.newaxis] * (p - targets)
         losses = of_rows[:, np.newaxis] * (np.logaddexp(0, b) - targets * b)

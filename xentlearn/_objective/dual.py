@@ -121,7 +121,7 @@ class Dual:
     def _mixed_point(self, c):
         """Return the point whose predictions are mixtures of targets with sigmoid(c)."""
         objective, rows, p = self.objective, self.objective.rows, 1 / (1 + np.exp(-c))
-        share, smoothing = 0.5 / max(1.0, self.pull), rows.y.loss._label_smoothing
+        share, smoothing = 1 / max(1.0, self.pull), rows.y.loss._label_smoothing
         of_zeros = (1 - share) * 0.5 * smoothing + share * p
         of_ones = logit(of_zeros + (1 - share) * (1 - smoothing))
         logits = np.broadcast_to(logit(of_zeros), (rows.n_rows, len(c)))
