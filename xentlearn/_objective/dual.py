@@ -25,7 +25,7 @@ from ._softmax_dual import aligned, order_of, zeros
 from .certificate import constant_shares
 
 SETTINGS = Sweeps()
-MOST_LOGIT = 80.0  # as in the kernels
+MOST_LOGIT = SETTINGS.most_log
 
 
 class Dual:

@@ -325,10 +325,13 @@ class Sweeps:
         converge as fast as without, and more slowly from 0.8 on.
     feedback : float
         How many times over a sweep corrects the sums of residuals by the intercept.
+    most_log : float
+        Upper bound of -log q of a class, and of logits of labels, as in the kernels.
     """
 
     negligible: float = 0.1
     feedback: float = 10.0
+    most_log: float = 80.0
 
 
 @dataclass(frozen=True)
@@ -342,15 +345,12 @@ class SoftmaxSweeps(Sweeps):
         certificate.
     most_steps : int
         Largest number of steps towards such sums.
-    most_log : float
-        Upper bound of -log q, as in the kernels.
     low : float
         Minus the intercept of the classes that rows are padded with.
     """
 
     balanced: float = 0.05
     most_steps: int = 12
-    most_log: float = 80.0
     low: float = 1e4
 
 
