@@ -31,7 +31,7 @@ run() { "$python" -m pytest -q -x -n 2 -p no:cacheprovider "$@"; }
 "$python" -c "import xentlearn; assert xentlearn.__file__.startswith('$work'), xentlearn.__file__"
 run tests/utils/test_memory_safety.py tests/losses/test_loss.py tests/losses/test_losses.py tests/kernels/test_kernels.py \
     tests/kernels/test_design_matrix.py tests/kernels/test_random_fits.py \
-    tests/objective/test_softmax_dual.py
+    tests/objective/test_dual.py tests/objective/test_softmax_dual.py
 # the oracles of the other forms take minutes: rows below and above the width of turned blocks
 run tests/losses/test_forms.py -k "not test_accuracy or 7-float or 33-float"
 for target in scalar baseline avx2; do

@@ -10,7 +10,7 @@ from scipy import sparse
 import xentlearn
 from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import MemoryRows
-from xentlearn._objective import dual
+from xentlearn._objective.dual import Dual
 from xentlearn._objective.softmax_dual import SoftmaxDual
 from xentlearn.losses import AsymmetricBinaryCrossentropy
 
@@ -28,8 +28,8 @@ class Interrupt:
         self.at, self.n_lines, self.raised, self.passes = at, 0, False, 0
         for owner, name in (
             *((MemoryRows, name) for name in ("loss_gradient", "loss", "intercept_hessian")),
-            *((dual, name) for name in ("run", "constant_predictions")),
-            *((SoftmaxDual, name) for name in ("sweep", "look")),
+            *((owner, name) for owner in (Dual, SoftmaxDual) for name in ("sweep", "look")),
+            (Dual, "_sums_of_ones"),
         ):
             monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
 
@@ -73,7 +73,7 @@ def test_softmax_sweeps_interrupted_anywhere(fitted_before, data, set_rules, mon
     X, Y = data
     X, y = X.astype(np.float64), Y.toarray()[:, :7].argmax(axis=1)
     set_rules(small_work=0, polished_work=0, most_covariance=0, tiny_hessian=0)
-    set_rules(most_softmax_pull=np.inf, most_row_state=np.inf)
+    set_rules(most_pull=np.inf, most_row_state=np.inf)
     whole, watched = SoftmaxClassifier(C=300, tol=1e-8), Interrupt(None, monkeypatch)
     watched.fit(whole, X, y)
     assert whole.solver_ == "dual-ascent"

@@ -413,7 +413,7 @@ def test_points(name, fit_intercept, rng):
 
 @pytest.fixture
 def stays_sparse(set_rules):
-    set_rules(small_work=0, polished_work=0, most_covariance=0, most_softmax_pull=np.inf)
+    set_rules(small_work=0, polished_work=0, most_covariance=0, most_pull=np.inf)
     set_rules(most_row_state=np.inf)
 
 
@@ -491,7 +491,7 @@ def test_weights_are_repeated_rows(rng, stays_sparse):
 
 def test_goes_on_by_lbfgs(rng, stays_sparse, set_sweeps):
     """One history of both, and any number of iterations."""
-    set_sweeps(most_softmax_sweeps=0.1, sweeps=3)
+    set_sweeps(most_sweeps=0.1, sweeps=3)
     X, y = texts(rng)
     clf = SoftmaxClassifier(C=50, tol=1e-8).fit(X, y)
     assert clf.solver_ == "dual-ascent"
@@ -524,7 +524,7 @@ def test_ends_within_tol(seed, stays_sparse):
 @pytest.mark.parametrize("stop", [1, 2, 4])
 def test_checkpoints(most, stop, rng, stays_sparse, set_sweeps, tmp_path):
     """Broken off among the sweeps or after them, a fit goes on with the same bits."""
-    set_sweeps(most_softmax_sweeps=most, sweeps=3)
+    set_sweeps(most_sweeps=most, sweeps=3)
     X, y = texts(rng)
 
     class StopAt(Checkpoint):

@@ -214,8 +214,8 @@ def test_outputs_with_something_to_fit():
         (50, SIGMOID, {"C": 0.1}, "dual-ascent"),
         (RULES.fewest_ascended, SIGMOID, {"C": 0.1}, "dual-ascent"),
         (RULES.fewest_ascended - 1, SIGMOID, {"C": 0.1}, "lbfgs"),
-        (50, SIGMOID, {"C": 1.0}, "lbfgs"),  # rows pull too much at each other
-        (50, SIGMOID, {"C": 1.0, "share": 1e-3}, "dual-ascent"),  # rare labels hardly pull
+        (50, SIGMOID, {"C": 100.0}, "dual-ascent"),
+        (50, SIGMOID, {"C": 1e4}, "lbfgs"),  # rows pull too much at each other
         (50, SIGMOID, {"C": np.inf}, "lbfgs"),
         (50, SOFTMAX, {"C": 0.1}, "dual-ascent"),
         (3, SOFTMAX, {"C": 100.0}, "dual-ascent"),

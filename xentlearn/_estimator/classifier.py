@@ -86,7 +86,7 @@ class SoftmaxClassifier(
         and so on. "auto" takes the solver that was found fastest: "newton-cholesky" where the
         Hessian costs next to nothing (some hundred coefficients); ascent in the dual problem
         (``solver_`` is then "dual-ascent") for classes of sparse X with more than 2,000 features,
-        such as text, unless ``C`` is very large, and for ten or more rare labels over sparse X;
+        such as text, and for ten or more labels over sparse X, unless ``C`` is very large;
         otherwise "lbfgs". All but "adam" and "sgd" are preconditioned, so features need no scaling.
         "newton-cholesky" takes at most 6,000 coefficients in all (counted in the space of the rows
         if there are more features than rows). "adam" and "sgd" take steps on batches of rows, in

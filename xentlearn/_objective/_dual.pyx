@@ -7,7 +7,6 @@ have the same bits for any number of threads.
 from cython.parallel cimport prange
 
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcpy
 
 import numpy as np
 from sklearn.utils.extmath import row_norms
@@ -26,7 +25,7 @@ cdef extern from "_kernels/dual.h" nogil:
 
     ctypedef struct xent_dual_rows:
         Py_ssize_t n_rows
-        const double* data
+        const void* data
         const int32_t* indices
         const int64_t* indptr
         const double* along
@@ -37,23 +36,27 @@ cdef extern from "_kernels/dual.h" nogil:
         double scale
         const double* weight
         int by_row
-        double* p
-        double* coef
+        void* logits
+        void* coef
+        double* exact
         double* shift
         double* along
         const double* intercept
-        double* gain
-        double* curvature
+        const double* feedback
+        double* response
+        double* total
         const double* share
         const double* constant
         double* entropy
         double* distance
 
     ctypedef struct xent_dual:
-        void (*sweep)(const xent_dual_rows*, const xent_dual_outputs*) noexcept nogil
-        void (*look)(const xent_dual_rows*, const xent_dual_outputs*) noexcept nogil
+        double (*sweep)(const xent_dual_rows*, const xent_dual_outputs*, const int32_t*, double,
+                        ) noexcept nogil
+        void (*remake)(const xent_dual_rows*, const xent_dual_outputs*, int) noexcept nogil
+        void (*look)(const xent_dual_rows*, const xent_dual_outputs*, int) noexcept nogil
 
-    const xent_dual* xent_dual_for(int target)
+    const xent_dual* xent_dual_for(int target, int is_float)
 
 
 OUTPUTS = XENT_DUAL_OUTPUTS
@@ -75,80 +78,190 @@ cdef class DualRows:
     X : CSR of shape (n_rows, n_features)
     mean : ndarray of shape (n_features,)
         Any vector; zeros if there is no intercept.
+    dtype : dtype, float32 or float64
+        Dtype of sweeps.
+
+    Attributes
+    ----------
+    square : ndarray of shape (n_rows,)
+        ||x - mean||^2.
     """
 
     cdef xent_dual_rows rows
+    cdef readonly object dtype, square
     cdef object kept        # keeps alive what `rows` points to
 
-    def __init__(self, X, mean):
+    def __init__(self, X, mean, dtype):
         cdef:
-            const double[::1] data = kernel_array(X.data, np.float64)
             const int32_t[::1] indices = kernel_array(X.indices, np.int32)
             const int64_t[::1] indptr = kernel_array(X.indptr, np.int64)
             const double[::1] along = np.ascontiguousarray(X @ mean, dtype=np.float64)
             double mean_square = mean @ mean
-            # rounding errors may make it negative
-            const double[::1] square = np.maximum(
-                row_norms(X, squared=True) - 2.0 * np.asarray(along) + mean_square, 0.0)
+            const double[::1] square
+        # rounding errors may make it negative
+        self.square = np.maximum(
+            row_norms(X, squared=True).astype(np.float64) - 2.0 * np.asarray(along) + mean_square,
+            0.0)
+        square = self.square
+        self.dtype = np.dtype(dtype)
+        data = kernel_array(X.data, dtype)
         self.kept = data, indices, indptr, along, square
         self.rows = xent_dual_rows(
-            along.shape[0], NULL, NULL, &indptr[0], NULL, NULL, mean_square)
+            along.shape[0], address(data), NULL, &indptr[0], NULL, NULL, mean_square)
         if along.shape[0]:
             self.rows.along, self.rows.square = &along[0], &square[0]
-        if data.shape[0]:
-            self.rows.data, self.rows.indices = &data[0], &indices[0]
+        if indices.shape[0]:
+            self.rows.indices = &indices[0]
 
 
-def run(
-    str what, DualRows X, const int64_t[::1] lots, double scale, const double[:, :, ::1] weight,
-    double[:, :, ::1] p, double[:, :, ::1] coef, double[:, ::1] shift, double[:, ::1] along,
-    const double[:, ::1] intercept, double[:, ::1] gain, double[:, ::1] curvature,
-    const double[:, ::1] share, const double[:, ::1] constant, double[:, ::1] entropy,
-    double[:, ::1] distance, int n_threads,
-):
-    """Run a sweep over the rows, or evaluate them ("look"), for the chosen lots of outputs.
+cdef void* address(array):
+    """Address of the first number; NULL if there is none."""
+    return <void*> <size_t> array.ctypes.data if array.size else NULL
+
+
+cdef class DualKernel:
+    """The kernel's functions for a point; its arrays are changed in place.
 
     Parameters
     ----------
-    what : {"sweep", "look"}
     X : DualRows
-    lots : ndarray of int64
-        Indices of the lots to process.
     scale : float
         Factor of the coefficients: W = -scale sum alpha (x - mean).
     weight : ndarray of shape (n_lots, n_rows, OUTPUTS), or (1, n_rows, 1)
         Weights of the entries; of the second shape if all entries of a row have the same weight.
-    p : ndarray of shape (n_lots, n_rows, OUTPUTS)
-        Predicted probabilities; changed by a sweep, together with coef, shift and along.
+    logits : ndarray of shape (n_lots, n_rows, OUTPUTS)
+        Logits of the predicted probabilities.
     coef : ndarray of shape (n_lots, n_features, OUTPUTS)
-        W + shift mean.
-    shift, along, intercept : ndarray of shape (n_lots, OUTPUTS)
-        -scale sum alpha; coef . mean; and the intercepts.
-    share, constant : ndarray of shape (n_lots, OUTPUTS)
-        For "look", the mixture q = (1 - share) p + share constant.
-    gain, curvature, entropy, distance : ndarray of shape (n_lots, OUTPUTS)
-        Results: "sweep" fills the first two, "look" the others (``_kernels/dual.h``).
-    n_threads : int
+        W + shift mean. Like ``logits``, it has the dtype of X.
+    shift, along, intercept, feedback : ndarray of shape (n_lots, OUTPUTS)
+        -scale sum alpha; coef . mean; the intercepts; and what shift is multiplied by for
+        intercepts during sweeps.
     """
-    cdef:
-        const xent_dual* of_target = xent_dual_for(_cpu_target)
-        bint sweeps = what == "sweep", by_row = weight.shape[2] == 1
-        Py_ssize_t n = lots.shape[0] if X.rows.n_rows and coef.shape[1] else 0
-        Py_ssize_t i
-        int64_t k
-        xent_dual_outputs of
-    for i in prange(
-        n, nogil=True, schedule="dynamic", num_threads=n_threads, use_threads_if=n_threads > 1,
+
+    cdef DualRows X
+    cdef double scale
+    cdef const double[:, :, ::1] weight
+    cdef object logits, coef
+    cdef double[:, ::1] shift, along
+    cdef const double[:, ::1] intercept, feedback
+
+    def __init__(
+        self, DualRows X, scale, weight, logits, coef, shift, along, intercept, feedback,
     ):
-        k = lots[i]
-        of = xent_dual_outputs(
-            scale, &weight[0 if by_row else k, 0, 0], by_row, &p[k, 0, 0], &coef[k, 0, 0],
-            &shift[k, 0], &along[k, 0], &intercept[k, 0], &gain[k, 0], &curvature[k, 0],
-            &share[k, 0], &constant[k, 0], &entropy[k, 0], &distance[k, 0])
-        if sweeps:
-            of_target.sweep(&X.rows, &of)
-        else:
-            of_target.look(&X.rows, &of)
+        for array in (logits, coef):
+            assert array.dtype == X.dtype and array.flags.c_contiguous
+        self.X, self.scale, self.weight, self.logits, self.coef = X, scale, weight, logits, coef
+        self.shift, self.along, self.intercept = shift, along, intercept
+        self.feedback = feedback
+
+    cdef xent_dual_outputs lot(self, Py_ssize_t k) noexcept nogil:
+        """What all functions need of a lot, without addresses of numbers of the dtype of X."""
+        cdef bint by_row = self.weight.shape[2] == 1
+        return xent_dual_outputs(
+            self.scale, &self.weight[0 if by_row else k, 0, 0], by_row, NULL, NULL, NULL,
+            &self.shift[k, 0], &self.along[k, 0], &self.intercept[k, 0],
+            &self.feedback[k, 0], NULL, NULL, NULL, NULL, NULL, NULL)
+
+    def sweep(
+        self, const int64_t[::1] lots, const int32_t[::1] order, const double[::1] least,
+        int n_threads,
+    ):
+        """Sweep over the rows in this order, for the chosen lots of outputs.
+
+        Parameters
+        ----------
+        lots : ndarray of int64
+            Indices of the lots.
+        order : ndarray of int32
+            A permutation of the rows.
+        least : ndarray of shape (len(lots),)
+            Rows with a smaller gap are left as they are.
+        n_threads : int
+
+        Returns
+        -------
+        met : ndarray of shape (len(lots),)
+            The sum of the gaps that rows had when the sweep reached them.
+        response : ndarray of shape (len(lots), OUTPUTS)
+            By about how much the sums of A p change with the intercepts.
+        """
+        cdef:
+            bint is_float = self.X.dtype == np.float32
+            const xent_dual* of_target = xent_dual_for(_cpu_target, is_float)
+            double[::1] met = np.zeros(lots.shape[0])
+            double[:, ::1] response = np.zeros((lots.shape[0], XENT_DUAL_OUTPUTS))
+            char* logits = <char*> address(self.logits)
+            char* coef = <char*> address(self.coef)
+            Py_ssize_t of_logits = self.logits[:1].nbytes, of_coef = self.coef[:1].nbytes
+            Py_ssize_t n = lots.shape[0] if logits != NULL and coef != NULL else 0, i
+            xent_dual_outputs of
+        for i in prange(
+            n, nogil=True, schedule="dynamic", num_threads=n_threads, use_threads_if=n_threads > 1,
+        ):
+            of = self.lot(lots[i])
+            of.logits, of.coef = logits + lots[i] * of_logits, coef + lots[i] * of_coef
+            of.response = &response[i, 0]
+            met[i] = of_target.sweep(&self.X.rows, &of, &order[0], least[i])
+        return np.asarray(met), np.asarray(response)
+
+    def remake(self, double[:, :, ::1] exact, int n_threads):
+        """Subtract scale sum A p x from ``exact``, of the shape of coef; return sums of A p."""
+        cdef:
+            bint is_float = self.X.dtype == np.float32
+            const xent_dual* of_target = xent_dual_for(_cpu_target, False)
+            double[:, ::1] total = np.zeros((exact.shape[0], XENT_DUAL_OUTPUTS))
+            char* logits = <char*> address(self.logits)
+            Py_ssize_t of_logits = self.logits[:1].nbytes
+            Py_ssize_t n = exact.shape[0] if logits != NULL and exact.shape[1] else 0, k
+            xent_dual_outputs of
+        for k in prange(
+            n, nogil=True, schedule="dynamic", num_threads=n_threads, use_threads_if=n_threads > 1,
+        ):
+            of = self.lot(k)
+            of.logits, of.exact, of.total = logits + k * of_logits, &exact[k, 0, 0], &total[k, 0]
+            of_target.remake(&self.X.rows, &of, is_float)
+        return np.asarray(total)
+
+    def look(
+        self, double[:, :, ::1] exact, const double[:, ::1] share, const double[:, ::1] constant,
+        int n_threads,
+    ):
+        """Compare the predictions with those of the coefficients, in one pass over the rows.
+
+        Parameters
+        ----------
+        exact : ndarray of shape (n_lots, n_features, OUTPUTS)
+            W + shift mean in float64.
+        share, constant : ndarray of shape (n_lots, OUTPUTS)
+            They define the mixture q = (1 - share) p + share constant.
+        n_threads : int
+
+        Returns
+        -------
+        entropy : ndarray of shape (n_lots, OUTPUTS)
+            Sum over the rows of A H(q), with H(q) = -q log q - (1 - q) log(1 - q).
+        distance : ndarray of shape (n_lots, OUTPUTS)
+            Sum over the rows of A (log(1 + exp(z)) - p z - H(q)), with z the logit. If q = p, this
+            is the sum of A KL(p, sigmoid(z)).
+        """
+        cdef:
+            bint is_float = self.X.dtype == np.float32
+            const xent_dual* of_target = xent_dual_for(_cpu_target, False)
+            double[:, ::1] entropy = np.zeros((exact.shape[0], XENT_DUAL_OUTPUTS))
+            double[:, ::1] distance = np.zeros((exact.shape[0], XENT_DUAL_OUTPUTS))
+            char* logits = <char*> address(self.logits)
+            Py_ssize_t of_logits = self.logits[:1].nbytes
+            Py_ssize_t n = exact.shape[0] if logits != NULL and exact.shape[1] else 0, k
+            xent_dual_outputs of
+        for k in prange(
+            n, nogil=True, schedule="dynamic", num_threads=n_threads, use_threads_if=n_threads > 1,
+        ):
+            of = self.lot(k)
+            of.logits, of.exact = logits + k * of_logits, &exact[k, 0, 0]
+            of.share, of.constant = &share[k, 0], &constant[k, 0]
+            of.entropy, of.distance = &entropy[k, 0], &distance[k, 0]
+            of_target.look(&self.X.rows, &of, is_float)
+        return np.asarray(entropy), np.asarray(distance)
 
 
 def constant_predictions(
@@ -179,6 +292,7 @@ def constant_predictions(
     """
     cdef:
         Py_ssize_t n_features = coef.shape[1], lot, n
+        bint is_float = X.dtype == np.float32
     for lot in prange(
         coef.shape[0] if n_features else 0, nogil=True, schedule="dynamic",
         num_threads=n_threads, use_threads_if=n_threads > 1,
@@ -186,13 +300,14 @@ def constant_predictions(
         n = min(<Py_ssize_t> XENT_DUAL_OUTPUTS, outputs.shape[0] - lot * XENT_DUAL_OUTPUTS)
         constant_lot(
             &X.rows, n_features, n, &weight[0], &indptr[0], &indices[0],
-            &outputs[lot * XENT_DUAL_OUTPUTS], factor, &each[lot, 0], &mean[0], &coef[lot, 0, 0])
+            &outputs[lot * XENT_DUAL_OUTPUTS], factor, &each[lot, 0], &mean[0], &coef[lot, 0, 0],
+            is_float)
 
 
 cdef void constant_lot(
     const xent_dual_rows* X, Py_ssize_t n_features, Py_ssize_t n, const double* weight,
     const int64_t* indptr, const int32_t* indices, const int64_t* outputs, double factor,
-    const double* each, const double* mean, double* coef,
+    const double* each, const double* mean, double* coef, bint is_float,
 ) noexcept nogil:
     cdef:
         Py_ssize_t j, k, at, entry, i
@@ -205,40 +320,27 @@ cdef void constant_lot(
             i = indices[at]
             w = factor * weight[i]
             for entry in range(X.indptr[i], X.indptr[i + 1]):
-                coef[X.indices[entry] * XENT_DUAL_OUTPUTS + k] += w * X.data[entry]
-
-
-def fill_rows(const double[:, ::1] of_lots, double[:, :, ::1] out, int n_threads):
-    """Fill every row of a lot, ``out[lot, i]``, with the same numbers, ``of_lots[lot]``."""
-    cdef:
-        Py_ssize_t n_lots = out.shape[0], lot, i
-    for lot in prange(
-        n_lots if out.shape[1] else 0, nogil=True, schedule="static", num_threads=n_threads,
-        use_threads_if=n_threads > 1,
-    ):
-        for i in range(out.shape[1]):
-            memcpy(&out[lot, i, 0], &of_lots[lot, 0], XENT_DUAL_OUTPUTS * sizeof(double))
+                coef[X.indices[entry] * XENT_DUAL_OUTPUTS + k] += w * (
+                    (<const float*> X.data)[entry] if is_float
+                    else (<const double*> X.data)[entry])
 
 
 def weights(
     const double[:, :, ::1] coef, const double[:, ::1] shift, const double[::1] mean,
-    const double[:, ::1] other, double factor, double[:, ::1] out, double[:, ::1] sums,
-    int n_threads,
+    const double[:, :, ::1] other, const double[:, ::1] other_shift, double[:, ::1] out,
+    double[:, ::1] sums, int n_threads,
 ):
     """Compute the coefficients w = coef - shift mean of all outputs, and sums of their squares.
 
     Parameters
     ----------
-    coef : ndarray of shape (n_lots, n_features, OUTPUTS)
-    shift : ndarray of shape (n_lots, OUTPUTS)
+    coef, other : ndarray of shape (n_lots, n_features, OUTPUTS)
+    shift, other_shift : ndarray of shape (n_lots, OUTPUTS)
     mean : ndarray of shape (n_features,)
-    other : ndarray of shape (n_features, n_outputs)
-        Other coefficients, when multiplied by ``factor``.
-    factor : float
     out : ndarray of shape (n_features, n_outputs)
         Filled with w.
     sums : ndarray of shape (3, n_outputs)
-        Filled with w . w, w . change and change . change, where change = factor other - w.
+        Filled with w . w, w . change and change . change, change = other - other_shift mean - w.
     n_threads : int
     """
     cdef:
@@ -251,14 +353,14 @@ def weights(
         n = min(<Py_ssize_t> XENT_DUAL_OUTPUTS, n_outputs - lot * XENT_DUAL_OUTPUTS)
         weights_of_lot(
             n_features, n, n_outputs, &coef[lot, 0, 0], &shift[lot, 0], &mean[0],
-            &other[0, lot * XENT_DUAL_OUTPUTS], factor, &out[0, lot * XENT_DUAL_OUTPUTS],
+            &other[lot, 0, 0], &other_shift[lot, 0], &out[0, lot * XENT_DUAL_OUTPUTS],
             &sums[0, lot * XENT_DUAL_OUTPUTS])
 
 
 cdef void weights_of_lot(
     Py_ssize_t n_features, Py_ssize_t n, Py_ssize_t n_outputs, const double* coef,
-    const double* shift, const double* mean, const double* other, double factor, double* out,
-    double* sums,
+    const double* shift, const double* mean, const double* other, const double* other_shift,
+    double* out, double* sums,
 ) noexcept nogil:
     cdef:
         double[XENT_DUAL_OUTPUTS] square, along, of_change
@@ -269,7 +371,7 @@ cdef void weights_of_lot(
     for j in range(n_features):
         for k in range(n):
             w = coef[j * XENT_DUAL_OUTPUTS + k] - mean[j] * shift[k]
-            change = factor * other[j * n_outputs + k] - w
+            change = other[j * XENT_DUAL_OUTPUTS + k] - mean[j] * other_shift[k] - w
             out[j * n_outputs + k] = w
             square[k] += w * w
             along[k] += w * change

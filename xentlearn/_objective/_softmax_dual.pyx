@@ -102,6 +102,13 @@ def zeros(shape, dtype):
     return memory[begin : begin + n_bytes].view(dtype).reshape(shape)
 
 
+def aligned(array):
+    """A copy of an array that begins at a cache line."""
+    copy = zeros(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
 cdef class SoftmaxRows:
     """Sparse rows, by row and by feature, from which a mean is subtracted implicitly.
 

@@ -22,7 +22,7 @@ from sklearn.utils.extmath import row_norms
 from .._plan.settings import SoftmaxSweeps
 from .._utils.numerics import EPS, LEAST_CURVATURE
 from .._utils.threads import ThreadChoice
-from ._softmax_dual import LINE, SoftmaxKernel, SoftmaxRows, order_of, zeros
+from ._softmax_dual import LINE, SoftmaxKernel, SoftmaxRows, aligned, order_of, zeros
 from .preconditioners import cholesky_factor, solve
 
 SETTINGS = SoftmaxSweeps()
@@ -93,7 +93,7 @@ class SoftmaxDual:
 
     def load_point(self, tree):
         """Return the point that ``SoftmaxPoint.dump`` returned as a tree."""
-        arrays = {name: _aligned(tree[name]) for name in ("logs", "coef")}
+        arrays = {name: aligned(tree[name]) for name in ("logs", "coef")}
         return SoftmaxPoint(**{**tree, **arrays})
 
     def _kernel(self, point, scale=None):
@@ -166,7 +166,7 @@ class SoftmaxDual:
         Its iterations grow with the root of the condition number, which is at most about 1 plus the
         mean pull C ||x - mean||^2 of a row, and sweeps with the pull itself.
         """
-        return settings.most_softmax_sweeps * np.sqrt(1.0 + self.pull)
+        return settings.most_sweeps * np.sqrt(1.0 + self.pull)
 
     def look(self, point):
         """Return (vector, value there, certified bounds of value - minimum) of a point.
@@ -453,10 +453,3 @@ def width_of(n_outputs, dtype):
     """Return the number of classes with those that fill the last cache line."""
     per_line = LINE // np.dtype(dtype).itemsize
     return -(-n_outputs // per_line) * per_line
-
-
-def _aligned(array):
-    """Return a copy that begins at a cache line."""
-    copy = zeros(array.shape, array.dtype)
-    copy[...] = array
-    return copy

@@ -215,7 +215,8 @@ def _group_bytes(outline, group, n_threads):
     if group.solver in STOCHASTIC:
         return kept + 8 * vector + outline.y_bytes + 8 * n_rows
     if group.solver == "dual-ascent":
-        kept += 12 * outline.n_entries + 8 * n_rows * (K + 3) + 2 * vector
+        width = -(-K // 16) * 16  # whole lots of outputs
+        kept += n_rows * (f * width + 24) + (f + 8) * d * width + 2 * vector
     made = _feature_bytes(outline, group, n_threads)
     stages = [made[1]]
     if group.solver == "newton-cholesky":

@@ -89,14 +89,11 @@ class Rules:
         group is as large as the diagonal blocks of its Hessian may be, with ``group_step`` outputs
         at least: 964 labels with 384 features take 38 iterations instead of 71.
     most_pull : float
-        Largest mean of C ||x||^2 p (1 - p), with p at the class shares, at which dual ascent is
-        chosen. It measures how strongly the rows are coupled in the dual problem. Above it, sweeps
-        gain too little; below it, they take a quarter to a half of the time of L-BFGS.
-    most_softmax_pull : float
-        Largest mean of C ||x||^2 at which dual ascent is chosen for a softmax. Sweeps are about as
-        many as it says (WordNet's glosses: 95 at 100, 270 at 300 and 1040 at 1000; lemmas: 120 and
-        390 at the first two), while L-BFGS takes about 15 times its root iterations, each in the
-        time of 2.5 to 5 sweeps: both take as long at about 1000, if not above.
+        Largest mean of C ||x||^2 at which dual ascent is chosen. Sweeps are about as many as it
+        says for a softmax (WordNet's glosses: 95 at 100, 270 at 300 and 1040 at 1000; lemmas: 120
+        and 390 at the first two), and fewer for labels, while L-BFGS takes about 15 times its root
+        iterations, each in the time of 2.5 to 5 sweeps: both take as long at about 1000, if not
+        above.
     most_row_state : float
         Largest size, in vectors of coefficients, of the predictions of all rows that it keeps.
     least_tol : float
@@ -141,8 +138,7 @@ class Rules:
     group_numbers: int = 1_500_000
     grouped_rows: int = 20_000_000
     group_step: int = 16
-    most_pull: float = 0.15
-    most_softmax_pull: float = 1000.0
+    most_pull: float = 1000.0
     most_row_state: float = 1.0
     least_tol: float = 100.0
     fewest_ascended: int = 10
@@ -264,7 +260,7 @@ def make_plan(problem):
             _require_small(size.n_coefficients(len(outputs)), problem.settings)
         if solver == "auto":
             chosen = "lbfgs"
-            if alone and not polish and _suits_dual(problem, outputs, sums[outputs], strength):
+            if alone and not polish and _suits_dual(problem, outputs, strength):
                 chosen = "dual-ascent"
             elif (
                 is_sparse
@@ -412,7 +408,8 @@ def output_groups(shape, outputs, alone, sums, is_sparse=True):
         return [outputs] if len(outputs) else []
     size = max(1, size // RULES.group_step) * RULES.group_step
     outputs = outputs[np.argsort(sums[outputs, 1], kind="stable")]
-    return [outputs[begin : begin + size] for begin in range(0, len(outputs), size)]
+    steps = np.array_split(np.arange(0, len(outputs), RULES.group_step), -(-len(outputs) // size))
+    return np.split(outputs, [step[0] for step in steps[1:]])
 
 
 @dataclass(frozen=True)
@@ -494,15 +491,13 @@ def _preconditioning(size, n_outputs, coupled, strength):
     return replace(chosen, local=local, local_rows=n_rows, local_passes=of_hessian / of_pass)
 
 
-def _suits_dual(problem, outputs, sums, strength):
+def _suits_dual(problem, outputs, strength):
     """Return whether dual ascent is likely to reach the minimum sooner than L-BFGS."""
     y, data = problem.y, problem.data
     if len(outputs) < RULES.fewest_ascended or not (y.loss._certifiable and strength > 0):
         return False
-    of_entries = sums.sum(axis=1)
-    curvature = (sums.prod(axis=1) / np.maximum(of_entries, np.finfo(float).tiny)).mean()
     square = data.moments(y).mean_squares().sum() / data.unit**2
-    return square * curvature / y.total_weight <= RULES.most_pull * data.shape[0] * strength
+    return square <= RULES.most_pull * data.shape[0] * strength
 
 
 def _suits_softmax_dual(problem, outputs, strength):
@@ -522,4 +517,4 @@ def _suits_softmax_dual(problem, outputs, strength):
         return False
     square = moments.mean_squares().sum() / data.unit**2
     few = len(outputs) <= Certificate.most_coupled
-    return few and square <= RULES.most_softmax_pull * n_rows * strength
+    return few and square <= RULES.most_pull * n_rows * strength

@@ -182,7 +182,7 @@ def _solver_steps(outline):
         elif solver == "dual-ascent" and outline.coupled:
             reason = "since rows of sparse X with many features hardly pull at each other"
         elif solver == "dual-ascent":
-            reason = "since labels are many and rare, over sparse X"
+            reason = "since labels are many, and rows of sparse X hardly pull at each other"
         elif n_coefficients > RULES.most_coefficients:
             reason = f"since {hessian} would take {_shown(8 * n_coefficients**2, 'bytes')}"
         elif work > RULES.tiny_hessian:

@@ -289,38 +289,33 @@ class DualAscent:
         Largest number of sweeps in an iteration.
     least_sweeps : int
         Number of sweeps after which their convergence rate is known.
-    most_sweeps : int
-        Largest number of sweeps in all: beyond it L-BFGS takes less time.
-    most_softmax_sweeps : float
-        The same of a softmax, over the root of 1 + the mean pull C ||x - mean||^2 of a row. L-BFGS
-        takes about 15 times this root iterations (glosses: 20, 47, 113, 198 and 405 at pulls of 1,
-        10, 100, 300 and 1000), and an iteration the time of 2.5 sweeps, if rows have 40 entries, to
-        5, if they have 18, as vectors of coefficients then are large beside X.
+    most_sweeps : float
+        Largest number of sweeps in all, over the root of 1 + the mean pull C ||x - mean||^2 of a
+        row: beyond it L-BFGS takes less time. That takes about 15 times this root iterations
+        (glosses: 20, 47, 113, 198 and 405 at pulls of 1, 10, 100, 300 and 1000), and an iteration
+        the time of 2.5 sweeps, if rows have 40 entries, to 5, if they have 18, as vectors of
+        coefficients then are large beside X; with labels, of 3 sweeps.
     least_rate, most_rate : float
         Bounds of the convergence rate per sweep that an estimate may assume.
     aimed_at : float
-        Sweeps go on until the estimated gap is this share of the gap wanted.
+        Sweeps go on until the estimated gap is this share of the gap wanted; it leaves room for
+        sums of residuals that are not 0.
     softmax_aimed_at : float
-        The same of a softmax, whose gap is not extrapolated but measured on the way.
-    most_step : float
-        Largest change of an intercept per sweep: where p is close to 0 or 1, the curvature is
-        almost 0 and no guide to the size of the step.
+        The same of a softmax, where certificates correct these sums.
     """
 
     sweeps: int = 12
     least_sweeps: int = 2
-    most_sweeps: int = 30
-    most_softmax_sweeps: float = 40.0
+    most_sweeps: float = 40.0
     least_rate: float = 0.02
     most_rate: float = 0.98
     aimed_at: float = 0.3
     softmax_aimed_at: float = 0.8
-    most_step: float = 2.0
 
 
 @dataclass(frozen=True)
-class SoftmaxSweeps:
-    """Sweeps of a softmax, and their certificates (``_objective/softmax_dual.py``).
+class Sweeps:
+    """Sweeps over rows (``_objective/dual.py``, ``softmax_dual.py``).
 
     Attributes
     ----------
@@ -330,6 +325,21 @@ class SoftmaxSweeps:
         converge as fast as without, and more slowly from 0.8 on.
     feedback : float
         How many times over a sweep corrects the sums of residuals by the intercept.
+    most_log : float
+        Upper bound of -log q of a class, and of logits of labels, as in the kernels.
+    """
+
+    negligible: float = 0.1
+    feedback: float = 10.0
+    most_log: float = 80.0
+
+
+@dataclass(frozen=True)
+class SoftmaxSweeps(Sweeps):
+    """Sweeps of a softmax, and their certificates (``_objective/softmax_dual.py``).
+
+    Attributes
+    ----------
     balanced : float
         Share of the gap that the last sweep met which sums of residuals that are not 0 may add to a
         certificate.
@@ -346,14 +356,10 @@ class SoftmaxSweeps:
         Number of rows from which that is estimated, and of others that they are compared with.
     piece : int
         Number of rows after which the number of threads is reconsidered.
-    most_log : float
-        Upper bound of -log q, as in the kernels.
     low : float
         Minus the intercept of the classes that rows are padded with.
     """
 
-    negligible: float = 0.1
-    feedback: float = 10.0
     balanced: float = 0.05
     most_steps: int = 12
     most_batch: int = 256
@@ -361,7 +367,6 @@ class SoftmaxSweeps:
     nearly_all: float = 0.99
     sampled_rows: int = 512
     piece: int = 8192
-    most_log: float = 80.0
     low: float = 1e4
 
 

@@ -4,10 +4,10 @@ See Shalev-Shwartz and Zhang, JMLR 14 (2013), and Yu, Huang and Lin, Machine Lea
 rare labels over sparse X, the rows are hardly coupled: the dual Hessian has entries x_i . x_j, plus
 1 / (p (1 - p)) on its diagonal, and the diagonal is hundreds of times larger than the rest. A sweep
 then reduces the gap to a tenth. A sweep takes less time than a gradient, and needs no history, no
-directions and no line searches. For a softmax over text, a few sweeps are enough unless C is large,
-if each goes through the rows in a random order of its own.
+directions and no line searches. For common labels and for a softmax over text, a few sweeps are
+enough unless C is large, if each goes through the rows in a random order of its own.
 
-If sweeps converge slowly, as for a large C or common labels, L-BFGS continues from their result.
+If sweeps converge slowly, as for a very large C, L-BFGS continues from their result.
 """
 
 import time
@@ -51,8 +51,8 @@ class _Ascent(Stateful):
         Predicted number of sweeps still needed.
     least : float
         The largest lower bound of the minimum so far.
-    rise : ndarray of shape (n_lots,)
-        Increase of the dual objective by the last sweep of each lot of outputs.
+    met : ndarray of shape (n_lots,)
+        Mean gap that the rows had in the last sweep of each lot of outputs.
     left : ndarray of shape (n_lots,)
         Estimated gap of each lot, certified after each pass that computes it.
     factor : ndarray of shape (n_lots,)
@@ -60,12 +60,12 @@ class _Ascent(Stateful):
         the estimates to come.
     """
 
-    CHANGES = ("rise", "left", "factor", "least", "needed", "n_sweeps", "before")
+    CHANGES = ("met", "left", "factor", "least", "needed", "n_sweeps", "before")
 
     def __init__(self, objective, start, settings):
         self.objective, self.dual, self.settings = objective, objective.dual, settings
         self.result = Result(vector=np.array(start, dtype=np.float64), objective=np.inf)
-        self.point = self.descent = self.before = self.rise = self.left = self.factor = None
+        self.point = self.descent = self.before = self.met = self.left = self.factor = None
         self.n_sweeps, self.needed = 0, 0
         self.least = -np.inf
 
@@ -121,7 +121,7 @@ class _Ascent(Stateful):
         if not finite:
             self.result.stop(StopReason.DIVERGED, False)
             return False
-        self.rise = np.full(self.point.n_lots, np.inf)
+        self.met = np.full(self.point.n_lots, np.inf)
         self.left = np.full(self.point.n_lots, np.inf)
         self.factor = np.ones(self.point.n_lots)
         self.result.record(time.perf_counter() - self.began)
@@ -138,14 +138,14 @@ class _Ascent(Stateful):
         wanted = tol * self.result.objective / point.n_lots
         aimed_at = self.dual.aimed_at(settings)
         lots = np.flatnonzero(self.left > aimed_at * wanted)
-        rises = np.full((settings.sweeps, point.n_lots), np.nan)
+        mets = np.full((settings.sweeps, point.n_lots), np.nan)
         for n_done in range(settings.sweeps):
-            rises[n_done, lots] = rise = self.dual.sweep(point, lots)
+            mets[n_done, lots] = met = self.dual.sweep(point, lots)
             self.n_sweeps += 1
             with np.errstate(invalid="ignore"):
-                rate = np.clip(rise / self.rise[lots], settings.least_rate, settings.most_rate)
-            self.rise[lots] = rise
-            self.left[lots] = self.factor[lots] * self.dual.left(rise, rate)
+                rate = np.clip(met / self.met[lots], settings.least_rate, settings.most_rate)
+            self.met[lots] = met
+            self.left[lots] = self.factor[lots] * self.dual.left(met, rate)
             if n_done + 1 >= settings.least_sweeps:
                 value = self.dual.expected_value(point, self.result.objective)
                 wanted = tol * value / point.n_lots
@@ -159,7 +159,7 @@ class _Ascent(Stateful):
         self.factor *= np.clip(gaps / np.maximum(self.left, np.finfo(float).tiny), 1.0, 10.0)
         self.left = gaps
         wanted = tol * min(value, self.result.objective) / point.n_lots
-        self.needed = _sweeps_needed(rises[settings.least_sweeps - 1 : n_done + 1], gaps, wanted)
+        self.needed = _sweeps_needed(mets[settings.least_sweeps - 1 : n_done + 1], gaps, wanted)
         result = self.result
         self.least = max(self.least, value - gaps.sum())
         result.n_iter += 1
@@ -230,13 +230,13 @@ def _iterations_needed(gaps, tol):
     return window * np.log(now / tol) / np.log(before / now) if now < before else np.inf
 
 
-def _sweeps_needed(rises, gaps, wanted):
+def _sweeps_needed(mets, gaps, wanted):
     """Predict how many more sweeps reduce the gap of every lot to ``wanted``.
 
     Parameters
     ----------
-    rises : ndarray of shape (n_sweeps, n_lots)
-        Increase of the dual objective by each sweep; nan if it left the lot out.
+    mets : ndarray of shape (n_sweeps, n_lots)
+        Mean gap that the rows had in each sweep; nan if it left the lot out.
     gaps : ndarray of shape (n_lots,)
         Certified gaps after these sweeps.
     wanted : float
@@ -247,8 +247,8 @@ def _sweeps_needed(rises, gaps, wanted):
         inf if a lot whose gap is too large makes no progress.
     """
     most = 0.0
-    with np.errstate(divide="ignore", invalid="ignore"):  # increases may be 0
-        for of_lot, excess in zip(rises.T, gaps / wanted, strict=True):
+    with np.errstate(divide="ignore", invalid="ignore"):  # gaps may be 0
+        for of_lot, excess in zip(mets.T, gaps / wanted, strict=True):
             of_lot = of_lot[~np.isnan(of_lot)]
             if excess > 1 and len(of_lot) > 1:
                 decay = np.log(of_lot[0] / of_lot[-1]) / (len(of_lot) - 1)
