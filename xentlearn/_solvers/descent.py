@@ -312,6 +312,8 @@ def line_search(descent, slope_left):
         )
         if decreased and new_slope >= slope_left * slope:
             return point, new_value, new_gradient
+        if -slope <= noise:  # rounding errors hide whatever another step might gain
+            return None
         guess = np.nan
         if finite:
             guess = _cubic_minimum(low, low_value, low_slope, step, new_value, new_slope)
