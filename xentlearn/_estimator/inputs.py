@@ -1,6 +1,7 @@
 """X as a classifier gets it: checked, and in a form that the kernels read."""
 
 import functools
+import math
 import os
 
 import numpy as np
@@ -117,15 +118,25 @@ def known_to_pass(estimator, X, finite):
         X = np.asarray(X)
     if type(X) is not np.ndarray and not sparse.issparse(X):  # subclasses may refuse, or warn
         return None
-    if X.ndim != 2 or 0 in X.shape or X.dtype.kind not in "fiub":
+    if X.ndim != 2 or X.dtype.kind not in "fiub":
         return None
     if X.shape[1] != getattr(estimator, "n_features_in_", X.shape[1]):
         return None
-    if finite and X.dtype.kind == "f":
-        with np.errstate(all="ignore"):  # a sum that overflows is a doubt, too
-            total = (X.data if sparse.issparse(X) else X).sum()
-        return X if np.isfinite(total) else None
-    return X
+    return X if is_filled(X, finite) else None
+
+
+def is_filled(X, finite=True):
+    """Whether X of two dimensions has rows and features, and if ``finite``, no nan and no inf.
+
+    It is False in a few more cases: a sum that overflows is a doubt, too.
+    """
+    if 0 in X.shape:
+        return False
+    if not (finite and X.dtype.kind == "f"):
+        return True
+    with np.errstate(all="ignore"):
+        total = (X.data if sparse.issparse(X) else X).sum()
+    return math.isfinite(total)
 
 
 def require_fitted(estimator):

@@ -76,9 +76,16 @@ def centre(
         Py_ssize_t width = max(1, BLOCK_NUMBERS // max(1, n_outputs))
         Py_ssize_t n_blocks = (n_features + width - 1) // width
         double inverse_total = 1 / total, penalty = 0
-        double[::1] penalties = np.zeros(n_blocks)
+        double[::1] penalties
     if n_outputs == 0:
         return 0.0
+    if n_blocks == 1:
+        for j in range(n_features):
+            penalty += centre_row(
+                n_outputs, &sums[j, 0], inverse_total, &intercept[0], mean[j], strength[j],
+                &coef[j, 0], &gradient[j, 0])
+        return penalty
+    penalties = np.zeros(n_blocks)
     for block in prange(
         n_blocks, nogil=True, schedule="static", num_threads=n_threads,
         use_threads_if=n_threads > 1 and n_features * n_outputs > THREADED,
