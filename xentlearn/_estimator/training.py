@@ -194,10 +194,9 @@ class Fit:
             self.objective = None
 
     def objective_of(self, y, group):
-        rows = self.data.rows(y, group.outputs, self.n_threads)
-        return LinearObjective(
-            rows, self.l2_reg, self.problem.fit_intercept, self.n_threads, group.preconditioning
-        )
+        rows, problem = self.data.rows(y, group.outputs, self.n_threads), self.problem
+        options = problem.fit_intercept, self.n_threads, group.preconditioning, group.small_binary
+        return LinearObjective(rows, self.l2_reg, *options)
 
     def __call__(self, result):
         """Return whether the solver should stop here; this is its callback."""

@@ -81,6 +81,8 @@ class LinearObjective:
     fit_intercept : bool
     n_threads : int, default=1
     preconditioning : Preconditioning, default=Preconditioning()
+    small_binary : bool, default=False
+        Whether values, gradients and whole Hessians are those of ``rows.small_binary()``.
 
     Attributes
     ----------
@@ -107,7 +109,15 @@ class LinearObjective:
         "regularise",
     )
 
-    def __init__(self, rows, l2_reg, fit_intercept, n_threads=1, preconditioning=Preconditioning()):
+    def __init__(
+        self,
+        rows,
+        l2_reg,
+        fit_intercept,
+        n_threads=1,
+        preconditioning=Preconditioning(),
+        small_binary=False,
+    ):
         y, outputs = rows.y, rows.outputs
         self.rows, self.l2_reg, self.fit_intercept = rows, l2_reg, fit_intercept
         self.n_features, self.n_outputs = rows.n_features, len(outputs)
@@ -140,6 +150,8 @@ class LinearObjective:
         else:
             share = self.sums / self.sums.sum()
             self.curvatures_at_shares = self.sums.sum() * share * (1 - share)
+
+        self.small = rows.small_binary(fit_intercept) if small_binary else None
 
         # what changes during a solve
         self.penalty_curvature = np.full(self.n_features, l2_reg)  # second derivative by feature
@@ -193,24 +205,29 @@ class LinearObjective:
 
     def value_gradient(self, vector):
         """Return value (float) and gradient (ndarray of shape (size,)) at a vector."""
+        began = time.perf_counter(), time.thread_time()
+        if self.small is None:
+            value, gradient = self._summed(vector, began)
+        else:
+            value, gradient = self.small.value_gradient(vector, self.penalty_curvature)
+            self._threads.after(began)
+        self.pass_seconds = min(self.pass_seconds, self._threads.seconds)
+        if not self._is_evaluated:  # most often at the start; a certificate needs its gradient
+            self._is_evaluated = True
+            kept = self.is_binary or self.n_outputs <= self.certificate.settings.most_kept
+            if self.certifiable and kept and np.array_equal(vector, self.start()):
+                self.certificate.start_gradient = gradient.reshape(self.shape)
+        return value, gradient
+
+    def _summed(self, vector, began):
+        """Return value and gradient from sums of the rows; ``began`` is when they were begun."""
         coef, intercept = self.at(vector)
-        gradient, began = np.empty(self.shape), (time.perf_counter(), time.thread_time())
+        gradient = np.empty(self.shape)
         loss, coef_sum, intercept_sum = self.rows.loss_gradient(
             coef, intercept, self.n_threads, out=gradient[: self.n_features]
         )
         self.n_threads = self._threads.after(began)
-        self.pass_seconds = min(self.pass_seconds, self._threads.seconds)
         penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
-        if not self._is_evaluated:  # most often at the start; a certificate needs its gradient
-            self._is_evaluated = True
-            kept = self.is_binary or self.n_outputs <= self.certificate.settings.most_kept
-            if (
-                self.certifiable
-                and kept
-                and not coef.any()
-                and np.array_equal(vector, self.start())
-            ):
-                self.certificate.start_gradient = gradient
         return float(loss / self.total_weight + penalty), gradient.ravel()
 
     def value(self, vector):

@@ -333,9 +333,13 @@ class Preconditioners:
             # memory would take a third of the time. If the factorisation fails, the preconditioner
             # from the features is in use again.
             self.local, neglected = None, self.settings.neglected
-        mean = objective.mean if objective.fit_intercept else None
-        matrix = rows.hessian(*objective.at(vector), mean, dtype, neglected, objective.n_threads)
-        matrix /= objective.total_weight
+        if objective.small is not None and rows is objective.rows and dtype == np.float64:
+            matrix = objective.small.hessian(vector)
+        else:
+            mean = objective.mean if objective.fit_intercept else None
+            at, n_threads = objective.at(vector), objective.n_threads
+            matrix = rows.hessian(*at, mean, dtype, neglected, n_threads)
+            matrix /= objective.total_weight
         # it fails only where the objective is so flat that rounding errors decide
         with contextlib.suppress(np.linalg.LinAlgError):
             self.local = LocalHessian.of(matrix, objective, self.slack)
