@@ -355,8 +355,9 @@ def test_line_search_meets_the_wolfe_conditions(make, length):
         value, gradient = objective.value_gradient(x)
         direction = -length * gradient
         slope = gradient @ direction
+        rule = SimpleNamespace(exact=False)
         at = SimpleNamespace(
-            objective=objective, x=x, value=value, slope=slope, direction=direction
+            objective=objective, rule=rule, x=x, value=value, slope=slope, direction=direction
         )
         point, new_value, new_gradient = line_search(at, 0.9)
         step = (point - x) @ direction / (direction @ direction)
@@ -718,9 +719,8 @@ def test_no_step_is_tried_to_where_a_quadratic_would_be_negative(value, first):
             return value - 100.0 * vector[0], np.array([-100.0])
 
     objective = Plane(1)
-    at = SimpleNamespace(
-        objective=objective, x=np.zeros(1), value=value, slope=-100.0, direction=np.ones(1)
-    )
+    parts = {"objective": objective, "rule": SimpleNamespace(exact=False), "x": np.zeros(1)}
+    at = SimpleNamespace(**parts, value=value, slope=-100.0, direction=np.ones(1))
     line_search(at, 0.9)
     np.testing.assert_allclose(objective.points[0], [first])
 

@@ -26,8 +26,10 @@ from ._factors cimport add_weighted_products
 
 
 cdef enum:
-    BLOCK_NUMBERS = 32768   # of X in a block, which stay in the second-level cache
-    BLOCK_ROWS = 512        # rows that the buffer of weighted products holds
+    # Rows of a block. They stay in the second-level cache, and sums of blocks are as accurate as
+    # those of the general pass.
+    BLOCK_ROWS = 256
+    BUFFER_ROWS = 512       # rows that the buffer of weighted products holds
 
 
 cdef class SmallBinary:
@@ -52,6 +54,7 @@ cdef class SmallBinary:
         EncodedTarget target
         double total
         double[::1] logits, losses, residuals, buffer
+        double[::1] of_block    # the gradient of a block
         double[::1] at          # the vector that the logits are of
         bint is_known           # whether there is one
         char[::1] scratch
@@ -61,7 +64,8 @@ cdef class SmallBinary:
         assert n_rows == target.n_rows and target.n_outputs == 1 and target.dtype == np.float64
         self.Z, self.n_features, self.target, self.total = Z, n_features, target, total
         self.logits, self.losses, self.residuals = np.empty((3, n_rows))
-        self.at, self.is_known, self.buffer = np.empty(n), False, None
+        self.at, self.of_block = np.empty((2, n))
+        self.is_known, self.buffer = False, None
         self.scratch = np.empty(scratch_bytes(1, sizeof(double)), dtype=np.int8)
 
     def value_gradient(self, const double[::1] vector, const double[::1] strength):
@@ -81,29 +85,32 @@ cdef class SmallBinary:
         cdef:
             int n = <int> self.Z.shape[1], count, step = 1
             Py_ssize_t n_rows = self.Z.shape[0], block, begin, i
-            Py_ssize_t width = max(<Py_ssize_t> 1, BLOCK_NUMBERS // n)
             double[::1] gradient = np.zeros(n)
-            double loss = 0, penalty = 0, one = 1
+            double loss = 0, of_block, penalty = 0, one = 1, zero = 0
             char* plain = b"N"
             Layout layout = layout_of(1, 1)
         with nogil:
             self.is_known = False
             memcpy(&self.at[0], &vector[0], n * sizeof(double))
-            for block in range((n_rows + width - 1) // width):
-                begin = block * width
-                count = <int> min(width, n_rows - begin)
+            for block in range((n_rows + BLOCK_ROWS - 1) // BLOCK_ROWS):
+                begin = block * BLOCK_ROWS
+                count = <int> min(<Py_ssize_t> BLOCK_ROWS, n_rows - begin)
                 self.find_logits(begin, count)
                 process_rows[double](
                     &self.target.rows, LOSS_GRADIENT, begin, count, &self.logits[begin], layout,
                     NULL, layout, &self.losses[begin], 1, &self.residuals[begin], layout,
                     &self.scratch[0])
+                of_block = 0
                 for i in range(begin, begin + count):
-                    loss += self.losses[i]
+                    of_block += self.losses[i]
                     # as in the general pass: a product with a subnormal number is slow
                     if fabs(self.residuals[i]) < DBL_MIN:
                         self.residuals[i] = 0
+                loss += of_block
                 dgemv(plain, &n, &count, &one, <double*> &self.Z[begin, 0], &n,
-                      &self.residuals[begin], &step, &one, &gradient[0], &step)
+                      &self.residuals[begin], &step, &zero, &self.of_block[0], &step)
+                for i in range(n):
+                    gradient[i] += self.of_block[i]
             self.is_known = True
             for i in range(n):
                 gradient[i] /= self.total
@@ -123,7 +130,7 @@ cdef class SmallBinary:
             double[:, ::1] matrix = np.zeros((n, n))
             Layout layout = layout_of(1, 1)
         if self.buffer is None:
-            self.buffer = np.empty(min(n_rows, <Py_ssize_t> BLOCK_ROWS) * n)
+            self.buffer = np.empty(min(n_rows, <Py_ssize_t> BUFFER_ROWS) * n)
         with nogil:
             if not self.is_known or memcmp(&self.at[0], &vector[0], n * sizeof(double)):
                 memcpy(&self.at[0], &vector[0], n * sizeof(double))

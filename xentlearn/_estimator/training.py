@@ -431,6 +431,7 @@ class Fit:
         if found.reason in (StopReason.CERTIFIED, StopReason.ESTIMATED, StopReason.ROUNDING):
             if found.gap <= self.problem.tol:
                 found.reason = StopReason.CERTIFIED
+                found.failed = []  # whatever the solver's estimate was
             elif found.reason == StopReason.CERTIFIED:
                 found.reason = StopReason.ESTIMATED
         columns = np.zeros((3, length))  # objectives, these times gaps, seconds
