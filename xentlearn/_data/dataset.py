@@ -255,7 +255,9 @@ class MemoryRows:
                     with_ones[:, :-1] = centred
                 else:
                     np.subtract(X, mean, out=with_ones[:, :-1], casting="same_kind")
-                    with_ones[:, :-1][:, self._moments.variance == 0.0] = 0.0
+                    constant = self._moments.variance == 0.0
+                    if constant.any():
+                        with_ones[:, :-1][:, constant] = 0.0
                 X = with_ones
             self._centred_Xs[dtype] = np.ascontiguousarray(X, dtype=dtype)
         return self._centred_Xs[dtype]

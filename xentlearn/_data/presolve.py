@@ -168,7 +168,7 @@ class CentredX:
 
     def __init__(self, X, weight, fit_intercept, l2_reg=np.inf):
         self.is_centred = fit_intercept
-        X = np.array(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
+        X = np.array(X.toarray() if sparse.issparse(X) else X, dtype=np.float64, order="C")
         self.mean = np.zeros(X.shape[1])
         if fit_intercept:
             with np.errstate(over="ignore", invalid="ignore"):
