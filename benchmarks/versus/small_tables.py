@@ -7,7 +7,7 @@ threads, one or all, with which it is faster. Where it would take more than a fe
 iterations are limited to those, and its time is a lower bound. Objectives are computed here in
 float64, and are relative to the lower one of the two.
 
-    python benchmarks/versus/small_tables.py > doc/results/small_tables.md    # four minutes
+    python benchmarks/versus/small_tables.py > doc/results/tables.md           # five minutes
     python benchmarks/versus/small_tables.py --half tuning --forms keel --all  # a list of all races
 
 Half of the tables are held out while rules are made, see ``tables.py``, which keeps the data.

@@ -311,8 +311,8 @@ cdef struct Pass:
     Product product
     const xent_products* products
     Py_ssize_t n_outputs
-    Py_ssize_t width                    # of a row of logits: n_outputs, padded to whole vectors;
-                                        # dense with a single output: 1
+    # Of a row of logits: n_outputs, padded to whole vectors; dense with a single output: 1
+    Py_ssize_t width
     Py_ssize_t n_at_once                # rows per block
     Py_ssize_t first                    # row of the encoded target that belongs to row 0 of X
     Py_ssize_t most_slots               # most ranges of rows, each with a sum of its own

@@ -1,5 +1,6 @@
 """Weighted statistics of the features: moments, extremes, covariance, and which are constant."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -418,6 +419,20 @@ def clear_constants(centred, mean):
     """Set constant features of a centred X to 0, in place, where only rounding errors are left."""
     size = np.maximum(centred.max(axis=0, initial=0.0), -centred.min(axis=0, initial=0.0))
     centred[:, size <= numerics.CONSTANT * numerics.EPS[centred.dtype] * np.abs(mean)] = 0.0
+
+
+def is_filled(X, finite=True):
+    """Whether X of two dimensions has rows and features, and if ``finite``, no nan and no inf.
+
+    It is False in a few more cases: a sum that overflows is a doubt, too.
+    """
+    if 0 in X.shape:
+        return False
+    if not (finite and X.dtype.kind == "f"):
+        return True
+    with np.errstate(all="ignore"):
+        total = (X.data if sparse.issparse(X) else X).sum()
+    return math.isfinite(total)
 
 
 def size_of(X):

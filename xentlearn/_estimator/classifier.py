@@ -12,6 +12,7 @@ from .._data._design_matrix import DTYPES
 from .._data.dataset import MemoryData
 from .._data.out_of_core import BlockData, in_memory
 from .._data.readers import MemmapBlocks, blocks_of
+from .._data.statistics import is_filled
 from .._data.targets import encode_y, resolve_loss
 from .._objective.linear import L2
 from .._objective.problem import Problem
@@ -24,7 +25,7 @@ from .._utils.notebook import NotebookMixin
 from .callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .early_stopping import with_validation
 from .fit_state import FitState
-from .inputs import check_features, is_filled, validated
+from .inputs import check_features, validated
 from .outcome import warn_of_outcome
 from .parameters import ADVICE, RULES, require_settings
 from .partial_fit import PartialFitMixin

@@ -1,7 +1,6 @@
 """X as a classifier gets it: checked, and in a form that the kernels read."""
 
 import functools
-import math
 import os
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._data.out_of_core import converted
 from .._data.readers import blocks_of
+from .._data.statistics import is_filled
 from .._utils.csr import as_sound_X
 from .._utils.messages import listed
 from .._utils.validation import as_numpy, missing_among
@@ -123,20 +123,6 @@ def known_to_pass(estimator, X, finite):
     if X.shape[1] != getattr(estimator, "n_features_in_", X.shape[1]):
         return None
     return X if is_filled(X, finite) else None
-
-
-def is_filled(X, finite=True):
-    """Whether X of two dimensions has rows and features, and if ``finite``, no nan and no inf.
-
-    It is False in a few more cases: a sum that overflows is a doubt, too.
-    """
-    if 0 in X.shape:
-        return False
-    if not (finite and X.dtype.kind == "f"):
-        return True
-    with np.errstate(all="ignore"):
-        total = (X.data if sparse.issparse(X) else X).sum()
-    return math.isfinite(total)
 
 
 def require_fitted(estimator):

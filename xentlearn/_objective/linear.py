@@ -207,7 +207,13 @@ class LinearObjective:
         """Return value (float) and gradient (ndarray of shape (size,)) at a vector."""
         began = time.perf_counter(), time.thread_time()
         if self.small is None:
-            value, gradient = self._summed(vector, began)
+            (coef, intercept), gradient = self.at(vector), np.empty(self.shape)
+            loss, coef_sum, intercept_sum = self.rows.loss_gradient(
+                coef, intercept, self.n_threads, out=gradient[: self.n_features]
+            )
+            self.n_threads = self._threads.after(began)
+            penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
+            value, gradient = float(loss / self.total_weight + penalty), gradient.ravel()
         else:
             value, gradient = self.small.value_gradient(vector, self.penalty_curvature)
             self._threads.after(began)
@@ -218,17 +224,6 @@ class LinearObjective:
             if self.certifiable and kept and np.array_equal(vector, self.start()):
                 self.certificate.start_gradient = gradient.reshape(self.shape)
         return value, gradient
-
-    def _summed(self, vector, began):
-        """Return value and gradient from sums of the rows; ``began`` is when they were begun."""
-        coef, intercept = self.at(vector)
-        gradient = np.empty(self.shape)
-        loss, coef_sum, intercept_sum = self.rows.loss_gradient(
-            coef, intercept, self.n_threads, out=gradient[: self.n_features]
-        )
-        self.n_threads = self._threads.after(began)
-        penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
-        return float(loss / self.total_weight + penalty), gradient.ravel()
 
     def value(self, vector):
         """Return the value at a vector of rows in memory, in about half the time of a gradient."""
