@@ -55,6 +55,7 @@ EXTENSIONS = [
     extension("_data._mapped", "mapped.c"),
     extension("_data._design_matrix", "products.c", "gather.c"),
     extension("_data._factors"),
+    extension("_data._small_binary"),
     extension("_objective._dual", "dual.c"),
     extension("_objective._softmax_dual", "softmax_dual.c"),
     extension("_solvers._steps", "steps.c"),

@@ -108,3 +108,23 @@ def test_predicting_and_fitting_do_not_copy_X():
         assert peak_extra_memory(lambda: clf.fit(X, y)) < 10e6
     assert peak_extra_memory(lambda: clf.predict(X)) < 3e6
     assert peak_extra_memory(lambda: clf.predict_proba(X)) < 4e6
+
+
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf])
+def test_an_array_has_no_names(bad):
+    """A fit of a plain array forgets the names of an earlier fit; if it is refused, it says why."""
+    pd = pytest.importorskip("pandas")
+    X, y = counts_data(largest=3)
+    X = X.astype(np.float64)
+    clf = fit(pd.DataFrame(X).rename(columns=str), y)
+    assert len(clf.feature_names_in_) == 5
+    if bad is not None:
+        X[3, 1] = bad
+        with pytest.raises(ValueError, match="Input X contains (NaN|infinity)"):
+            clf.fit(X, y)
+        return
+    clf.fit(X[:, :4], y)
+    assert not hasattr(clf, "feature_names_in_")
+    assert clf.n_features_in_ == 4
+    # a sum of finite numbers may overflow
+    assert clf.fit(np.where(X > 1, 1e308, 0.0), y).n_features_in_ == 5

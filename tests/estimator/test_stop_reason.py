@@ -14,6 +14,7 @@ from xentlearn import SoftmaxClassifier
 from xentlearn._estimator import classifier
 from xentlearn._objective.linear import LinearObjective
 from xentlearn._solvers.contract import MESSAGES, StopReason
+from xentlearn._solvers.stopping import Stopping
 from xentlearn.solvers import SGD, Adam
 
 
@@ -214,6 +215,22 @@ def test_line_search(problem, monkeypatch):
     monkeypatch.setattr(LinearObjective, "regularise", lambda self: False)
     warning = "the line search found no decrease"
     assert reason_of(*problem, warning, solver="lbfgs") == "line_search"
+
+
+@pytest.mark.parametrize(("C", "reason"), [(1.0, "certified"), (np.inf, "rounding")])
+def test_a_proof_counts_more_than_an_estimate(C, reason, problem, monkeypatch):
+    """Rounding errors end a descent at the minimum, whose estimate is far too large."""
+
+    def end(self, descent, tol, max_iter):
+        if descent.result.n_iter < 5:
+            return None
+        descent.result.gap = 1.0
+        descent.result.stop(StopReason.ROUNDING, False)
+        return StopReason.ROUNDING
+
+    monkeypatch.setattr(Stopping, "reason", end)
+    warning = None if C == 1.0 else "no further progress"
+    assert reason_of(*problem, warning, solver="newton-cholesky", C=C) == reason
 
 
 def test_of_groups_the_worst(rng, set_rules):

@@ -13,6 +13,7 @@ from xentlearn._solvers.contract import StopReason
 from xentlearn._solvers.descent import REQUIRED as REQUIRES
 from xentlearn._solvers.descent import line_search, require
 from xentlearn._solvers.lbfgs import History, lbfgs
+from xentlearn._solvers.newton import WholeHessian
 from xentlearn._solvers.one_step import OneStep
 from xentlearn._solvers.registry import SOLVERS as ALL
 from xentlearn._solvers.stopping import Result, gap_by_progress
@@ -355,8 +356,9 @@ def test_line_search_meets_the_wolfe_conditions(make, length):
         value, gradient = objective.value_gradient(x)
         direction = -length * gradient
         slope = gradient @ direction
+        rule = SimpleNamespace(exact=False)
         at = SimpleNamespace(
-            objective=objective, x=x, value=value, slope=slope, direction=direction
+            objective=objective, rule=rule, x=x, value=value, slope=slope, direction=direction
         )
         point, new_value, new_gradient = line_search(at, 0.9)
         step = (point - x) @ direction / (direction @ direction)
@@ -739,11 +741,51 @@ def test_no_step_is_tried_to_where_a_quadratic_would_be_negative(value, first):
             return value - 100.0 * vector[0], np.array([-100.0])
 
     objective = Plane(1)
-    at = SimpleNamespace(
-        objective=objective, x=np.zeros(1), value=value, slope=-100.0, direction=np.ones(1)
-    )
+    parts = {"objective": objective, "rule": SimpleNamespace(exact=False), "x": np.zeros(1)}
+    at = SimpleNamespace(**parts, value=value, slope=-100.0, direction=np.ones(1))
     line_search(at, 0.9)
     np.testing.assert_allclose(objective.points[0], [first])
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("rise", "is_accepted"), [(1.5, True), (2.5, False)])
+def test_a_newton_step_that_rounding_errors_hide_is_tried_once(rise, is_accepted, exact):
+    """Its value may rise by two rounding errors; another step could not be seen to gain more."""
+
+    class Noisy(Objective):
+        def compute(self, vector):
+            at_start = vector[0] == 0.0
+            noise = 0.0 if at_start else rise * self.rounding
+            return 1.0 + noise, self.rounding * (vector - 1.0)
+
+    objective = Noisy(1)
+    at = SimpleNamespace(objective=objective, rule=SimpleNamespace(exact=exact), x=np.zeros(1))
+    at.value, at.direction, at.slope = 1.0, np.ones(1), -objective.rounding
+    found = line_search(at, 0.2)
+    if exact:
+        assert len(objective.points) == 1
+        assert (found is not None) == is_accepted
+    else:
+        assert len(objective.points) > 1
+        assert found is None
+
+
+def test_a_hessian_of_another_point_is_not_blamed_twice():
+    """Where no step along its direction is accepted, a new Hessian gives another direction."""
+    objective = Logistic(1e-3)
+    rule = WholeHessian(objective, WholeHessian.defaults)
+    x = np.zeros(objective.size)
+    for _ in range(2):
+        gradient = objective.value_gradient(x)[1]
+        x_new = x + rule.direction(x, gradient)
+        assert rule.n_added == 0
+        rule.add(x, x_new, gradient, objective.value_gradient(x_new)[1])
+        assert rule.n_added == 1
+        rule.direction(x_new, 1e-4 * gradient)  # it has fallen so far that the Hessian is kept
+        assert rule.n_added == 1
+        rule.clear()
+        assert rule.n_added == 0
+        x = x_new
 
 
 @only_lbfgs

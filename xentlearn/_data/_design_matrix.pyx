@@ -311,7 +311,8 @@ cdef struct Pass:
     Product product
     const xent_products* products
     Py_ssize_t n_outputs
-    Py_ssize_t width                    # of a row of logits: n_outputs, padded to whole vectors
+    # Of a row of logits: n_outputs, padded to whole vectors; dense with a single output: 1
+    Py_ssize_t width
     Py_ssize_t n_at_once                # rows per block
     Py_ssize_t first                    # row of the encoded target that belongs to row 0 of X
     Py_ssize_t most_slots               # most ranges of rows, each with a sum of its own
@@ -335,8 +336,10 @@ cdef void block_logits(
         Py_ssize_t width = task.width
         Py_ssize_t i, at, end
         Entries entries
-    for i in range(X.n_rows):
+    for i in range(X.n_rows if width > 1 else 0):
         memcpy(logits + i * width, intercept, width * sizeof(floating))
+    for i in range(X.n_rows if width == 1 else 0):
+        logits[i] = intercept[0]
     if X.indptr == NULL:
         task.products.product(
             X.n_rows, task.n_outputs, X.depth, X.rows, coef, &task.unpacked, logits, width)
@@ -1251,6 +1254,8 @@ cdef class DesignMatrix:
         task.products = products_of(n_outputs, X.indptr != NULL, self.dtype)
         lanes = task.products.lanes
         task.width = padded_to(lanes, n_outputs)
+        if X.indptr == NULL and n_outputs == 1:
+            task.width = 1
         task.total_row = task.width
         task.n_at_once = max(8, min(<Py_ssize_t> XENT_MOST_DEEP, padded_to(8, X.n_rows)))
         task.first, task.most_slots, task.by_output = 0, N_SLOTS, False
@@ -1428,7 +1433,8 @@ cdef Py_ssize_t useful_threads(
     keep the cores busy, waiting for that thread takes many times as long as the pass.
     """
     cdef const Matrix* X = task.X
-    if X.indptr == NULL and <double> X.n_rows * X.depth * task.width < least_work:
+    cdef Py_ssize_t width = padded_to(task.products.lanes, task.n_outputs)
+    if X.indptr == NULL and <double> X.n_rows * X.depth * width < least_work:
         return 1
     return max(1, min(n_threads, (X.n_rows + task.n_at_once - 1) // task.n_at_once))
 
@@ -1489,6 +1495,8 @@ cdef bint score_rows(
         if as_indices:
             for i in range(block.n_rows):
                 indices[begin + i] = index_of_largest(n_outputs, logits + i * width)
+        elif as_logits and width == n_outputs:
+            memcpy(&scores[begin, 0], logits, block.n_rows * width * sizeof(floating))
         elif as_logits:
             for i in range(block.n_rows):
                 memcpy(&scores[begin + i, 0], logits + i * width, n_outputs * sizeof(floating))

@@ -73,6 +73,72 @@ cdef void substitute(int n, floating* factor, floating* x) noexcept nogil:
         strsv(lower, transposed, plain, &n, factor, &n, x, &one)
 
 
+def factorise_scaled(floating[:, ::1] matrix, const double[::1] scale, double slack):
+    """Replace a matrix by U with ``U^T U = scale matrix scale + slack I``.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n, n)
+        Only its upper triangle is read; the numbers below the diagonal become 0.
+    scale : ndarray of shape (n,)
+        Rounded to the dtype of the matrix.
+    slack : float
+
+    Returns
+    -------
+    int
+        0, or the order of a leading minor that is not positive: there is no such U then.
+    """
+    cdef:
+        Py_ssize_t n = matrix.shape[0], i, j
+        int info = 0
+        floating of_row
+    if n == 0:
+        return info
+    with nogil:
+        for i in range(n):
+            of_row = <floating> scale[i]
+            for j in range(i):
+                matrix[i, j] = 0
+            for j in range(i, n):  # the product of both scales might overflow
+                matrix[i, j] = (matrix[i, j] * of_row) * <floating> scale[j]
+            matrix[i, i] += <floating> slack
+        info = factorise(<int> n, &matrix[0, 0])
+    return info
+
+
+def solve_scaled(floating[:, ::1] factor, const double[::1] scale, const double[::1] right):
+    """Return ``scale * (U^T U)^-1 (scale * right)``, in float64.
+
+    Parameters
+    ----------
+    factor : ndarray of shape (n, n)
+        U, as ``factorise_scaled`` leaves it, in whose dtype the system is solved.
+    scale, right : ndarray of shape (n,)
+
+    Returns
+    -------
+    ndarray of shape (n,)
+    """
+    cdef:
+        Py_ssize_t n = factor.shape[0], i
+        floating[::1] x = np.empty(n, np.float64 if floating is double else np.float32)
+        double[::1] result
+    if n == 0:
+        return np.empty(0)
+    with nogil:
+        for i in range(n):
+            x[i] = <floating> (scale[i] * right[i])
+        substitute(<int> n, &factor[0, 0], &x[0])
+    if floating is double:
+        result = x
+    else:
+        result = np.empty(n)
+    for i in range(n):
+        result[i] = scale[i] * x[i]
+    return np.asarray(result)
+
+
 # ---- The whole Hessian ---------------------------------------------------------------------------
 
 cdef double add_weighted_products(

@@ -13,6 +13,7 @@ from .._utils.threads import LOGIT_BLOCK
 from . import statistics
 from ._design_matrix import DesignMatrix, computing_dtype
 from ._factors import hessian_sum
+from ._small_binary import SmallBinary
 from .presolve import presolved
 from .targets import checksum
 
@@ -213,6 +214,16 @@ class MemoryRows:
         X = self._centred_X(mean, dtype)
         return hessian_sum(X, curvature, coupling, self.weight, neglected, n_threads)
 
+    def small_binary(self, fit_intercept):
+        """Return ``SmallBinary`` of these rows, whose features have a mean of 0 or none is fitted.
+
+        There is a single binary output.
+        """
+        mean = self.moments(1).mean if fit_intercept else None
+        assert mean is None or not mean.any()
+        Z = self._centred_X(mean, np.float64)
+        return SmallBinary(Z, self.n_features, self.target, self.y.total_weight)
+
     def _coupling(self, logits, n_threads):
         """Return sqrt(w) p of all rows, with w the factor of diag(p) - p p^T in their Hessian."""
         p, factor = np.empty_like(logits), np.empty(len(logits), dtype=logits.dtype)
@@ -237,12 +248,17 @@ class MemoryRows:
         if dtype not in self._centred_Xs:
             X = self.X.toarray() if sparse.issparse(self.X) else self.X
             if mean is not None:
-                centred = X - mean
+                with_ones = np.ones((len(X), X.shape[1] + 1), dtype)
                 if self._moments is None or self._moments.is_sparse:
+                    centred = X - mean
                     statistics.clear_constants(centred, mean)
+                    with_ones[:, :-1] = centred
                 else:
-                    centred[:, self._moments.variance == 0.0] = 0.0
-                X = np.concatenate([centred, np.ones((len(X), 1))], axis=1)
+                    np.subtract(X, mean, out=with_ones[:, :-1], casting="same_kind")
+                    constant = self._moments.variance == 0.0
+                    if constant.any():
+                        with_ones[:, :-1][:, constant] = 0.0
+                X = with_ones
             self._centred_Xs[dtype] = np.ascontiguousarray(X, dtype=dtype)
         return self._centred_Xs[dtype]
 
@@ -430,7 +446,8 @@ class MemoryData(Data):
         """Return the ``Moments`` of X with the weights of ``y``; kept for the same weights."""
         if self._weight is not y.weight:
             self._weight, self._design, self._shared = y.weight, None, {}
-            self._moments = statistics.moments_of(self.X, y.weight, n_threads)
+            is_centred = bool(self.steps) and getattr(self.steps[-1], "is_centred", False)
+            self._moments = statistics.moments_of(self.X, y.weight, n_threads, is_centred)
         return self._moments
 
     def rows(self, y, outputs, n_threads=1):

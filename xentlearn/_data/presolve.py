@@ -162,16 +162,20 @@ class CentredX:
     ----------
     X : ndarray of shape (n_samples, n), float64
         n is n_features, or less if features or rows are linearly dependent.
+    is_centred : bool
+        Whether its weighted mean is 0 up to rounding errors.
     """
 
     def __init__(self, X, weight, fit_intercept, l2_reg=np.inf):
-        X = np.array(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
+        self.is_centred = fit_intercept
+        X = np.array(X.toarray() if sparse.issparse(X) else X, dtype=np.float64, order="C")
         self.mean = np.zeros(X.shape[1])
         if fit_intercept:
             with np.errstate(over="ignore", invalid="ignore"):
                 self.mean = weight @ X / weight.sum()
             if not np.isfinite(self.mean).all():
                 self.mean[:] = 0.0  # `moments_of` will raise an error about the squares of X
+                self.is_centred = False
             X -= self.mean
             # subtract the mean of the result too, which is the rounding error of the first mean
             rest = weight @ X / weight.sum()

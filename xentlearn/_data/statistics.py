@@ -1,5 +1,6 @@
 """Weighted statistics of the features: moments, extremes, covariance, and which are constant."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -166,7 +167,7 @@ class Extremes:
         return Extremes(np.maximum(self.most, other.most), np.minimum(self.least, other.least))
 
 
-def moments_of(X, weight, n_threads=1):
+def moments_of(X, weight, n_threads=1, centred=False):
     """Compute the ``Moments`` of weighted rows of X, in float64; zeros if all weights are 0.
 
     Parameters
@@ -174,6 +175,8 @@ def moments_of(X, weight, n_threads=1):
     X : ndarray or CSR of shape (n_samples, n_features)
     weight : ndarray of shape (n_samples,)
     n_threads : int, default=1
+    centred : bool, default=False
+        Whether the mean of X, dense, is known to be 0 up to rounding errors.
 
     Returns
     -------
@@ -188,8 +191,11 @@ def moments_of(X, weight, n_threads=1):
     if not total > 0:
         return Moments(total, *np.zeros((2, X.shape[1])), is_sparse, dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        find = _sparse_moments if is_sparse else _dense_moments
-        mean, variance = find(X, weight, total, n_threads)
+        if centred:
+            mean, variance = np.zeros(X.shape[1]), _mean_squares(X, weight, total)
+        else:
+            find = _sparse_moments if is_sparse else _dense_moments
+            mean, variance = find(X, weight, total, n_threads)
     if not np.isfinite(variance).all():
         raise ValueError(
             f"The squares of 'X' must be finite in {dtype}; those of feature "
@@ -252,6 +258,14 @@ def _dense_moments(X, weight, total, n_threads):
     # standard deviation: the rest corrects mean and variance.
     rest, square = loop.sum(weighted_squares) / total
     return centre + rest, np.maximum(square - rest**2, 0.0)
+
+
+def _mean_squares(X, weight, total):
+    """Return the mean square of each feature of a dense X in float64."""
+    result = np.zeros(X.shape[1])
+    for rows in row_blocks(X):
+        result += weight[rows] @ np.square(X[rows])
+    return result / total
 
 
 def row_loop(n_rows, n_threads, threaded=True):
@@ -405,6 +419,20 @@ def clear_constants(centred, mean):
     """Set constant features of a centred X to 0, in place, where only rounding errors are left."""
     size = np.maximum(centred.max(axis=0, initial=0.0), -centred.min(axis=0, initial=0.0))
     centred[:, size <= numerics.CONSTANT * numerics.EPS[centred.dtype] * np.abs(mean)] = 0.0
+
+
+def is_filled(X, finite=True):
+    """Whether X of two dimensions has rows and features, and if ``finite``, no nan and no inf.
+
+    It is False in a few more cases: a sum that overflows is a doubt, too.
+    """
+    if 0 in X.shape:
+        return False
+    if not (finite and X.dtype.kind == "f"):
+        return True
+    with np.errstate(all="ignore"):
+        total = (X.data if sparse.issparse(X) else X).sum()
+    return math.isfinite(total)
 
 
 def size_of(X):

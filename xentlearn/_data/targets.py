@@ -233,6 +233,8 @@ class EncodedY:
             return tuple(self.sums.targets)
         weight = self.weight if self.entry_weight is None else self.entry_weight
         if not sparse.issparse(self.values):
+            if self.kind == "binary":  # no entry is missing
+                return weight @ (1 - self.values), weight @ self.values
             weight = weight if weight.ndim == 2 else weight[:, np.newaxis]
             ones = (weight * np.nan_to_num(self.values)).sum(axis=0)
             return (weight * np.nan_to_num(1 - self.values)).sum(axis=0), ones

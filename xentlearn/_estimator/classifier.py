@@ -12,6 +12,7 @@ from .._data._design_matrix import DTYPES
 from .._data.dataset import MemoryData
 from .._data.out_of_core import BlockData, in_memory
 from .._data.readers import MemmapBlocks, blocks_of
+from .._data.statistics import is_filled
 from .._data.targets import encode_y, resolve_loss
 from .._objective.linear import L2
 from .._objective.problem import Problem
@@ -442,7 +443,11 @@ class SoftmaxClassifier(
         """(data, encoded y) to train from; ``report`` as in ``BlockData``."""
         source = None
         if type(X) is np.ndarray and X.dtype in DTYPES:
-            X = validate_data(self, X, dtype=None)
+            if X.ndim == 2 and is_filled(X):  # what validate_data does, which takes 100 us
+                self.n_features_in_ = X.shape[1]
+                vars(self).pop("feature_names_in_", None)
+            else:
+                X = validate_data(self, X, dtype=None)
             self._X_dtype = X.dtype
         else:
             source = blocks_of(X)

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._data.out_of_core import converted
 from .._data.readers import blocks_of
+from .._data.statistics import is_filled
 from .._utils.csr import as_sound_X
 from .._utils.messages import listed
 from .._utils.validation import as_numpy, missing_among
@@ -117,15 +118,11 @@ def known_to_pass(estimator, X, finite):
         X = np.asarray(X)
     if type(X) is not np.ndarray and not sparse.issparse(X):  # subclasses may refuse, or warn
         return None
-    if X.ndim != 2 or 0 in X.shape or X.dtype.kind not in "fiub":
+    if X.ndim != 2 or X.dtype.kind not in "fiub":
         return None
     if X.shape[1] != getattr(estimator, "n_features_in_", X.shape[1]):
         return None
-    if finite and X.dtype.kind == "f":
-        with np.errstate(all="ignore"):  # a sum that overflows is a doubt, too
-            total = (X.data if sparse.issparse(X) else X).sum()
-        return X if np.isfinite(total) else None
-    return X
+    return X if is_filled(X, finite) else None
 
 
 def require_fitted(estimator):

@@ -194,10 +194,9 @@ class Fit:
             self.objective = None
 
     def objective_of(self, y, group):
-        rows = self.data.rows(y, group.outputs, self.n_threads)
-        return LinearObjective(
-            rows, self.l2_reg, self.problem.fit_intercept, self.n_threads, group.preconditioning
-        )
+        rows, problem = self.data.rows(y, group.outputs, self.n_threads), self.problem
+        options = problem.fit_intercept, self.n_threads, group.preconditioning, group.small_binary
+        return LinearObjective(rows, self.l2_reg, *options)
 
     def __call__(self, result):
         """Return whether the solver should stop here; this is its callback."""
@@ -429,6 +428,7 @@ class Fit:
         if found.reason in (StopReason.CERTIFIED, StopReason.ESTIMATED, StopReason.ROUNDING):
             if found.gap <= self.problem.tol:
                 found.reason = StopReason.CERTIFIED
+                found.failed = []  # whatever the solver's estimate was
             elif found.reason == StopReason.CERTIFIED:
                 found.reason = StopReason.ESTIMATED
         columns = np.zeros((3, length))  # objectives, these times gaps, seconds

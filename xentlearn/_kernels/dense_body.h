@@ -179,6 +179,18 @@ XENT_INLINE void NAME(logits_sums)(const int n_rows, const int n_classes, ptrdif
         NAME(step)(n_rows, n_classes, rows, l, w, sums);
     if (l < end)
         NAME(step)(n_rows, n_classes, rows, end - LANES, w, sums);
+    if (n_classes == 1 && width == 1) { /* logits of several rows fill a vector */
+        V of_rows[8];
+        XENT_UNROLL
+        for (int i = 0; i < n_rows; i++)
+            of_rows[i] = sums[i][0];
+        XENT_UNROLL
+        for (int i = 0; i < n_rows; i += LANES) {
+            const int n = n_rows - i < LANES ? n_rows - i : LANES;
+            STORE(c + i, LOAD(c + i) + LANE_SUMS(n, &of_rows[i]));
+        }
+        return;
+    }
     XENT_UNROLL
     for (int i = 0; i < n_rows; i++)
         XENT_UNROLL

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._plan import settings as defaults
-from .._utils._sweeps import give_back_memory
+from .._utils._sweeps import bound_sums, give_back_memory
 from .._utils.numerics import EPS, LEAST_CURVATURE
 from .._utils.state import Stateful
-from .._utils.threads import VECTOR_BLOCK, ParallelLoop
 from .preconditioners import cholesky_factor, solve
 
 
@@ -180,24 +179,9 @@ class Certificate(Stateful):
                 r = constant_shares(objective.sums, g_b[0], epsilon)[1]
         of_constant = self.constant_gradient(objective, r) if epsilon > 0 else None
 
-        def squares(rows):
-            # two arrays are enough: with very many outputs each has many times the size of a block
-            penalty, change, along = l2_reg * W[rows], dW[rows], 0.0
-            g = np.subtract(change, penalty, out=penalty)  # of the mean loss, without the penalty
-            along_g = np.vdot(g, W[rows])
-            if epsilon > 0:
-                shift = of_constant[rows] - g
-                shift *= epsilon
-                along = np.vdot(W[rows], shift)
-                change = np.add(change, shift, out=shift)
-            rest = np.multiply(l2_reg, W[rows], out=penalty)
-            rest = np.subtract(change, rest, out=rest)
-            with_W = np.vdot(W[rows], W[rows]), along_g, along
-            return np.array([*with_W, np.vdot(change, change), np.vdot(rest, rest)])
-
-        width = max(1, VECTOR_BLOCK // max(1, objective.n_outputs))
-        loop = ParallelLoop(n_features, width, objective.n_threads)
-        square, along_g, along_shift, of_change, of_rest = loop.sum(squares, np.zeros(5))
+        square, along_g, along_shift, of_change, of_rest = bound_sums(
+            W, dW, of_constant, l2_reg, epsilon, objective.n_threads
+        )
         mean_loss = value - 0.5 * l2_reg * square
         # mean of sum_k p_k log p_k: the loss is -sum_k t_k log p_k
         negative_entropy = along_g + constant + linear - mean_loss
@@ -297,7 +281,7 @@ def constant_shares(sums, g_b, least=0.0):
     """
     if sums.ndim == 2:
         total = sums.sum(axis=1, keepdims=True)
-        wanted, excess = sums / total, np.stack([-g_b, g_b], axis=1) / total
+        wanted, excess = sums / total, g_b[:, np.newaxis] * [-1.0, 1.0] / total
     else:
         wanted, excess = sums[np.newaxis] / sums.sum(), g_b[np.newaxis] / sums.sum()
     predicted = wanted + excess  # to which the smallest excesses do not add: no differences of it

@@ -82,6 +82,8 @@ class LinearObjective:
     fit_intercept : bool
     n_threads : int, default=1
     preconditioning : Preconditioning, default=Preconditioning()
+    small_binary : bool, default=False
+        Whether values, gradients and whole Hessians are those of ``rows.small_binary()``.
 
     Attributes
     ----------
@@ -112,7 +114,15 @@ class LinearObjective:
         "regularise",
     )
 
-    def __init__(self, rows, l2_reg, fit_intercept, n_threads=1, preconditioning=Preconditioning()):
+    def __init__(
+        self,
+        rows,
+        l2_reg,
+        fit_intercept,
+        n_threads=1,
+        preconditioning=Preconditioning(),
+        small_binary=False,
+    ):
         y, outputs = rows.y, rows.outputs
         self.rows, self.l2_reg, self.fit_intercept = rows, l2_reg, fit_intercept
         self.n_features, self.n_outputs = rows.n_features, len(outputs)
@@ -145,6 +155,8 @@ class LinearObjective:
         else:
             share = self.sums / self.sums.sum()
             self.curvatures_at_shares = self.sums.sum() * share * (1 - share)
+
+        self.small = rows.small_binary(fit_intercept) if small_binary else None
 
         # what changes during a solve
         self.penalty_curvature = np.full(self.n_features, l2_reg)  # second derivative by feature
@@ -199,25 +211,25 @@ class LinearObjective:
 
     def value_gradient(self, vector):
         """Return value (float) and gradient (ndarray of shape (size,)) at a vector."""
-        coef, intercept = self.at(vector)
-        gradient, began = np.empty(self.shape), (time.perf_counter(), time.thread_time())
-        loss, coef_sum, intercept_sum = self.rows.loss_gradient(
-            coef, intercept, self.n_threads, out=gradient[: self.n_features]
-        )
-        self.n_threads = self.threads.after(began)
+        began = time.perf_counter(), time.thread_time()
+        if self.small is None:
+            (coef, intercept), gradient = self.at(vector), np.empty(self.shape)
+            loss, coef_sum, intercept_sum = self.rows.loss_gradient(
+                coef, intercept, self.n_threads, out=gradient[: self.n_features]
+            )
+            self.n_threads = self.threads.after(began)
+            penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
+            value, gradient = float(loss / self.total_weight + penalty), gradient.ravel()
+        else:
+            value, gradient = self.small.value_gradient(vector, self.penalty_curvature)
+            self.threads.after(began)
         self.pass_seconds = min(self.pass_seconds, self.threads.seconds)
-        penalty = self._centre(gradient, coef_sum, intercept_sum, coef)
         if not self._is_evaluated:  # most often at the start; a certificate needs its gradient
             self._is_evaluated = True
             kept = self.is_binary or self.n_outputs <= self.certificate.settings.most_kept
-            if (
-                self.certifiable
-                and kept
-                and not coef.any()
-                and np.array_equal(vector, self.start())
-            ):
-                self.certificate.start_gradient = gradient
-        return float(loss / self.total_weight + penalty), gradient.ravel()
+            if self.certifiable and kept and np.array_equal(vector, self.start()):
+                self.certificate.start_gradient = gradient.reshape(self.shape)
+        return value, gradient
 
     def value(self, vector):
         """Return the value at a vector of rows in memory, in about half the time of a gradient."""

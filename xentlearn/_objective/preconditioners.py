@@ -19,6 +19,7 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from .._data._design_matrix import computing_dtype
+from .._data._factors import factorise_scaled, solve_scaled
 from .._data.statistics import covariance
 from .._plan.settings import Preconditioning
 from .._utils._sweeps import divide
@@ -54,24 +55,17 @@ def cholesky_factor(matrix, scale, slack=None, dtype=None):
     """
     slack = len(matrix) if slack is None else slack
     dtype = matrix.dtype if dtype is None else dtype
-    scale = scale.astype(matrix.dtype, copy=False)
-    matrix *= scale[:, np.newaxis]
-    matrix *= scale
-    matrix.flat[:: len(matrix) + 1] += SLACK[np.dtype(dtype)] * slack
     # LAPACK is called directly: scipy.linalg.cholesky takes five times as long for a matrix of 40
     # rows, and numpy.linalg.cholesky three times as long for one of 784 rows in float32.
-    factorise = lapack.dpotrf if matrix.dtype == np.float64 else lapack.spotrf
-    factor, info = factorise(matrix.T, lower=True, overwrite_a=True)
+    info = factorise_scaled(matrix, scale, SLACK[np.dtype(dtype)] * slack)
     if info != 0:
         raise np.linalg.LinAlgError(f"The leading minor of order {info} is not positive definite.")
-    return factor
+    return matrix.T
 
 
 def solve(factor, scale, right):
     """Return ``scale * (L L^T)^-1 (scale * right)`` for a vector, in the dtype of the factor L."""
-    substitute = blas.dtrsv if factor.dtype == np.float64 else blas.strsv
-    solved = substitute(factor, (scale * right).astype(factor.dtype, copy=False), lower=True)
-    return scale * substitute(factor, solved, lower=True, trans=True, overwrite_x=True)
+    return solve_scaled(np.ascontiguousarray(factor.T), scale, right)
 
 
 class FeaturePreconditioner:
@@ -230,8 +224,8 @@ class LocalHessian:
         n_outputs, penalty = objective.n_outputs, objective.penalty_curvature
         n_rows, dtype = len(matrix) // n_outputs, matrix.dtype
         diagonal = matrix.reshape(-1)[:: len(matrix) + 1].reshape(n_outputs, n_rows)  # a view
-        diagonal[:, : len(penalty)] += penalty.astype(dtype)
-        diagonal = diagonal.ravel().astype(np.float64)
+        diagonal[:, : len(penalty)] += penalty.astype(dtype, copy=False)
+        diagonal = diagonal.ravel().astype(np.float64, copy=False)
         # if every row is predicted with certainty, the inverse of the curvature would overflow
         diagonal[~(diagonal > LEAST_CURVATURE)] = 1.0
         if n_outputs > 1 and objective.shift_invariant:
@@ -339,9 +333,13 @@ class Preconditioners:
             # memory would take a third of the time. If the factorisation fails, the preconditioner
             # from the features is in use again.
             self.local, neglected = None, self.settings.neglected
-        mean = objective.mean if objective.fit_intercept else None
-        matrix = rows.hessian(*objective.at(vector), mean, dtype, neglected, objective.n_threads)
-        matrix /= objective.total_weight
+        if objective.small is not None and rows is objective.rows and dtype == np.float64:
+            matrix = objective.small.hessian(vector)
+        else:
+            mean = objective.mean if objective.fit_intercept else None
+            at, n_threads = objective.at(vector), objective.n_threads
+            matrix = rows.hessian(*at, mean, dtype, neglected, n_threads)
+            matrix /= objective.total_weight
         # it fails only where the objective is so flat that rounding errors decide
         with contextlib.suppress(np.linalg.LinAlgError):
             self.local = LocalHessian.of(matrix, objective, self.slack)

@@ -186,12 +186,15 @@ class Group:
         How the solver's objective is preconditioned.
     history_size : int or None, default=None
         Differences in the L-BFGS history of a large problem; None leaves the default.
+    small_binary : bool, default=False
+        Whether the sums over the rows are computed by ``_data/_small_binary.pyx``.
     """
 
     outputs: np.ndarray
     solver: str
     preconditioning: Preconditioning
     history_size: int | None = None
+    small_binary: bool = False
 
 
 @dataclass(frozen=True)
@@ -275,7 +278,9 @@ def make_plan(problem):
         many = y.loss._couples and not is_sparse and len(outputs) >= RULES.many_classes
         many &= size.n_coefficients(len(outputs)) >= RULES.many_coefficients
         history_size = RULES.short_history if many and chosen == "lbfgs" else None
-        planned.append(Group(outputs, chosen, preconditioning, history_size))
+        # a single thread computes all, and the means of the features are 0 or taken as 0
+        small_binary = one_thread and presolve.centre and len(outputs) == 1 and not y.loss._couples
+        planned.append(Group(outputs, chosen, preconditioning, history_size, small_binary))
     return Plan(presolve, polish, tuple(planned), work, one_thread)
 
 

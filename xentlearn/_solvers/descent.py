@@ -281,8 +281,8 @@ def line_search(descent, slope_left):
     Parameters
     ----------
     descent : object
-        It has the ``objective``, the point ``x``, its ``value``, the ``direction`` and the
-        ``slope`` along it.
+        It has the ``objective``, the ``rule``, the point ``x``, its ``value``, the ``direction``
+        and the ``slope`` along it.
     slope_left : float
         Largest share of the slope that a step may leave; at least twice the constant of the
         sufficient decrease.
@@ -296,6 +296,9 @@ def line_search(descent, slope_left):
     value, slope = descent.value, descent.slope
     sufficient, single = LINE_SEARCH.sufficient_decrease, direction.dtype == np.float32
     noise = objective.rounding * max(abs(value), objective.value_scale)
+    # a Newton step whose decrease rounding errors hide; two of them are in a difference of values
+    is_hidden = descent.rule.exact and -0.5 * slope <= noise
+    noise *= 2.0 if is_hidden else 1.0
     low, high = 0.0, np.inf
     low_value, low_slope = value, slope
     # No loss is negative: the first step is at most the one at which a quadratic with this value
@@ -313,6 +316,8 @@ def line_search(descent, slope_left):
         )
         if decreased and new_slope >= slope_left * slope:
             return point, new_value, new_gradient
+        if is_hidden:  # no other step could be seen to gain more
+            return None
         guess = np.nan
         if finite:
             guess = _cubic_minimum(low, low_value, low_slope, step, new_value, new_slope)

@@ -53,21 +53,27 @@ class WholeHessian(_Forgetful):
     ----------
     decrement : float
         Squared Newton decrement at the last point; 0 if the next direction needs a new Hessian.
+    n_added : int
+        Number of steps since the Hessian was computed.
     """
 
     name = "newton-cholesky"
     requires = (*REQUIRED, "hessian_at")
     defaults = NewtonCholesky()
-    CHANGES = ("decrement",)
+    CHANGES = ("decrement", "n_added")
 
     @property
     def exact(self):
         """Whether directions are Newton directions."""
         return getattr(self.objective, "exact_hessian", True)
 
+    def add(self, x, x_new, gradient, gradient_new):
+        """Count a step."""
+        self.n_added += 1
+
     def clear(self):
         """Compute a new Hessian for the next direction in any case."""
-        self.decrement = 0.0
+        self.decrement, self.n_added = 0.0, 0
 
     def direction(self, point, gradient):
         """Return -H^-1 gradient.
@@ -82,6 +88,7 @@ class WholeHessian(_Forgetful):
                 self.decrement = decrement
                 return direction
         self.objective.hessian_at(point)
+        self.n_added = 0
         direction = -self.objective.precondition(gradient)
         self.decrement = -(gradient @ direction)
         return direction

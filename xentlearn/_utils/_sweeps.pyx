@@ -76,9 +76,16 @@ def centre(
         Py_ssize_t width = max(1, BLOCK_NUMBERS // max(1, n_outputs))
         Py_ssize_t n_blocks = (n_features + width - 1) // width
         double inverse_total = 1 / total, penalty = 0
-        double[::1] penalties = np.zeros(n_blocks)
+        double[::1] penalties
     if n_outputs == 0:
         return 0.0
+    if n_blocks == 1:
+        for j in range(n_features):
+            penalty += centre_row(
+                n_outputs, &sums[j, 0], inverse_total, &intercept[0], mean[j], strength[j],
+                &coef[j, 0], &gradient[j, 0])
+        return penalty
+    penalties = np.zeros(n_blocks)
     for block in prange(
         n_blocks, nogil=True, schedule="static", num_threads=n_threads,
         use_threads_if=n_threads > 1 and n_features * n_outputs > THREADED,
@@ -90,6 +97,77 @@ def centre(
     for block in range(n_blocks):
         penalty += penalties[block]
     return penalty
+
+
+cdef void add_bound_sums(
+    Py_ssize_t n, const double* W, const double* dW, const double* of_constant, double l2_reg,
+    double epsilon, double* sums,
+) noexcept nogil:
+    cdef:
+        Py_ssize_t i
+        double g, penalty, change, shift
+        double square = 0, along_g = 0, along_shift = 0, of_change = 0, of_rest = 0
+    for i in range(n):
+        penalty = l2_reg * W[i]
+        change = dW[i]
+        g = change - penalty
+        square += W[i] * W[i]
+        along_g += g * W[i]
+        if of_constant:
+            shift = (of_constant[i] - g) * epsilon
+            along_shift += W[i] * shift
+            change += shift
+        of_change += change * change
+        of_rest += (change - penalty) * (change - penalty)
+    sums[0] = square
+    sums[1] = along_g
+    sums[2] = along_shift
+    sums[3] = of_change
+    sums[4] = of_rest
+
+
+def bound_sums(
+    const double[:, ::1] W, const double[:, ::1] dW, const double[:, ::1] of_constant,
+    double l2_reg, double epsilon, int n_threads,
+):
+    """Compute the sums over all coefficients that a duality gap consists of.
+
+    With ``g = dW - l2_reg W``, ``shift = epsilon (of_constant - g)``, or 0 if ``of_constant`` is
+    None, and ``change = dW + shift``, they are the inner products
+
+        W . W,  g . W,  shift . W,  change . change,  rest . rest  with  rest = change - l2_reg W.
+
+    Parameters
+    ----------
+    W, dW : ndarray of shape (n_features, n_outputs)
+    of_constant : ndarray of shape (n_features, n_outputs) or None
+    l2_reg, epsilon : float
+    n_threads : int
+
+    Returns
+    -------
+    list of five floats
+    """
+    cdef:
+        Py_ssize_t n_features = W.shape[0], n_outputs = W.shape[1], block, begin, n
+        Py_ssize_t width = max(1, BLOCK_NUMBERS // max(1, n_outputs))
+        Py_ssize_t n_blocks = (n_features + width - 1) // width
+        double[:, ::1] sums = np.zeros((max(1, n_blocks), 5))
+        const double* constant = NULL
+    if n_features * n_outputs == 0:
+        return [0.0] * 5
+    if of_constant is not None:
+        constant = &of_constant[0, 0]
+    for block in prange(
+        n_blocks, nogil=True, schedule="static", num_threads=n_threads,
+        use_threads_if=n_threads > 1 and n_features * n_outputs > THREADED,
+    ):
+        begin = block * width
+        n = (min(begin + width, n_features) - begin) * n_outputs
+        add_bound_sums(
+            n, &W[begin, 0], &dW[begin, 0],
+            constant + begin * n_outputs if constant else NULL, l2_reg, epsilon, &sums[block, 0])
+    return [float(total) for total in np.add.reduce(np.asarray(sums))]
 
 
 cdef double average(Py_ssize_t n, const double* values) noexcept nogil:

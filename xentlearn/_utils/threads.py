@@ -224,8 +224,10 @@ class ThreadChoice:
             ``n_threads``, for the next call.
         """
         self.seconds = time.perf_counter() - began[0]
+        if self._fixed:
+            return self.n_threads
         self._window += self.seconds, time.thread_time() - began[1], work
-        if self._fixed or self._window[0] < TRIED_SECONDS:
+        if self._window[0] < TRIED_SECONDS:
             return self.n_threads
         seconds, own_seconds, work = self._window.tolist()
         self._window[:] = 0.0
