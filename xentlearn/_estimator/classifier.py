@@ -16,7 +16,8 @@ from .._data.statistics import is_filled
 from .._data.targets import encode_y, resolve_loss
 from .._objective.linear import L2
 from .._objective.problem import Problem
-from .._plan.plan import make_plan, outlined
+from .._plan.outline import outlined
+from .._plan.plan import make_plan
 from .._plan.report import PlanReport
 from .._plan.settings import STOCHASTIC
 from .._solvers.settings import resolve_solver

@@ -5,7 +5,8 @@ import copy
 from sklearn.utils import check_random_state
 
 from .._data.presolve import ScaledX
-from .._plan.plan import make_plan, outlined
+from .._plan.outline import outlined
+from .._plan.plan import make_plan
 from .._plan.report import PlanReport
 from .._utils.threads import sequential_blas
 from .fit_state import FitState

@@ -5,8 +5,6 @@ code that allocates it. What they are off by is measured by ``benchmarks/estimat
 tabulated in ``doc/contributing/plan.md``.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from .._utils.numerics import PIVOTED_ROTATION
@@ -17,124 +15,6 @@ from .settings import LBFGS, STOCHASTIC, Certificate, NewtonCG, Preconditioning,
 # told apart by ever larger coefficients: raw MNIST and the features of leaves take 700 to 1,200
 # passes in place of 20 to 50.
 WEAK_PENALTY, FEW_ROWS = 1e-7, 15
-
-
-@dataclass(frozen=True)
-class OutlinedGroup:
-    """A group of outputs (``plan.Group``), without their numbers.
-
-    Attributes
-    ----------
-    n_outputs : int
-    solver : str
-    covariance : bool
-    local : {"whole", "sample", "blocks"} or None
-        Which preconditioners: see ``settings.Preconditioning``.
-    local_rows : float
-        Most rows that the Hessian of a sample is made from.
-    history_size : int or None, default=None
-    """
-
-    n_outputs: int
-    solver: str
-    covariance: bool
-    local: str | None
-    local_rows: float
-    history_size: int | None = None
-
-
-@dataclass(frozen=True)
-class Outline:
-    """A problem and its plan in numbers: no array and no row of X or y is kept.
-
-    Attributes
-    ----------
-    n_rows, n_features, n_outputs, n_entries, n_sampled : int
-        Of X and y as they were given; stored numbers of X; rows of the sample.
-    dtype : dtype
-        Of X, as it is read.
-    is_sparse, in_memory : bool
-    labelled : bool
-        Whether y has labels, one per row, rather than values.
-    n_copied, y_bytes : int
-        Bytes of what of X was copied to be read, and of the encoded y.
-    solver : str
-        As it was asked for.
-    coupled, convex, certifiable, fit_intercept, early_stopping : bool
-    C, tol, weakness : float
-        The last one is the strength of the penalty, 1 / (C S), over the mean variance of a feature.
-    max_iter, work : int
-        ``work`` is the number of multiply-adds of a pass over X as it was given.
-    history_size : int or None
-        Length of the L-BFGS history, where it was set.
-    unit : float
-    n_kept : int or None
-        Features that are not constant, where the others are dropped.
-    centre, polish : bool
-    groups : tuple of OutlinedGroup
-    """
-
-    n_rows: int
-    n_features: int
-    n_outputs: int
-    n_entries: int
-    n_sampled: int
-    dtype: np.dtype
-    is_sparse: bool
-    in_memory: bool
-    labelled: bool
-    n_copied: int
-    y_bytes: int
-    solver: str
-    coupled: bool
-    convex: bool
-    certifiable: bool
-    fit_intercept: bool
-    early_stopping: bool
-    C: float
-    tol: float
-    weakness: float
-    max_iter: int
-    history_size: int | None
-    work: int
-    unit: float
-    n_kept: int | None
-    centre: bool
-    polish: bool
-    groups: tuple
-
-    @property
-    def itemsize(self):
-        """Bytes of a number of X."""
-        return self.dtype.itemsize
-
-    @property
-    def n_solved(self):
-        """Features that the solver sees."""
-        n_features = self.n_features if self.n_kept is None else self.n_kept
-        return min(n_features, self.n_rows) if self.centre else n_features
-
-    @property
-    def dense(self):
-        """Whether the X that the solver sees is dense."""
-        return self.centre or not self.is_sparse
-
-    @property
-    def computed(self):
-        """Bytes of a number of what is computed in."""
-        return 8 if self.centre or self.itemsize == 8 else 4
-
-    @property
-    def hard(self):
-        """Whether hundreds of iterations are to be expected: see WEAK_PENALTY."""
-        per_coefficient = self.n_rows / max(1, max(2, self.n_outputs) * self.n_features)
-        return self.weakness < WEAK_PENALTY and per_coefficient < FEW_ROWS and self.convex
-
-    @property
-    def rotated(self):
-        """Whether X is rotated into the space of its rows."""
-        return self.centre and (self.n_kept or self.n_features) > self.n_rows
-
 
 # ---- Memory --------------------------------------------------------------------------------------
 
@@ -277,7 +157,7 @@ def _makes_hessian(outline, group):
 
     Fits of up to five outputs most often took 20 iterations, of more outputs about 30.
     """
-    long = outline.hard or outline.polish or group.n_outputs > 5
+    long = _is_hard(outline) or outline.polish or group.n_outputs > 5
     long = long and outline.max_iter >= first_refresh(outline, group)
     return long or certifies(outline, group)
 
@@ -288,7 +168,7 @@ def _history_bytes(outline, group):
     large = size >= settings.large
     usual = group.history_size or settings.large_history
     length = outline.history_size or (usual if large else settings.history_size)
-    if outline.hard and group.local == "blocks":
+    if _is_hard(outline) and group.local == "blocks":
         length = max(length, min(settings.long_history, settings.long_numbers // size))
     return 2 * (4 if large else 8) * size * min(length, outline.max_iter)
 
@@ -372,7 +252,7 @@ def _passes_of(outline, group):
         low, high = 6, 30
     elif group.solver == "dual-ascent":
         low, high = 2, 60
-    elif outline.hard:
+    elif _is_hard(outline):
         low, high = 150, 3000
     elif group.solver == "newton-cg":
         low, high = 15, 300
@@ -383,3 +263,9 @@ def _passes_of(outline, group):
     if not outline.convex:
         low, high = 2 * low, 3 * high
     return min(low, outline.max_iter + 1), min(high, 4 * outline.max_iter + 4)
+
+
+def _is_hard(outline):
+    """Return whether hundreds of iterations are to be expected: see WEAK_PENALTY."""
+    per_coefficient = outline.n_rows / max(1, max(2, outline.n_outputs) * outline.n_features)
+    return outline.weakness < WEAK_PENALTY and per_coefficient < FEW_ROWS and outline.convex

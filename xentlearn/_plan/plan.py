@@ -13,7 +13,6 @@ import numpy as np
 
 from .._utils.numerics import EPS
 from .._utils.threads import effective_n_threads
-from .cost import Outline, OutlinedGroup
 from .settings import STOCHASTIC, Certificate, NewtonCholesky, Preconditioning
 
 
@@ -282,79 +281,6 @@ def make_plan(problem):
         small_binary = one_thread and presolve.centre and len(outputs) == 1 and not y.loss._couples
         planned.append(Group(outputs, chosen, preconditioning, history_size, small_binary))
     return Plan(presolve, polish, tuple(planned), work, one_thread)
-
-
-def outlined(problem, plan, X, n_held_out, moments):
-    """Return the problem and its plan in numbers, from which ``report.PlanReport`` makes its text.
-
-    Parameters
-    ----------
-    problem : Problem
-    plan : Plan
-    X : object
-        X as passed to ``fit``.
-    n_held_out : int
-        Number of the rows that early stopping holds out of X.
-    moments : Moments or None
-        Moments of the features of X; None if nothing is fitted.
-
-    Returns
-    -------
-    Outline
-    """
-    data, y, presolve, n_copied = problem.data, problem.y, plan.presolve, 0
-    stored = data.X if data.in_memory else data.survey.sample[0][0]
-    share = data.shape[0] / max(1, stored.shape[0])
-    if data.is_sparse:
-        stored, X = stored.data, getattr(X, "data", None)
-    if data.in_memory and not (isinstance(X, np.ndarray) and np.may_share_memory(X, stored)):
-        width = stored.itemsize + (4 if data.is_sparse else 0)
-        n_copied = int(stored.size * width * (1 + n_held_out / max(1, data.shape[0])))
-    y_bytes, groups, weakness, history_size = 0, [], 1.0, None
-    if problem.settings is not None and problem.solver == "lbfgs":
-        history_size = problem.settings.history_size
-    if moments is not None:
-        strength = problem.penalty.strength(y.total_weight, y.weight_exponent)
-        with np.errstate(over="ignore"):
-            square = max(np.add.reduce(moments.variance), 1e-300)
-            weakness = np.float64(strength) * len(moments.variance) / square
-    for array in (y.labels, y.values, y.weight, y.entry_weight):
-        if array is not None:
-            y_bytes += array.nbytes if isinstance(array, np.ndarray) else 12 * array.nnz
-    for group in plan.groups:
-        chosen = group.preconditioning
-        kinds = chosen.covariance, chosen.local, chosen.local_rows, group.history_size
-        groups.append(OutlinedGroup(len(group.outputs), group.solver, *kinds))
-    return Outline(
-        n_rows=data.shape[0],
-        n_features=data.shape[1],
-        n_outputs=y.n_outputs,
-        n_entries=int(stored.size * share),
-        n_sampled=data.n_sampled,
-        dtype=stored.dtype,
-        is_sparse=data.is_sparse,
-        in_memory=data.in_memory,
-        labelled=y.labels is not None,
-        n_copied=n_copied,
-        y_bytes=y_bytes,
-        solver=problem.solver,
-        coupled=y.loss._couples,
-        convex=y.loss._convex,
-        certifiable=y.loss._certifiable and problem.penalty.C < np.inf,
-        fit_intercept=problem.fit_intercept,
-        early_stopping=problem.early_stopping,
-        C=float(problem.penalty.C),
-        tol=float(problem.tol),
-        weakness=weakness,
-        max_iter=int(problem.max_iter),
-        history_size=history_size,
-        work=plan.work,
-        unit=presolve.unit,
-        n_kept=None if presolve.kept is None else len(presolve.kept),
-        centre=presolve.centre,
-        polish=plan.polish,
-        groups=tuple(groups),
-    )
 
 
 def _presolve(data, fit_intercept, work):

@@ -6,7 +6,8 @@ Everything is computed when it is asked for: a fit only stores an ``Outline``.
 from dataclasses import dataclass, replace
 
 from .._utils.threads import effective_n_threads
-from .cost import Outline, certifies, first_refresh, memory_bytes, pass_work, passes
+from .cost import certifies, first_refresh, memory_bytes, pass_work, passes
+from .outline import Outline
 from .plan import RULES
 from .settings import LBFGS, STOCHASTIC, Preconditioning
 

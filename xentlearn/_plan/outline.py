@@ -1,0 +1,189 @@
+"""A problem and its plan in numbers, from which ``report.PlanReport`` makes its text."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class OutlinedGroup:
+    """A group of outputs (``plan.Group``), without their numbers.
+
+    Attributes
+    ----------
+    n_outputs : int
+    solver : str
+    covariance : bool
+    local : {"whole", "sample", "blocks"} or None
+        Which preconditioners: see ``settings.Preconditioning``.
+    local_rows : float
+        Most rows that the Hessian of a sample is made from.
+    history_size : int or None, default=None
+    """
+
+    n_outputs: int
+    solver: str
+    covariance: bool
+    local: str | None
+    local_rows: float
+    history_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A problem and its plan in numbers: no array and no row of X or y is kept.
+
+    Attributes
+    ----------
+    n_rows, n_features, n_outputs, n_entries, n_sampled : int
+        Of X and y as they were given; stored numbers of X; rows of the sample.
+    dtype : dtype
+        Of X, as it is read.
+    is_sparse, in_memory : bool
+    labelled : bool
+        Whether y has labels, one per row, rather than values.
+    n_copied, y_bytes : int
+        Bytes of what of X was copied to be read, and of the encoded y.
+    solver : str
+        As it was asked for.
+    coupled, convex, certifiable, fit_intercept, early_stopping : bool
+    C, tol, weakness : float
+        The last one is the strength of the penalty, 1 / (C S), over the mean variance of a feature.
+    max_iter, work : int
+        ``work`` is the number of multiply-adds of a pass over X as it was given.
+    history_size : int or None
+        Length of the L-BFGS history, where it was set.
+    unit : float
+    n_kept : int or None
+        Features that are not constant, where the others are dropped.
+    centre, polish : bool
+    groups : tuple of OutlinedGroup
+    """
+
+    n_rows: int
+    n_features: int
+    n_outputs: int
+    n_entries: int
+    n_sampled: int
+    dtype: np.dtype
+    is_sparse: bool
+    in_memory: bool
+    labelled: bool
+    n_copied: int
+    y_bytes: int
+    solver: str
+    coupled: bool
+    convex: bool
+    certifiable: bool
+    fit_intercept: bool
+    early_stopping: bool
+    C: float
+    tol: float
+    weakness: float
+    max_iter: int
+    history_size: int | None
+    work: int
+    unit: float
+    n_kept: int | None
+    centre: bool
+    polish: bool
+    groups: tuple
+
+    @property
+    def itemsize(self):
+        """Bytes of a number of X."""
+        return self.dtype.itemsize
+
+    @property
+    def n_solved(self):
+        """Features that the solver sees."""
+        n_features = self.n_features if self.n_kept is None else self.n_kept
+        return min(n_features, self.n_rows) if self.centre else n_features
+
+    @property
+    def dense(self):
+        """Whether the X that the solver sees is dense."""
+        return self.centre or not self.is_sparse
+
+    @property
+    def computed(self):
+        """Bytes of a number of what is computed in."""
+        return 8 if self.centre or self.itemsize == 8 else 4
+
+    @property
+    def rotated(self):
+        """Whether X is rotated into the space of its rows."""
+        return self.centre and (self.n_kept or self.n_features) > self.n_rows
+
+
+def outlined(problem, plan, X, n_held_out, moments):
+    """Return the problem and its plan in numbers.
+
+    Parameters
+    ----------
+    problem : Problem
+    plan : Plan
+    X : object
+        X as passed to ``fit``.
+    n_held_out : int
+        Number of the rows that early stopping holds out of X.
+    moments : Moments or None
+        Moments of the features of X; None if nothing is fitted.
+
+    Returns
+    -------
+    Outline
+    """
+    data, y, presolve, n_copied = problem.data, problem.y, plan.presolve, 0
+    stored = data.X if data.in_memory else data.survey.sample[0][0]
+    share = data.shape[0] / max(1, stored.shape[0])
+    if data.is_sparse:
+        stored, X = stored.data, getattr(X, "data", None)
+    if data.in_memory and not (isinstance(X, np.ndarray) and np.may_share_memory(X, stored)):
+        width = stored.itemsize + (4 if data.is_sparse else 0)
+        n_copied = int(stored.size * width * (1 + n_held_out / max(1, data.shape[0])))
+    y_bytes, groups, weakness, history_size = 0, [], 1.0, None
+    if problem.settings is not None and problem.solver == "lbfgs":
+        history_size = problem.settings.history_size
+    if moments is not None:
+        strength = problem.penalty.strength(y.total_weight, y.weight_exponent)
+        with np.errstate(over="ignore"):
+            square = max(np.add.reduce(moments.variance), 1e-300)
+            weakness = np.float64(strength) * len(moments.variance) / square
+    for array in (y.labels, y.values, y.weight, y.entry_weight):
+        if array is not None:
+            y_bytes += array.nbytes if isinstance(array, np.ndarray) else 12 * array.nnz
+    for group in plan.groups:
+        chosen = group.preconditioning
+        kinds = chosen.covariance, chosen.local, chosen.local_rows, group.history_size
+        groups.append(OutlinedGroup(len(group.outputs), group.solver, *kinds))
+    return Outline(
+        n_rows=data.shape[0],
+        n_features=data.shape[1],
+        n_outputs=y.n_outputs,
+        n_entries=int(stored.size * share),
+        n_sampled=data.n_sampled,
+        dtype=stored.dtype,
+        is_sparse=data.is_sparse,
+        in_memory=data.in_memory,
+        labelled=y.labels is not None,
+        n_copied=n_copied,
+        y_bytes=y_bytes,
+        solver=problem.solver,
+        coupled=y.loss._couples,
+        convex=y.loss._convex,
+        certifiable=y.loss._certifiable and problem.penalty.C < np.inf,
+        fit_intercept=problem.fit_intercept,
+        early_stopping=problem.early_stopping,
+        C=float(problem.penalty.C),
+        tol=float(problem.tol),
+        weakness=weakness,
+        max_iter=int(problem.max_iter),
+        history_size=history_size,
+        work=plan.work,
+        unit=presolve.unit,
+        n_kept=None if presolve.kept is None else len(presolve.kept),
+        centre=presolve.centre,
+        polish=plan.polish,
+        groups=tuple(groups),
+    )
