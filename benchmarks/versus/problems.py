@@ -157,7 +157,11 @@ RACES = {
     "embeddings16": lambda _: embeddings(np.float16),
     "embedded-glosses": lambda _: real_embeddings.glosses(),
     "glosses": lambda _: wordnet.glosses(),
+    "glosses-c10": lambda _: wordnet.glosses(),
+    "glosses-c100": lambda _: wordnet.glosses(),
     "lemmas": lambda _: wordnet.lemmas(),
+    "lemmas-c10": lambda _: wordnet.lemmas(),
+    "lemmas-c100": lambda _: wordnet.lemmas(),
     "text": lambda _: text(),
     "wide": lambda _: wide(),
     "breast-cancer": lambda _: load_breast_cancer(return_X_y=True),
@@ -167,6 +171,10 @@ STRENGTHS = {  # of C, elsewhere 1
     "embeddings": 10.0,
     "embeddings16": 10.0,
     "embedded-glosses": 10.0,
+    "glosses-c10": 10.0,
+    "glosses-c100": 100.0,
+    "lemmas-c10": 10.0,
+    "lemmas-c100": 100.0,
     "text": 10.0,
 }
 GAPS = {"embeddings": (1e-3, 1e-4), "embeddings16": (1e-3, 1e-4)}  # elsewhere 1e-4

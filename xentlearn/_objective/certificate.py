@@ -65,7 +65,8 @@ class Certificate(Stateful):
         if not objective.certifiable or (objective.penalty_curvature != objective.l2_reg).any():
             return np.inf
         natural, wanted = _natural_gap(objective, gradient), max(wanted, np.finfo(float).tiny)
-        self.excess = natural * self._looseness / wanted
+        with np.errstate(over="ignore"):  # with tol=0
+            self.excess = natural * self._looseness / wanted
         if not self.excess <= 1:
             return np.inf
         gap = self._certified(objective, vector, value, gradient, wanted)
