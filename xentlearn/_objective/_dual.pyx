@@ -9,9 +9,8 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 
 import numpy as np
-from sklearn.utils.extmath import row_norms
 
-from .._utils.arrays import kernel_array
+from .._utils.arrays import centred_squares, kernel_array
 from .._loss import cpu_target_number
 
 
@@ -95,13 +94,9 @@ cdef class DualRows:
         cdef:
             const int32_t[::1] indices = kernel_array(X.indices, np.int32)
             const int64_t[::1] indptr = kernel_array(X.indptr, np.int64)
-            const double[::1] along = np.ascontiguousarray(X @ mean, dtype=np.float64)
             double mean_square = mean @ mean
-            const double[::1] square
-        # rounding errors may make it negative
-        self.square = np.maximum(
-            row_norms(X, squared=True).astype(np.float64) - 2.0 * np.asarray(along) + mean_square,
-            0.0)
+            const double[::1] along, square
+        along, self.square = centred_squares(X, mean)
         square = self.square
         self.dtype = np.dtype(dtype)
         data = kernel_array(X.data, dtype)

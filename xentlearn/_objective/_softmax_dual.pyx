@@ -10,9 +10,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.extmath import row_norms
 
-from .._utils.arrays import kernel_array
+from .._utils.arrays import centred_squares, kernel_array
 from .._loss import cpu_target_number
 
 
@@ -134,10 +133,7 @@ cdef class SoftmaxRows:
         by_feature = sparse.csc_array(X)
         mean = np.ascontiguousarray(mean, dtype=np.float64)
         mean_square = mean @ mean
-        along = np.ascontiguousarray(X @ mean, dtype=np.float64)
-        # rounding errors may make it negative
-        self.square = np.maximum(
-            row_norms(X, squared=True).astype(np.float64) - 2.0 * along + mean_square, 0.0)
+        along, self.square = centred_squares(X, mean)
         self.dtype = np.dtype(dtype)
         self.kept = (
             kernel_array(X.data, dtype), kernel_array(X.indices, np.int32),

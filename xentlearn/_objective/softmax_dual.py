@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from scipy.special import logsumexp
-from sklearn.utils.extmath import row_norms
 
 from .._plan.settings import SoftmaxSweeps
+from .._utils.arrays import centred_squares
 from .._utils.numerics import EPS, LEAST_CURVATURE
 from .._utils.threads import ThreadChoice
 from ._softmax_dual import LINE, SoftmaxKernel, SoftmaxRows, aligned, order_of, zeros
@@ -440,8 +440,8 @@ def batch_size(X, mean, weight):
         return 1
     some, others = order_of(X.shape[0], 0)[: 2 * n_sampled].reshape(2, n_sampled)
     products = (X[some] @ X[others].T).toarray().astype(np.float64)
-    products -= np.add.outer(X[some] @ mean, X[others] @ mean) - mean @ mean
-    squares = row_norms(X[some], squared=True) - 2.0 * (X[some] @ mean) + mean @ mean
+    along, squares = centred_squares(X[some], mean)
+    products -= np.add.outer(along, X[others] @ mean) - mean @ mean
     overlaps = (products**2) @ weight[others] / n_sampled
     of_row = squares * (weight[some] @ squares / n_sampled)
     overlaps = np.append(overlaps[of_row > 0] / of_row[of_row > 0], 0.0)

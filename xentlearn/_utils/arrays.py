@@ -1,9 +1,10 @@
-"""The memory layout that arrays need before their addresses are passed to kernels."""
+"""Arrays as kernels need them: memory layouts, and numbers by row that kernels are given."""
 
 import math
 import mmap
 
 import numpy as np
+from sklearn.utils.extmath import row_norms
 
 
 def kernel_array(array, dtype=None):
@@ -35,3 +36,10 @@ def untouched_zeros(shape):
     if hasattr(mmap, "MAP_PRIVATE"):
         private["flags"] = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     return np.frombuffer(mmap.mmap(-1, 8 * math.prod(shape), **private)).reshape(shape)
+
+
+def centred_squares(X, mean):
+    """Return (x . mean, ||x - mean||^2) of the rows x of CSR X, in float64."""
+    along = np.ascontiguousarray(X @ mean, dtype=np.float64)
+    square = row_norms(X, squared=True).astype(np.float64) - 2.0 * along + mean @ mean
+    return along, np.maximum(square, 0.0)  # rounding errors may make it negative
