@@ -58,6 +58,7 @@ EXTENSIONS = [
     extension("_data._small_binary"),
     extension("_objective._dual", "dual.c"),
     extension("_objective._softmax_dual", "softmax_dual.c"),
+    extension("_objective._coordinate_descent"),
     extension("_solvers._steps", "steps.c"),
     extension("_utils._sweeps"),
     extension("_utils._blas"),

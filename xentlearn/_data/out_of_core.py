@@ -33,7 +33,7 @@ class BlockRows(ShardedRows):
         """Sum over all blocks, in their order, of the results of ``method`` for their rows."""
         total = None
         most = self.n_rows
-        if method == "hessian":
+        if method in ("hessian", "active_hessian"):
             most = max(1, HESSIAN_NUMBERS // (self.n_features + self.target.n_outputs))
 
         def add(i, rows, X):

@@ -56,7 +56,8 @@ def presolved(X, plan, weight, fit_intercept, l2_reg):
     if plan.kept is not None:
         steps.append(VaryingX(steps[-1].X if steps else X, plan.kept))
     if plan.centre:
-        steps.append(CentredX(steps[-1].X if steps else X, weight, fit_intercept, l2_reg))
+        options = fit_intercept, l2_reg, plan.rotate
+        steps.append(CentredX(steps[-1].X if steps else X, weight, *options))
     return steps
 
 
@@ -157,6 +158,8 @@ class CentredX:
         Without an intercept, X is not centred: the mean is taken as 0.
     l2_reg : float, default=inf
         Strength of the penalty.
+    rotate : bool, default=True
+        Whether features may be replaced.
 
     Attributes
     ----------
@@ -166,7 +169,7 @@ class CentredX:
         Whether its weighted mean is 0 up to rounding errors.
     """
 
-    def __init__(self, X, weight, fit_intercept, l2_reg=np.inf):
+    def __init__(self, X, weight, fit_intercept, l2_reg=np.inf, rotate=True):
         self.is_centred = fit_intercept
         X = np.array(X.toarray() if sparse.issparse(X) else X, dtype=np.float64, order="C")
         self.mean = np.zeros(X.shape[1])
@@ -183,8 +186,10 @@ class CentredX:
             X -= rest
             clear_constants(X, self.mean)
         self.rotation = self._moments = None
-        wide = X.shape[1] > X.shape[0]
-        self.replacement = None if wide else self._replacement(X, l2_reg)
+        wide = rotate and X.shape[1] > X.shape[0]
+        self.replacement = None
+        if rotate and not wide:
+            self.replacement = self._replacement(X, l2_reg)
         if wide or self.replacement is not None:  # what the features were does not show any more
             self._moments = moments_of(X, weight)
             X = self._rotate(X) if wide else X @ self.replacement[0]

@@ -149,6 +149,7 @@ class ShardedRows:
     loss_gradient = _summed(MemoryRows.loss_gradient)
     hessian_product = _summed(MemoryRows.hessian_product)
     hessian = _summed(MemoryRows.hessian)
+    active_hessian = _summed(MemoryRows.active_hessian)
     extremes = _summed(MemoryRows.extremes)
 
     def batches(self, order, size, offset):

@@ -14,7 +14,6 @@ from .._data.out_of_core import BlockData, in_memory
 from .._data.readers import MemmapBlocks, blocks_of
 from .._data.statistics import is_filled
 from .._data.targets import encode_y, resolve_loss
-from .._objective.linear import L2
 from .._objective.problem import Problem
 from .._plan.outline import outlined
 from .._plan.plan import make_plan
@@ -30,6 +29,7 @@ from .inputs import check_features, validated
 from .outcome import warn_of_outcome
 from .parameters import ADVICE, RULES, require_settings
 from .partial_fit import PartialFitMixin
+from .penalty import penalty_of
 from .planning import PlanningMixin
 from .predicting import PredictingMixin
 from .start import constant_outputs, warm_start
@@ -76,7 +76,19 @@ class SoftmaxClassifier(
     C : float, default=1.0
         Inverse of the strength of the penalty, > 0; ``inf`` means no penalty.
     l1_ratio : float, default=0.0
-        Share of the L1 penalty, in [0, 1]. Only 0 is implemented.
+        Share of the L1 penalty, in [0, 1]; with more than 0, coefficients that do not pay are
+        exactly 0. With 1 and a softmax, the same change of all coefficients of a feature may leave
+        the objective as it is: of all minima, this is the one of least sum of squares.
+    penalty_factor : array-like of shape (n_features,), default=None
+        Factors >= 0 of the penalty of each feature, used as they are (glmnet rescales them to a
+        mean of 1). 0 does not penalise a feature, and inf leaves it out. None means 1 for all.
+    grouped : bool, default=False
+        Whether the L1 penalty is that of the Euclidean norm of the coefficients of a feature over
+        all outputs, instead of the sum of their absolute values: a feature is then in or out for
+        all outputs.
+    coef_bounds : (lower, upper), default=None
+        Bounds of the coefficients: numbers or arrays of shape (n_features,), lower <= 0 <= upper;
+        ``(0, np.inf)`` makes all coefficients >= 0. None means no bounds.
     fit_intercept : bool, default=True
         Whether to fit the intercept b.
     class_weight : dict, "balanced" or None, default=None
@@ -229,6 +241,9 @@ class SoftmaxClassifier(
         *,
         C=1.0,
         l1_ratio=0.0,
+        penalty_factor=None,
+        grouped=False,
+        coef_bounds=None,
         fit_intercept=True,
         class_weight=None,
         solver="auto",
@@ -244,6 +259,9 @@ class SoftmaxClassifier(
         self.loss = loss
         self.C = C
         self.l1_ratio = l1_ratio
+        self.penalty_factor = penalty_factor
+        self.grouped = grouped
+        self.coef_bounds = coef_bounds
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.solver = solver
@@ -277,11 +295,6 @@ class SoftmaxClassifier(
             value = getattr(self, name)
             if value is not DEFAULTS[name]:
                 rule.check(name, value)
-        if self.l1_ratio != 0:
-            raise ValueError(
-                "'l1_ratio' must be 0 for now, as no solver handles the L1 penalty yet "
-                f"(LogisticRegression's saga does), got {self.l1_ratio!r}."
-            )
         resolve_loss(self.loss)
         return None if self.solver is DEFAULTS["solver"] else resolve_solver(self.solver)
 
@@ -426,7 +439,7 @@ class SoftmaxClassifier(
             y,
             outputs,
             constant,
-            L2(self.C),
+            penalty_of(self, data.shape[1], None if setting is None else setting.name),
             bool(self.fit_intercept),
             "auto" if setting is None else setting.name,
             setting,

@@ -14,6 +14,7 @@ from .._utils.parameters import FLAG, NON_NEGATIVE, POSITIVE_INTEGER, Rule, numb
 RULES = {
     "C": Rule("a number > 0 (inf: no penalty)", numbers.Real, 0, ends=(inf,)),
     "l1_ratio": number_in("[0, 1]"),
+    "grouped": FLAG,
     "fit_intercept": FLAG,
     "max_iter": Rule("an integer >= 0", numbers.Integral, 0, ends=(0,)),
     "tol": NON_NEGATIVE,
@@ -67,8 +68,8 @@ ADVICE = {
     **advice_table(
         (
             "penalty",
-            "The penalty is always L2, and 'C' the inverse of its strength: penalty='l2' is the "
-            "default, and penalty=None is C=inf. L1 is 'l1_ratio', which must be 0 for now.",
+            "'C' is the inverse of its strength, and 'l1_ratio' the share of L1: penalty='l2' is the "
+            "default, penalty='l1' is l1_ratio=1, and penalty=None is C=inf.",
         ),
         (
             "alpha",
@@ -91,7 +92,10 @@ ADVICE = {
             "l2 l2_reg l2_regularization reg_lambda lambda_l2 reg regularization lam",
             "The strength of the L2 penalty is set by 'C', its inverse, as in LogisticRegression.",
         ),
-        ("l1 l1_reg reg_alpha lambda_l1", "L1 is 'l1_ratio', which must be 0 for now."),
+        (
+            "l1 l1_reg reg_alpha lambda_l1",
+            "The L1 penalty is set by l1_ratio=1 and C, the inverse of its strength.",
+        ),
         (
             "n_jobs n_threads num_threads nthread n_workers num_workers",
             "All cores are used, with the same results for any number; fewer by the environment "

@@ -7,6 +7,7 @@ import numpy as np
 
 from .._data.presolve import ScaledX
 from .._data.statistics import Moments
+from .._objective.composite import CompositeObjective
 from .._objective.linear import LinearObjective
 from .._plan.settings import STOCHASTIC
 from .._solvers.contract import StopReason
@@ -126,9 +127,9 @@ class Fit:
         else:
             state.load(problem)
         self.stochastic = problem.solver in STOCHASTIC
-        self.l2_reg = problem.penalty.strength(
-            y.total_weight, y.weight_exponent, plan.presolve.unit
-        )
+        units = y.total_weight, y.weight_exponent, plan.presolve.unit
+        self.l2_reg = problem.penalty.strength(*units)
+        self.terms = problem.penalty.terms(problem.data.shape[1], *units)
         # for small X, finding the number of threads would take as long as several passes
         self.n_threads = 1 if plan.one_thread else effective_n_threads()
         # stochastic solvers need no convex start: their noise leads away from a bad one
@@ -195,6 +196,11 @@ class Fit:
 
     def objective_of(self, y, group):
         rows, problem = self.data.rows(y, group.outputs, self.n_threads), self.problem
+        if self.terms is not None:
+            kept, terms = self.plan.presolve.kept, self.terms
+            terms = terms if kept is None else terms.taken(kept)
+            options = problem.fit_intercept, self.n_threads, group.small_binary
+            return CompositeObjective(rows, terms, *options)
         options = problem.fit_intercept, self.n_threads, group.preconditioning, group.small_binary
         return LinearObjective(rows, self.l2_reg, *options)
 
@@ -224,7 +230,9 @@ class Fit:
         coef, intercept = self.data.undo(W.T, intercept)
         if objective.shift_invariant:
             intercept = intercept - np.add.reduce(intercept) / len(intercept)
-        if not self.stochastic:  # theirs is the point of an update rule, not a minimum
+        # a stochastic solver's is the point of an update rule, not a minimum; penalties by feature
+        # have been dealt with by their solver
+        if not (self.stochastic or self.terms is not None):
             if objective.shift_invariant:
                 # The same change of all logits does not change the loss. Of all coefficients with
                 # the same predictions, these have the least norm, and so the least penalty. A
@@ -361,6 +369,8 @@ class Fit:
             loss = self._predicted_loss(coef, intercept)
             if loss is not None:
                 penalty = 0.5 * objective.l2_reg * _square(in_unit)
+                if self.terms is not None:
+                    penalty = self.terms.value(in_unit.T)
                 predicted = loss / objective.total_weight + penalty
             # no safety factor in float64, as there is no wider dtype to fall back to
             factor = STORED_SAFETY if dtype == np.float32 else 1.0

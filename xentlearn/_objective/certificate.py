@@ -158,26 +158,11 @@ class Certificate(Stateful):
         tau = 1 is best; further away, a smaller tau keeps the bound useful. The result is inf if no
         mixture makes the sum 0.
         """
-        shape, n_features, l2_reg = objective.shape, objective.n_features, objective.l2_reg
-        matrix, gradient = vector.reshape(shape), gradient.reshape(shape)
-        W, dW = matrix[:n_features], gradient[:n_features]
-        b, g_b = matrix[n_features:], gradient[n_features:]
-        # `constant` is mean(alpha) times what is added to the logits of every row. In the dual
-        # objective the offset is a linear term, which vanishes if an intercept makes mean(alpha) 0.
-        constant, linear = np.vdot(g_b, b + objective.offset), 0.0
-        if not objective.fit_intercept and objective.offset.any():
-            _, _, sums = objective.rows.loss_gradient(*objective.at(vector), objective.n_threads)
-            linear = sums @ objective.offset / objective.total_weight
-
-        epsilon, r = 0.0, None
-        if objective.fit_intercept:
-            # all outputs have the same epsilon: the largest that one of them needs
-            epsilons, r = constant_shares(objective.sums, g_b[0])
-            epsilon = float(epsilons.max())
-            if not epsilon < 1:  # this includes nan
-                return np.inf
-            if len(r) > 1:
-                r = constant_shares(objective.sums, g_b[0], epsilon)[1]
+        n_features, l2_reg = objective.n_features, objective.l2_reg
+        W, dW = (a.reshape(objective.shape)[:n_features] for a in (vector, gradient))
+        constant, linear, epsilon, r = self._balance(objective, vector, gradient)
+        if not epsilon < 1:  # this includes nan
+            return np.inf
         of_constant = self.constant_gradient(objective, r) if epsilon > 0 else None
 
         square, along_g, along_shift, of_change, of_rest = bound_sums(
@@ -186,11 +171,7 @@ class Certificate(Stateful):
         mean_loss = value - 0.5 * l2_reg * square
         # mean of sum_k p_k log p_k: the loss is -sum_k t_k log p_k
         negative_entropy = along_g + constant + linear - mean_loss
-        excess = 0.0
-        if epsilon > 0:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                terms = np.where(r > 0, r * np.log(r), 0.0).sum(axis=1)
-            excess = epsilon * (np.sum(objective.sums.sum(axis=-1) * terms) - negative_entropy)
+        excess = self._entropy_excess(objective, epsilon, r, negative_entropy)
 
         # For tau = 1, in a form in which every term vanishes at the optimum: no cancellation.
         gap = constant + excess + of_change / (2 * l2_reg) - along_shift
@@ -200,6 +181,48 @@ class Certificate(Stateful):
         if of_rest > 0 and -entropy < 2 * of_rest:
             gap = min(gap, value - max(0.0, -entropy) ** 2 / (4 * of_rest))
         return gap
+
+    @staticmethod
+    def _balance(objective, vector, gradient):
+        """Return what makes the weighted sum of the dual point 0, if there is an intercept.
+
+        Returns
+        -------
+        constant : float
+            mean(alpha) times what is added to the logits of every row.
+        linear : float
+            In the dual objective the offset is a linear term, which vanishes if an intercept makes
+            mean(alpha) 0.
+        epsilon : float
+            The share of ``r``: the largest that one of the outputs needs; at least 1, or nan, if
+            none is enough.
+        r : ndarray or None
+            As ``constant_shares`` returns it.
+        """
+        matrix, gradient = (a.reshape(objective.shape) for a in (vector, gradient))
+        b, g_b = matrix[objective.n_features :], gradient[objective.n_features :]
+        constant, linear = np.vdot(g_b, b + objective.offset), 0.0
+        if not objective.fit_intercept:
+            if objective.offset.any():
+                _, _, sums = objective.rows.loss_gradient(
+                    *objective.at(vector), objective.n_threads
+                )
+                linear = sums @ objective.offset / objective.total_weight
+            return constant, linear, 0.0, None
+        epsilons, r = constant_shares(objective.sums, g_b[0])
+        epsilon = float(epsilons.max())
+        if epsilon < 1 and len(r) > 1:
+            r = constant_shares(objective.sums, g_b[0], epsilon)[1]
+        return constant, linear, epsilon, r
+
+    @staticmethod
+    def _entropy_excess(objective, epsilon, r, negative_entropy):
+        """Return by how much the share of ``r`` raises the bound of the negative entropy."""
+        if not epsilon > 0:
+            return 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(r > 0, r * np.log(r), 0.0).sum(axis=1)
+        return epsilon * (np.sum(objective.sums.sum(axis=-1) * terms) - negative_entropy)
 
     def constant_gradient(self, objective, r):
         """Return the gradient with respect to W of the mean loss if every row is predicted as r.

@@ -164,13 +164,17 @@ class Presolve:
     kept : ndarray of int or None
         The features to keep, which are not constant; None keeps all.
     centre : bool
-        Whether X is copied to float64 and centred, and, if it has more features than rows, rotated
-        into its row space.
+        Whether X is copied to float64 and centred.
+    rotate : bool, default=True
+        Whether a centred X is also rotated into its row space if it has more features than rows, or
+        given other features where some are nearly dependent. A penalty that knows features does not
+        allow it.
     """
 
     unit: float = 1.0
     kept: np.ndarray | None = None
     centre: bool = False
+    rotate: bool = True
 
 
 @dataclass(frozen=True)
@@ -243,16 +247,19 @@ def make_plan(problem):
         outputs = problem.outputs
         groups = [Group(outputs, solver, Preconditioning())] if len(outputs) else []
         return Plan(Presolve(data.unit), False, tuple(groups), work, one_thread)
-    presolve = _presolve(data, problem.fit_intercept, work)
+    composite = problem.penalty.is_composite
+    presolve = _presolve(data, problem.fit_intercept, work, not composite)
     polish = one_thread and not problem.early_stopping
     if presolve.kept is not None:
         n_features = len(presolve.kept)
-    if presolve.centre:
+    if presolve.centre and presolve.rotate:
         n_features = min(n_features, n_rows)
     is_sparse = data.is_sparse and not presolve.centre
     alone = data.in_memory and not (y.loss._couples or problem.early_stopping)
     sums = y.fitted_weight_sums()
     groups = output_groups((n_rows, n_features), problem.outputs, alone, sums, is_sparse)
+    if composite:
+        return _composite_plan(presolve, polish, groups, work, one_thread, y.loss._couples)
     alone &= is_sparse
     size = _Size(n_rows, data.n_sampled, n_features, problem.fit_intercept, is_sparse)
     strength = problem.penalty.strength(y.total_weight, y.weight_exponent, presolve.unit)
@@ -289,7 +296,17 @@ def make_plan(problem):
     return Plan(presolve, polish, tuple(planned), work, one_thread)
 
 
-def _presolve(data, fit_intercept, work):
+def _composite_plan(presolve, polish, groups, work, one_thread, coupled):
+    """Return the plan for a penalty that is not smooth, or with bounds: proximal Newton."""
+    planned = []
+    for outputs in groups:
+        small_binary = one_thread and presolve.centre and len(outputs) == 1 and not coupled
+        group = Group(outputs, "proximal-newton", Preconditioning(), small_binary=small_binary)
+        planned.append(group)
+    return Plan(presolve, polish, tuple(planned), work, one_thread)
+
+
+def _presolve(data, fit_intercept, work, rotate):
     """Choose the presolve steps; X in shards has none."""
     if not data.in_memory:
         return Presolve()
@@ -305,7 +322,7 @@ def _presolve(data, fit_intercept, work):
         and n_rows * n_kept <= RULES.most_rotated
         and n_rows**2 * n_kept <= RULES.most_rotation
     )
-    return Presolve(data.unit, kept, wide or work <= RULES.small_work)
+    return Presolve(data.unit, kept, (wide and rotate) or work <= RULES.small_work, rotate)
 
 
 def output_groups(shape, outputs, alone, sums, is_sparse=True):

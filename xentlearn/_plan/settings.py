@@ -314,6 +314,53 @@ class DualAscent:
 
 
 @dataclass(frozen=True)
+class ProximalNewton:
+    """Proximal Newton (``_solvers/proximal_newton.py``) and its models.
+
+    Attributes
+    ----------
+    path : float
+        Ratio of the first strength of the L1 penalty to the one that keeps all coefficients at 0,
+        and of each strength to the one before.
+    accuracy, first_accuracy : float
+        Sweeps of a model go on until one brings this share of what the first one brought; the
+        latter while the penalty is stronger than asked for.
+    bound : float
+        Largest change of a row's logit that one coefficient may make in a step.
+    moved : float
+        Largest change of a logit for which curvatures are raised.
+    sweeps, most_sweeps : int
+        Least and largest number of sweeps between two Newton steps of a model.
+    most_rounds, most_halvings : int
+        Largest number of these steps, and of the trials of one.
+    cg_left, most_cg_iter : float, int
+        Conjugate gradients end when this share of the squared residual is left, or after so many
+        iterations.
+    most_coefficients : int
+        Largest number of coefficients of a model with a matrix: 288 MB.
+    most_trials : int
+        Largest number of trials of a line search.
+    sufficient_decrease : float
+        Least share of the decrease that a line predicts.
+    """
+
+    path: float = 0.2
+    accuracy: float = 1e-3
+    first_accuracy: float = 0.05
+    bound: float = 3.0
+    moved: float = 2.0
+    sweeps: int = 5
+    most_sweeps: int = 60
+    most_rounds: int = 20
+    most_halvings: int = 4
+    cg_left: float = 1e-3
+    most_cg_iter: int = 20
+    most_coefficients: int = NewtonCholesky.max_coefficients
+    most_trials: int = 20
+    sufficient_decrease: float = 1e-4
+
+
+@dataclass(frozen=True)
 class Sweeps:
     """Sweeps over rows (``_objective/dual.py``, ``softmax_dual.py``).
 

@@ -1,0 +1,108 @@
+"""The penalty that a classifier's parameters ask for."""
+
+import numpy as np
+
+from .._objective.penalties import L2, FeaturePenalty
+from .._utils.messages import shown
+from .._utils.validation import as_floating
+
+# Solvers that know a penalty of all coefficients alike, and no bounds.
+ADVICE = (
+    "L1 penalties, factors and bounds take solver='auto'; other solvers minimise smooth "
+    "objectives only"
+)
+
+
+def penalty_of(estimator, n_features, solver=None):
+    """Return the penalty of a fit.
+
+    Parameters
+    ----------
+    estimator : SoftmaxClassifier
+        Its ``C``, ``l1_ratio``, ``penalty_factor``, ``grouped`` and ``coef_bounds`` are used, of
+        which the rules of ``parameters.py`` have been checked.
+    n_features : int
+    solver : str or None, default=None
+        Name of the solver that was asked for; None if that is "auto".
+
+    Returns
+    -------
+    L2 or FeaturePenalty
+        The former wherever it is the same.
+
+    Raises
+    ------
+    ValueError
+        If the factors or the bounds are not what they must be, or if the solver does not know them.
+    """
+    factor, bounds = estimator.penalty_factor, estimator.coef_bounds
+    plain = factor is None and bounds is None
+    if plain and estimator.l1_ratio == 0:
+        return L2(estimator.C)
+    if solver is not None:
+        asked = {
+            "l1_ratio": estimator.l1_ratio > 0,
+            "penalty_factor": factor is not None,
+            "coef_bounds": bounds is not None,
+        }
+        names = " and ".join(repr(name) for name, is_asked in asked.items() if is_asked)
+        raise ValueError(
+            f"'solver' must be 'auto' with {names}, got {estimator.solver!r}. {ADVICE}."
+        )
+    lower, upper = (-np.inf, np.inf) if bounds is None else _bounds(bounds, n_features)
+    return FeaturePenalty(
+        estimator.C,
+        float(estimator.l1_ratio),
+        1.0 if factor is None else _factor(factor, n_features),
+        bool(estimator.grouped),
+        lower,
+        upper,
+    )
+
+
+def _factor(factor, n_features):
+    """Return the factors as an array of shape (n_features,)."""
+    factor = _by_feature(factor, "penalty_factor", n_features, numbers=False)
+    wrong = np.flatnonzero(~(factor >= 0))
+    if len(wrong):
+        raise ValueError(
+            "'penalty_factor' must be >= 0 (0: not penalised, inf: left out), got "
+            f"{shown(factor[wrong[0]])} for feature {wrong[0]}."
+        )
+    return factor
+
+
+def _bounds(bounds, n_features):
+    """Return (lower, upper) as arrays of shape (n_features,)."""
+    rule = (
+        "'coef_bounds' must be a pair (lower, upper) of numbers or of arrays of shape "
+        "(n_features,), with lower <= 0 <= upper"
+    )
+    try:
+        lower, upper = bounds
+    except (TypeError, ValueError):
+        raise ValueError(f"{rule}, got {shown(bounds)}.") from None
+    lower = _by_feature(lower, "coef_bounds[0]", n_features)
+    upper = _by_feature(upper, "coef_bounds[1]", n_features)
+    wrong = np.flatnonzero(~((lower <= 0) & (upper >= 0)))
+    if len(wrong):
+        pair = f"({shown(lower[wrong[0]])}, {shown(upper[wrong[0]])})"
+        raise ValueError(
+            f"{rule}, got {pair} for feature {wrong[0]}. Use -inf or inf for no bound."
+        )
+    return lower, upper
+
+
+def _by_feature(values, name, n_features, numbers=True):
+    """Return numbers by feature in float64; a single number is for all if ``numbers``."""
+    is_number = numbers and np.ndim(values) == 0
+    array, _ = as_floating([values] if is_number else values, name)
+    array = array.astype(np.float64)
+    if is_number:
+        return np.full(n_features, array[0])
+    if array.shape != (n_features,):
+        raise ValueError(
+            f"{name!r} must have shape ({n_features},), one number per feature of X, got an array "
+            f"of shape {array.shape}."
+        )
+    return array

@@ -1,0 +1,415 @@
+"""Coordinate descent on the quadratic model of a Newton step plus a penalty.
+
+The model, for the coordinates that may change, is
+
+    g . d + d^T B d / 2 + penalty(w0 + d),        d = w - w0.
+
+``sweep_matrix`` has B as a matrix and keeps its product with d: a coordinate that changes costs one
+row of B. ``sweep_rows`` has the columns of X and the curvature of each row of X,
+
+    diag(curvature) - coupling coupling^T    (the second part for a softmax alone),
+
+and keeps X d: a coordinate costs the entries of its column twice. While the coordinates of one
+output change, the others stay, so that the kept numbers of a single output and its own curvature are
+enough; each output is an independent problem then. Outputs are swept two at a time, whatever the
+number of threads. For two blocks of a positive definite matrix this always converges: with the sign
+of the coupling changed, the matrix stays positive definite.
+
+The coordinates are ordered by output. With a grouped penalty all outputs of a feature change at
+once, along the gradient divided by one number that is at least the largest curvature of the group.
+"""
+
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.math cimport INFINITY, fmax, fmin, sqrt
+from libc.stdint cimport int32_t
+
+import numpy as np
+
+from scipy.linalg.cython_blas cimport daxpy
+
+
+cdef enum:
+    AT_ONCE = 2             # outputs that are swept at the same time
+    MOST_HALVINGS = 80      # of an interval that contains the norm of a group
+
+OUTPUTS_AT_ONCE = AT_ONCE
+
+
+# ---- One coordinate, one group -------------------------------------------------------------------
+
+cdef inline double best_value(
+    double z, double h, double l1, double l2, double lower, double upper,
+) noexcept nogil:
+    """Minimise h w^2 / 2 - z w + l1 |w| + l2 w^2 / 2 over lower <= w <= upper."""
+    cdef double w = 0.0
+    if z > l1:
+        w = (z - l1) / (h + l2)
+    elif z < -l1:
+        w = (z + l1) / (h + l2)
+    return fmin(fmax(w, lower), upper)
+
+
+cdef void best_group(
+    Py_ssize_t n, double* z, double h, double l1, double l2,
+    const double* lower, const double* upper,
+) noexcept nogil:
+    """Minimise h |w|^2 / 2 - z . w + l1 |w| + l2 |w|^2 / 2 within the bounds; z is replaced by w.
+
+    The minimum is clip(z / (h + l2 + l1 / |w|)), in which the norm of w is the only unknown. Both
+    sides of |w| = |clip(...)| are compared at the middle of an interval, again and again.
+    """
+    cdef:
+        Py_ssize_t k, n_halved
+        double square = 0.0, norm, low = 0.0, high, w
+        bint bounded = False
+    for k in range(n):
+        if (z[k] > 0.0 and upper[k] > 0.0) or (z[k] < 0.0 and lower[k] < 0.0):
+            square += z[k] * z[k]
+        bounded = bounded or lower[k] > -INFINITY or upper[k] < INFINITY
+    norm = sqrt(square)
+    if norm <= l1:
+        for k in range(n):
+            z[k] = 0.0
+        return
+    high = (norm - l1) / (h + l2)
+    if bounded and l1 > 0.0:
+        for n_halved in range(MOST_HALVINGS):
+            norm = 0.5 * (low + high)
+            square = 0.0
+            for k in range(n):
+                w = fmin(fmax(z[k] / (h + l2 + l1 / norm), lower[k]), upper[k])
+                square += w * w
+            if sqrt(square) < norm:
+                high = norm
+            else:
+                low = norm
+    for k in range(n):
+        z[k] = fmin(fmax(z[k] / (h + l2 + l1 / high), lower[k]), upper[k])
+
+
+# ---- B as a matrix -------------------------------------------------------------------------------
+
+def sweep_matrix(
+    const double[:, ::1] matrix,
+    const Py_ssize_t[::1] order,
+    const Py_ssize_t[::1] groups,
+    const double[::1] curvature,
+    const double[::1] l1,
+    const double[::1] l2,
+    const double[::1] lower,
+    const double[::1] upper,
+    double[::1] w,
+    double[::1] slope,
+    Py_ssize_t most_sweeps,
+    double enough,
+):
+    """Sweep over the coordinates, in place, until a sweep brings at most ``enough``.
+
+    Parameters
+    ----------
+    matrix : array of shape (n, n)
+        B.
+    order : array of shape (n,)
+        The coordinates in the order in which they are visited.
+    groups : array of shape (n_groups + 1,)
+        Where each group begins in ``order``; one coordinate per group if the penalty is separable.
+    curvature : array of shape (n_groups,)
+        Of a group the upper bound of its curvature; of a single coordinate the curvature.
+    l1, l2, lower, upper : array of shape (n,)
+        The penalty of each coordinate; in a group l1 and l2 are the same for all.
+    w, slope : array of shape (n,)
+        The point and g + B d. Both change.
+    most_sweeps : int
+    enough : float
+
+    Returns
+    -------
+    float
+        Twice the decrease that the last sweep has brought, roughly.
+    """
+    cdef:
+        Py_ssize_t n_groups = groups.shape[0] - 1, of_group, i, f, k, n_done
+        int n = w.shape[0], one = 1
+        double h, change, gained = 0.0
+        double[::1] room = np.empty(max(1, n))
+        double[::1] low = np.empty(max(1, n)), high = np.empty(max(1, n))
+    with nogil:
+        for n_done in range(most_sweeps):
+            gained = 0.0
+            for f in range(n_groups):
+                h, of_group = curvature[f], groups[f + 1] - groups[f]
+                i = order[groups[f]]
+                if not h + l2[i] > 0.0:
+                    continue
+                if of_group == 1:
+                    room[0] = best_value(
+                        h * w[i] - slope[i], h, l1[i], l2[i], lower[i], upper[i])
+                else:
+                    for k in range(of_group):
+                        i = order[groups[f] + k]
+                        room[k], low[k], high[k] = h * w[i] - slope[i], lower[i], upper[i]
+                    best_group(of_group, &room[0], h, l1[i], l2[i], &low[0], &high[0])
+                for k in range(of_group):
+                    i = order[groups[f] + k]
+                    change = room[k] - w[i]
+                    if change != 0.0:
+                        w[i] = room[k]
+                        gained += (h + l2[i]) * change * change
+                        daxpy(&n, &change, &matrix[i, 0], &one, &slope[0], &one)
+            if gained <= enough:
+                break
+    return gained
+
+
+# ---- Columns of X --------------------------------------------------------------------------------
+
+cdef double sweep_output(
+    Py_ssize_t n, const Py_ssize_t* column, const double* slope, const double* curvature,
+    const double* l1, const double* l2, const double* lower, const double* upper,
+    const Py_ssize_t* indptr, const int32_t* indices, const floating* data,
+    const floating* of_rows, double* w, floating* residual, floating* change_of_rows,
+    Py_ssize_t n_sweeps,
+) noexcept nogil:
+    """Sweep over the coordinates of one output; ``of_rows`` is its own curvature in each row."""
+    cdef:
+        Py_ssize_t a, e, i, n_done
+        double gradient, new, gained = 0.0
+        floating change
+    for n_done in range(n_sweeps):
+        gained = 0.0
+        for a in range(n):
+            if not curvature[a] + l2[a] > 0.0:
+                continue
+            gradient = slope[a]
+            for e in range(indptr[column[a]], indptr[column[a] + 1]):
+                gradient += data[e] * residual[indices[e]]
+            new = best_value(
+                curvature[a] * w[a] - gradient, curvature[a], l1[a], l2[a], lower[a], upper[a])
+            change = <floating> (new - w[a])
+            if change != 0.0:
+                gained += (curvature[a] + l2[a]) * (new - w[a]) * (new - w[a])
+                w[a] = new
+                for e in range(indptr[column[a]], indptr[column[a] + 1]):
+                    i = indices[e]
+                    residual[i] += data[e] * change * of_rows[i]
+                    change_of_rows[i] += data[e] * change
+    return gained
+
+
+def sweep_rows(
+    const Py_ssize_t[::1] starts,
+    const Py_ssize_t[::1] column,
+    const Py_ssize_t[::1] indptr,
+    const int32_t[::1] indices,
+    const floating[::1] data,
+    const floating[:, ::1] diagonal,
+    const floating[:, ::1] coupling,
+    const double[::1] slope,
+    const double[::1] curvature,
+    const double[::1] l1,
+    const double[::1] l2,
+    const double[::1] lower,
+    const double[::1] upper,
+    double[::1] w,
+    floating[:, ::1] moved,
+    floating[::1] along,
+    Py_ssize_t n_sweeps,
+    int n_threads,
+):
+    """Sweep over all outputs, ``n_sweeps`` times over the coordinates of each before the next.
+
+    Parameters
+    ----------
+    starts : array of shape (n_outputs + 1,)
+        Where the coordinates of each output begin.
+    column : array of shape (n,)
+        Column of each coordinate.
+    indptr, indices, data
+        The columns, as those of a CSC matrix.
+    diagonal, coupling : array of shape (n_outputs, n_rows)
+        Curvatures of the rows; ``coupling`` has no output if there is none.
+    slope, curvature : array of shape (n,)
+        g, and the diagonal of B.
+    l1, l2, lower, upper : array of shape (n,)
+    w : array of shape (n,)
+        The point; changed.
+    moved : array of shape (n_outputs, n_rows)
+        X d; changed.
+    along : array of shape (n_rows,)
+        coupling . X d; changed.
+    n_sweeps, n_threads : int
+
+    Returns
+    -------
+    float
+        Twice the decrease that the last sweep has brought, roughly.
+    """
+    cdef:
+        Py_ssize_t n_outputs = starts.shape[0] - 1, n_rows = moved.shape[1], first, k, lane, i
+        bint coupled = coupling.shape[0] > 0
+        floating[:, :, ::1] room = np.empty(
+            (AT_ONCE, 3, n_rows), dtype=np.float32 if floating is float else np.float64)
+        double[::1] gained = np.zeros(n_outputs)
+        Py_ssize_t pair
+    with nogil:
+        for pair in range((n_outputs + AT_ONCE - 1) // AT_ONCE):
+            first = pair * AT_ONCE
+            for lane in prange(AT_ONCE, num_threads=n_threads, schedule="static", chunksize=1):
+                k = first + lane
+                if k < n_outputs and starts[k] < starts[k + 1]:
+                    for i in range(n_rows):
+                        room[lane, 0, i] = diagonal[k, i] * moved[k, i]
+                        room[lane, 1, i] = diagonal[k, i]
+                        room[lane, 2, i] = 0.0
+                    if coupled:
+                        for i in range(n_rows):
+                            room[lane, 0, i] -= coupling[k, i] * along[i]
+                            room[lane, 1, i] -= coupling[k, i] * coupling[k, i]
+                    gained[k] = sweep_output(
+                        starts[k + 1] - starts[k], &column[starts[k]], &slope[starts[k]],
+                        &curvature[starts[k]], &l1[starts[k]], &l2[starts[k]], &lower[starts[k]],
+                        &upper[starts[k]], &indptr[0], &indices[0], &data[0], &room[lane, 1, 0],
+                        &w[starts[k]], &room[lane, 0, 0], &room[lane, 2, 0], n_sweeps)
+                    for i in range(n_rows):
+                        moved[k, i] += room[lane, 2, i]
+            if coupled:
+                for k in range(first, min(first + AT_ONCE, n_outputs)):
+                    if starts[k] < starts[k + 1]:
+                        for i in range(n_rows):
+                            along[i] += coupling[k, i] * room[k - first, 2, i]
+    return np.sum(gained)
+
+
+def sweep_groups(
+    const Py_ssize_t[::1] indptr,
+    const int32_t[::1] indices,
+    const floating[::1] data,
+    const floating[:, ::1] diagonal,
+    const floating[:, ::1] coupling,
+    const double[:, ::1] slope,
+    const double[::1] curvature,
+    const double[::1] l1,
+    const double[::1] l2,
+    const double[:, ::1] lower,
+    const double[:, ::1] upper,
+    double[:, ::1] w,
+    floating[:, ::1] moved,
+    floating[::1] along,
+    Py_ssize_t n_sweeps,
+):
+    """``sweep_rows`` for a grouped penalty: all outputs of a column change at once.
+
+    Here arrays of columns and outputs have the shape (n_columns, n_outputs), those of rows and
+    outputs the shape (n_rows, n_outputs), and the penalty and the bound of the curvature are by
+    column.
+    """
+    cdef:
+        Py_ssize_t n_columns = w.shape[0], n_outputs = w.shape[1], n_done, j, k, e, i
+        bint coupled = coupling.shape[0] > 0
+        double gained = 0.0, h
+        floating change, x
+        double[::1] room = np.empty(n_outputs)
+    with nogil:
+        for n_done in range(n_sweeps):
+            gained = 0.0
+            for j in range(n_columns):
+                h = curvature[j]
+                if not h + l2[j] > 0.0:
+                    continue
+                for k in range(n_outputs):
+                    room[k] = slope[j, k]
+                for e in range(indptr[j], indptr[j + 1]):
+                    i, x = indices[e], data[e]
+                    for k in range(n_outputs):
+                        room[k] += x * diagonal[i, k] * moved[i, k]
+                    if coupled:
+                        for k in range(n_outputs):
+                            room[k] -= x * coupling[i, k] * along[i]
+                for k in range(n_outputs):
+                    room[k] = h * w[j, k] - room[k]
+                best_group(n_outputs, &room[0], h, l1[j], l2[j], &lower[j, 0], &upper[j, 0])
+                for k in range(n_outputs):
+                    change = <floating> (room[k] - w[j, k])
+                    if change != 0.0:
+                        gained += (h + l2[j]) * change * change
+                        w[j, k] = room[k]
+                        for e in range(indptr[j], indptr[j + 1]):
+                            i = indices[e]
+                            moved[i, k] += data[e] * change
+                            if coupled:
+                                along[i] += coupling[i, k] * data[e] * change
+    return gained
+
+
+def column_curvatures(
+    const Py_ssize_t[::1] starts,
+    const Py_ssize_t[::1] column,
+    const Py_ssize_t[::1] indptr,
+    const int32_t[::1] indices,
+    const floating[::1] data,
+    const floating[:, ::1] of_rows,
+    int n_threads,
+):
+    """Return the sums of curvature times squared entry of each coordinate, of shape (n,).
+
+    ``of_rows`` has the shape (n_outputs, n_rows).
+    """
+    cdef:
+        Py_ssize_t k, a, e
+        double total
+        double[::1] result = np.zeros(column.shape[0])
+    for k in prange(starts.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic"):
+        for a in range(starts[k], starts[k + 1]):
+            total = 0.0
+            for e in range(indptr[column[a]], indptr[column[a] + 1]):
+                total = total + <double> data[e] * data[e] * of_rows[k, indices[e]]
+            result[a] = total
+    return np.asarray(result)
+
+
+def column_products(
+    const Py_ssize_t[::1] starts,
+    const Py_ssize_t[::1] column,
+    const Py_ssize_t[::1] indptr,
+    const int32_t[::1] indices,
+    const floating[::1] data,
+    const floating[:, ::1] of_rows,
+    int n_threads,
+):
+    """Return X^T ``of_rows`` at each coordinate, of shape (n,)."""
+    cdef:
+        Py_ssize_t k, a, e
+        double total
+        double[::1] result = np.zeros(column.shape[0])
+    for k in prange(starts.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic"):
+        for a in range(starts[k], starts[k + 1]):
+            total = 0.0
+            for e in range(indptr[column[a]], indptr[column[a] + 1]):
+                total = total + data[e] * of_rows[k, indices[e]]
+            result[a] = total
+    return np.asarray(result)
+
+
+def row_products(
+    const Py_ssize_t[::1] starts,
+    const Py_ssize_t[::1] column,
+    const Py_ssize_t[::1] indptr,
+    const int32_t[::1] indices,
+    const floating[::1] data,
+    const double[::1] d,
+    floating[:, ::1] result,
+    int n_threads,
+):
+    """Fill ``result``, of shape (n_outputs, n_rows), with X d."""
+    cdef:
+        Py_ssize_t k, a, e, i
+        floating x
+    for k in prange(starts.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic"):
+        for i in range(result.shape[1]):
+            result[k, i] = 0.0
+        for a in range(starts[k], starts[k + 1]):
+            x = <floating> d[a]
+            if x != 0.0:
+                for e in range(indptr[column[a]], indptr[column[a] + 1]):
+                    result[k, indices[e]] += x * data[e]

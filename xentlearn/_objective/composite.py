@@ -1,0 +1,189 @@
+"""The objective of a linear classifier with a penalty that is not smooth, or with bounds.
+
+    (1/S) sum_i s_i loss(y_i, W x_i + b)  +  penalty(W),
+
+where the penalty is a sum over features (``penalties.py``). Values are those of the whole
+objective, gradients and Hessians those of the mean loss alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .certificate import Certificate
+from .linear import LinearObjective
+from .newton_models import MatrixModel, RowsModel
+
+
+class CompositeObjective(LinearObjective):
+    """The objective for proximal Newton; the vector is that of ``LinearObjective``.
+
+    Parameters
+    ----------
+    rows : MemoryRows or ShardedRows
+    terms : FeatureTerms
+        The penalty in the units of X.
+    fit_intercept : bool
+    n_threads : int, default=1
+    small_binary : bool, default=False
+        As in ``LinearObjective``.
+
+    Attributes
+    ----------
+    certifiable : bool
+        Whether there are lower bounds of the minimum: the loss is plain cross-entropy, and each
+        feature has a penalty.
+    """
+
+    OFFERS = ("certified_gap", "dump")
+
+    def __init__(self, rows, terms, fit_intercept, n_threads=1, small_binary=False):
+        super().__init__(rows, 0.0, fit_intercept, n_threads, small_binary=small_binary)
+        self.terms = terms
+        self.certifiable = rows.y.loss._certifiable and terms.bounds_all
+        self.certificate = SparseCertificate()
+        self._reach = self._columns = None
+
+    def coefficients(self, vector):
+        """Return W^T, of shape (n_features, n_outputs), a view of the vector."""
+        return vector.reshape(self.shape)[: self.n_features]
+
+    def penalty(self, vector):
+        """Return the penalty at a vector."""
+        return self.terms.value(self.coefficients(vector))
+
+    def value_gradient(self, vector):
+        """Return the value of the objective and the gradient of its mean loss."""
+        loss, gradient = super().value_gradient(vector)
+        return loss + self.penalty(vector), gradient
+
+    def value(self, vector):
+        """Return the value of the objective of rows in memory."""
+        return super().value(vector) + self.penalty(vector)
+
+    def shifted(self, vector):
+        """Return a vector with the same predictions and the least penalty, in a new array."""
+        if not self.shift_invariant:
+            return vector
+        result = vector.copy()
+        W = self.coefficients(result)
+        used = np.flatnonzero(W.any(axis=1))
+        W[used] = self.terms.taken(used).shifted(W[used])
+        return result
+
+    @property
+    def reach(self):
+        """Largest distance of each feature from its mean, over the rows: how far a step can go."""
+        if self._reach is None:
+            found = self.rows.extremes(self.mean, self.n_threads)
+            self._reach = np.maximum(found.most - self.mean, self.mean - found.least)
+        return self._reach
+
+    def strongest(self, gradient):
+        """Return how many times as strong an L1 penalty would have to be to keep all W at 0."""
+        G = gradient.reshape(self.shape)[: self.n_features]
+        terms = self.terms
+        has_l1 = np.flatnonzero(terms.l1 > 0)
+        if not len(has_l1):
+            return 0.0
+        part = terms.taken(has_l1)
+        excess = part.excess(G[has_l1])
+        excess = excess if terms.grouped else excess.max(axis=1)
+        return float(1.0 + (excess / part.l1).max())
+
+    def active(self, vector, gradient, terms):
+        """Return which coefficients a step may change, of the shape of the vector's matrix."""
+        W, G = self.coefficients(vector), gradient.reshape(self.shape)[: self.n_features]
+        active = np.ones(self.shape, dtype=bool)
+        excess = terms.excess(G) > 0
+        if terms.grouped:
+            excess = np.broadcast_to(excess[:, np.newaxis], W.shape)
+            active[: self.n_features] = excess | W.any(axis=1, keepdims=True)
+        else:
+            active[: self.n_features] = excess | (W != 0)
+        active[: self.n_features][terms.is_out] = False
+        return active
+
+    def newton_model(self, vector, gradient, strengthened, settings, state):
+        """Return the quadratic model of the mean loss at a vector, plus the penalty.
+
+        Parameters
+        ----------
+        vector, gradient : ndarray of shape (size,)
+        strengthened : float
+            Number by which the L1 penalty is multiplied for now.
+        settings : settings.ProximalNewton
+        state : dict
+            What the model remembers from one step to the next; it may change.
+
+        Returns
+        -------
+        MatrixModel or RowsModel
+        """
+        terms = self.terms.times(strengthened)
+        active = self.active(vector, gradient, terms)
+        n = int(np.count_nonzero(active))
+        kind = RowsModel
+        if not self.moments.is_sparse and n <= settings.most_coefficients:
+            kind = MatrixModel
+        return kind(self, vector, gradient, terms, active, settings, state)
+
+
+@dataclass
+class SparseCertificate(Certificate):
+    """Lower bounds of the minimum of a ``CompositeObjective``.
+
+    With the dual point alpha of ``Certificate``, scaled by tau, and Z = -mean(alpha x), the dual
+    objective is -tau mean(sum_k q_k log q_k) - conjugate(tau Z), with the conjugate of the penalty:
+    see Ndiaye, Fercoq, Gramfort and Salmon, "Gap Safe screening rules for sparsity enforcing
+    penalties", JMLR 18 (2017), for L1 penalties. It is concave in tau, and its maximum is found by
+    bisection.
+    """
+
+    def gap(self, objective, vector, value, gradient):
+        """As in ``Certificate``."""
+        if not objective.certifiable:
+            return np.inf
+        known = max(value - self.least, 0.0)
+        return min(known, self._certified(objective, vector, value, gradient, known))
+
+    def gap_if_at_most(self, objective, vector, value, gradient, wanted):
+        """As in ``Certificate``; passes over X are made only if the bound is near."""
+        if not objective.certifiable:
+            return np.inf
+        gap = self._duality_gap(objective, vector, value, gradient)
+        gap = max(0.0, gap) + self._rounding(objective, value, vector)
+        self.least, self.excess = max(self.least, value - gap), gap / max(wanted, 1e-300)
+        gap = min(gap, value - self.least)
+        return gap if gap <= wanted else np.inf
+
+    def _duality_gap(self, objective, vector, value, gradient):
+        """As in ``Certificate``."""
+        n_features = objective.n_features
+        W, Z = (a.reshape(objective.shape)[:n_features] for a in (vector, gradient))
+        constant, linear, epsilon, r = self._balance(objective, vector, gradient)
+        if not epsilon < 1:  # this includes nan
+            return np.inf
+        mean_loss = value - objective.penalty(vector)
+        negative_entropy = np.vdot(W, Z) + constant + linear - mean_loss
+        excess = self._entropy_excess(objective, epsilon, r, negative_entropy)
+        if epsilon > 0:
+            Z = (1.0 - epsilon) * Z + epsilon * self.constant_gradient(objective, r)
+        entropy = negative_entropy + excess - linear
+        conjugate = objective.terms.conjugate(-Z)
+
+        def slope(tau):
+            return -entropy - conjugate(tau)[1]
+
+        # With tau = 1 every term but the excess vanishes at the minimum.
+        of_all = conjugate(1.0)[0]
+        if of_all < np.inf and slope(1.0) >= 0:
+            return value + entropy + of_all
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            if conjugate(middle)[0] < np.inf and slope(middle) > 0:
+                low = middle
+            else:
+                high = middle
+        return value + low * entropy + conjugate(low)[0]

@@ -1,0 +1,239 @@
+"""Penalties of the coefficients: what a user asks for, and the same in the units of a solver.
+
+``L2`` is the plain one, for smooth solvers. ``FeaturePenalty`` is the general one, with r the
+``l1_ratio``, v_j a factor of each feature, and bounds:
+
+    (1/(C S)) sum_j v_j ((1 - r)/2 ||W_j||^2 + r ||W_j||_1),       lower_j <= W_j <= upper_j,
+
+or with ||W_j||_2 in place of ||W_j||_1 if it is grouped; W_j are the coefficients of feature j, one
+per output. Its ``terms`` are a ``FeatureTerms``, which solvers work with.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._utils.numerics import STRENGTHS
+
+
+@dataclass(frozen=True)
+class L2:
+    """The penalty ``||W||^2 / (2 C S)``.
+
+    Attributes
+    ----------
+    C : float
+        Inverse strength of the penalty, > 0; inf means no penalty.
+    """
+
+    C: float
+    is_composite = False  # whether it takes solvers for sums with a term that is not smooth
+
+    def strength(self, total_weight, exponent=0, unit=1.0):
+        """Return l2_reg = 1 / (C S) for the units that X and the weights are in.
+
+        Parameters
+        ----------
+        total_weight : float
+            The sum S of the weights, divided by 2 ** ``exponent``.
+        exponent : int, default=0
+            Exponent of the power of 2 that the weights have been divided by.
+        unit : float, default=1.0
+            Number that X has been divided by; coefficients are multiplied by it.
+
+        Returns
+        -------
+        float
+            0 without a penalty. Otherwise clipped to STRENGTHS: a stronger penalty makes all
+            coefficients 0, and a weaker one does not change a value of the objective.
+        """
+        if self.C == np.inf:
+            return 0.0
+        # The result may be in range though products of the factors are not: exponents are added.
+        mantissa, power = 1.0, -exponent
+        for factor in (self.C, total_weight, unit, unit):
+            part, of_part = math.frexp(factor)
+            mantissa, power = mantissa / part, power - of_part
+        strength = math.ldexp(mantissa, max(-1000, min(power, 1000)))
+        return max(STRENGTHS[0], min(strength, STRENGTHS[1]))
+
+    def terms(self, n_features, *units):
+        """Return None: smooth solvers need the strength alone."""
+        return None
+
+
+@dataclass(frozen=True)
+class FeaturePenalty(L2):
+    """The penalty above.
+
+    Attributes
+    ----------
+    C : float
+    l1_ratio : float
+        r, in [0, 1].
+    factor : ndarray of shape (n_features,) or float
+        v_j, >= 0; inf leaves a feature out.
+    grouped : bool
+    lower, upper : ndarray of shape (n_features,) or float
+        Bounds of the coefficients of each feature, with 0 between them.
+    """
+
+    l1_ratio: float = 0.0
+    factor: object = 1.0
+    grouped: bool = False
+    lower: object = -np.inf
+    upper: object = np.inf
+    is_composite = True
+
+    def terms(self, n_features, *units):
+        """Return the ``FeatureTerms`` for the units of ``strength``, which are its parameters."""
+        strength, unit = self.strength(*units), units[2] if len(units) > 2 else 1.0
+        arrays = self.factor, self.lower, self.upper
+        factor, lower, upper = (np.broadcast_to(a, n_features).astype(float) for a in arrays)
+        out = factor == np.inf
+        factor[out] = lower[out] = upper[out] = 0.0
+        with np.errstate(over="ignore"):
+            l1 = np.minimum(strength * unit * self.l1_ratio * factor, STRENGTHS[1])
+            l2 = np.minimum(strength * (1.0 - self.l1_ratio) * factor, STRENGTHS[1])
+            return FeatureTerms(l1, l2, lower * unit, upper * unit, self.grouped)
+
+
+@dataclass(frozen=True)
+class FeatureTerms:
+    """The penalty as a sum over features, for coefficients W of shape (n_features, n_outputs).
+
+    Attributes
+    ----------
+    l1, l2 : ndarray of shape (n_features,)
+        Factors of ||W_j||_1 (grouped: of ||W_j||_2) and of ||W_j||^2 / 2.
+    lower, upper : ndarray of shape (n_features,)
+    grouped : bool
+    """
+
+    l1: np.ndarray
+    l2: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    grouped: bool
+
+    def taken(self, features):
+        """Return the terms of some of the features."""
+        arrays = (a[features] for a in (self.l1, self.l2, self.lower, self.upper))
+        return FeatureTerms(*arrays, self.grouped)
+
+    def times(self, factor):
+        """Return the terms with ``l1`` multiplied by a number."""
+        return FeatureTerms(self.l1 * factor, self.l2, self.lower, self.upper, self.grouped)
+
+    @property
+    def is_out(self):
+        """Which features have the coefficient 0 in any case, of shape (n_features,)."""
+        return (self.lower == 0) & (self.upper == 0)
+
+    @property
+    def bounds_all(self):
+        """Whether each feature has a penalty, so that there is a dual problem with a lower bound."""
+        return bool((((self.l1 > 0) | (self.l2 > 0)) | self.is_out).all())
+
+    def value(self, W):
+        """Return the penalty of coefficients W."""
+        squares = np.einsum("jk,jk->j", W, W)
+        sizes = np.sqrt(squares) if self.grouped else np.einsum("jk->j", np.abs(W))
+        return float(self.l1 @ sizes + 0.5 * (self.l2 @ squares))
+
+    def excess(self, gradient):
+        """Return by how much the size of a gradient exceeds l1 where W = 0, by coefficient.
+
+        Directions that leave the bounds do not count. The shape is that of the gradient, or
+        (n_features,) if grouped. Negative numbers mean that the coefficient stays 0.
+        """
+        size = np.abs(gradient)
+        for bound, leaves in ((self.lower, gradient > 0), (self.upper, gradient < 0)):
+            closed = bound == 0
+            if closed.any():
+                size[closed] = np.where(leaves[closed], 0.0, size[closed])
+        if self.grouped:
+            return np.sqrt(np.einsum("jk,jk->j", size, size)) - self.l1
+        return size - self.l1[:, np.newaxis]
+
+    def residual(self, W, gradient):
+        """Return the least subgradient of the objective at W, of the shape of W.
+
+        It is 0 where no coefficient can be improved; ``gradient`` is that of the loss.
+        """
+        l1, slope = self.l1[:, np.newaxis], gradient + self.l2[:, np.newaxis] * W
+        if self.grouped:
+            size = np.sqrt(np.einsum("jk,jk->j", W, W))[:, np.newaxis]
+            steep = np.sqrt(np.einsum("jk,jk->j", slope, slope))[:, np.newaxis]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                shrunk = slope * np.maximum(1.0 - l1 / steep, 0.0)
+                result = np.where(size > 0, slope + l1 * W / size, np.where(steep > 0, shrunk, 0.0))
+        else:
+            shrunk = np.sign(slope) * np.maximum(np.abs(slope) - l1, 0.0)
+            result = np.where(W != 0, slope + l1 * np.sign(W), shrunk)
+        result[(W <= self.lower[:, np.newaxis]) & (result > 0)] = 0.0
+        result[(W >= self.upper[:, np.newaxis]) & (result < 0)] = 0.0
+        return result
+
+    def shifted(self, W):
+        """Return W with the same change of all outputs of a feature that lowers the penalty most.
+
+        Such a change does not change a softmax. With sorted coefficients w_1 <= ... <= w_K of a
+        feature, the best change is their median with the K + 1 numbers
+        mean + (K - 2 i) l1 / (K l2), i = 0..K. Without ``l2`` it need not be unique; of the best
+        ones, it is then the one nearest to the mean, which leaves the least sum of squares.
+        """
+        n_outputs = W.shape[1]
+        mean = W.mean(axis=1)
+        if self.grouped:
+            best = mean
+        else:
+            steps = n_outputs - 2.0 * np.arange(n_outputs + 1)
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                apart = np.where(self.l1 > 0, self.l1 / (n_outputs * self.l2), 0.0)
+                moves = np.where(steps == 0, 0.0, steps * apart[:, np.newaxis])
+            numbers = np.concatenate([W, mean[:, np.newaxis] + moves], axis=1)
+            best = np.partition(numbers, n_outputs, axis=1)[:, n_outputs]
+        best = np.minimum(np.maximum(best, W.max(axis=1) - self.upper), W.min(axis=1) - self.lower)
+        return W - best[:, np.newaxis]
+
+    def conjugate(self, Z):
+        """Return the function tau -> (penalty's conjugate at tau Z, its derivative in tau).
+
+        The conjugate at Z is the largest Z . W - penalty(W). For a group with bounds it is an upper
+        bound of it, and exact if each bound is 0 or infinite. Terms that are 0 for all tau in
+        [0, 1] are left out.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n_features, n_outputs)
+
+        Returns
+        -------
+        callable
+        """
+        above = self.excess(-Z) > 0
+        if self.grouped:
+            features = np.flatnonzero(above)
+            part = self.taken(features)
+            size = part.excess(-Z[features]) + part.l1
+            most = np.maximum(Z[features] * part.upper[:, np.newaxis], 0.0)
+            most = np.maximum(most, Z[features] * part.lower[:, np.newaxis])
+            with np.errstate(invalid="ignore", divide="ignore"):
+                reach = np.nan_to_num(most, nan=0.0, posinf=np.inf).sum(axis=1) / size
+            l1, l2 = part.l1, part.l2
+        else:
+            features, outputs = np.nonzero(above)
+            part, z = self.taken(features), Z[features, outputs]
+            size, l1, l2 = np.abs(z), part.l1, part.l2
+            reach = np.where(z > 0, part.upper, -part.lower)
+
+        def at(tau):
+            over = np.maximum(tau * size - l1, 0.0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                best = np.where(over > 0, np.minimum(over / l2, reach), 0.0)
+                value = np.where(best < np.inf, best * over - 0.5 * l2 * best * best, np.inf)
+            return float(value.sum()), float(best @ size) if len(best) else 0.0
+
+        return at
