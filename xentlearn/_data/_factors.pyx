@@ -281,6 +281,108 @@ def hessian_sum(
     return np.asarray(matrix)
 
 
+# ---- Some coefficients of each output ------------------------------------------------------------
+
+def add_active_products(
+    const floating[:, ::1] X, const floating[:, ::1] own, const floating[:, ::1] coupling,
+    const double[:, ::1] least, const Py_ssize_t[::1] columns, const Py_ssize_t[::1] starts,
+    floating[:, ::1] matrix, int n_threads,
+):
+    """Add the products of rows to the Hessian in some coefficients of each output.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n)
+        A block of rows, centred.
+    own, coupling : ndarray of shape (n_outputs, n_rows)
+        Curvature of each row in one output, and its square root without the other outputs, sqrt(w)
+        p, of a softmax; ``coupling`` has no output if there is none.
+    least : ndarray of shape (n_outputs, n_outputs)
+        Rows of at most this curvature are left out.
+    columns : ndarray of intp
+        Columns of X of the coefficients, one output after the other.
+    starts : ndarray of shape (n_outputs + 1,)
+        Where each output begins in it.
+    matrix : ndarray of shape (len(columns), len(columns))
+        The upper blocks are added to. Numbers below the diagonal have no meaning.
+    n_threads : int
+    """
+    cdef:
+        char* plain = b"N"
+        char* transposed = b"T"
+        Py_ssize_t n_outputs = own.shape[0], n_rows = X.shape[0], pair, k, other, i, a, most = 1
+        Py_ssize_t at
+        int n_k, n_other, n_chosen, width = matrix.shape[0]
+        bint coupled = coupling.shape[0] > 0
+        floating one = 1, sign
+        floating weight
+        floating* of_k
+        floating* of_other
+        floating* block
+        floating* packed
+        const floating* row
+        floating[:, :, ::1] buffers
+        # the columns of each output side by side, which are read once for each of the others
+        floating[::1] room = np.empty(
+            max(1, n_rows * columns.shape[0]), np.float64 if floating is double else np.float32)
+    packed = &room[0]
+    for k in range(n_outputs):
+        most = max(most, starts[k + 1] - starts[k])
+    for k in prange(n_outputs, nogil=True, num_threads=n_threads, use_threads_if=n_threads > 1):
+        at = n_rows * starts[k]
+        for i in range(n_rows):
+            for a in range(starts[k], starts[k + 1]):
+                packed[at] = X[i, columns[a]]
+                at = at + 1
+    buffers = np.empty(
+        (n_threads, 2, n_rows * most), np.float64 if floating is double else np.float32)
+    for pair in prange(
+        n_outputs * n_outputs if coupled else n_outputs, nogil=True, schedule="dynamic",
+        num_threads=n_threads, use_threads_if=n_threads > 1,
+    ):
+        k = pair // n_outputs if coupled else pair
+        other = pair % n_outputs if coupled else pair
+        n_k = <int> (starts[k + 1] - starts[k])
+        n_other = <int> (starts[other + 1] - starts[other])
+        if k <= other and n_k > 0 and n_other > 0:
+            of_k = &buffers[threadid(), 0, 0]
+            of_other = &buffers[threadid(), 1, 0] if k < other else of_k
+            n_chosen = 0
+            for i in range(n_rows):
+                weight = own[k, i] if k == other else coupling[k, i] * coupling[other, i]
+                if weight > least[k, other]:
+                    weight = sqrt(weight)
+                    row = packed + n_rows * starts[k] + i * n_k
+                    for a in range(n_k):
+                        of_k[n_chosen * n_k + a] = weight * row[a]
+                    if k < other:
+                        row = packed + n_rows * starts[other] + i * n_other
+                        for a in range(n_other):
+                            of_other[n_chosen * n_other + a] = weight * row[a]
+                    n_chosen = n_chosen + 1
+            if n_chosen > 0:
+                sign = 1 if k == other else -1
+                block = &matrix[starts[k], starts[other]]
+                if k == other:
+                    add_products(n_k, n_chosen, of_k, block, width)
+                elif floating is double:
+                    dgemm(plain, transposed, &n_other, &n_k, &n_chosen, &sign, of_other, &n_other,
+                          of_k, &n_k, &one, block, &width)
+                else:
+                    sgemm(plain, transposed, &n_other, &n_k, &n_chosen, &sign, of_other, &n_other,
+                          of_k, &n_k, &one, block, &width)
+
+
+def mirror(double[:, ::1] matrix):
+    """Copy the upper half of a matrix to the lower one."""
+    cdef Py_ssize_t i, j, first, n = matrix.shape[0]
+    with nogil:
+        for first in range((n + 63) // 64):  # in stripes, whose cache lines are used in full
+            for i in range(first * 64, n):
+                for j in range(first * 64, min(i, first * 64 + 64)):
+                    matrix[i, j] = matrix[j, i]
+
+
 # ---- One block per output ------------------------------------------------------------------------
 
 cdef void add_rows(

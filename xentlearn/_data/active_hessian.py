@@ -5,6 +5,8 @@ from scipy import sparse
 
 from .._loss import proba
 from .._utils import threads
+from ._design_matrix import computing_dtype
+from ._factors import add_active_products, mirror
 
 
 def row_curvatures(rows, coef, intercept, n_threads):
@@ -41,11 +43,16 @@ def row_curvatures(rows, coef, intercept, n_threads):
     return diagonal, coupling
 
 
-def active_hessian(rows, coef, intercept, mean, active, n_threads):
+def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
     """Compute the Hessian of the sum of the weighted losses in some of the coefficients.
 
-    With Y the matrix of all (x_ij - mean_j) u_ik, one column per coefficient (j, k), it is a block
-    X^T diag(d_k) X for each output k, less Y^T Y. Rows are read in blocks: no copy of X is made.
+    A softmax has the block (k, l) -X^T diag(w p_k p_l) X for each pair of outputs, and in block
+    (k, k) p_k (1 - p_k) in its place. Most rows have two or three classes of a probability that is
+    not next to 0. The others are left out of a block as far as all of them together have at most
+    the share ``neglected`` of the curvature of both outputs. Rows that count in a block off the
+    diagonal then count on the diagonal too, so the matrix stays positive semidefinite.
+
+    X is read in blocks of rows, and not copied.
 
     Parameters
     ----------
@@ -56,54 +63,53 @@ def active_hessian(rows, coef, intercept, mean, active, n_threads):
         None means that there is no intercept.
     active : list of ndarray of int
         For each output the features of its coefficients, ascending; n_features is the intercept.
+    neglected : float
     n_threads : int
 
     Returns
     -------
     ndarray of shape (n, n), float64
-        In the order of ``active``, one output after the other. Numbers below the diagonal have no
-        meaning.
+        In the order of ``active``, one output after the other.
     """
-    n_features = rows.n_features
-    used = np.unique(np.concatenate(active)) if active else np.zeros(0, dtype=np.intp)
-    of_features = used[used < n_features]
-    columns = [np.searchsorted(used, features) for features in active]
-    starts = np.cumsum([0, *map(len, active)])
-    n = int(starts[-1])
-    outputs = np.repeat(np.arange(len(active)), np.diff(starts))
-    column = np.concatenate(columns) if columns else np.zeros(0, dtype=np.intp)
+    n_outputs, dtype = len(active), np.dtype(computing_dtype(rows.X))
+    used = np.unique(np.concatenate(active))
+    of_features = used[used < rows.n_features]
+    columns = np.searchsorted(used, np.concatenate(active)).astype(np.intp)
+    starts = np.cumsum([0, *map(len, active)], dtype=np.intp)
     diagonal, coupling = row_curvatures(rows, coef, intercept, n_threads)
-    result, dtype = np.zeros((n, n)), rows.dtype
-    panels = threads.ParallelLoop(n, max(1, -(-n // threads.ROW_BLOCKS)), n_threads)
-    if n * n * rows.n_rows < threads.THREADED_WORK:
-        panels = threads.ParallelLoop(n, max(1, n), 1)
-    blocks = threads.ParallelLoop(len(active), 1, n_threads if len(panels.blocks) > 1 else 1)
+    least = np.zeros((n_outputs, n_outputs))
+    if coupling is None:
+        coupling = np.zeros((0, 0), dtype)
+    else:
+        diagonal -= coupling**2
+        total = diagonal.sum(axis=0, dtype=np.float64)
+        least = neglected * np.minimum.outer(total, total) / (rows.n_rows * n_outputs)
+        np.fill_diagonal(least, least.min(axis=1))
+        coupling = np.ascontiguousarray(coupling.T, dtype=dtype)
+    diagonal = np.ascontiguousarray(diagonal.T, dtype=dtype)
+    result = np.zeros((starts[-1], starts[-1]), dtype)
+    if rows.n_rows * float(starts[-1]) ** 2 < threads.THREADED_WORK:
+        n_threads = 1
     for begin in range(0, rows.n_rows, threads.PRODUCT_ROWS):
         part = slice(begin, begin + threads.PRODUCT_ROWS)
         X = rows.X[part]
-        if len(of_features) < n_features:
+        if len(of_features) < rows.n_features:
             X = X[:, of_features]
         X = np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=dtype)
         if mean is not None:
             X = X - mean[of_features].astype(dtype)
         if len(used) > len(of_features):
             X = np.concatenate([X, np.ones((len(X), 1), dtype)], axis=1)
-        of_rows = np.sqrt(diagonal[part])
-
-        def add_block(block, X=X, of_rows=of_rows):
-            k = block.start
-            own = slice(starts[k], starts[k + 1])
-            Y = X[:, columns[k]] * of_rows[:, k : k + 1]
-            result[own, own] += Y.T @ Y
-
-        blocks.each(add_block)
-        if coupling is None:
-            continue
-        Y = X[:, column]
-        Y *= coupling[part][:, outputs]
-
-        def subtract(panel, Y=Y):
-            result[panel, panel.start :] -= Y[:, panel].T @ Y[:, panel.start :]
-
-        panels.each(subtract)
+        add_active_products(
+            np.ascontiguousarray(X),
+            np.ascontiguousarray(diagonal[:, part]),
+            np.ascontiguousarray(coupling[:, part]),
+            least,
+            columns,
+            starts,
+            result,
+            n_threads,
+        )
+    result = result.astype(np.float64, copy=False)
+    mirror(result)
     return result

@@ -216,9 +216,9 @@ class MemoryRows:
         X = self._centred_X(mean, dtype)
         return hessian_sum(X, curvature, coupling, self.weight, neglected, n_threads)
 
-    def active_hessian(self, coef, intercept, mean, active, n_threads):
+    def active_hessian(self, *arguments):
         """Return the Hessian of that sum in some coefficients; see ``active_hessian``."""
-        return active_hessian(self, coef, intercept, mean, active, n_threads)
+        return active_hessian(self, *arguments)
 
     def row_curvatures(self, coef, intercept, n_threads):
         """Return the Hessian of the loss of each row in its logits; see ``row_curvatures``."""
@@ -410,11 +410,14 @@ class MemoryData(Data):
             self._moments = statistics.moments_of(self.X, y.weight, n_threads, is_centred)
         return self._moments
 
-    def rows(self, y, outputs, n_threads=1):
-        """Return ``MemoryRows`` with the chosen outputs of ``y`` (``EncodedY``)."""
+    def rows(self, y, outputs, n_threads=1, dtype=None):
+        """Return ``MemoryRows`` with the chosen outputs of ``y`` (``EncodedY``).
+
+        ``dtype`` is that of computations; None leaves it to the moments of X.
+        """
         moments = self.moments(y, n_threads)
         if self._design is None:
-            self._design = DesignMatrix(self.X, moments.fit_dtype)
+            self._design = DesignMatrix(self.X, dtype or moments.fit_dtype)
         return MemoryRows(self.X, y, outputs, self._design, moments=moments, shared=self._shared)
 
     def predicted_loss(self, y, outputs, coef, intercept, dtype, n_threads):

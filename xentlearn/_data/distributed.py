@@ -344,8 +344,8 @@ class DaskRows(ShardedRows):
         The outputs that are fitted.
     """
 
-    def __init__(self, data, y, outputs):
-        super().__init__(data, y, outputs)
+    def __init__(self, data, y, outputs, dtype=None):
+        super().__init__(data, y, outputs, dtype)
         self._cluster = data.cluster
         self._round = functools.partial(Round, uuid.uuid4().hex, y.loss, outputs, self.dtype)
 

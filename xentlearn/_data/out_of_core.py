@@ -25,8 +25,8 @@ class BlockRows(ShardedRows):
         The outputs that are fitted.
     """
 
-    def __init__(self, data, y, outputs):
-        super().__init__(data, y, outputs)
+    def __init__(self, data, y, outputs, dtype=None):
+        super().__init__(data, y, outputs, dtype)
         self._encoded = {}  # targets by slice; kept, since X is about n_features times larger
 
     def total(self, method, *arguments):

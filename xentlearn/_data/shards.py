@@ -88,9 +88,9 @@ class ShardedData(Data):
         """Whether the shards are sparse."""
         return self.survey.moments.is_sparse
 
-    def rows(self, y, outputs, n_threads=1):
-        """Rows with the chosen outputs of ``y`` (``EncodedY``)."""
-        return self.rows_type(self, y, outputs)
+    def rows(self, y, outputs, n_threads=1, dtype=None):
+        """Rows with the chosen outputs of ``y`` (``EncodedY``); ``dtype`` as in ``MemoryData``."""
+        return self.rows_type(self, y, outputs, dtype)
 
     @property
     def n_sampled(self):
@@ -130,6 +130,8 @@ class ShardedRows:
         Loss and weights of all rows; on a cluster, the targets themselves stay with the shards.
     outputs : ndarray of int
         Indices of the outputs to use.
+    dtype : dtype or None, default=None
+        Dtype of computations; None leaves it to the moments of X.
 
     Attributes
     ----------
@@ -137,10 +139,10 @@ class ShardedRows:
         The sample of the survey, with its targets.
     """
 
-    def __init__(self, data, y, outputs):
+    def __init__(self, data, y, outputs, dtype=None):
         Xs, ys = zip(*data.survey.sample, strict=True)
         of_sample = replace(concatenated(ys), loss=y.loss)
-        dtype = data.survey.moments.fit_dtype
+        dtype = dtype or data.survey.moments.fit_dtype
         self.sample = sample = MemoryRows(stacked(Xs), of_sample, outputs, dtype=dtype)
         self.n_rows, self.n_features = data.shape
         self.dtype, self.target = sample.dtype, sample.target

@@ -195,7 +195,9 @@ class Fit:
             self.objective = None
 
     def objective_of(self, y, group):
-        rows, problem = self.data.rows(y, group.outputs, self.n_threads), self.problem
+        # float32 would hide the last digits of gradients, which an L1 penalty shows
+        dtype, problem = None if self.terms is None else np.float64, self.problem
+        rows = self.data.rows(y, group.outputs, self.n_threads, dtype)
         if self.terms is not None:
             kept, terms = self.plan.presolve.kept, self.terms
             terms = terms if kept is None else terms.taken(kept)

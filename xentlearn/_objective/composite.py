@@ -91,17 +91,24 @@ class CompositeObjective(LinearObjective):
         excess = excess if terms.grouped else excess.max(axis=1)
         return float(1.0 + (excess / part.l1).max())
 
-    def active(self, vector, gradient, terms):
-        """Return which coefficients a step may change, of the shape of the vector's matrix."""
+    def active(self, vector, gradient, terms, least_new):
+        """Return which coefficients a step may change, of the shape of the vector's matrix.
+
+        Those in use, and of those that the gradient moves away from 0 as many as are in use, the
+        steepest ones, or ``least_new`` if that is more: a model costs the square of their number,
+        and in the first steps most of them would come back to 0.
+        """
         W, G = self.coefficients(vector), gradient.reshape(self.shape)[: self.n_features]
+        used = W.any(axis=1) if terms.grouped else W != 0
+        excess = terms.excess(G)
+        new = (excess > 0) & ~used
+        new[terms.is_out] = False
+        most = max(least_new, np.count_nonzero(used))
+        if np.count_nonzero(new) > most:
+            steepness = excess[new]
+            new &= excess >= np.partition(steepness, len(steepness) - most)[len(steepness) - most]
         active = np.ones(self.shape, dtype=bool)
-        excess = terms.excess(G) > 0
-        if terms.grouped:
-            excess = np.broadcast_to(excess[:, np.newaxis], W.shape)
-            active[: self.n_features] = excess | W.any(axis=1, keepdims=True)
-        else:
-            active[: self.n_features] = excess | (W != 0)
-        active[: self.n_features][terms.is_out] = False
+        active[: self.n_features] = (used | new)[:, np.newaxis] if terms.grouped else used | new
         return active
 
     def newton_model(self, vector, gradient, strengthened, settings, state):
@@ -121,12 +128,12 @@ class CompositeObjective(LinearObjective):
         MatrixModel or RowsModel
         """
         terms = self.terms.times(strengthened)
-        active = self.active(vector, gradient, terms)
+        active = self.active(vector, gradient, terms, settings.least_new)
         n = int(np.count_nonzero(active))
         kind = RowsModel
         if not self.moments.is_sparse and n <= settings.most_coefficients:
             kind = MatrixModel
-        return kind(self, vector, gradient, terms, active, settings, state)
+        return kind(self, vector, gradient, strengthened, active, settings, state)
 
 
 @dataclass

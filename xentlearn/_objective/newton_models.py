@@ -27,14 +27,15 @@ class _Model:
     objective : CompositeObjective
     vector, gradient : ndarray of shape (size,)
         The point, and the gradient of the mean loss there.
-    terms : FeatureTerms
-        The penalty, as strong as it is for now.
+    strengthened : float
+        Number by which the L1 penalty is multiplied for now.
     active : ndarray of shape (n_features + fit_intercept, n_outputs), bool
         The coefficients that may change.
     settings : settings.ProximalNewton
     state : dict
-        What is remembered between steps: "bound", the largest change of a logit by one coefficient,
-        and "moved", by how much the last step has changed the logits of the rows.
+        What is known from earlier steps: "bound", the largest change of a logit by one coefficient,
+        "moved", by how much the last step has changed the logits of the rows, and "far", whether
+        the minimum is so far away that a coarse Hessian is enough.
 
     Attributes
     ----------
@@ -42,7 +43,8 @@ class _Model:
         The present point, in the coordinates of the model.
     """
 
-    def __init__(self, objective, vector, gradient, terms, active, settings, state):
+    def __init__(self, objective, vector, gradient, strengthened, active, settings, state):
+        terms, self.is_far = objective.terms.times(strengthened), state["far"]
         self.objective, self.vector, self.settings = objective, vector, settings
         self.grouped, self.state = terms.grouped, state
         n_features, n_outputs = objective.n_features, objective.n_outputs
@@ -166,11 +168,12 @@ class _Model:
         before, settings = self.penalty(self.w0), self.settings
         first = self.sweep(1, 0.0)
         enough = accuracy * first
+        n_failed = 0
         for _ in range(settings.most_rounds):
             gained = self.sweep(self.n_sweeps, enough)
-            if gained <= enough or not np.isfinite(gained):
+            if gained <= enough or n_failed > 1 or not np.isfinite(gained):
                 break
-            self.improve()
+            n_failed = 0 if self.improve() else n_failed + 1
         return before - self.value(self.w, self.slope())
 
     def point(self):
@@ -191,10 +194,12 @@ class MatrixModel(_Model):
         objective = self.objective
         mean = objective.mean if objective.fit_intercept else None
         at, n_threads = objective.at(self.vector), objective.n_threads
-        H = objective.rows.active_hessian(*at, mean, self.active, n_threads)
-        H /= objective.total_weight
-        lower = np.tril_indices(len(H), -1)
-        H[lower] = H.T[lower]
+        rows, total, neglected = objective.rows, objective.total_weight, self.settings.neglected
+        if self.is_far:
+            rows = rows.sample.sampled(self.settings.rows_per_coefficient * self.n)
+            total, neglected = rows.weight.sum(), self.settings.first_neglected
+        H = rows.active_hessian(*at, mean, self.active, neglected, n_threads)
+        H /= total
         if objective.fit_intercept and objective.shift_invariant:
             # the same change of all intercepts has no curvature, and the gradient no part along it
             last = np.flatnonzero(self.feature == objective.n_features)

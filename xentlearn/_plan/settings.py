@@ -322,6 +322,8 @@ class ProximalNewton:
     path : float
         Ratio of the first strength of the L1 penalty to the one that keeps all coefficients at 0,
         and of each strength to the one before.
+    least_new : int
+        Coefficients that a step may add in any case; otherwise at most as many as are in use.
     accuracy, first_accuracy : float
         Sweeps of a model go on until one brings this share of what the first one brought; the
         latter while the penalty is stronger than asked for.
@@ -338,6 +340,14 @@ class ProximalNewton:
         iterations.
     most_coefficients : int
         Largest number of coefficients of a model with a matrix: 288 MB.
+    near : float
+        The minimum is far as long as a step is predicted to gain more than this share of the
+        objective, or the penalty is stronger than asked for.
+    neglected, first_neglected : float
+        Share of the curvature that a matrix may neglect (``_data/active_hessian.py``); the latter
+        as long as the minimum is far.
+    rows_per_coefficient : int
+        Rows per coefficient that a matrix is made from as long as the minimum is far.
     most_trials : int
         Largest number of trials of a line search.
     sufficient_decrease : float
@@ -345,6 +355,7 @@ class ProximalNewton:
     """
 
     path: float = 0.2
+    least_new: int = 200
     accuracy: float = 1e-3
     first_accuracy: float = 0.05
     bound: float = 3.0
@@ -356,6 +367,10 @@ class ProximalNewton:
     cg_left: float = 1e-3
     most_cg_iter: int = 20
     most_coefficients: int = NewtonCholesky.max_coefficients
+    near: float = 0.03
+    neglected: float = 0.01
+    first_neglected: float = 0.05
+    rows_per_coefficient: int = 10
     most_trials: int = 20
     sufficient_decrease: float = 1e-4
 

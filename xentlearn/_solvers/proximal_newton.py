@@ -60,7 +60,7 @@ class _ProximalNewton(Stateful):
         self.x = np.array(start, dtype=np.float64)
         self.result = Result(vector=self.x, objective=np.inf)
         self.strengthened, self.predicted, self.agreed = None, np.inf, False
-        self.state = {"bound": settings.bound, "moved": None}
+        self.state = {"bound": settings.bound, "moved": None, "far": True}
         self.value = self.gradient = None
 
     def dump(self):
@@ -156,7 +156,7 @@ class _ProximalNewton(Stateful):
 
         value = loss + penalty(x)
         model = objective.newton_model(x, self.gradient, self.strengthened, settings, self.state)
-        accuracy = settings.accuracy if self.strengthened == 1.0 else settings.first_accuracy
+        accuracy = settings.first_accuracy if self.state["far"] else settings.accuracy
         predicted = model.minimise(accuracy)
         point = model.point()
         direction, step = point - x, 1.0
@@ -190,6 +190,7 @@ class _ProximalNewton(Stateful):
         self.value += objective.penalty(shifted) - objective.penalty(self.x)
         self.x = shifted
         self.predicted = np.inf if at_work else max(0.0, predicted) / self.scale
+        self.state["far"] = self.strengthened > 1.0 or self.predicted > settings.near
         self.result.n_iter += 1
         if not at_work and predicted <= noise and self.polish:
             self.predicted = 0.0
