@@ -101,10 +101,9 @@ def sweep_matrix(
     const double[::1] upper,
     double[::1] w,
     double[::1] slope,
-    Py_ssize_t most_sweeps,
-    double enough,
+    Py_ssize_t n_sweeps,
 ):
-    """Sweep over the coordinates, in place, until a sweep brings at most ``enough``.
+    """Sweep over the coordinates, in place.
 
     Parameters
     ----------
@@ -120,23 +119,16 @@ def sweep_matrix(
         The penalty of each coordinate; in a group l1 and l2 are the same for all.
     w, slope : array of shape (n,)
         The point and g + B d. Both change.
-    most_sweeps : int
-    enough : float
-
-    Returns
-    -------
-    float
-        Twice the decrease that the last sweep has brought, roughly.
+    n_sweeps : int
     """
     cdef:
         Py_ssize_t n_groups = groups.shape[0] - 1, of_group, i, f, k, n_done
         int n = w.shape[0], one = 1
-        double h, change, gained = 0.0
+        double h, change
         double[::1] room = np.empty(max(1, n))
         double[::1] low = np.empty(max(1, n)), high = np.empty(max(1, n))
     with nogil:
-        for n_done in range(most_sweeps):
-            gained = 0.0
+        for n_done in range(n_sweeps):
             for f in range(n_groups):
                 h, of_group = curvature[f], groups[f + 1] - groups[f]
                 i = order[groups[f]]
@@ -155,16 +147,12 @@ def sweep_matrix(
                     change = room[k] - w[i]
                     if change != 0.0:
                         w[i] = room[k]
-                        gained += (h + l2[i]) * change * change
                         daxpy(&n, &change, &matrix[i, 0], &one, &slope[0], &one)
-            if gained <= enough:
-                break
-    return gained
 
 
 # ---- Columns of X --------------------------------------------------------------------------------
 
-cdef double sweep_output(
+cdef void sweep_output(
     Py_ssize_t n, const Py_ssize_t* column, const double* slope, const double* curvature,
     const double* l1, const double* l2, const double* lower, const double* upper,
     const Py_ssize_t* indptr, const int32_t* indices, const floating* data,
@@ -174,10 +162,9 @@ cdef double sweep_output(
     """Sweep over the coordinates of one output; ``of_rows`` is its own curvature in each row."""
     cdef:
         Py_ssize_t a, e, i, n_done
-        double gradient, new, gained = 0.0
+        double gradient, new
         floating change
     for n_done in range(n_sweeps):
-        gained = 0.0
         for a in range(n):
             if not curvature[a] + l2[a] > 0.0:
                 continue
@@ -188,13 +175,11 @@ cdef double sweep_output(
                 curvature[a] * w[a] - gradient, curvature[a], l1[a], l2[a], lower[a], upper[a])
             change = <floating> (new - w[a])
             if change != 0.0:
-                gained += (curvature[a] + l2[a]) * (new - w[a]) * (new - w[a])
                 w[a] = new
                 for e in range(indptr[column[a]], indptr[column[a] + 1]):
                     i = indices[e]
                     residual[i] += data[e] * change * of_rows[i]
                     change_of_rows[i] += data[e] * change
-    return gained
 
 
 def sweep_rows(
@@ -239,18 +224,12 @@ def sweep_rows(
     along : array of shape (n_rows,)
         coupling . X d; changed.
     n_sweeps, n_threads : int
-
-    Returns
-    -------
-    float
-        Twice the decrease that the last sweep has brought, roughly.
     """
     cdef:
         Py_ssize_t n_outputs = starts.shape[0] - 1, n_rows = moved.shape[1], first, k, lane, i
         bint coupled = coupling.shape[0] > 0
         floating[:, :, ::1] room = np.empty(
             (AT_ONCE, 3, n_rows), dtype=np.float32 if floating is float else np.float64)
-        double[::1] gained = np.zeros(n_outputs)
         Py_ssize_t pair
     with nogil:
         for pair in range((n_outputs + AT_ONCE - 1) // AT_ONCE):
@@ -266,7 +245,7 @@ def sweep_rows(
                         for i in range(n_rows):
                             room[lane, 0, i] -= coupling[k, i] * along[i]
                             room[lane, 1, i] -= coupling[k, i] * coupling[k, i]
-                    gained[k] = sweep_output(
+                    sweep_output(
                         starts[k + 1] - starts[k], &column[starts[k]], &slope[starts[k]],
                         &curvature[starts[k]], &l1[starts[k]], &l2[starts[k]], &lower[starts[k]],
                         &upper[starts[k]], &indptr[0], &indices[0], &data[0], &room[lane, 1, 0],
@@ -278,7 +257,6 @@ def sweep_rows(
                     if starts[k] < starts[k + 1]:
                         for i in range(n_rows):
                             along[i] += coupling[k, i] * room[k - first, 2, i]
-    return np.sum(gained)
 
 
 def sweep_groups(
@@ -307,12 +285,11 @@ def sweep_groups(
     cdef:
         Py_ssize_t n_columns = w.shape[0], n_outputs = w.shape[1], n_done, j, k, e, i
         bint coupled = coupling.shape[0] > 0
-        double gained = 0.0, h
+        double h
         floating change, x
         double[::1] room = np.empty(n_outputs)
     with nogil:
         for n_done in range(n_sweeps):
-            gained = 0.0
             for j in range(n_columns):
                 h = curvature[j]
                 if not h + l2[j] > 0.0:
@@ -332,14 +309,12 @@ def sweep_groups(
                 for k in range(n_outputs):
                     change = <floating> (room[k] - w[j, k])
                     if change != 0.0:
-                        gained += (h + l2[j]) * change * change
                         w[j, k] = room[k]
                         for e in range(indptr[j], indptr[j + 1]):
                             i = indices[e]
                             moved[i, k] += data[e] * change
                             if coupled:
                                 along[i] += coupling[i, k] * data[e] * change
-    return gained
 
 
 def column_curvatures(

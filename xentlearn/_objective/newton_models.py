@@ -14,7 +14,7 @@ whose sign it would change.
 import numpy as np
 from scipy import sparse
 
-from .._utils.numerics import SLACK
+from .._data._design_matrix import computing_dtype
 from . import _coordinate_descent as kernels
 from .preconditioners import cholesky_factor, solve
 
@@ -34,8 +34,9 @@ class _Model:
     settings : settings.ProximalNewton
     state : dict
         What is known from earlier steps: "bound", the largest change of a logit by one coefficient,
-        "moved", by how much the last step has changed the logits of the rows, and "far", whether
-        the minimum is so far away that a coarse Hessian is enough.
+        "moved", by how much the last step has changed the logits of the rows, "raised", the share
+        of it for which curvatures are raised, and "far", whether the minimum is so far away that a
+        coarse Hessian is enough.
 
     Attributes
     ----------
@@ -158,23 +159,27 @@ class _Model:
         return 0.5 * float((self.g + slope) @ (w - self.w0)) + self.penalty(w)
 
     def minimise(self, accuracy):
-        """Minimise the model until sweeps bring ``accuracy`` times what the first one brought.
+        """Minimise the model until sweeps and a Newton step bring little.
+
+        Parameters
+        ----------
+        accuracy : float
+            Share of the decrease so far that counts as little.
 
         Returns
         -------
         float
             The decrease of the model.
         """
-        before, settings = self.penalty(self.w0), self.settings
-        first = self.sweep(1, 0.0)
-        enough = accuracy * first
-        n_failed = 0
-        for _ in range(settings.most_rounds):
-            gained = self.sweep(self.n_sweeps, enough)
-            if gained <= enough or n_failed > 1 or not np.isfinite(gained):
+        start = last = self.penalty(self.w0)
+        for _ in range(self.settings.most_rounds):
+            self.sweep(self.n_sweeps)
+            self.improve()
+            value = self.value(self.w, self.slope())
+            if not last - value > accuracy * (start - value):
                 break
-            n_failed = 0 if self.improve() else n_failed + 1
-        return before - self.value(self.w, self.slope())
+            last = value
+        return start - value
 
     def point(self):
         """Return the vector at the present point."""
@@ -224,9 +229,9 @@ class MatrixModel(_Model):
         """Number of sweeps between two Newton steps: as many as cost less than one."""
         return max(self.settings.sweeps, min(self.n // 3, self.settings.most_sweeps))
 
-    def sweep(self, n_sweeps, enough):
-        """Sweep over the coordinates; return what the last sweep has brought, roughly."""
-        return kernels.sweep_matrix(
+    def sweep(self, n_sweeps):
+        """Sweep over the coordinates."""
+        kernels.sweep_matrix(
             self.matrix,
             self.order,
             self.groups,
@@ -238,7 +243,6 @@ class MatrixModel(_Model):
             self.w,
             self._slope,
             n_sweeps,
-            enough,
         )
 
     def slope(self):
@@ -300,7 +304,7 @@ class RowsModel(_Model):
         at, n_threads = objective.at(self.vector), objective.n_threads
         diagonal, coupling = sample.row_curvatures(*at, n_threads)
         diagonal = self._raised(sample, diagonal, coupling)
-        total, dtype = sample.weight.sum(), sample.dtype
+        total, dtype = sample.weight.sum(), np.dtype(computing_dtype(sample.X))
         by_output = not self.grouped
         diagonal = diagonal.T if by_output else diagonal
         self.diagonal = np.ascontiguousarray(diagonal, dtype=dtype)
@@ -332,7 +336,7 @@ class RowsModel(_Model):
 
     def _take_columns(self, sample):
         """Make the columns of the active features, with one of ones for the intercept."""
-        objective, dtype = self.objective, sample.dtype
+        objective, dtype = self.objective, computing_dtype(sample.X)
         used = np.unique(self.feature)
         self.column = np.searchsorted(used, self.feature).astype(np.intp)
         of_features = used[used < objective.n_features]
@@ -361,9 +365,8 @@ class RowsModel(_Model):
         """Return the diagonal with curvatures as large as they may become nearby."""
         if not self.objective.exact_hessian:
             return diagonal
-        moved, own = self.state.get("moved"), diagonal
-        if moved is None:
-            moved = self.settings.moved
+        moved, own = self.state["moved"], diagonal
+        moved = self.state["raised"] * (self.settings.moved if moved is None else moved)
         weight = sample.weight
         if coupling is not None:
             own = diagonal - coupling**2
@@ -375,16 +378,19 @@ class RowsModel(_Model):
 
     def remember(self, step):
         """Note how far a share of the step has moved each row."""
-        moved = np.abs(self.moved if self.grouped else self.moved.T)
-        if len(self.coupling):
-            moved = moved.max(axis=1, keepdims=True)
+        moved, coupling = self.moved, self.coupling
+        if len(coupling):  # the same change of all logits does not change a softmax
+            axis = 1 if self.grouped else 0
+            mean = self.along / np.maximum(coupling.sum(axis=axis), np.finfo(coupling.dtype).tiny)
+            moved = moved - (mean[:, np.newaxis] if self.grouped else mean)
+        moved = np.abs(moved if self.grouped else moved.T)
         self.state["moved"] = np.minimum(step * moved, self.settings.moved)
 
-    def sweep(self, n_sweeps, enough):
-        """Sweep over the coordinates; return what the last sweep has brought, roughly."""
+    def sweep(self, n_sweeps):
+        """Sweep over the coordinates."""
         penalty = self.l1, self.l2, self.lower, self.upper
         if not self.grouped:
-            return kernels.sweep_rows(
+            kernels.sweep_rows(
                 self.starts,
                 self.column,
                 *self.columns,
@@ -399,10 +405,10 @@ class RowsModel(_Model):
                 n_sweeps,
                 self.objective.n_threads,
             )
-        n_outputs = self.objective.n_outputs
+            return
         by_column = [self._by_column(a) for a in (self.g, self.curvature, *penalty, self.w)]
         g, curvature, l1, l2, lower, upper, w = by_column
-        gained = kernels.sweep_groups(
+        kernels.sweep_groups(
             *self.columns,
             self.diagonal,
             self.coupling,
@@ -417,8 +423,7 @@ class RowsModel(_Model):
             self.along,
             n_sweeps,
         )
-        self.w[self.order] = w.reshape(-1, n_outputs).ravel()
-        return gained
+        self.w[self.order] = w.ravel()
 
     def _by_column(self, values):
         """Return values of the coordinates as an array of shape (n_columns, n_outputs)."""

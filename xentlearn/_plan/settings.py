@@ -331,6 +331,9 @@ class ProximalNewton:
         Largest change of a row's logit that one coefficient may make in a step.
     moved : float
         Largest change of a logit for which curvatures are raised.
+    as_predicted : float
+        Share of the decrease of a model that a step has to bring if curvatures are to be raised
+        less in the next one.
     sweeps, most_sweeps : int
         Least and largest number of sweeps between two Newton steps of a model.
     most_rounds, most_halvings : int
@@ -360,6 +363,7 @@ class ProximalNewton:
     first_accuracy: float = 0.05
     bound: float = 3.0
     moved: float = 2.0
+    as_predicted: float = 0.8
     sweeps: int = 5
     most_sweeps: int = 60
     most_rounds: int = 20

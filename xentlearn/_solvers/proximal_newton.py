@@ -60,7 +60,7 @@ class _ProximalNewton(Stateful):
         self.x = np.array(start, dtype=np.float64)
         self.result = Result(vector=self.x, objective=np.inf)
         self.strengthened, self.predicted, self.agreed = None, np.inf, False
-        self.state = {"bound": settings.bound, "moved": None, "far": True}
+        self.state = {"bound": settings.bound, "moved": None, "raised": 1.0, "far": True}
         self.value = self.gradient = None
 
     def dump(self):
@@ -185,6 +185,11 @@ class _ProximalNewton(Stateful):
         model.remember(step)
         bound = self.state["bound"]
         self.state["bound"] = min(2.0 * bound, settings.bound) if step == 1.0 else step * bound
+        raised, gained = self.state["raised"], value - now
+        if step < 1.0:
+            self.state["raised"] = 1.0
+        elif gained >= settings.as_predicted * predicted:
+            self.state["raised"] = 0.5 * raised
         self.x, self.value, self.gradient = found
         shifted = objective.shifted(self.x)
         self.value += objective.penalty(shifted) - objective.penalty(self.x)
