@@ -155,7 +155,8 @@ class SparseObjective:
 
         def at(size):
             with np.errstate(divide="ignore", invalid="ignore"):
-                return np.clip(np.nan_to_num(pull * size / (l2 * size + l1)), self.lower, self.upper)
+                w = np.nan_to_num(pull * size / (l2 * size + l1))
+            return np.clip(w, self.lower, self.upper)
 
         length = np.sqrt((pull**2).sum(axis=0))
         if np.isinf([self.lower, self.upper]).all():

@@ -1,7 +1,7 @@
 """Make ``reference.npz`` beside this file: coefficients of R's glmnet, with the data of its own.
 
-Run ``PYTHONPATH=tests python tests/glmnet/make_reference.py``; it needs R with glmnet, which tests do
-not. ``glmnet_cases.py`` says what is fitted, ``fit.R`` has the exact call.
+Run ``PYTHONPATH=tests python tests/glmnet/make_reference.py``; it needs R with glmnet, which the
+tests do not. ``glmnet_cases.py`` says what is fitted, ``fit.R`` has the exact call.
 """
 
 import subprocess
@@ -31,7 +31,8 @@ def main():
             mean = np.where(np.isinf(factor), 1, factor).mean()
             strength = mean / (case.C * n_rows)
             lines.append(
-                f"{case.name} {case.data} {case.l1_ratio} {float(strength)!r} {str(case.grouped).upper()} "
+                f"{case.name} {case.data} {case.l1_ratio} {float(strength)!r} "
+                f"{str(case.grouped).upper()} "
                 f"{str(case.lower).replace('inf', 'Inf')} {str(case.fit_intercept).upper()}"
             )
         (folder / "cases.tsv").write_text("\n".join(lines))
