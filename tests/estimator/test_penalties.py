@@ -71,7 +71,7 @@ def test_factors_are_features_in_other_units(container, l1_ratio, grouped, data)
 def test_a_factor_of_an_elastic_net_is_another_ratio_in_other_units(grouped, data):
     X, y = DATA[data]()
     C, ratio, factor, unit = 0.3, 0.5, 2.0, 3.0
-    l1, l2 = factor * ratio / (unit * C), factor * (1 - ratio) / (unit**2 * C)
+    l1, l2 = factor * ratio * unit / C, factor * (1 - ratio) * unit**2 / C
     clf = fit(X, y, C=C, l1_ratio=ratio, penalty_factor=np.full(4, factor), grouped=grouped)
     other = fit(X * unit, y, C=1 / (l1 + l2), l1_ratio=l1 / (l1 + l2), grouped=grouped)
     assert_close(clf.coef_, other.coef_ * unit)
