@@ -159,7 +159,7 @@ class SparseObjective:
             return np.clip(w, self.lower, self.upper)
 
         length = np.sqrt((pull**2).sum(axis=0))
-        if np.isinf([self.lower, self.upper]).all():
+        if np.isin([self.lower, self.upper], [0, -np.inf, np.inf]).all():  # signs alone
             size = np.maximum(length - l1, 0) / l2
         else:
             low, high = np.zeros_like(length), length

@@ -1,10 +1,12 @@
 """Make ``reference.npz`` beside this file: coefficients of R's glmnet, with the data of its own.
 
 Run ``PYTHONPATH=tests python tests/glmnet/make_reference.py``; it needs R with glmnet, which the
-tests do not. ``glmnet_cases.py`` says what is fitted, ``fit.R`` has the exact call.
+tests do not. ``glmnet_cases.py`` says what is fitted, ``fit.R`` has the exact call. Names of data
+sets as arguments: these alone are fitted again.
 """
 
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,11 +15,12 @@ import numpy as np
 from glmnet_cases import CASES, FILE, data_of
 
 
-def main():
+def main(names):
+    cases = [case for case in CASES if not names or case.data in names]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         lines = ["name data alpha lambda grouped lower intercept"]
-        for case in CASES:
+        for case in cases:
             if not case.data.endswith("_example"):  # these come from R
                 X, y = data_of(case.data)
                 X.astype(float).ravel(order="F").tofile(folder / f"{case.data}_X.bin")
@@ -37,17 +40,18 @@ def main():
             )
         (folder / "cases.tsv").write_text("\n".join(lines))
         subprocess.run(["Rscript", FILE.parent / "fit.R", folder], check=True)
-        found = {"about": np.array((folder / "versions.txt").read_text().split("\n"))}
+        found = dict(np.load(FILE)) if names else {}
+        found |= {"about": np.array((folder / "versions.txt").read_text().split("\n"))}
         for name in ("multinomial_example", "binomial_example"):
             y = np.fromfile(folder / f"{name}_y.bin")
             X = np.fromfile(folder / f"{name}_X.bin").reshape(-1, len(y)).T
             found |= {f"{name}_X": X, f"{name}_y": y.astype(np.int8)}
-        found["thresh"] = np.fromfile(folder / "thresh.bin")
-        for case in CASES:
+        for case, thresh in zip(cases, np.fromfile(folder / "thresh.bin"), strict=True):
+            found[f"thresh {case.name}"] = thresh
             flat = np.fromfile(folder / f"{case.name}_coef.bin")
             found[case.name] = flat.reshape(-1, len(case.factor) + 1)
         np.savez_compressed(FILE, **found)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
