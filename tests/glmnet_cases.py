@@ -3,10 +3,11 @@
 ``glmnet/make_reference.py`` made that file with the call in ``glmnet/fit.R``, in short::
 
     glmnet(x, as.factor(y), family, alpha=l1_ratio, lambda=..., penalty.factor, lower.limits,
-           type.multinomial, intercept, standardize=FALSE, thresh=1e-14, maxit=1e8)
+           type.multinomial, intercept, standardize=FALSE, thresh=1e-14, maxit=1e7)
 
 It minimises (1/n) sum_i loss_i + lambda sum_j f_j ((1-alpha)/2 ||W_j||^2 + alpha ||W_j||_1), with
-factors f that it scales to a mean of 1: lambda = mean(v) / (C n).
+factors f that it scales to a mean of 1: lambda = mean(v) / (C n). Grouped fits have a smaller
+``thresh``, because they converge slowly; the file has that of each.
 """
 
 from dataclasses import dataclass

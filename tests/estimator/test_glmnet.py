@@ -4,8 +4,6 @@ Each of them is checked to be the minimum of our objective by an oracle first; w
 too early for 1e-5, ``LOOSE`` says how far it is off.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -22,7 +20,12 @@ from xentlearn import SoftmaxClassifier
 
 # Largest difference of coefficients that is allowed, relative to the largest coefficient or 1.
 CLOSE = 1e-5
-LOOSE = {}
+# Groups converge slowly in glmnet, and for digits a smaller threshold took it too long.
+LOOSE = {
+    "digits_0.5_grouped": 3e-5,
+    "digits_1_grouped": 3e-5,
+    "digits_1_grouped_factors": 3e-5,
+}
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
@@ -61,9 +64,9 @@ def test_the_file_says_where_it_is_from():
     with np.load(FILE) as file:
         assert file["about"][0].startswith("R version 4.2.2")
         assert file["about"][1] == "glmnet 4.1.6"
-        assert set(file) >= {case.name for case in CASES}
-    call = (Path(FILE).parent / "fit.R").read_text()
-    assert "standardize = FALSE, thresh = thresh" in call
+        for case in CASES:
+            assert file[case.name].shape[1] == len(case.factor) + 1
+            assert 1e-18 <= file[f"thresh {case.name}"] <= 1e-14
 
 
 @each_case

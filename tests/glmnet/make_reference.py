@@ -41,7 +41,7 @@ def main(names):
         (folder / "cases.tsv").write_text("\n".join(lines))
         subprocess.run(["Rscript", FILE.parent / "fit.R", folder], check=True)
         found = dict(np.load(FILE)) if names else {}
-        found |= {"about": np.array((folder / "versions.txt").read_text().split("\n"))}
+        found |= {"about": np.array((folder / "versions.txt").read_text().splitlines())}
         for name in ("multinomial_example", "binomial_example"):
             y = np.fromfile(folder / f"{name}_y.bin")
             X = np.fromfile(folder / f"{name}_X.bin").reshape(-1, len(y)).T
