@@ -222,8 +222,8 @@ def hybrid_losses(setting, z, t, weight=1.0):
     return total
 
 
-def objective(setting, how, X, y, classes, sample_weight=None, class_weight=None, C=1.0):
-    """(function of flat coefficients and intercepts, number of outputs)."""
+def rows_of_losses(setting, how, X, y, classes, sample_weight=None, class_weight=None):
+    """(function from logits to losses of rows, weights of rows, S, number of outputs)."""
     y = y.toarray() if sparse.issparse(y) else y
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, float)
     entry_weight = 1.0
@@ -243,14 +243,21 @@ def objective(setting, how, X, y, classes, sample_weight=None, class_weight=None
         y = y[:, 1:]
     losses = softmax_losses if how in (SOFTMAX, TWO) else binary_losses
     options = (entry_weight,) if losses is binary_losses else ()
-    shape = (X.shape[1] + 1, y.shape[1])
+    return lambda z: losses(setting, z, y, *options), weight, total, y.shape[1]
+
+
+def objective(setting, how, X, y, classes, sample_weight=None, class_weight=None, C=1.0):
+    """(function of flat coefficients and intercepts, number of outputs)."""
+    losses, weight, total, n_outputs = rows_of_losses(
+        setting, how, X, y, classes, sample_weight, class_weight
+    )
+    shape = (X.shape[1] + 1, n_outputs)
 
     def value(vector):
         W = vector.reshape(shape)
-        rows = losses(setting, X @ W[:-1] + W[-1], y, *options)
-        return training_objective(rows, W[:-1], C, weight, total)
+        return training_objective(losses(X @ W[:-1] + W[-1]), W[:-1], C, weight, total)
 
-    return value, shape[1]
+    return value, n_outputs
 
 
 def minimum(value, start):

@@ -145,6 +145,11 @@ TARGETS = {
         ("multi-label", {"solver": "lbfgs"}, False),
         ("missing", {}, True),
         ("soft", {}, False),
+        ("softmax", {"l1_ratio": 1.0, "C": 0.1}, True),
+        ("softmax", {"l1_ratio": 0.5, "grouped": True, "C": 0.1}, False),
+        ("binary", {"penalty_factor": [1, 2, np.inf, 1, 0.5, 1], "l1_ratio": 0.5}, True),
+        ("multi-label", {"coef_bounds": (0.0, np.inf)}, False),
+        ("strings", {"l1_ratio": 1.0, "loss": GeneralizedCrossentropy()}, False),
     ],
 )
 def test_fit_is_that_of_one_machine(kind, parameters, weighted, X, y, logits, rng):

@@ -43,10 +43,15 @@ class Recorder:
         self.events.append("teardown")
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky", "adam", "sgd"])
-def test_hooks(solver):
+SOLVERS = ["lbfgs", "newton-cg", "newton-cholesky", "adam", "sgd"]
+
+
+@pytest.mark.parametrize(
+    "parameters", [*({"solver": name} for name in SOLVERS), {"l1_ratio": 1.0}], ids=str
+)
+def test_hooks(parameters):
     recorder = Recorder()
-    clf = SoftmaxClassifier(solver=solver, max_iter=100).set_callbacks(recorder).fit(X, y)
+    clf = SoftmaxClassifier(**parameters, max_iter=100).set_callbacks(recorder).fit(X, y)
     events = recorder.events
     assert events[:2] == ["setup", "begin fit"]
     assert events[-2:] == ["end fit", "teardown"]
@@ -55,9 +60,10 @@ def test_hooks(solver):
     np.testing.assert_array_equal(recorder.last, clf.predict_proba(X))
 
 
-def test_a_callback_changes_nothing():
-    plain = SoftmaxClassifier().fit(X, y)
-    watched = SoftmaxClassifier().set_callbacks(Recorder()).fit(X, y)
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_a_callback_changes_nothing(l1_ratio):
+    plain = SoftmaxClassifier(l1_ratio=l1_ratio).fit(X, y)
+    watched = SoftmaxClassifier(l1_ratio=l1_ratio).set_callbacks(Recorder()).fit(X, y)
     np.testing.assert_array_equal(plain.coef_, watched.coef_)
 
 

@@ -83,6 +83,12 @@ PROBLEMS = {
     },
     "early stopping": {"early_stopping": True, "C": 100.0, "random_state": 3},
     "not convex": {"loss": GeneralizedCrossentropy(), "C": 10.0},
+    "l1": {"l1_ratio": 1.0},
+    "elastic net": {"l1_ratio": 0.5, "tol": 1e-9},
+    "grouped": {"l1_ratio": 1.0, "grouped": True},
+    "bounds": {"coef_bounds": (0.0, 0.5), "penalty_factor": [0.0, 1.0, np.inf] * 4},
+    "l1, early stopping": {"l1_ratio": 1.0, "early_stopping": True, "random_state": 3},
+    "l1, not convex": {"l1_ratio": 1.0, "loss": GeneralizedCrossentropy(), "C": 10.0},
 }
 
 

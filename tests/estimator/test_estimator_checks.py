@@ -27,6 +27,10 @@ SETTINGS = [
     ),
     {"loss": HYBRID, "C": 0.1},
     *({"solver": solver} for solver in SOLVERS),
+    {"l1_ratio": 1.0},
+    {"l1_ratio": 0.5},
+    {"grouped": True, "l1_ratio": 1.0},
+    {"coef_bounds": (-1.0, 2.0)},
 ]
 
 
