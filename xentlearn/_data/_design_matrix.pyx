@@ -325,6 +325,10 @@ cdef struct Pass:
     const void* intercept
     const void* coef_direction          # NULL unless the product has a direction
     const void* intercept_direction
+    # A sparse `coef`, of which only the entries are read, or NULL. For CSR X they are ordered by
+    # features, and `minor` has their outputs; for dense X it is the other way round.
+    const int64_t* coef_indptr
+    const int32_t* coef_minor
 
 
 cdef void block_logits(
@@ -352,6 +356,76 @@ cdef void block_logits(
                 width, entries.count, entries.known, entries.data, entries.indices, coef, width,
                 logits + i * width)
             at += entries.count
+
+
+cdef bint block_logits_of_entries(
+    const Pass* task, const Matrix* X, const floating* intercept, floating* logits, char* room,
+) noexcept nogil:
+    """logits = X coef + intercept from the entries of sparse coefficients.
+
+    Returns whether all numbers of X are finite, since logits do not show those of features without
+    coefficients.
+    """
+    cdef:
+        Py_ssize_t width = task.width
+        Py_ssize_t i, at, end, entry, e
+        const floating* coef = <const floating*> task.coef
+        const floating* x
+        bint finite = True
+        Entries entries
+    for i in range(X.n_rows):
+        memcpy(logits + i * width, intercept, width * sizeof(floating))
+    if X.indptr == NULL:
+        for i in range(0, X.n_rows, 4):
+            for at in range(i, min(i + 4, X.n_rows)):
+                finite &= all_finite(X.n_features, <const floating*> X.rows[at])
+            four_rows_product(
+                task, <const floating**> X.rows, i, X.n_rows - 1, coef, intercept, logits)
+        return finite
+    for i in range(X.n_rows):
+        at, end = X.indptr[i], X.indptr[i + 1]
+        while at < end:
+            entries = entries_of(X, at, end, room)
+            x = <const floating*> entries.data
+            finite &= all_finite(entries.count, x)
+            for entry in range(entries.count):
+                for e in range(
+                    task.coef_indptr[entries.indices[entry]],
+                    task.coef_indptr[entries.indices[entry] + 1],
+                ):
+                    logits[i * width + task.coef_minor[e]] += x[entry] * coef[e]
+            at += entries.count
+    return finite
+
+
+cdef inline void four_rows_product(
+    const Pass* task, const floating** rows, Py_ssize_t first, Py_ssize_t last,
+    const floating* coef, const floating* intercept, floating* logits,
+) noexcept nogil:
+    """Compute the logits of four dense rows, of which those beyond ``last`` are the last one.
+
+    An entry is loaded once for all four, and their sums do not wait for each other.
+    """
+    cdef:
+        Py_ssize_t i1 = min(first + 1, last), i2 = min(first + 2, last), i3 = min(first + 3, last)
+        const floating* x0 = rows[first]
+        const floating* x1 = rows[i1]
+        const floating* x2 = rows[i2]
+        const floating* x3 = rows[i3]
+        Py_ssize_t k, e, j
+        floating w, sum0, sum1, sum2, sum3
+    for k in range(task.n_outputs):
+        sum0 = sum1 = sum2 = sum3 = intercept[k]
+        for e in range(task.coef_indptr[k], task.coef_indptr[k + 1]):
+            j, w = task.coef_minor[e], coef[e]
+            sum0 += w * x0[j]
+            sum1 += w * x1[j]
+            sum2 += w * x2[j]
+            sum3 += w * x3[j]
+        logits[first * task.width + k] = sum0
+        logits[i1 * task.width + k] = sum1
+        logits[i2 * task.width + k] = sum2
+        logits[i3 * task.width + k] = sum3
 
 
 cdef double block_residual(
@@ -1217,7 +1291,17 @@ cdef class DesignMatrix:
             return
         X = self.matrix
         self.prepare(&task, &X, coef.shape[1])
-        if X.indptr != NULL and SCATTERED * X.indptr[X.n_rows] <= X.n_features:
+        if sparse.issparse(coef):
+            # the entries of each feature of a CSR X, of each output for dense X
+            coef = (coef.tocsr if X.indptr != NULL else coef.tocsc)()
+            entries = (
+                kernel_array(coef.data, self.dtype),
+                kernel_array(coef.indices, np.int32),
+                kernel_array(coef.indptr, np.int64),
+            )
+            task.coef, task.coef_minor = address(entries[0]), <const int32_t*> address(entries[1])
+            task.coef_indptr = <const int64_t*> address(entries[2])
+        elif X.indptr != NULL and SCATTERED * X.indptr[X.n_rows] <= X.n_features:
             # each entry gets a row of coefficients of its own, rather than a copy of all of them
             X.n_features = X.n_entries = X.indptr[X.n_rows]
             numbers = np.arange(X.n_entries, dtype=np.int32)
@@ -1230,7 +1314,9 @@ cdef class DesignMatrix:
         task.product = LOG_PROBA if kind.startswith("log_") else PROBA
         if n_threads is None:
             n_threads = effective_n_threads() if useful_threads(&task, 2, LEAST_WORK) > 1 else 1
-        if X.indptr == NULL and X.n_rows <= UNPACKED_BLOCKS * task.n_at_once:
+        if task.coef_indptr != NULL:
+            pass
+        elif X.indptr == NULL and X.n_rows <= UNPACKED_BLOCKS * task.n_at_once:
             task.unpacked = coef_at(coef, 0)
         else:
             coef = self.pack_coef("coef", &task, coef, n_threads)
@@ -1473,7 +1559,7 @@ cdef bint score_rows(
         Py_ssize_t n_blocks = (X.n_rows + task.n_at_once - 1) // task.n_at_once
         Py_ssize_t b, begin, i
         bint as_indices = indices is not None
-        Py_ssize_t n_others = 0     # blocks with a logit that is not finite
+        Py_ssize_t n_others = 0     # blocks with something that is not finite
         floating* logits
         char* room
         Matrix block
@@ -1489,8 +1575,12 @@ cdef bint score_rows(
         room = &rooms[threadid(), 0]
         block = block_of(
             X, begin, min(task.n_at_once, X.n_rows - begin), begin + task.n_at_once, room)
-        block_logits[floating](
-            task, &block, task.coef, <const floating*> task.intercept, logits, room)
+        if task.coef_indptr != NULL:
+            n_others += not block_logits_of_entries[floating](
+                task, &block, <const floating*> task.intercept, logits, room)
+        else:
+            block_logits[floating](
+                task, &block, task.coef, <const floating*> task.intercept, logits, room)
         n_others += not all_finite(block.n_rows * width, logits)
         if as_indices:
             for i in range(block.n_rows):
