@@ -75,6 +75,13 @@ cdef extern from "_kernels/products.h" nogil:
         Py_ssize_t feature_step
         Py_ssize_t class_step
 
+    ctypedef struct xent_entries:
+        const void* numbers
+        const int64_t* indptr
+        const int32_t* minor
+        Py_ssize_t n_used
+        const int32_t* used
+
     ctypedef struct xent_products:
         int lanes
         void (*pack)(
@@ -103,6 +110,10 @@ cdef extern from "_kernels/products.h" nogil:
             Py_ssize_t width, Py_ssize_t n_entries, Py_ssize_t n_known,
             const void* data, const int32_t* indices,
             const void* residual, double* total, Py_ssize_t row) noexcept nogil
+        int (*entries_product)(
+            Py_ssize_t m, Py_ssize_t n_classes, Py_ssize_t n_features, const void* const* rows,
+            const xent_entries* coef, const void* intercept, void* logits, Py_ssize_t width,
+            void* room) noexcept nogil
 
     const xent_products* xent_products_f32(int target)
     const xent_products* xent_products_f64(int target)
@@ -325,10 +336,7 @@ cdef struct Pass:
     const void* intercept
     const void* coef_direction          # NULL unless the product has a direction
     const void* intercept_direction
-    # A sparse `coef`, of which only the entries are read, or NULL. For CSR X they are ordered by
-    # features, and `minor` has their outputs; for dense X it is the other way round.
-    const int64_t* coef_indptr
-    const int32_t* coef_minor
+    xent_entries entries                # in the place of `coef` if `indptr` is not NULL
 
 
 cdef void block_logits(
@@ -368,64 +376,31 @@ cdef bint block_logits_of_entries(
     """
     cdef:
         Py_ssize_t width = task.width
-        Py_ssize_t i, at, end, entry, e
-        const floating* coef = <const floating*> task.coef
+        Py_ssize_t i, j, at, end, e
+        const floating* coef = <const floating*> task.entries.numbers
         const floating* x
         bint finite = True
         Entries entries
     for i in range(X.n_rows):
         memcpy(logits + i * width, intercept, width * sizeof(floating))
     if X.indptr == NULL:
-        for i in range(0, X.n_rows, 4):
-            for at in range(i, min(i + 4, X.n_rows)):
-                finite &= all_finite(X.n_features, <const floating*> X.rows[at])
-            four_rows_product(
-                task, <const floating**> X.rows, i, X.n_rows - 1, coef, intercept, logits)
-        return finite
+        return task.products.entries_product(
+            X.n_rows, task.n_outputs, X.n_features, X.rows, &task.entries, intercept, logits,
+            width, room + room_bytes(X, task.n_at_once, sizeof(floating)))
     for i in range(X.n_rows):
         at, end = X.indptr[i], X.indptr[i + 1]
         while at < end:
             entries = entries_of(X, at, end, room)
             x = <const floating*> entries.data
             finite &= all_finite(entries.count, x)
-            for entry in range(entries.count):
+            for j in range(entries.count):
                 for e in range(
-                    task.coef_indptr[entries.indices[entry]],
-                    task.coef_indptr[entries.indices[entry] + 1],
+                    task.entries.indptr[entries.indices[j]],
+                    task.entries.indptr[entries.indices[j] + 1],
                 ):
-                    logits[i * width + task.coef_minor[e]] += x[entry] * coef[e]
+                    logits[i * width + task.entries.minor[e]] += x[j] * coef[e]
             at += entries.count
     return finite
-
-
-cdef inline void four_rows_product(
-    const Pass* task, const floating** rows, Py_ssize_t first, Py_ssize_t last,
-    const floating* coef, const floating* intercept, floating* logits,
-) noexcept nogil:
-    """Compute the logits of four dense rows, of which those beyond ``last`` are the last one.
-
-    An entry is loaded once for all four, and their sums do not wait for each other.
-    """
-    cdef:
-        Py_ssize_t i1 = min(first + 1, last), i2 = min(first + 2, last), i3 = min(first + 3, last)
-        const floating* x0 = rows[first]
-        const floating* x1 = rows[i1]
-        const floating* x2 = rows[i2]
-        const floating* x3 = rows[i3]
-        Py_ssize_t k, e, j
-        floating w, sum0, sum1, sum2, sum3
-    for k in range(task.n_outputs):
-        sum0 = sum1 = sum2 = sum3 = intercept[k]
-        for e in range(task.coef_indptr[k], task.coef_indptr[k + 1]):
-            j, w = task.coef_minor[e], coef[e]
-            sum0 += w * x0[j]
-            sum1 += w * x1[j]
-            sum2 += w * x2[j]
-            sum3 += w * x3[j]
-        logits[first * task.width + k] = sum0
-        logits[i1 * task.width + k] = sum1
-        logits[i2 * task.width + k] = sum2
-        logits[i3 * task.width + k] = sum3
 
 
 cdef double block_residual(
@@ -1292,15 +1267,7 @@ cdef class DesignMatrix:
         X = self.matrix
         self.prepare(&task, &X, coef.shape[1])
         if sparse.issparse(coef):
-            # the entries of each feature of a CSR X, of each output for dense X
-            coef = (coef.tocsr if X.indptr != NULL else coef.tocsc)()
-            entries = (
-                kernel_array(coef.data, self.dtype),
-                kernel_array(coef.indices, np.int32),
-                kernel_array(coef.indptr, np.int64),
-            )
-            task.coef, task.coef_minor = address(entries[0]), <const int32_t*> address(entries[1])
-            task.coef_indptr = <const int64_t*> address(entries[2])
+            entries = self.set_entries(&task, coef)
         elif X.indptr != NULL and SCATTERED * X.indptr[X.n_rows] <= X.n_features:
             # each entry gets a row of coefficients of its own, rather than a copy of all of them
             X.n_features = X.n_entries = X.indptr[X.n_rows]
@@ -1314,7 +1281,7 @@ cdef class DesignMatrix:
         task.product = LOG_PROBA if kind.startswith("log_") else PROBA
         if n_threads is None:
             n_threads = effective_n_threads() if useful_threads(&task, 2, LEAST_WORK) > 1 else 1
-        if task.coef_indptr != NULL:
+        if task.entries.indptr != NULL:
             pass
         elif X.indptr == NULL and X.n_rows <= UNPACKED_BLOCKS * task.n_at_once:
             task.unpacked = coef_at(coef, 0)
@@ -1331,6 +1298,27 @@ cdef class DesignMatrix:
         else:
             self.finite_logits = score_rows[double](
                 &task, buffers, scratches, rooms, scores, indices, kind == "logits")
+
+    cdef set_entries(self, Pass* task, coef):
+        """Let a task read the entries of sparse coefficients; returns the arrays that hold them."""
+        cdef bint dense = task.X.indptr == NULL
+        coef = coef.tocsc() if dense else coef.tocsr()
+        numbers = kernel_array(coef.data, self.dtype)
+        minor = kernel_array(coef.indices, np.int32)
+        indptr = kernel_array(coef.indptr, np.int64)
+        used = None
+        if dense:
+            places = np.zeros(self.n_features, dtype=np.int32)
+            places[minor] = 1
+            used = np.flatnonzero(places).astype(np.int32)
+            places[used] = np.arange(len(used), dtype=np.int32)
+            minor = places[minor]
+            task.entries.n_used = len(used)
+            task.n_at_once = padded_to(task.products.lanes, task.n_at_once)
+        task.entries.numbers, task.entries.used = address(numbers), <const int32_t*> address(used)
+        task.entries.indptr = <const int64_t*> address(indptr)
+        task.entries.minor = <const int32_t*> address(minor)
+        return numbers, minor, indptr, used
 
     cdef void prepare(self, Pass* task, Matrix* X, Py_ssize_t n_outputs):
         """Set what depends on the number of outputs, and on the CPU target in use."""
@@ -1402,7 +1390,8 @@ cdef class DesignMatrix:
             Py_ssize_t n_numbers = padded_to(ALIGNMENT, task.n_at_once + n_matrices * per_matrix)
             Py_ssize_t n_scratch = padded_to(ALIGNMENT, scratch_bytes(task.n_outputs, itemsize))
             Py_ssize_t room = room_bytes(task.X, task.n_at_once, itemsize)
-            Py_ssize_t n_room = padded_to(ALIGNMENT, 1 + room)
+            Py_ssize_t n_used = task.entries.n_used * task.products.lanes * itemsize
+            Py_ssize_t n_room = padded_to(ALIGNMENT, 1 + room + n_used)
         return (
             reused(self._memory, "buffers", (n_threads, n_numbers), self.dtype),
             reused(self._memory, "scratches", (n_threads, n_scratch), np.int8),
@@ -1575,7 +1564,7 @@ cdef bint score_rows(
         room = &rooms[threadid(), 0]
         block = block_of(
             X, begin, min(task.n_at_once, X.n_rows - begin), begin + task.n_at_once, room)
-        if task.coef_indptr != NULL:
+        if task.entries.indptr != NULL:
             n_others += not block_logits_of_entries[floating](
                 task, &block, <const floating*> task.intercept, logits, room)
         else:
