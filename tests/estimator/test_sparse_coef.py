@@ -1,4 +1,4 @@
-"""``sparsify`` and ``densify``, and predictions with a sparse ``coef_``, which is never expanded."""
+"""``sparsify``, ``densify``, and predictions with a sparse ``coef_``, which is never expanded."""
 
 import copy
 import math
@@ -164,9 +164,7 @@ def test_any_X(container, dtype, coef_dtype):
         assert found.dtype == of_dense.dtype
         exact = found.dtype != np.float32
         tolerance = 1e-11 if exact else 2e-5
-        np.testing.assert_allclose(
-            found, expected(method, logits), rtol=tolerance, atol=tolerance
-        )
+        np.testing.assert_allclose(found, expected(method, logits), rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(found, of_dense, rtol=tolerance, atol=tolerance)
 
 

@@ -1267,7 +1267,7 @@ cdef class DesignMatrix:
         X = self.matrix
         self.prepare(&task, &X, coef.shape[1])
         if sparse.issparse(coef):
-            entries = self.set_entries(&task, coef)
+            coef = self.set_entries(&task, coef)
         elif X.indptr != NULL and SCATTERED * X.indptr[X.n_rows] <= X.n_features:
             # each entry gets a row of coefficients of its own, rather than a copy of all of them
             X.n_features = X.n_entries = X.indptr[X.n_rows]
@@ -1281,13 +1281,12 @@ cdef class DesignMatrix:
         task.product = LOG_PROBA if kind.startswith("log_") else PROBA
         if n_threads is None:
             n_threads = effective_n_threads() if useful_threads(&task, 2, LEAST_WORK) > 1 else 1
-        if task.entries.indptr != NULL:
-            pass
-        elif X.indptr == NULL and X.n_rows <= UNPACKED_BLOCKS * task.n_at_once:
-            task.unpacked = coef_at(coef, 0)
-        else:
-            coef = self.pack_coef("coef", &task, coef, n_threads)
-            task.coef = address(coef)
+        if task.entries.indptr == NULL:
+            if X.indptr == NULL and X.n_rows <= UNPACKED_BLOCKS * task.n_at_once:
+                task.unpacked = coef_at(coef, 0)
+            else:
+                coef = self.pack_coef("coef", &task, coef, n_threads)
+                task.coef = address(coef)
         intercept = self.pad_intercept("intercept", &task, intercept)
         task.intercept = address(intercept)
         n_useful = useful_threads(&task, n_threads, LEAST_WORK)
@@ -1300,7 +1299,7 @@ cdef class DesignMatrix:
                 &task, buffers, scratches, rooms, scores, indices, kind == "logits")
 
     cdef set_entries(self, Pass* task, coef):
-        """Let a task read the entries of sparse coefficients; returns the arrays that hold them."""
+        """Let a task read the entries of sparse coefficients, in the arrays that are returned."""
         cdef bint dense = task.X.indptr == NULL
         coef = coef.tocsc() if dense else coef.tocsr()
         numbers = kernel_array(coef.data, self.dtype)
