@@ -2,8 +2,8 @@
  *
  * LANES rows are taken at a time, and transposed, so that a vector holds the same feature of all of
  * them: an entry costs one multiply-add for LANES rows. Only the features that have an entry are
- * transposed. Reading single numbers of four rows at a time instead took twice as long for 784 features
- * and ten classes of which a tenth of the coefficients are entries.
+ * transposed. Reading single numbers of four rows at a time instead took twice as long for 784
+ * features and ten classes of which a tenth of the coefficients are entries.
  */
 /* Whether all numbers are finite: 0 times a number is nan otherwise. */
 XENT_INLINE int NAME(is_finite)(ptrdiff_t n, const REAL *numbers)
