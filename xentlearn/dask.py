@@ -76,7 +76,7 @@ class SoftmaxClassifier(_classifier.SoftmaxClassifier):
         Class labels; 0..L-1 for multi-label and soft y.
     coef_ : ndarray of shape (1, n_features) or (n_outputs, n_features)
         W: one row for two classes, otherwise one per class or label. float64 for float64 X,
-        otherwise float32.
+        otherwise float32. ``sparsify`` makes it sparse, and ``densify`` an array again.
     intercept_ : ndarray of shape (1,) or (n_outputs,)
         b; softmax intercepts sum to 0. Infinite or 0 for constant labels and classes, as in the
         local estimator.

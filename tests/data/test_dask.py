@@ -197,6 +197,20 @@ def test_csr(X, y):
         np.testing.assert_allclose(found.compute(), getattr(local, method)(X), atol=1e-6)
 
 
+def test_sparse_coefficients(X, y):
+    clf = SoftmaxClassifier().fit(lazy(X), lazy(y))
+    clf.coef_[np.abs(clf.coef_) < np.median(np.abs(clf.coef_))] = 0.0
+    dense = clf.to_local()
+    assert clf.sparsify() is clf
+    assert sparse.issparse(clf.coef_)
+    assert sparse.issparse(clf.to_local().coef_)
+    for method in METHODS:
+        found = getattr(clf, method)(lazy(X)).compute()
+        np.testing.assert_allclose(found, getattr(dense, method)(X), rtol=1e-10, atol=1e-12)
+    assert clf.score(lazy(X), lazy(y)) == dense.score(X, y)
+    np.testing.assert_array_equal(clf.densify().coef_, dense.coef_)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_dtypes(dtype, X, y):
     X = (X * [40, 0.4, 40, 4000, 40, 40] + 100).clip(0, 255).astype(dtype)

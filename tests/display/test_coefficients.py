@@ -272,9 +272,19 @@ def test_regressors_need_names(data):
     assert titles_of(from_estimator(ridge, class_names=["a", "b"])) == ["a", "b"]
 
 
-def test_sparse_coefficients():
-    display = CoefficientDisplay(sparse.csr_array(COEF)).plot(n_features=1)
+@pytest.mark.parametrize("make", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
+def test_sparse_coefficients(make):
+    display = CoefficientDisplay(make(COEF)).plot(n_features=1)
     assert widths_of(display.bars_[0]) == [-3.0]
+    images = CoefficientDisplay(make(COEF)).plot(image_shape=(1, COEF.shape[1])).images_
+    for image, row in zip(images, COEF, strict=True):
+        np.testing.assert_array_equal(image.get_array().ravel(), row)
+
+
+def test_rows_that_are_not_drawn_are_not_expanded():
+    coef = sparse.csr_array(([1.0, 2.0], ([3, 7], [5, 6])), shape=(2_000_000, 100_000))
+    display = CoefficientDisplay(coef).plot(classes=[7], n_features=1)
+    assert widths_of(display.bars_[0]) == [2.0]
 
 
 def test_names_that_do_not_fit():

@@ -1011,3 +1011,52 @@ def test_sums_of_curvatures_in_tiles(weighted, dtype, each_target, rng):
         got = tiled(problem.X).curvature_sum(problem.encoded, *problem.at, 2)
         eps = np.finfo(dtype).eps
         np.testing.assert_allclose(got, weight @ (p * (1 - p)), rtol=100 * eps)
+
+
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.6])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("long_indices", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 7), (5, 9000), (19, 130)])
+def test_scores_of_sparse_coefficients(shape, long_indices, dtype, density, target, rng):
+    """As with the same coefficients in an array, on any number of rows."""
+    n_outputs, n_features = shape
+    X = rng.integers(0, 5, size=(70, n_features)).astype(dtype)
+    coef = sparse.random_array(shape[::-1], density=density, format="csc", rng=rng)
+    coef /= max(1.0, density * n_features)  # so that logits keep digits in float32
+    intercept = rng.normal(size=n_outputs)
+    csr = with_long_indices(sparse.csr_array(X)) if long_indices else sparse.csr_array(X)
+    wide = np.float64 if dtype == np.float64 else np.float32
+    tolerance = 1e-11 if wide == np.float64 else 1e-4
+    for rows in (X, np.asfortranarray(X), csr):
+        for kind in SCORES:
+            want, got = (np.empty((70, n_outputs), wide) for _ in range(2))
+            DesignMatrix(rows).scores(coef.toarray(), intercept, want, kind)
+            DesignMatrix(rows).scores(coef, intercept, got, kind, 2)
+            np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+            for n_rows in (1, 3, 17):
+                few = np.empty((n_rows, n_outputs), wide)
+                DesignMatrix(rows[:n_rows]).scores(coef, intercept, few, kind)
+                np.testing.assert_array_equal(few, got[:n_rows])
+        logits = np.empty((70, n_outputs), wide)
+        DesignMatrix(rows).scores(coef, intercept, logits, "logits")
+        likeliest = DesignMatrix(rows).likeliest(coef, intercept)
+        np.testing.assert_array_equal(likeliest, logits.argmax(axis=1))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_coefficients_do_not_hide_what_is_not_finite(dtype, bad, target, rng):
+    n_rows, n_features = 37, 75
+    X = rng.normal(size=(n_rows, n_features)).astype(dtype)
+    coef = sparse.csc_array((np.ones(1), ([4], [1])), shape=(n_features, 3))
+    out = np.empty((n_rows, 3), dtype)
+    for make in (np.asarray, sparse.csr_array):
+        design = DesignMatrix(make(X))
+        design.scores(coef, np.zeros(3), out, "logits")
+        assert design.finite_logits
+        for at in [(0, 0), (36, 74), (17, 4), (16, 63), (31, 64)]:
+            spoilt = X.copy()
+            spoilt[at] = bad
+            design = DesignMatrix(make(spoilt))
+            design.scores(coef, np.zeros(3), out, "logits")
+            assert not design.finite_logits

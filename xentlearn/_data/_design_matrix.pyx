@@ -75,6 +75,13 @@ cdef extern from "_kernels/products.h" nogil:
         Py_ssize_t feature_step
         Py_ssize_t class_step
 
+    ctypedef struct xent_entries:
+        const void* numbers
+        const int64_t* indptr
+        const int32_t* minor
+        Py_ssize_t n_used
+        const int32_t* used
+
     ctypedef struct xent_products:
         int lanes
         void (*pack)(
@@ -103,6 +110,10 @@ cdef extern from "_kernels/products.h" nogil:
             Py_ssize_t width, Py_ssize_t n_entries, Py_ssize_t n_known,
             const void* data, const int32_t* indices,
             const void* residual, double* total, Py_ssize_t row) noexcept nogil
+        int (*entries_product)(
+            Py_ssize_t m, Py_ssize_t n_classes, Py_ssize_t n_features, const void* const* rows,
+            const xent_entries* coef, const void* intercept, void* logits, Py_ssize_t width,
+            void* room) noexcept nogil
 
     const xent_products* xent_products_f32(int target)
     const xent_products* xent_products_f64(int target)
@@ -325,6 +336,7 @@ cdef struct Pass:
     const void* intercept
     const void* coef_direction          # NULL unless the product has a direction
     const void* intercept_direction
+    xent_entries entries                # in the place of `coef` if `indptr` is not NULL
 
 
 cdef void block_logits(
@@ -352,6 +364,43 @@ cdef void block_logits(
                 width, entries.count, entries.known, entries.data, entries.indices, coef, width,
                 logits + i * width)
             at += entries.count
+
+
+cdef bint block_logits_of_entries(
+    const Pass* task, const Matrix* X, const floating* intercept, floating* logits, char* room,
+) noexcept nogil:
+    """logits = X coef + intercept from the entries of sparse coefficients.
+
+    Returns whether all numbers of X are finite, since logits do not show those of features without
+    coefficients.
+    """
+    cdef:
+        Py_ssize_t width = task.width
+        Py_ssize_t i, j, at, end, e
+        const floating* coef = <const floating*> task.entries.numbers
+        const floating* x
+        bint finite = True
+        Entries entries
+    for i in range(X.n_rows):
+        memcpy(logits + i * width, intercept, width * sizeof(floating))
+    if X.indptr == NULL:
+        return task.products.entries_product(
+            X.n_rows, task.n_outputs, X.n_features, X.rows, &task.entries, intercept, logits,
+            width, room + room_bytes(X, task.n_at_once, sizeof(floating)))
+    for i in range(X.n_rows):
+        at, end = X.indptr[i], X.indptr[i + 1]
+        while at < end:
+            entries = entries_of(X, at, end, room)
+            x = <const floating*> entries.data
+            finite &= all_finite(entries.count, x)
+            for j in range(entries.count):
+                for e in range(
+                    task.entries.indptr[entries.indices[j]],
+                    task.entries.indptr[entries.indices[j] + 1],
+                ):
+                    logits[i * width + task.entries.minor[e]] += x[j] * coef[e]
+            at += entries.count
+    return finite
 
 
 cdef double block_residual(
@@ -1217,7 +1266,9 @@ cdef class DesignMatrix:
             return
         X = self.matrix
         self.prepare(&task, &X, coef.shape[1])
-        if X.indptr != NULL and SCATTERED * X.indptr[X.n_rows] <= X.n_features:
+        if sparse.issparse(coef):
+            coef = self.set_entries(&task, coef)
+        elif X.indptr != NULL and SCATTERED * X.indptr[X.n_rows] <= X.n_features:
             # each entry gets a row of coefficients of its own, rather than a copy of all of them
             X.n_features = X.n_entries = X.indptr[X.n_rows]
             numbers = np.arange(X.n_entries, dtype=np.int32)
@@ -1230,11 +1281,12 @@ cdef class DesignMatrix:
         task.product = LOG_PROBA if kind.startswith("log_") else PROBA
         if n_threads is None:
             n_threads = effective_n_threads() if useful_threads(&task, 2, LEAST_WORK) > 1 else 1
-        if X.indptr == NULL and X.n_rows <= UNPACKED_BLOCKS * task.n_at_once:
-            task.unpacked = coef_at(coef, 0)
-        else:
-            coef = self.pack_coef("coef", &task, coef, n_threads)
-            task.coef = address(coef)
+        if task.entries.indptr == NULL:
+            if X.indptr == NULL and X.n_rows <= UNPACKED_BLOCKS * task.n_at_once:
+                task.unpacked = coef_at(coef, 0)
+            else:
+                coef = self.pack_coef("coef", &task, coef, n_threads)
+                task.coef = address(coef)
         intercept = self.pad_intercept("intercept", &task, intercept)
         task.intercept = address(intercept)
         n_useful = useful_threads(&task, n_threads, LEAST_WORK)
@@ -1245,6 +1297,27 @@ cdef class DesignMatrix:
         else:
             self.finite_logits = score_rows[double](
                 &task, buffers, scratches, rooms, scores, indices, kind == "logits")
+
+    cdef set_entries(self, Pass* task, coef):
+        """Let a task read the entries of sparse coefficients, in the arrays that are returned."""
+        cdef bint dense = task.X.indptr == NULL
+        coef = coef.tocsc() if dense else coef.tocsr()
+        numbers = kernel_array(coef.data, self.dtype)
+        minor = kernel_array(coef.indices, np.int32)
+        indptr = kernel_array(coef.indptr, np.int64)
+        used = None
+        if dense:
+            places = np.zeros(self.n_features, dtype=np.int32)
+            places[minor] = 1
+            used = np.flatnonzero(places).astype(np.int32)
+            places[used] = np.arange(len(used), dtype=np.int32)
+            minor = places[minor]
+            task.entries.n_used = len(used)
+            task.n_at_once = padded_to(task.products.lanes, task.n_at_once)
+        task.entries.numbers, task.entries.used = address(numbers), <const int32_t*> address(used)
+        task.entries.indptr = <const int64_t*> address(indptr)
+        task.entries.minor = <const int32_t*> address(minor)
+        return numbers, minor, indptr, used
 
     cdef void prepare(self, Pass* task, Matrix* X, Py_ssize_t n_outputs):
         """Set what depends on the number of outputs, and on the CPU target in use."""
@@ -1316,7 +1389,8 @@ cdef class DesignMatrix:
             Py_ssize_t n_numbers = padded_to(ALIGNMENT, task.n_at_once + n_matrices * per_matrix)
             Py_ssize_t n_scratch = padded_to(ALIGNMENT, scratch_bytes(task.n_outputs, itemsize))
             Py_ssize_t room = room_bytes(task.X, task.n_at_once, itemsize)
-            Py_ssize_t n_room = padded_to(ALIGNMENT, 1 + room)
+            Py_ssize_t n_used = task.entries.n_used * task.products.lanes * itemsize
+            Py_ssize_t n_room = padded_to(ALIGNMENT, 1 + room + n_used)
         return (
             reused(self._memory, "buffers", (n_threads, n_numbers), self.dtype),
             reused(self._memory, "scratches", (n_threads, n_scratch), np.int8),
@@ -1473,7 +1547,7 @@ cdef bint score_rows(
         Py_ssize_t n_blocks = (X.n_rows + task.n_at_once - 1) // task.n_at_once
         Py_ssize_t b, begin, i
         bint as_indices = indices is not None
-        Py_ssize_t n_others = 0     # blocks with a logit that is not finite
+        Py_ssize_t n_others = 0     # blocks with something that is not finite
         floating* logits
         char* room
         Matrix block
@@ -1489,8 +1563,12 @@ cdef bint score_rows(
         room = &rooms[threadid(), 0]
         block = block_of(
             X, begin, min(task.n_at_once, X.n_rows - begin), begin + task.n_at_once, room)
-        block_logits[floating](
-            task, &block, task.coef, <const floating*> task.intercept, logits, room)
+        if task.entries.indptr != NULL:
+            n_others += not block_logits_of_entries[floating](
+                task, &block, <const floating*> task.intercept, logits, room)
+        else:
+            block_logits[floating](
+                task, &block, task.coef, <const floating*> task.intercept, logits, room)
         n_others += not all_finite(block.n_rows * width, logits)
         if as_indices:
             for i in range(block.n_rows):

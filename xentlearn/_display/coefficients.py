@@ -113,9 +113,11 @@ class CoefficientDisplay:
             the shape of an image do not fit the coefficients.
         """
         require_matplotlib(f"{type(self).__name__}.plot")
-        coef = self.coef.toarray() if sparse.issparse(self.coef) else np.atleast_2d(self.coef)
-        panels = self._panels(len(coef), classes)
-        rows = [coef[row] for row, _ in panels]
+        is_sparse = sparse.issparse(self.coef)
+        coef = self.coef.tocsr() if is_sparse else np.atleast_2d(self.coef)
+        panels = self._panels(coef.shape[0], classes)
+        rows = coef[[row for row, _ in panels]]  # those of the classes that are drawn
+        rows = rows.toarray() if is_sparse else rows
         title_width = _width_of(title for _, title in panels)
         if image_shape is None:
             POSITIVE_INTEGER.check("n_features", n_features)

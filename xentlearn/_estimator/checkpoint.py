@@ -248,5 +248,5 @@ def digest_of(estimator, data, y, random_state):
         drawn = random_state.get_state(legacy=False)
     start = None
     if estimator.warm_start and hasattr(estimator, "coef_"):
-        start = estimator.coef_, estimator.intercept_
+        start = estimator._dense_model()
     return joblib.hash((known, drawn, start, data.checksum(), y.fingerprint()))

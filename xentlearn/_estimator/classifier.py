@@ -148,7 +148,8 @@ class SoftmaxClassifier(
         W: one row for two classes, otherwise one per class or label. float64 for float64 X and the
         dtypes that are converted to it, otherwise float32; but float64 for any X if logits are such
         small sums of huge terms (a feature in millions that hardly varies) that float32 would
-        change the objective by more than ``tol``.
+        change the objective by more than ``tol``. ``sparsify`` makes it sparse, and ``densify`` an
+        array again.
     intercept_ : ndarray of shape (1,) or (n_outputs,)
         b; softmax intercepts sum to 0. It is +-inf for a label that is constant in training, 0 for
         a label without any answer, and -inf for a class without weight; if a single class has

@@ -272,7 +272,7 @@ class PartialFitMixin:
         """A stream that starts from what ``classes``, ``fit`` or y tell."""
         known, coef = getattr(self, "_known_y", None), None
         if hasattr(self, "coef_"):
-            coef, intercept = self._model()
+            coef, intercept = self._dense_model()
             if known is None and classes is None and self._kind != "multilabel":  # set by hand
                 classes = self.classes_
         seen = None if coef is None else getattr(self, "_seen", None)

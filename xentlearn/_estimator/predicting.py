@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
 from sklearn.utils.multiclass import unique_labels
 
 from .._data._design_matrix import DesignMatrix, computing_dtype
@@ -40,29 +41,75 @@ class PredictingMixin:
         return "two_logits" if n_outputs == 2 else "multiclass"
 
     def _model(self):
-        """(coef (n_outputs, n_features), intercept (n_outputs,)), which may be set by hand."""
-        coef = self.coef_
-        # Sparse after LogisticRegression.sparsify, for example. Predictions that keep it sparse are
-        # left to the sparse models to come.
-        if sparse.issparse(coef):
-            coef = as_csr(coef, "coef_")[0].toarray()
-        coef, _ = as_floating(coef, "coef_")
+        """(coef (n_outputs, n_features), intercept (n_outputs,)), which may be set by hand.
+
+        ``coef`` is an array or, if ``coef_`` is sparse, CSR.
+        """
+        as_numbers = as_csr if sparse.issparse(self.coef_) else as_floating
+        coef = as_numbers(self.coef_, "coef_")[0]
         intercept, _ = as_floating(np.atleast_1d(self.intercept_), "intercept_")
         if coef.ndim != 2 or intercept.shape not in ((1,), coef.shape[:1]):
             raise ValueError(
                 "'coef_' must have shape (n_outputs, n_features) and 'intercept_' "
                 f"(n_outputs,), got {coef.shape} and {intercept.shape}."
             )
-        if len(intercept) != len(coef):
-            intercept = np.broadcast_to(intercept, coef.shape[:1])
+        n_outputs = coef.shape[0]
+        if len(intercept) != n_outputs:
+            intercept = np.broadcast_to(intercept, n_outputs)
         kind = self._kind
-        n_classes = 2 if kind == "binary" else len(coef)
+        n_classes = 2 if kind == "binary" else n_outputs
         if len(self.classes_) != n_classes and kind != "multilabel":
             raise ValueError(
                 f"'classes_' must have {n_classes} labels for 'coef_' of shape {coef.shape}, got "
                 f"{len(self.classes_)}."
             )
         return coef, intercept
+
+    def _dense_model(self):
+        """What ``_model`` returns, with ``coef`` as an array: where a fit starts from."""
+        coef, intercept = self._model()
+        return (coef.toarray() if sparse.issparse(coef) else coef), intercept
+
+    def sparsify(self):
+        """Convert ``coef_`` to a sparse matrix (CSR), of which only the nonzeros take memory.
+
+        ``intercept_`` is not converted. As in ``LogisticRegression``, the result is a SciPy matrix,
+        or a SciPy array if scikit-learn's setting ``sparse_interface`` (1.9) is "sparray".
+
+        Returns
+        -------
+        self : SoftmaxClassifier
+            The fitted estimator.
+
+        Notes
+        -----
+        Predictions read the nonzeros alone, and equal those of dense coefficients up to rounding.
+        ``coef_`` may also be set to another sparse format; entries of 0 are allowed, and entries of
+        the same place are added. ``partial_fit``, and ``fit`` with ``warm_start``, continue from
+        sparse coefficients; every fit makes ``coef_`` an array again.
+
+        A nonzero takes 8 bytes in float32 and 12 bytes in float64, so it saves memory if more than
+        half (float32) or a third (float64) of the coefficients are 0.
+        """
+        require_fitted(self)
+        as_numbers = as_csr if sparse.issparse(self.coef_) else as_floating
+        as_array = get_config().get("sparse_interface") == "sparray"
+        csr = sparse.csr_array if as_array else sparse.csr_matrix
+        self.coef_ = csr(as_numbers(self.coef_, "coef_")[0])
+        return self
+
+    def densify(self):
+        """Convert ``coef_`` to an array, as it is after a fit; an array is left as it is.
+
+        Returns
+        -------
+        self : SoftmaxClassifier
+            The fitted estimator.
+        """
+        require_fitted(self)
+        if sparse.issparse(self.coef_):
+            self.coef_ = as_csr(self.coef_, "coef_")[0].toarray()
+        return self
 
     def _scores(self, X, kind):
         """(n_samples, n_outputs) scores of one kind; see DesignMatrix.scores."""
@@ -109,7 +156,7 @@ class PredictingMixin:
                 f"'X' must have the {coef.shape[1]} features of 'coef_', got {checked.shape[1]}."
             )
         # a float64 model may need all of its digits, whatever the dtype of X
-        design = DesignMatrix(checked, np.result_type(computing_dtype(checked), coef))
+        design = DesignMatrix(checked, np.result_type(computing_dtype(checked), coef.dtype))
         result = function(design, coef, intercept)
         if not design.finite_logits:
             validated(self, X, reset=reset)

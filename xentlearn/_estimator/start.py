@@ -113,7 +113,7 @@ def warm_start(estimator, y, n_features):
         raise ValueError(
             f"'warm_start' continues a fit with the same classes; {', and '.join(sides)}. {advice}"
         )
-    coef, intercept = estimator._model()
+    coef, intercept = estimator._dense_model()
     if coef.shape != (y.n_outputs, n_features):
         raise ValueError(
             "'warm_start' continues a fit with the same features and kind of loss; the last "

@@ -22,6 +22,17 @@ typedef struct {
     ptrdiff_t class_step;
 } xent_coef;
 
+/* Sparse coefficients. For dense X, the entries of class k are those from indptr[k] to
+ * indptr[k + 1], and entry e belongs to the feature used[minor[e]]; `used` increases. For CSR X
+ * they are ordered by features, minor[e] is a class, and `used` is NULL. */
+typedef struct {
+    const void *numbers;
+    const int64_t *indptr;
+    const int32_t *minor;
+    ptrdiff_t n_used;
+    const int32_t *used;
+} xent_entries;
+
 typedef struct {
     int lanes; /* numbers in a vector */
 
@@ -64,6 +75,13 @@ typedef struct {
     void (*sparse_product_to_total)(ptrdiff_t width, ptrdiff_t n_entries, ptrdiff_t n_known,
                                     const void *data, const int32_t *indices,
                                     const void *residual, double *total, ptrdiff_t row);
+
+    /* Dense X with sparse coefficients; `room` is for coef->n_used * lanes numbers.
+     * logits[m, :n_classes] = intercept + X coefficients
+     * Returns whether all numbers of X are finite, also those of features without an entry. */
+    int (*entries_product)(ptrdiff_t m, ptrdiff_t n_classes, ptrdiff_t n_features,
+                           const void *const *rows, const xent_entries *coef,
+                           const void *intercept, void *logits, ptrdiff_t width, void *room);
 } xent_products;
 
 /* Tables for a CPU target of targets.h, or NULL if this build does not have it. */

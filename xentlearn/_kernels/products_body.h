@@ -1,5 +1,6 @@
 /* All products for one CPU target and one dtype: the table of products.h. */
 #include "dense_body.h"
+#include "entries_body.h"
 #include "many_body.h"
 #include "sparse_body.h"
 
@@ -12,4 +13,5 @@ static const xent_products NAME(products) = {
     NAME(many_product_to_total),
     NAME(sparse_product),
     NAME(sparse_product_to_total),
+    NAME(entries_product),
 };
