@@ -137,8 +137,9 @@ def climb(peer, problem, minimum, limit, report):
         X = problem.X.astype(dtype, copy=False)
         runs = []
         if n_blas_threads == "unknown":
+            prepared = peer.prepare(X)
             n_blas_threads = fastest_blas_threads(
-                lambda X=peer.prepare(X): peer.fit(X, problem, peer.first)
+                lambda prepared=prepared: peer.fit(prepared, problem, peer.first)
             )
         for gap in sorted(problem.gaps, reverse=True):
             while setting := next_setting(runs, minimum * (1 + gap), first, peer.most):

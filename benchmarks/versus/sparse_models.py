@@ -17,6 +17,7 @@ Hours for all tasks; with --json and --from they can be run one by one.
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Callable
@@ -70,11 +71,13 @@ class Race(NamedTuple):
     asked: dict
     C: float = 1.0
     l1_ratio: float = 1.0
-    more: dict = {}  # of Problem
+    grouped: bool = False
+    lower: float = -math.inf
 
     def problem(self, name, folder):
-        X, y = self.make(folder)
-        return Problem(name, X, y, self.C, l1_ratio=self.l1_ratio, **self.more)
+        """The task."""
+        _, _, C, *penalty = self
+        return Problem(name, *self.make(folder), C, (1e-4,), *penalty)
 
 
 def table(name):
@@ -95,8 +98,8 @@ RACES = {
     "mnist-c0.01": Race(pixels, MULTINOMIAL, C=0.01),
     "mnist-c1": Race(pixels, MULTINOMIAL),
     "mnist-elastic": Race(pixels, {"saga": 10}, l1_ratio=0.5),
-    "mnist-grouped": Race(pixels, {"glmnet": 5}, more={"grouped": True}),
-    "mnist-bounds": Race(pixels, {"glmnet": 5}, l1_ratio=0.0, more={"lower": 0.0}),
+    "mnist-grouped": Race(pixels, {"glmnet": 5}, grouped=True),
+    "mnist-bounds": Race(pixels, {"glmnet": 5}, l1_ratio=0.0, lower=0.0),
     "glosses-c1": Race(lambda _: wordnet.glosses(), {"saga": 5}),
     "glosses-c10": Race(lambda _: wordnet.glosses(), {"saga": 5}, C=10.0),
     "wide": Race(lambda _: wide(), {"saga": 10, "glmnet": 1}),
@@ -136,7 +139,8 @@ def places(args):
             LocalCluster(N_WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
             Client(cluster),
         ):
-            X_there, y_there = (da.concatenate(part).persist() for part in zip(*arrays))
+            X_there, y_there = map(da.concatenate, zip(*arrays, strict=True))
+            X_there, y_there = X_there.persist(), y_there.persist()
             wait([X_there, y_there])
             for C in (0.01, 1.0):
                 progress(f"places: C={C:g}")

@@ -207,7 +207,7 @@ def with_intercept_feature(X):
 def celer_newton(X, problem, half_digits):
     """Working sets and a proximal Newton method."""
     tol = 10 ** (-half_digits / 2)
-    model = celer.LogisticRegression(C=problem.C, tol=tol, max_iter=1000)
+    model = celer.LogisticRegression(C=problem.C, tol=tol)
     coefs, _ = model.path(X, 2.0 * problem.y - 1, np.array([problem.C]), "celer-pn")
     *coef, last = coefs[:, 0]
     intercept = np.array([last * INTERCEPT_FEATURE])
@@ -219,7 +219,6 @@ def celer_newton(X, problem, half_digits):
 
 def sparse_peers(limit):
     """Every peer whose package can be imported; ``limit`` is for glmnet."""
-    by_column = {"dtypes": (np.float64,), "prepare": columns, "blas": False}
     found = [
         Peer(
             "scikit-learn saga",
