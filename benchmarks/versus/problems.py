@@ -55,8 +55,13 @@ class Problem:
         """The size in words."""
         n, d = self.X.shape
         kind = f"{self.X.dtype}{', sparse' if sparse.issparse(self.X) else ''}"
-        words = [f"{n:,} x {d:,}", f"{int(self.y.max()) + 1} classes", kind, f"C={self.C:g}"]
-        return ", ".join(words + [f"{name}={value}" for name, value in self.penalty.items()])
+        return f"{n:,} x {d:,}, {int(self.y.max()) + 1} classes, {kind}, {self.strength}"
+
+    @property
+    def strength(self):
+        """The penalty in words."""
+        given = {"C": f"{self.C:g}"} | self.penalty
+        return ", ".join(f"{name}={value}" for name, value in given.items())
 
     def first_rows(self, n_rows):
         """The same with fewer rows, and the classes that they have."""

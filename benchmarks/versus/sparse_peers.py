@@ -250,7 +250,7 @@ def sparse_peers(limit):
             )
         )
     if cyanure is not None:
-        found.append(Peer("cyanure", cyanure_auto, first=10, takes=can_cyanure))
+        found.append(Peer("cyanure", cyanure_auto, first=2, takes=can_cyanure))
     if skglm is not None:
         compile_skglm()
         found.append(

@@ -141,7 +141,7 @@ def race_of_labels(problem, peer, args):
         X, Y = X[: args.rows], Y[: args.rows]
     some = np.flatnonzero(Y.any(axis=0) & ~Y.all(axis=0))
     Y = np.ascontiguousarray(Y[:, some])
-    shape = f"{X.shape[0]:,} x {X.shape[1]:,}, {Y.shape[1]} labels, {X.dtype}, C={C:g}"
+    shape = f"{X.shape[0]:,} x {X.shape[1]:,}, {Y.shape[1]} labels, {X.dtype}, {problem.strength}"
     progress(f"{name}: {shape}")
     own = []
     for _ in range(OWN_RUNS):
