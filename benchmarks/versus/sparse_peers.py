@@ -158,6 +158,7 @@ def cyanure_auto(X, problem, max_iter):
         lambda_2=strength * (1 - problem.l1_ratio),
         tol=TINY,
         max_iter=max_iter,
+        duality_gap_interval=max_iter,  # it returns the last iterate whose gap it has computed
         safe=False,
     )
     model.fit(X, problem.y)
