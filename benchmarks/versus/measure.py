@@ -19,9 +19,11 @@ FINE = 1.2  # numbers of iterations are told apart up to this factor
 
 
 def objective(coef, intercept, problem):
-    """Mean cross-entropy plus ||W||^2 / (2 C n), in float64."""
+    """Mean cross-entropy plus the penalty divided by C n, in float64; inf outside of the bounds."""
     X, y, C = problem.X, problem.y, problem.C
     coef, intercept = coef.astype(np.float64), intercept.astype(np.float64)
+    if not (coef >= problem.lower).all():
+        return math.inf
     total = 0.0
     for begin in range(0, len(y), BLOCK):
         labels = y[begin : begin + BLOCK]
@@ -29,7 +31,14 @@ def objective(coef, intercept, problem):
         if len(coef) == 1:  # two classes: the logit of the first is 0
             logits = np.hstack([np.zeros_like(logits), logits])
         total += np.sum(logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels])
-    return float(total + np.vdot(coef, coef) / (2 * C)) / len(y)
+    return float(total + penalty(coef, problem) / C) / len(y)
+
+
+def penalty(coef, problem):
+    """Elastic net: of the coefficients, or of their norms over the outputs."""
+    r = problem.l1_ratio
+    sizes = np.linalg.norm(coef, axis=0) if problem.grouped else np.abs(coef)
+    return (1 - r) / 2 * np.vdot(coef, coef) + r * np.sum(sizes)
 
 
 def blas_threads(n_threads):
@@ -68,6 +77,7 @@ class Run:
     n_iter: int
     warnings: list  # their names
     blas_threads: int | None  # None: as many as BLAS likes
+    how: str = ""  # what the setting means, where it is not the number of iterations
 
     def stopped_early(self):
         """Whether it was not the number of iterations that ended it."""
@@ -76,14 +86,16 @@ class Run:
 
 def attempt(peer, problem, X, setting, n_blas_threads=None):
     """Run a whole fit; one that is quick is repeated, for the median."""
+    prepared = peer.prepare(X)
     time.sleep(PAUSE)
     seconds = []
     while not seconds or (len(seconds) < REPEATS and sum(seconds) < QUICK):
         with warnings.catch_warnings(record=True) as caught, blas_threads(n_blas_threads):
             warnings.simplefilter("always")
             begin = time.perf_counter()
-            found = peer.fit(X, problem.y, problem.C, setting)
-            seconds.append(time.perf_counter() - begin)
+            found = peer.fit(prepared, problem, setting)
+            took = time.perf_counter() - begin
+            seconds.append(took if found.seconds is None else found.seconds)
     value = objective(found.coef, found.intercept, problem)
     return Run(
         setting,
@@ -93,10 +105,11 @@ def attempt(peer, problem, X, setting, n_blas_threads=None):
         found.n_iter,
         sorted(warning.category.__name__ for warning in caught),
         n_blas_threads,
+        found.how,
     )
 
 
-def next_setting(runs, wanted, first):
+def next_setting(runs, wanted, first, most=math.inf):
     """The number of iterations to try next for an objective of ``wanted``; None: no more.
 
     Doubled until it is reached, then bisected until the least number that reaches it is known up
@@ -105,7 +118,9 @@ def next_setting(runs, wanted, first):
     enough = min((run.setting for run in runs if run.objective <= wanted), default=math.inf)
     too_few = max((run.setting for run in runs if run.setting < enough), default=0)
     if enough == math.inf:
-        return None if any(run.stopped_early() for run in runs) else 2 * too_few or first
+        following = 2 * too_few or first
+        stopped = any(run.stopped_early() for run in runs)
+        return None if stopped or following > most else following
     if enough - too_few <= 1 or enough <= FINE * too_few:
         return None
     return round(math.sqrt(max(too_few, 1) * enough))
@@ -116,17 +131,18 @@ def climb(peer, problem, minimum, limit, report):
 
     A peer that stops short of a gap by itself in float32 goes on in float64.
     """
-    every_run, n_blas_threads = [], "unknown"
+    every_run, n_blas_threads = [], "unknown" if peer.blas else None
     first = peer.first
     for dtype in peer.dtypes_for(problem.X):
         X = problem.X.astype(dtype, copy=False)
         runs = []
         if n_blas_threads == "unknown":
+            prepared = peer.prepare(X)
             n_blas_threads = fastest_blas_threads(
-                lambda X=X: peer.fit(X, problem.y, problem.C, peer.first)
+                lambda prepared=prepared: peer.fit(prepared, problem, peer.first)
             )
         for gap in sorted(problem.gaps, reverse=True):
-            while setting := next_setting(runs, minimum * (1 + gap), first):
+            while setting := next_setting(runs, minimum * (1 + gap), first, peer.most):
                 spent = sum(run.seconds for run in every_run)
                 last = max(runs, key=lambda run: run.setting, default=None)
                 if last and setting > last.setting:

@@ -16,6 +16,8 @@ from xentlearn import SoftmaxClassifier
 ESTIMATORS = {
     "xentlearn": SoftmaxClassifier(),
     "scikit-learn lbfgs": LogisticRegression(max_iter=3),
+    "xentlearn, l1_ratio=1": SoftmaxClassifier(l1_ratio=1.0),
+    "scikit-learn saga, l1_ratio=1": LogisticRegression(solver="saga", l1_ratio=1.0, max_iter=3),
 }
 
 

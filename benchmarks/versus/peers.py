@@ -1,6 +1,7 @@
 """The solvers, each as one function that fits from scratch with one setting.
 
-All minimise the same objective: mean cross-entropy plus ||W||^2 / (2 C n), the intercept free. Who
+All minimise the same objective: mean cross-entropy plus the penalty, ||W||^2 / (2 C n) unless the
+problem says otherwise, the intercept free. (``sparse_peers`` has those for L1 penalties.) Who
 cannot is left out: liblinear and SGD with more than two classes (theirs is one-vs-rest, another
 task), scikit-learn-intelex on sparse X (it would hand over to scikit-learn, which is here already).
 liblinear penalises the intercept, as one more feature; where that feature is 100 for every row, the
@@ -11,6 +12,7 @@ stop are switched off as far as there is a switch. The setting of xentlearn is i
 """
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,16 +46,21 @@ class Solution(NamedTuple):
     coef: np.ndarray
     intercept: np.ndarray
     n_iter: int
+    how: str = ""  # what the setting means, where it is not the number of iterations
+    seconds: float | None = None  # of solvers with a clock of their own
 
 
 class Peer(NamedTuple):
     """A solver, and what it can be asked."""
 
     name: str
-    fit: Callable  # (X, y, C, setting) -> Solution
+    fit: Callable  # (X, problem, setting) -> Solution
     first: int = 5  # the least number of iterations to try; 1 where an iteration is a Newton step
     takes: Callable = lambda problem: True
     dtypes: tuple = (np.float32, np.float64)
+    prepare: Callable = lambda X: X  # into the layout that it likes, which is not timed
+    blas: bool = True  # whether the number of BLAS threads may matter
+    most: float = math.inf  # the largest setting that can make a difference
 
     def dtypes_for(self, X):
         """In which X comes, best first; float64 too, for those whom rounding stops early."""
@@ -71,8 +78,9 @@ def solution(model):
 def xentlearn(solver):
     """Default settings except for the solver; the setting is ``tol``."""
 
-    def fit(X, y, C, tol):
-        return solution(SoftmaxClassifier(C=C, solver=solver, tol=tol).fit(X, y))
+    def fit(X, problem, tol):
+        model = SoftmaxClassifier(C=problem.C, solver=solver, tol=tol, **problem.penalty)
+        return solution(model.fit(X, problem.y))
 
     return Peer("xentlearn" if solver == "auto" else f"xentlearn {solver}", fit)
 
@@ -83,18 +91,25 @@ def xentlearn(solver):
 def logistic(estimator, solver, **parameters):
     """fit of LogisticRegression."""
 
-    def fit(X, y, C, max_iter):
-        model = estimator(C=C, solver=solver, tol=TINY, max_iter=max_iter, **parameters)
-        return solution(model.fit(X, y))
+    def fit(X, problem, max_iter):
+        model = estimator(
+            C=problem.C,
+            l1_ratio=problem.l1_ratio,
+            solver=solver,
+            tol=TINY,
+            max_iter=max_iter,
+            **parameters,
+        )
+        return solution(model.fit(X, problem.y))
 
     return fit
 
 
-def sgd(X, y, C, max_iter):
+def sgd(X, problem, max_iter):
     """Stochastic gradients; ``alpha`` is the weight of ||W||^2 / 2 beside the mean loss."""
-    alpha = 1 / (C * len(y))
+    alpha = 1 / (problem.C * len(problem.y))
     model = SGDClassifier(loss="log_loss", alpha=alpha, tol=None, max_iter=max_iter, random_state=0)
-    return solution(model.fit(X, y))
+    return solution(model.fit(X, problem.y))
 
 
 def refuse_fallback(record):
@@ -123,8 +138,9 @@ def tensor(X):
     return torch.sparse_csr_tensor(*parts, size=X.shape)
 
 
-def torch_lbfgs(X, y, C, max_iter):
+def torch_lbfgs(X, problem, max_iter):
     """Full batches, strong Wolfe line search, from zero, in the dtype of X."""
+    y, C = problem.y, problem.C
     n, d = X.shape
     n_classes = int(y.max()) + 1
     features, labels = tensor(X), torch.from_numpy(y)

@@ -1,7 +1,8 @@
 """The data sets that solvers are compared on: real where a copy is at hand, else made by a rule."""
 
 import gzip
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,13 +19,24 @@ N_TEXT_ROWS, N_TEXT_WORDS, N_TEXT_CLASSES, WORDS_PER_TEXT = 60_000, 45_000, 58, 
 
 @dataclass
 class Problem:
-    """One task: data, labels 0..K-1, strength of the penalty, and the gaps that are asked for."""
+    """One task: data, labels 0..K-1, the penalty, and the gaps that are asked for."""
 
     name: str
     X: object
     y: np.ndarray
     C: float = 1.0
     gaps: tuple = (1e-4,)
+    l1_ratio: float = 0.0
+    grouped: bool = False
+    lower: float = -math.inf  # bound of the coefficients
+
+    @property
+    def penalty(self):
+        """Parameters of SoftmaxClassifier beside C, where they are not the defaults."""
+        parameters = {"l1_ratio": self.l1_ratio} if self.l1_ratio else {}
+        parameters |= {"grouped": True} if self.grouped else {}
+        bounded = self.lower > -math.inf
+        return parameters | ({"coef_bounds": (self.lower, math.inf)} if bounded else {})
 
     @property
     def n_outputs(self):
@@ -43,13 +55,19 @@ class Problem:
         """The size in words."""
         n, d = self.X.shape
         kind = f"{self.X.dtype}{', sparse' if sparse.issparse(self.X) else ''}"
-        return f"{n:,} x {d:,}, {int(self.y.max()) + 1} classes, {kind}, C={self.C:g}"
+        return f"{n:,} x {d:,}, {int(self.y.max()) + 1} classes, {kind}, {self.strength}"
+
+    @property
+    def strength(self):
+        """The penalty in words."""
+        given = {"C": f"{self.C:g}"} | self.penalty
+        return ", ".join(f"{name}={value}" for name, value in given.items())
 
     def first_rows(self, n_rows):
         """The same with fewer rows, and the classes that they have."""
         X = self.X[:n_rows]
         y = np.unique(self.y[:n_rows], return_inverse=True)[1]
-        return Problem(self.name, X, y, self.C, self.gaps)
+        return replace(self, X=X, y=y)
 
 
 # ---- Data ----------------------------------------------------------------------------------------

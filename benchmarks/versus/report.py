@@ -84,7 +84,8 @@ def peer_finish(solver, runs, gap, minimum):
         best = min(range(len(runs)), key=gaps.__getitem__)
         seconds = max(run["seconds"] for run in runs)
     gave_up = not there and runs[-1]["n_iter"] < runs[-1]["setting"]
-    how = f"{runs[best]['n_iter']} iterations, {runs[best]['dtype']}"
+    how = runs[best].get("how") or f"{runs[best]['n_iter']} iterations"
+    how += f", {runs[best]['dtype']}"
     if runs[best]["blas_threads"] is not None:
         how += f", BLAS with {runs[best]['blas_threads']} thread"
     how += ", stopped by itself" if gave_up else ""
@@ -103,11 +104,29 @@ def finishes(race, gap):
 
 def print_races(races):
     """Time to each gap, then the summary against the fastest peer."""
-    rows, summary = [], []
+    print_finishes(races)
+    summary = []
     for race in races:
         for gap in race["gaps"]:
             order = finishes(race, gap)
-            ours = next(finish for finish in order if finish.solver == race["own"][0])
+            summary.append(summary_row(race, gap, own_first(race, order), order))
+    header = ["data, wanted distance", "xentlearn, s", "distance", "fastest peer", "its s", "ratio"]
+    print_table("xentlearn and the fastest peer", header, summary)
+    print_minima(races)
+
+
+def own_first(race, order):
+    """The finish of the first of our solvers."""
+    return next(finish for finish in order if finish.solver == race["own"][0])
+
+
+def print_finishes(races):
+    """Time of every solver to each gap."""
+    rows = []
+    for race in races:
+        for gap in race["gaps"]:
+            order = finishes(race, gap)
+            ours = own_first(race, order) if race["own"] else order[0]
             for finish in order:
                 missed = " **too high**" if finish.reached and finish.gap > 1.01 * gap else ""
                 rows.append(
@@ -120,11 +139,12 @@ def print_races(races):
                         finish.how,
                     ]
                 )
-            summary.append(summary_row(race, gap, ours, order))
     header = ["data, wanted distance", "solver", "seconds", "times xentlearn's", "distance", "with"]
     print_table("Time to a distance from the minimum", header, rows)
-    header = ["data, wanted distance", "xentlearn, s", "distance", "fastest peer", "its s", "ratio"]
-    print_table("xentlearn and the fastest peer", header, summary)
+
+
+def print_minima(races):
+    """What the distances are measured from."""
     rows = [
         [
             race["task"],

@@ -5,18 +5,18 @@ Every task returns plain numbers, which ``report`` and ``picture`` turn into tab
 
 import functools
 import itertools
+import math
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from measure import PAUSE, attempt, climb, fastest_blas_threads, interleaved, objective
-from memory import ESTIMATORS
 from peers import installed_peers
 from problems import Problem, embeddings, labelled, race_problem, searched, small
 from sklearn.linear_model import LogisticRegression
@@ -29,6 +29,7 @@ SAMPLED_LABELS = 12
 SMALL_ROUNDS, SEARCH_ROUNDS = 30, 3
 FEW_PRODUCTS = 1e9  # so many multiply-adds a pass, and a very long run in float64 takes minutes
 ENOUGH_ITERATIONS = 10_000
+UNKNOWN = {"objective": math.inf, "tol": math.nan, "dtype": "none", "certified": math.inf}
 
 
 def progress(text):
@@ -40,13 +41,21 @@ def progress(text):
 
 
 def race(name, args, own, peers):
-    """Time to each gap of one data set for each solver."""
-    problem = race_problem(name, args.data)
+    """The race of a task by its name."""
+    return race_of(race_problem(name, args.data), args, own, peers)
+
+
+def race_of(problem, args, own, peers):
+    """Time to each gap of one data set for each solver.
+
+    Without solvers of our own, peers run until the limit, and the minimum is the lowest that one
+    of them has reached.
+    """
     if args.rows:
         problem = problem.first_rows(args.rows)
-    progress(f"{name}: {problem.shape}")
-    trace, reference = long_runs(problem)
-    minimum = reference["objective"]
+    progress(f"{problem.name}: {problem.shape}")
+    trace, reference = long_runs(problem) if own else (None, UNKNOWN)
+    minimum = reference["objective"] if own else -math.inf
     progress(f"  reference: {reference}")
     own_runs = {solver.name: [] for solver in own}
     peer_runs = {}
@@ -54,7 +63,8 @@ def race(name, args, own, peers):
     def tell(peer, run):
         progress(
             f"  {peer.name}, {run.setting:g}, {run.dtype}: {run.seconds:.2f} s, "
-            f"gap {run.objective / minimum - 1:.1e}"
+            + (f"gap {run.objective / minimum - 1:.1e}" if own else f"{run.objective:.9f}")
+            + f" {run.how}"
         )
 
     def run_own():
@@ -69,13 +79,14 @@ def race(name, args, own, peers):
         if peer is not None:
             runs = climb(peer, problem, minimum, args.limit, lambda run, peer=peer: tell(peer, run))
             peer_runs[peer.name] = runs
-            minimum = min([minimum, *(run.objective for run in runs)])
+            if own:
+                minimum = min([minimum, *(run.objective for run in runs)])
     as_numbers = {
         solver: [asdict(run) for run in runs] for solver, runs in (own_runs | peer_runs).items()
     }
     return {
         "kind": "race",
-        "task": name,
+        "task": problem.name,
         "shape": problem.shape,
         "gaps": problem.gaps,
         "reference": reference,
@@ -90,13 +101,15 @@ def long_runs(problem):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # with a much smaller tol, "auto" takes another solver for sparse float32 X
-        model = SoftmaxClassifier(C=problem.C, tol=min(problem.gaps) / 5)
+        model = SoftmaxClassifier(C=problem.C, tol=min(problem.gaps) / 5, **problem.penalty)
         model.fit(problem.X, problem.y)
         trace = {key: model.history_[key].tolist() for key in ("seconds", "objective")}
         tol, X = 1e-7, problem.X
         if problem.n_products <= FEW_PRODUCTS:
             tol, X = 1e-9, X.astype(np.float64)
-        model = SoftmaxClassifier(C=problem.C, tol=tol, max_iter=ENOUGH_ITERATIONS)
+        model = SoftmaxClassifier(
+            C=problem.C, tol=tol, max_iter=ENOUGH_ITERATIONS, **problem.penalty
+        )
         model.fit(X, problem.y)
     reference = {
         "objective": objective(model.coef_, model.intercept_, problem),
@@ -111,36 +124,42 @@ def long_runs(problem):
 
 
 def labels(args):
-    """One fit of all labels, beside one LogisticRegression for each label of a random sample.
+    """The smooth penalty, beside scikit-learn's lbfgs."""
+    name, X, Y, C = labelled()
+    peer = next(peer for peer in installed_peers() if peer.name == "scikit-learn lbfgs")
+    return race_of_labels(Problem(name, X, Y, C), peer, args)
+
+
+def race_of_labels(problem, peer, args):
+    """One fit of all labels, beside one fit of a peer for each label of a random sample.
 
     A peer has its best number of iterations for each label, and each label the wanted gap.
     """
-    name, X, Y, C = labelled()
-    Y = Y.toarray()
+    name, X, C = problem.name, problem.X, problem.C
+    Y = problem.y.toarray()
     if args.rows:
         X, Y = X[: args.rows], Y[: args.rows]
     some = np.flatnonzero(Y.any(axis=0) & ~Y.all(axis=0))
     Y = np.ascontiguousarray(Y[:, some])
-    shape = f"{X.shape[0]:,} x {X.shape[1]:,}, {Y.shape[1]} labels, {X.dtype}, C={C:g}"
+    shape = f"{X.shape[0]:,} x {X.shape[1]:,}, {Y.shape[1]} labels, {X.dtype}, {problem.strength}"
     progress(f"{name}: {shape}")
     own = []
     for _ in range(OWN_RUNS):
         time.sleep(PAUSE)
         begin = time.perf_counter()
-        model = SoftmaxClassifier(C=C).fit(X, Y)
+        model = SoftmaxClassifier(C=C, **problem.penalty).fit(X, Y)
         own.append(time.perf_counter() - begin)
         progress(f"  xentlearn: {own[-1]:.1f} s, certified {model.optimality_gap_:.1e}")
-    peer = next(peer for peer in installed_peers() if peer.name == "scikit-learn lbfgs")
     sampled = []
     for label in np.random.default_rng(0).choice(Y.shape[1], SAMPLED_LABELS, replace=False):
-        problem = Problem(f"label {label}", X, Y[:, label].astype(np.int64), C)
-        minimum = long_runs(problem)[1]["objective"]
-        runs = climb(peer, problem, minimum, args.limit, lambda run: None)
-        gap = problem.gaps[0]
+        one = replace(problem, name=f"label {label}", X=X, y=Y[:, label].astype(np.int64))
+        minimum = long_runs(one)[1]["objective"]
+        runs = climb(peer, one, minimum, args.limit, lambda run: None)
+        gap = one.gaps[0]
         enough = [run for run in runs if run.objective <= minimum * (1 + gap)]
         # the longest is too short if none of them is enough
         best = min(enough, key=lambda run: run.seconds) if enough else runs[-1]
-        progress(f"  {problem.name}, {problem.y.sum()} ones: {best.seconds:.2f} s, {best.n_iter}")
+        progress(f"  {one.name}, {one.y.sum()} ones: {best.seconds:.2f} s, {best.n_iter}")
         sampled.append(asdict(best) | {"reached": bool(enough)})
     return {
         "kind": "labels",
@@ -248,8 +267,13 @@ def search(estimator, problem):
 
 
 def memory(args):
-    """What a fit of the embeddings adds to resident memory, each in a fresh process."""
+    """Of fits with the smooth penalty."""
     problem = Problem("embeddings", *embeddings(np.float32))
+    return memory_of(problem, ["xentlearn", "scikit-learn lbfgs"], args)
+
+
+def memory_of(problem, estimators, args):
+    """What fits add to resident memory, each in a fresh process."""
     if args.rows:
         problem = problem.first_rows(args.rows)
     progress(f"memory: {problem.shape}")
@@ -258,14 +282,14 @@ def memory(args):
         # the child reads its only copy; made there, X would leave room behind for the fit to use
         np.save(Path(folder, "X.npy"), problem.X)
         np.save(Path(folder, "y.npy"), problem.y)
-        for name in ESTIMATORS:
+        for name in estimators:
             command = [sys.executable, Path(__file__).with_name("memory.py"), name]
             command += [Path(folder, "X.npy"), Path(folder, "y.npy")]
             result = subprocess.run(command, check=True, capture_output=True, text=True)
             extra[name] = int(result.stdout)
     return {
         "kind": "memory",
-        "task": f"embeddings ({problem.shape})",
+        "task": f"{problem.name} ({problem.shape})",
         "coef_bytes": 4 * problem.n_outputs * problem.X.shape[1],
         "extra": extra,
     }

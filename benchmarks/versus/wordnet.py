@@ -77,10 +77,19 @@ def topics():
     return np.array([synset.topic for synset in synsets()])
 
 
+def words_of_glosses():
+    """Words and pairs of words of 117,659 glosses, CSR."""
+    return tfidf([synset.gloss for synset in synsets()], min_df=2, ngram_range=(1, 2))
+
+
 def glosses():
-    """(X, y): words and pairs of words of 117,659 glosses, CSR; their topics, 0 to 44."""
-    X = tfidf([synset.gloss for synset in synsets()], min_df=2, ngram_range=(1, 2))
-    return shuffled(X, topics())
+    """(X, y): the words of glosses; their topics, 0 to 44."""
+    return shuffled(words_of_glosses(), topics())
+
+
+def nouns_or_not():
+    """(X, y): the words of glosses; 1 for those of nouns."""
+    return shuffled(words_of_glosses(), np.array([is_noun(synset) for synset in synsets()], int))
 
 
 def lemmas():
@@ -93,9 +102,13 @@ def lemmas():
     return shuffled(X, np.array(list(first.values())))
 
 
+def is_noun(synset):
+    return synset.key.startswith("n")
+
+
 def nouns():
     """The synsets of nouns, which come first."""
-    return [synset for synset in synsets() if synset.key.startswith("n")]
+    return [synset for synset in synsets() if is_noun(synset)]
 
 
 def kinds(least=50):
