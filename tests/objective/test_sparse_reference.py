@@ -215,7 +215,7 @@ def test_a_violation_is_found(name):
         assert objective.value(outside, found.intercept) == np.inf
 
 
-@pytest.mark.parametrize("name", set(PENALTIES) - {"unpenalised", "grouped bounds"})
+@pytest.mark.parametrize("name", sorted(set(PENALTIES) - {"unpenalised", "grouped bounds"}))
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_dual_bound(name, binary, fit_intercept):

@@ -61,6 +61,14 @@ class CompositeObjective(LinearObjective):
         """Return the value of the objective of rows in memory."""
         return super().value(vector) + self.penalty(vector)
 
+    def violation(self, vector, gradient):
+        """Return how much single coefficients could gain: 0 at the minimum."""
+        W, G = self.coefficients(vector), gradient.reshape(self.shape)
+        squares = np.square(self.terms.residual(W, G[: self.n_features]))
+        curvature = self.variance * self.curvatures_at_shares.mean() + self.terms.l2
+        squares = squares.sum(axis=1) / np.where(curvature > 0, curvature, np.inf)
+        return float(squares.sum() + np.square(G[self.n_features :]).sum())
+
     def shifted(self, vector):
         """Return a vector with the same predictions and the least penalty, in a new array."""
         if not self.shift_invariant:

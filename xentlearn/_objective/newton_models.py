@@ -15,8 +15,13 @@ import numpy as np
 from scipy import sparse
 
 from .._data._design_matrix import computing_dtype
+from .._utils.numerics import EPS
 from . import _coordinate_descent as kernels
 from .preconditioners import cholesky_factor, solve
+
+
+# Rounding errors of values, relative to them.
+NOISE = 16 * EPS[np.dtype(float)]
 
 
 class _Model:
@@ -130,7 +135,11 @@ class _Model:
         return result
 
     def improve(self):
-        """Take a Newton step of the free coordinates; return whether that lowers the model."""
+        """Take a Newton step of the free coordinates; return whether that is progress.
+
+        Near the minimum rounding errors hide the decrease of the model, but not that of its
+        gradient.
+        """
         w, free = self.w, self._free(self.w)
         if not len(free):
             return False
@@ -139,7 +148,8 @@ class _Model:
         direction = self._solved(free, right)
         if direction is None:
             return False
-        value, step = self.value(w, slope), 1.0
+        value, left, step = self.value(w, slope), self.violation(w, slope), 1.0
+        noise = NOISE * (abs(value) + self.penalty(w))
         kept = self.keep()
         for _ in range(self.settings.most_halvings):
             moved = w[free] + step * direction
@@ -148,38 +158,61 @@ class _Model:
             new = w.copy()
             new[free] = np.clip(moved, self.lower[free], self.upper[free])
             self.move(new)
-            if self.value(new, self.slope()) < value:
+            slope = self.slope()
+            gained = value - self.value(new, slope)
+            if gained > noise or (gained >= -noise and self.violation(new, slope) < left):
                 return True
             step *= 0.5
         self.move(w, kept)
         return False
+
+    def violation(self, w, slope):
+        """Return how much single coordinates could still gain, with ``slope`` as for ``value``."""
+        least, l1 = slope + self.l2 * w, self.l1
+        if self.grouped:
+            size = np.sqrt(np.square(self.of_groups(w)).sum(axis=1, keepdims=True))
+            steep = np.sqrt(np.square(self.of_groups(least)).sum(axis=1, keepdims=True))
+            share = np.where(size > 0, 0.0, 1.0 / np.maximum(steep, np.finfo(float).tiny))
+            at = self.order[: self.n_grouped * self.objective.n_outputs]
+            shrunk = np.maximum(1.0 - self.of_groups(l1) * share, 0.0) * self.of_groups(least)
+            result = least + self._penalty_slope(w) - self.l2 * w
+            result[at] = np.where(size > 0, self.of_groups(result), shrunk).ravel()
+        else:
+            shrunk = np.sign(least) * np.maximum(np.abs(least) - l1, 0.0)
+            result = np.where(w != 0, least + l1 * np.sign(w), shrunk)
+        result[(w <= self.lower) & (result > 0)] = 0.0
+        result[(w >= self.upper) & (result < 0)] = 0.0
+        curvature = self.diagonal_of_coordinates + self.l2
+        return float(np.sum(result**2 / np.where(curvature > 0, curvature, np.inf)))
 
     def value(self, w, slope):
         """Return the model at w, less the loss at the point, where its gradient is ``slope``."""
         return 0.5 * float((self.g + slope) @ (w - self.w0)) + self.penalty(w)
 
     def minimise(self, accuracy):
-        """Minimise the model until sweeps and a Newton step bring little.
+        """Minimise the model by sweeps and Newton steps.
 
         Parameters
         ----------
         accuracy : float
-            Share of the decrease so far that counts as little.
+            Share of its violation at the start that may be left.
 
         Returns
         -------
         float
             The decrease of the model.
         """
-        start = last = self.penalty(self.w0)
+        first = last = self.violation(self.w, self.slope())
+        n_failed = 0
         for _ in range(self.settings.most_rounds):
             self.sweep(self.n_sweeps)
             self.improve()
-            value = self.value(self.w, self.slope())
-            if not last - value > accuracy * (start - value):
+            left = self.violation(self.w, self.slope())
+            n_failed = 0 if left < 0.5 * last else n_failed + 1
+            last = min(left, last)
+            if left <= accuracy * first or n_failed > self.settings.most_failed:
                 break
-            last = value
-        return start - value
+        return self.penalty(self.w0) - self.value(self.w, self.slope())
 
     def point(self):
         """Return the vector at the present point."""
@@ -210,7 +243,7 @@ class MatrixModel(_Model):
             last = np.flatnonzero(self.feature == objective.n_features)
             H[np.ix_(last, last)] += H[last, last].mean() / len(last)
         self.matrix, self._slope = H, self.g.copy()
-        diagonal = H.diagonal().copy()
+        diagonal = self.diagonal_of_coordinates = H.diagonal().copy()
         n_outputs, grouped = objective.n_outputs, self.n_grouped
         at = self.order[: grouped * n_outputs].reshape(grouped, n_outputs)
         # of a group an upper bound of the eigenvalues of its block (Gershgorin)
@@ -323,6 +356,7 @@ class RowsModel(_Model):
             own = of_rows - self.coupling**2 if coupling is not None else of_rows
         of_columns = self.starts, self.column, *self.columns
         self.curvature = kernels.column_curvatures(*of_columns, own, n_threads)
+        self.diagonal_of_coordinates = self.curvature
 
     n_sweeps = 2
 

@@ -336,8 +336,9 @@ class ProximalNewton:
         less in the next one.
     sweeps, most_sweeps : int
         Least and largest number of sweeps between two Newton steps of a model.
-    most_rounds, most_halvings : int
-        Largest number of these steps, and of the trials of one.
+    most_rounds, most_failed, most_halvings : int
+        Largest number of these steps, of those in a row that do not halve what is left to gain, and
+        of the trials of one.
     cg_left, most_cg_iter : float, int
         Conjugate gradients end when this share of the squared residual is left, or after so many
         iterations.
@@ -367,6 +368,7 @@ class ProximalNewton:
     sweeps: int = 5
     most_sweeps: int = 60
     most_rounds: int = 20
+    most_failed: int = 3
     most_halvings: int = 4
     cg_left: float = 1e-3
     most_cg_iter: int = 20

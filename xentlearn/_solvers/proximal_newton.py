@@ -161,20 +161,24 @@ class _ProximalNewton(Stateful):
         point = model.point()
         direction, step = point - x, 1.0
         slope = self.gradient @ direction + penalty(point) - penalty(x)
-        noise = objective.rounding * self.scale
-        found = None
-        if np.isfinite(slope) and slope < 0:
+        noise, found = objective.rounding * self.scale, None
+        if np.isfinite(slope) and slope < noise:
             for _ in range(settings.most_trials):
                 new = point if step == 1.0 else x + step * direction
                 new_value, gradient = objective.value_gradient(new)
                 now = new_value - objective.penalty(new) + penalty(new)
-                if now <= value + settings.sufficient_decrease * step * slope + noise:
+                if now <= value + settings.sufficient_decrease * step * min(slope, 0.0) + noise:
                     found = new, new_value, gradient
                     break
                 guess = 0.5
                 if np.isfinite(now):  # the minimum of a parabola through both values
                     guess = -0.5 * step * slope / (now - value - step * slope)
                 step *= min(max(guess, 0.1), 0.5)
+        if found is not None and not slope < -noise and self.strengthened == 1.0:
+            # rounding errors hide the decrease of the value, but not that of the gradient
+            before = objective.violation(x, self.gradient)
+            if not objective.violation(found[0], found[2]) < 0.5 * before:
+                found = None
         at_work, self.strengthened = self.strengthened > 1.0, self._next_strength()
         if found is None:
             if at_work:
@@ -197,8 +201,6 @@ class _ProximalNewton(Stateful):
         self.predicted = np.inf if at_work else max(0.0, predicted) / self.scale
         self.state["far"] = self.strengthened > 1.0 or self.predicted > settings.near
         self.result.n_iter += 1
-        if not at_work and predicted <= noise and self.polish:
-            self.predicted = 0.0
         return True
 
     def _next_strength(self):
