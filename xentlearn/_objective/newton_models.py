@@ -151,10 +151,13 @@ class _Model:
         value, left, step = self.value(w, slope), self.violation(w, slope), 1.0
         noise = NOISE * (abs(value) + self.penalty(w))
         kept = self.keep()
-        for _ in range(self.settings.most_halvings):
+        for n_halved in range(self.settings.most_halvings + 1):
+            if n_halved == self.settings.most_halvings:
+                step = self._first_end(free, direction)
             moved = w[free] + step * direction
             if not self.grouped:
-                moved[(moved * w[free] < 0) & (self.l1[free] > 0)] = 0.0
+                ends = (moved * w[free] < 0) | (np.abs(moved) < NOISE * np.abs(w[free]))
+                moved[ends & (self.l1[free] > 0)] = 0.0
             new = w.copy()
             new[free] = np.clip(moved, self.lower[free], self.upper[free])
             self.move(new)
@@ -165,6 +168,16 @@ class _Model:
             step *= 0.5
         self.move(w, kept)
         return False
+
+    def _first_end(self, free, direction):
+        """Return the step to the first coordinate that changes its sign or reaches a bound."""
+        w, ends = self.w[free], [np.ones(1)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if not self.grouped:
+                ends.append(np.where(self.l1[free] > 0, -w / direction, np.inf))
+            ends += [(bound[free] - w) / direction for bound in (self.lower, self.upper)]
+        ends = np.concatenate(ends)
+        return float(ends[ends > 0].min())
 
     def violation(self, w, slope):
         """Return how much single coordinates could still gain, with ``slope`` as for ``value``."""
@@ -203,16 +216,19 @@ class _Model:
             The decrease of the model.
         """
         first = last = self.violation(self.w, self.slope())
+        start = before = self.penalty(self.w0)
         n_failed = 0
         for _ in range(self.settings.most_rounds):
             self.sweep(self.n_sweeps)
             self.improve()
-            left = self.violation(self.w, self.slope())
-            n_failed = 0 if left < 0.5 * last else n_failed + 1
-            last = min(left, last)
+            slope = self.slope()
+            left, value = self.violation(self.w, slope), self.value(self.w, slope)
+            gained = before - value > self.settings.little * (start - value)
+            n_failed = 0 if gained or left < 0.5 * last else n_failed + 1
+            last, before = min(left, last), value
             if left <= accuracy * first or n_failed > self.settings.most_failed:
                 break
-        return self.penalty(self.w0) - self.value(self.w, self.slope())
+        return start - value
 
     def point(self):
         """Return the vector at the present point."""

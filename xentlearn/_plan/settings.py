@@ -327,8 +327,9 @@ class ProximalNewton:
     accuracy, first_accuracy : float
         Sweeps of a model go on until one brings this share of what the first one brought; the
         latter while the penalty is stronger than asked for.
-    bound : float
-        Largest change of a row's logit that one coefficient may make in a step.
+    bound, most_bound : float
+        Largest change of a row's logit that one coefficient may make in the first step. It is
+        doubled after each step that brings what was predicted, up to ``most_bound``.
     moved : float
         Largest change of a logit for which curvatures are raised.
     as_predicted : float
@@ -340,8 +341,11 @@ class ProximalNewton:
     sweeps, most_sweeps : int
         Least and largest number of sweeps between two Newton steps of a model.
     most_rounds, most_failed, most_halvings : int
-        Largest number of these steps, of those in a row that do not halve what is left to gain, and
-        of the trials of one.
+        Largest number of these steps, of those in a row that bring little, and of the trials of
+        one.
+    little : float
+        A step brings little if that is at most this share of the decrease of the model so far, and
+        it does not halve what single coefficients could gain.
     cg_left, most_cg_iter : float, int
         Conjugate gradients end when this share of the squared residual is left, or after so many
         iterations.
@@ -366,14 +370,16 @@ class ProximalNewton:
     accuracy: float = 1e-3
     first_accuracy: float = 0.05
     bound: float = 3.0
+    most_bound: float = 1e30
     moved: float = 2.0
     as_predicted: float = 0.8
     left: float = 0.95
     sweeps: int = 5
     most_sweeps: int = 60
-    most_rounds: int = 20
+    most_rounds: int = 100
     most_failed: int = 3
     most_halvings: int = 4
+    little: float = 0.01
     cg_left: float = 1e-3
     most_cg_iter: int = 20
     most_coefficients: int = NewtonCholesky.max_coefficients

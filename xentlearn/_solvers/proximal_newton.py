@@ -187,13 +187,12 @@ class _ProximalNewton(Stateful):
             self._end_in_rounding(tol, predicted)
             return False
         model.remember(step)
-        bound = self.state["bound"]
-        self.state["bound"] = min(2.0 * bound, settings.bound) if step == 1.0 else step * bound
-        raised, gained = self.state["raised"], value - now
+        state = self.state
         if step < 1.0:
-            self.state["raised"] = 1.0
-        elif gained >= settings.as_predicted * predicted:
-            self.state["raised"] = 0.5 * raised
+            state["bound"], state["raised"] = float(step * state["bound"]), 1.0
+        elif value - now >= settings.as_predicted * predicted:
+            state["bound"] = min(2.0 * state["bound"], settings.most_bound)
+            state["raised"] *= 0.5
         self.x, self.value, self.gradient = found
         shifted = objective.shifted(self.x)
         self.value += objective.penalty(shifted) - objective.penalty(self.x)
