@@ -192,19 +192,14 @@ class SparseCertificate(Certificate):
         if epsilon > 0:
             Z = (1.0 - epsilon) * Z + epsilon * self.constant_gradient(objective, r)
         entropy = negative_entropy + excess - linear
-        conjugate = objective.terms.conjugate(-Z)
-
-        def slope(tau):
-            return -entropy - conjugate(tau)[1]
-
-        # With tau = 1 every term but the excess vanishes at the minimum.
-        of_all = conjugate(1.0)[0]
-        if of_all < np.inf and slope(1.0) >= 0:
-            return value + entropy + of_all
-        low, high = 0.0, 1.0
-        for _ in range(60):
+        conjugate, high = objective.terms.conjugate(-Z)
+        at_high, slope = conjugate(high)
+        if -entropy - slope >= 0:  # with tau = 1 each term but the excess vanishes at the minimum
+            return value + high * entropy + at_high
+        low = 0.0
+        for _ in range(self.settings.bisections):
             middle = 0.5 * (low + high)
-            if conjugate(middle)[0] < np.inf and slope(middle) > 0:
+            if -entropy - conjugate(middle)[1] > 0:
                 low = middle
             else:
                 high = middle

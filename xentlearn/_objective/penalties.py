@@ -199,7 +199,7 @@ class FeatureTerms:
         return W - best[:, np.newaxis]
 
     def conjugate(self, Z):
-        """Return the function tau -> (penalty's conjugate at tau Z, its derivative in tau).
+        """Return the penalty's conjugate at tau Z, as a function of tau in [0, 1].
 
         The conjugate at Z is the largest Z . W - penalty(W). For a group with bounds it is an upper
         bound of it, and exact if each bound is 0 or infinite. Terms that are 0 for all tau in
@@ -211,7 +211,10 @@ class FeatureTerms:
 
         Returns
         -------
-        callable
+        conjugate : callable
+            Returns its value at tau, and its derivative in tau.
+        limit : float
+            The largest tau, at most 1, at which it is finite.
         """
         above = self.excess(-Z) > 0
         if self.grouped:
@@ -229,11 +232,15 @@ class FeatureTerms:
             size, l1, l2 = np.abs(z), part.l1, part.l2
             reach = np.where(z > 0, part.upper, -part.lower)
 
+        free = (l2 == 0) & (reach == np.inf)
+        limit = float((l1[free] / size[free]).min(initial=1.0))
+        bounded = np.flatnonzero(~free)
+        size, l1, l2, reach = size[bounded], l1[bounded], l2[bounded], reach[bounded]
+        inverse = np.divide(1.0, l2, out=np.full(len(l2), np.inf), where=l2 > 0)
+
         def at(tau):
             over = np.maximum(tau * size - l1, 0.0)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                best = np.where(over > 0, np.minimum(over / l2, reach), 0.0)
-                value = np.where(best < np.inf, best * over - 0.5 * l2 * best * best, np.inf)
-            return float(value.sum()), float(best @ size) if len(best) else 0.0
+            best = np.where(over > 0, np.minimum(np.maximum(over, 1e-300) * inverse, reach), 0.0)
+            return float(best @ over - 0.5 * (l2 @ (best * best))), float(best @ size)
 
-        return at
+        return at, limit
