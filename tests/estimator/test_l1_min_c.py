@@ -165,9 +165,26 @@ def test_scikit_learn_for_two_classes_without_intercept(name, container):
     assert l1_min_C(container(X), y, fit_intercept=False) == pytest.approx(expected, rel=1e-11)
 
 
+def test_glmnet_on_iris():
+    """The first lambda of its path is 1 / (n l1_min_C).
+
+    glmnet 4.1.6: glmnet(as.matrix(iris[, 1:4]), iris$Species, family = "multinomial",
+    standardize = FALSE), also with type.multinomial = "grouped"; and with family = "binomial",
+    y = iris$Species == "setosa" and alpha = 0.5.
+    """
+    X, y = real_data("iris", standardised=False)
+    lambdas = {
+        0.765333333333: l1_min_C(X, y),
+        0.985565601853: l1_min_C(X, y, grouped=True),
+        1.53066666667: l1_min_C(X, y == 0, l1_ratio=0.5),
+    }
+    for expected, C in lambdas.items():
+        assert 1 / (len(y) * C) == pytest.approx(expected, rel=1e-11)
+
+
 @each_data
-def test_a_penalty_without_bound_gives_the_model_at_which_it_is_measured(data):
-    """The unpenalised part does not depend on C, so any C below gives the same intercept."""
+def test_below_it_the_model_stays_the_same(data):
+    """What has no penalty does not depend on C."""
     X, y = DATA[data]()
     options = {"l1_ratio": 1.0, "penalty_factor": [1.0, 0.0, 2.0, 1.0]}
     C = l1_min_C(X, y, **options)
