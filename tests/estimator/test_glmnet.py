@@ -88,6 +88,7 @@ def test_fit(case):
     value = objective.value(clf.coef_, clf.intercept_)
     assert value <= objective.value(*found(case.name)) * (1 + 1e-8)
     assert clf.objective_ == pytest.approx(value, rel=1e-12)
+    clf.set_params(tol=1e-12).fit(X, y)  # coefficients are less determined than the objective
     assert difference(case, clf.coef_, clf.intercept_) <= LOOSE.get(case.name, CLOSE)
     # what is out here is out there
     threshold = 1e-3 * np.abs(found(case.name)[0]).max()

@@ -19,6 +19,7 @@ from .._solvers.settings import Adam, StochasticSetting
 from .._utils.messages import warn
 from .._utils.threads import FEW_PRODUCTS, effective_n_threads, sequential_blas
 from .inputs import require_memory, validated
+from .penalty import require_plain
 from .start import finite_intercept
 
 # Attributes that the validation of X sets
@@ -203,6 +204,7 @@ class PartialFitMixin:
             If the steps diverged; the coefficients from before the call are restored.
         """
         setting = self._check_parameters()
+        require_plain(self)
         require_memory(X, "X", "give partial_fit block after block, X.read(i), with its rows of y")
         is_first = not hasattr(self, "n_features_in_")
         try:

@@ -6,13 +6,6 @@ from .._objective.penalties import L2, FeaturePenalty
 from .._utils.messages import shown
 from .._utils.validation import as_floating
 
-# Solvers that know a penalty of all coefficients alike, and no bounds.
-ADVICE = (
-    "L1 penalties, factors and bounds take solver='auto'; other solvers minimise smooth "
-    "objectives only"
-)
-
-
 def penalty_of(estimator, n_features, solver=None):
     """Return the penalty of a fit.
 
@@ -40,14 +33,9 @@ def penalty_of(estimator, n_features, solver=None):
     if plain and estimator.l1_ratio == 0:
         return L2(estimator.C)
     if solver is not None:
-        asked = {
-            "l1_ratio": estimator.l1_ratio > 0,
-            "penalty_factor": factor is not None,
-            "coef_bounds": bounds is not None,
-        }
-        names = " and ".join(repr(name) for name, is_asked in asked.items() if is_asked)
         raise ValueError(
-            f"'solver' must be 'auto' with {names}, got {estimator.solver!r}. {ADVICE}."
+            f"'solver' must be 'auto' with {_names(estimator)}, got {estimator.solver!r}. Other "
+            "solvers know neither L1 penalties nor factors and bounds of features."
         )
     lower, upper = (-np.inf, np.inf) if bounds is None else _bounds(bounds, n_features)
     return FeaturePenalty(
@@ -58,6 +46,27 @@ def penalty_of(estimator, n_features, solver=None):
         lower,
         upper,
     )
+
+
+def require_plain(estimator):
+    """Raise ValueError if a classifier that is to be fitted by steps asks for another penalty."""
+    names = _names(estimator)
+    if names:
+        raise ValueError(
+            f"partial_fit takes no {names}: steps on batches of rows know neither L1 penalties nor "
+            "factors and bounds of features. Use fit, which takes X in blocks as well "
+            "(xentlearn.blocks)."
+        )
+
+
+def _names(estimator):
+    """Return the names of the parameters that ask for more than L2; "" if none does."""
+    asked = {
+        "l1_ratio": estimator.l1_ratio > 0,
+        "penalty_factor": estimator.penalty_factor is not None,
+        "coef_bounds": estimator.coef_bounds is not None,
+    }
+    return " and ".join(repr(name) for name, is_asked in asked.items() if is_asked)
 
 
 def _factor(factor, n_features):
@@ -82,8 +91,8 @@ def _bounds(bounds, n_features):
         lower, upper = bounds
     except (TypeError, ValueError):
         raise ValueError(f"{rule}, got {shown(bounds)}.") from None
-    lower = _by_feature(lower, "coef_bounds[0]", n_features)
-    upper = _by_feature(upper, "coef_bounds[1]", n_features)
+    lower = _by_feature(lower, "coef_bounds", n_features)
+    upper = _by_feature(upper, "coef_bounds", n_features)
     wrong = np.flatnonzero(~((lower <= 0) & (upper >= 0)))
     if len(wrong):
         pair = f"({shown(lower[wrong[0]])}, {shown(upper[wrong[0]])})"

@@ -69,6 +69,13 @@ class CompositeObjective(LinearObjective):
         squares = squares.sum(axis=1) / np.where(curvature > 0, curvature, np.inf)
         return float(squares.sum() + np.square(G[self.n_features :]).sum())
 
+    def feasible(self, vector):
+        """Return a copy of a vector with its coefficients within the bounds."""
+        result, terms = np.array(vector, dtype=np.float64), self.terms
+        W = self.coefficients(result)
+        np.clip(W, terms.lower[:, np.newaxis], terms.upper[:, np.newaxis], out=W)
+        return result
+
     def shifted(self, vector):
         """Return a vector with the same predictions and the least penalty, in a new array."""
         if not self.shift_invariant:

@@ -334,6 +334,9 @@ class ProximalNewton:
     as_predicted : float
         Share of the decrease of a model that a step has to bring if curvatures are to be raised
         less in the next one.
+    left : float
+        Where rounding errors hide the decrease of the objective, steps are taken as long as each
+        leaves at most this share of what single coefficients could gain.
     sweeps, most_sweeps : int
         Least and largest number of sweeps between two Newton steps of a model.
     most_rounds, most_failed, most_halvings : int
@@ -365,6 +368,7 @@ class ProximalNewton:
     bound: float = 3.0
     moved: float = 2.0
     as_predicted: float = 0.8
+    left: float = 0.95
     sweeps: int = 5
     most_sweeps: int = 60
     most_rounds: int = 20

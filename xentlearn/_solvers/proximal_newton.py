@@ -25,7 +25,7 @@ from .stopping import Result
 STOPPING = Stopping()
 REQUIRES = (
     *("size", "value_scale", "rounding", "value_gradient", "penalty", "shifted", "strongest"),
-    *("newton_model", "terms"),
+    *("feasible", "newton_model", "terms", "violation"),
 )
 
 
@@ -57,7 +57,7 @@ class _ProximalNewton(Stateful):
 
     def __init__(self, objective, start, settings, polish):
         self.objective, self.settings, self.polish = objective, settings, polish
-        self.x = np.array(start, dtype=np.float64)
+        self.x = objective.feasible(start)
         self.result = Result(vector=self.x, objective=np.inf)
         self.strengthened, self.predicted, self.agreed = None, np.inf, False
         self.state = {"bound": settings.bound, "moved": None, "raised": 1.0, "far": True}
@@ -177,7 +177,7 @@ class _ProximalNewton(Stateful):
         if found is not None and not slope < -noise and self.strengthened == 1.0:
             # rounding errors hide the decrease of the value, but not that of the gradient
             before = objective.violation(x, self.gradient)
-            if not objective.violation(found[0], found[2]) < 0.5 * before:
+            if not objective.violation(found[0], found[2]) < settings.left * before:
                 found = None
         at_work, self.strengthened = self.strengthened > 1.0, self._next_strength()
         if found is None:
