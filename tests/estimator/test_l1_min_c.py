@@ -278,6 +278,19 @@ def test_features_without_penalty_that_separate_the_classes():
     assert l1_min_C(X, y, penalty_factor=[1, 1, 1, 1, 0]) == np.inf
 
 
+def test_one_of_the_labels_is_separated(rng, set_rules):
+    """In groups of outputs, of which one has nothing to gain: it is that of the others."""
+    X = np.where(rng.random((300, 40)) < 0.2, rng.normal(size=(300, 40)), 0.0)
+    y = (rng.random((300, 32)) < 0.3).astype(float)
+    y[:, :16] = (X[:, :1] > 0) * np.ones(16)  # the same label 16 times: a group
+    X[:, 0] = y[:, 0]
+    factor = np.r_[0.0, np.ones(39)]
+    set_rules(small_work=0, grouped=0, group_numbers=16 * 40)
+    C = l1_min_C(sparse.csr_array(X), y, penalty_factor=factor)
+    assert C == pytest.approx(l1_min_C(X, y[:, 16:], penalty_factor=factor), rel=1e-6)
+    assert l1_min_C(sparse.csr_array(X), y[:, :16], penalty_factor=factor) == np.inf
+
+
 @pytest.mark.parametrize("loss", ["generalized_crossentropy", "categorical_focal_crossentropy"])
 def test_a_loss_that_is_not_convex_has_a_stationary_point_at_0(loss):
     """A fit that starts there stays below, and leaves it above."""

@@ -128,14 +128,14 @@ def l1_min_C(
     data, encoded = asked._read(X, y, sample_weight)
     problem = asked._pose(None, data, encoded, None, None, None)[0]
     problem = replace(problem, dtype=np.dtype(np.float64))
-    start = None
+    plan, start = make_plan(problem), None
+    groups = plan.groups
     if not _starts_at_minimum(problem):
-        start = _unpenalised(problem)
-        if start is None:
-            return np.inf
+        start, separable = _unpenalised(problem)
+        groups = [g for g, is_separable in zip(groups, separable, strict=True) if not is_separable]
     with sequential_blas:
-        fit = Fit(problem, make_plan(problem), FitState(), None)
-        largest = max((_largest(fit, group, start) for group in fit.plan.groups), default=0.0)
+        fit = Fit(problem, plan, FitState(), None)
+        largest = max((_largest(fit, group, start) for group in groups), default=0.0)
     # less by a few units in the last place: a fit rounds, and must not select anything at this C
     return float((1.0 - 32 * EPS[problem.dtype]) / largest) if largest > 0 else np.inf
 
@@ -148,20 +148,25 @@ def _starts_at_minimum(problem):
 
 
 def _unpenalised(problem):
-    """Return (coef, intercept) of a fit of what has no penalty; None if it separates the classes.
+    """Fit what has no penalty, and leave all other features out.
 
-    All other features are left out.
+    Returns
+    -------
+    start : (coef, intercept)
+    separable : list of bool
+        For each group of outputs, whether its loss is 0 without any other feature.
     """
     factor = np.where(np.equal(problem.penalty.factor, 0), 0.0, np.inf)
     factor = np.broadcast_to(factor, problem.data.shape[1])
     problem = replace(problem, penalty=replace(problem.penalty, C=np.inf, factor=factor))
-    found = train(problem, make_plan(problem), FitState())
+    state = FitState()
+    found = train(problem, make_plan(problem), state)
     if found.stopped_by is not None:
         raise found.stopped_by
-    if found.separable:
-        return None
-    warn_of_outcome(found, problem.tol, False)
-    return found.coef.astype(np.float64), found.intercept.astype(np.float64)
+    separable = [solved.separable for solved in state.solved]
+    if not found.separable:
+        warn_of_outcome(found, problem.tol, False)
+    return (found.coef, found.intercept), separable
 
 
 def _largest(fit, group, start):
