@@ -41,6 +41,15 @@ _import_extensions()
 from . import blocks, losses, solvers  # noqa: E402
 from ._cpu_target import use_cpu_target  # noqa: E402
 from ._estimator.classifier import SoftmaxClassifier  # noqa: E402
+from ._estimator.l1_min_c import l1_min_C  # noqa: E402
 from ._show_versions import show_versions  # noqa: E402
 
-__all__ = ["SoftmaxClassifier", "blocks", "losses", "show_versions", "solvers", "use_cpu_target"]
+__all__ = [
+    "SoftmaxClassifier",
+    "blocks",
+    "l1_min_C",
+    "losses",
+    "show_versions",
+    "solvers",
+    "use_cpu_target",
+]

@@ -335,6 +335,17 @@ def test_select_from_model(grouped):
     assert pipeline.score(X, y) > 0.9
 
 
+def test_default_threshold_of_select_from_model():
+    """scikit-learn knows L1 models by name; the docstring says what ours gets, and what to pass."""
+    X, y = real_data("wine", False)
+    selector = SelectFromModel(SoftmaxClassifier(l1_ratio=1.0)).fit(X, y)
+    importances = np.abs(selector.estimator_.coef_).sum(axis=0)
+    assert selector.threshold_ == pytest.approx(importances.mean())
+    assert 0 < selector.get_support().sum() < np.count_nonzero(importances)
+    selector = SelectFromModel(selector.estimator, threshold=np.finfo(float).tiny).fit(X, y)
+    np.testing.assert_array_equal(selector.get_support(), importances > 0)
+
+
 # --- What is refused ------------------------------------------------------------------------------
 
 

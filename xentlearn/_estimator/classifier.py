@@ -77,8 +77,9 @@ class SoftmaxClassifier(
         Inverse of the strength of the penalty, > 0; ``inf`` means no penalty.
     l1_ratio : float, default=0.0
         Share of the L1 penalty, in [0, 1]; with more than 0, coefficients that do not pay are
-        exactly 0. With 1 and a softmax, the same change of all coefficients of a feature may leave
-        the objective as it is: of all minima, this is the one of least sum of squares.
+        exactly 0: all of them up to a C that ``l1_min_C`` computes. With 1 and a softmax, the same
+        change of all coefficients of a feature may leave the objective as it is: of all minima,
+        this is the one of least sum of squares.
     penalty_factor : array-like of shape (n_features,), default=None
         Factors >= 0 of the penalty of each feature, used as they are (glmnet rescales them to a
         mean of 1). 0 does not penalise a feature, and inf leaves it out. None means 1 for all.
@@ -216,6 +217,9 @@ class SoftmaxClassifier(
     -----
     The losses of the labels of a row are added, so a multi-label fit equals separate fits of the
     labels.
+
+    ``SelectFromModel`` takes the mean of the importances as its default threshold, also with an L1
+    penalty; ``threshold=np.finfo(float).tiny`` selects the features whose coefficients are not 0.
 
     Results have the same bits on every run and for any number of OpenMP threads (which
     ``OMP_NUM_THREADS``, threadpoolctl and joblib limit).
