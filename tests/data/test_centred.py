@@ -8,7 +8,7 @@ from xentlearn import SoftmaxClassifier
 from xentlearn._data.dataset import MemoryData
 from xentlearn._data.presolve import CentredX
 from xentlearn._data.targets import encode_y
-from xentlearn._objective.penalties import L2
+from xentlearn._objective.linear import L2
 from xentlearn._objective.problem import Problem
 from xentlearn._plan.plan import make_plan
 from xentlearn._utils import numerics

@@ -7,7 +7,7 @@ import pytest
 
 from xentlearn._losses.sigmoid import BinaryCrossentropy
 from xentlearn._losses.softmax import SparseCategoricalCrossentropy
-from xentlearn._objective.penalties import L2
+from xentlearn._objective.linear import L2
 from xentlearn._objective.problem import Problem
 from xentlearn._plan.plan import RULES, make_plan
 from xentlearn._plan.settings import LBFGS

@@ -13,7 +13,7 @@ from .._data.dataset import MemoryRows
 from .._data.statistics import moments_of
 from .._data.target_batches import check_classes, encode_first, encode_like
 from .._data.targets import resolve_loss
-from .._objective.penalties import L2
+from .._objective.linear import L2
 from .._solvers.batch_descent import SETTINGS, BatchDescent, SparseDescent, Terms
 from .._solvers.settings import Adam, StochasticSetting
 from .._utils.messages import warn

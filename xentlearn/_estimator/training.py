@@ -129,7 +129,9 @@ class Fit:
         self.stochastic = problem.solver in STOCHASTIC
         units = y.total_weight, y.weight_exponent, plan.presolve.unit
         self.l2_reg = problem.penalty.strength(*units)
-        self.terms = problem.penalty.terms(problem.data.shape[1], *units)
+        self.terms = None
+        if problem.penalty.is_composite:
+            self.terms = problem.penalty.terms(problem.data.shape[1], *units)
         # for small X, finding the number of threads would take as long as several passes
         self.n_threads = 1 if plan.one_thread else effective_n_threads()
         # stochastic solvers need no convex start: their noise leads away from a bad one

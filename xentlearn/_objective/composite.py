@@ -12,7 +12,8 @@ import numpy as np
 
 from .certificate import Certificate
 from .linear import LinearObjective
-from .newton_models import MatrixModel, RowsModel
+from .matrix_model import MatrixModel
+from .rows_model import RowsModel
 
 
 class CompositeObjective(LinearObjective):

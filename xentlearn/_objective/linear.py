@@ -5,20 +5,64 @@
 where s_i are the weights of the rows and S is their sum. The intercept b is not penalised.
 """
 
+import math
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
 from .._plan.settings import Preconditioning
 from .._utils._sweeps import centre
 from .._utils.arrays import untouched_zeros
-from .._utils.numerics import EPS, SLACK
+from .._utils.numerics import EPS, SLACK, STRENGTHS
 from .._utils.threads import ThreadChoice
 from .certificate import Certificate
 from .continuation import Continuation
 from .dual import Dual
 from .preconditioners import Preconditioners
 from .softmax_dual import SoftmaxDual
+
+
+@dataclass(frozen=True)
+class L2:
+    """The penalty ``||W||^2 / (2 C S)``.
+
+    Attributes
+    ----------
+    C : float
+        Inverse strength of the penalty, > 0; inf means no penalty.
+    """
+
+    C: float
+    is_composite = False  # whether it takes solvers for sums with a term that is not smooth
+
+    def strength(self, total_weight, exponent=0, unit=1.0):
+        """Return l2_reg = 1 / (C S) for the units that X and the weights are in.
+
+        Parameters
+        ----------
+        total_weight : float
+            The sum S of the weights, divided by 2 ** ``exponent``.
+        exponent : int, default=0
+            Exponent of the power of 2 that the weights have been divided by.
+        unit : float, default=1.0
+            Number that X has been divided by; coefficients are multiplied by it.
+
+        Returns
+        -------
+        float
+            0 without a penalty. Otherwise clipped to STRENGTHS: a stronger penalty makes all
+            coefficients 0, and a weaker one does not change a value of the objective.
+        """
+        if self.C == np.inf:
+            return 0.0
+        # The result may be in range though products of the factors are not: exponents are added.
+        mantissa, power = 1.0, -exponent
+        for factor in (self.C, total_weight, unit, unit):
+            part, of_part = math.frexp(factor)
+            mantissa, power = mantissa / part, power - of_part
+        strength = math.ldexp(mantissa, max(-1000, min(power, 1000)))
+        return max(STRENGTHS[0], min(strength, STRENGTHS[1]))
 
 
 class LinearObjective:

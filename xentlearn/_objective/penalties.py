@@ -9,58 +9,12 @@ or with ||W_j||_2 in place of ||W_j||_1 if it is grouped; W_j are the coefficien
 per output. Its ``terms`` are a ``FeatureTerms``, which solvers work with.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from .._utils.numerics import STRENGTHS
-
-
-@dataclass(frozen=True)
-class L2:
-    """The penalty ``||W||^2 / (2 C S)``.
-
-    Attributes
-    ----------
-    C : float
-        Inverse strength of the penalty, > 0; inf means no penalty.
-    """
-
-    C: float
-    is_composite = False  # whether it takes solvers for sums with a term that is not smooth
-
-    def strength(self, total_weight, exponent=0, unit=1.0):
-        """Return l2_reg = 1 / (C S) for the units that X and the weights are in.
-
-        Parameters
-        ----------
-        total_weight : float
-            The sum S of the weights, divided by 2 ** ``exponent``.
-        exponent : int, default=0
-            Exponent of the power of 2 that the weights have been divided by.
-        unit : float, default=1.0
-            Number that X has been divided by; coefficients are multiplied by it.
-
-        Returns
-        -------
-        float
-            0 without a penalty. Otherwise clipped to STRENGTHS: a stronger penalty makes all
-            coefficients 0, and a weaker one does not change a value of the objective.
-        """
-        if self.C == np.inf:
-            return 0.0
-        # The result may be in range though products of the factors are not: exponents are added.
-        mantissa, power = 1.0, -exponent
-        for factor in (self.C, total_weight, unit, unit):
-            part, of_part = math.frexp(factor)
-            mantissa, power = mantissa / part, power - of_part
-        strength = math.ldexp(mantissa, max(-1000, min(power, 1000)))
-        return max(STRENGTHS[0], min(strength, STRENGTHS[1]))
-
-    def terms(self, n_features, *units):
-        """Return None: smooth solvers need the strength alone."""
-        return None
+from .linear import L2
 
 
 @dataclass(frozen=True)

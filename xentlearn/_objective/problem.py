@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .penalties import L2
+from .linear import L2
 
 
 @dataclass(frozen=True)

@@ -256,6 +256,7 @@ def make_plan(problem):
         n_features = min(n_features, n_rows)
     is_sparse = data.is_sparse and not presolve.centre
     alone = data.in_memory and not (y.loss._couples or problem.early_stopping)
+    alone &= not (composite and problem.penalty.grouped)
     sums = y.fitted_weight_sums()
     groups = output_groups((n_rows, n_features), problem.outputs, alone, sums, is_sparse)
     if composite:

@@ -16,7 +16,8 @@ import time
 
 import numpy as np
 
-from .._plan.settings import ProximalNewton, Stopping
+from .._plan.composite_settings import ProximalNewton
+from .._plan.settings import Stopping
 from .._utils.state import Stateful
 from .contract import StopReason
 from .descent import carry_out, require

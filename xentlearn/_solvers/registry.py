@@ -1,6 +1,7 @@
 """Solvers by name, and their default settings."""
 
 from .._plan import settings as defaults
+from .._plan.composite_settings import ProximalNewton
 from .dual_ascent import dual_ascent
 from .lbfgs import lbfgs
 from .newton import newton_cg, newton_cholesky
@@ -23,7 +24,7 @@ SETTINGS = {
     "newton-cg": defaults.NewtonCG(),
     "newton-cholesky": defaults.NewtonCholesky(),
     "dual-ascent": defaults.DualAscent(),
-    "proximal-newton": defaults.ProximalNewton(),
+    "proximal-newton": ProximalNewton(),
     "adam": Adam(),
     "sgd": SGD(),
 }

@@ -1,0 +1,232 @@
+"""The model of a Newton step with the columns of X and the curvature of each row.
+
+A sweep costs the entries of the columns in use, which suits sparse X.
+"""
+
+import numpy as np
+from scipy import sparse
+
+from .._data._design_matrix import computing_dtype
+from . import _coordinate_descent as kernels
+from .newton_models import NewtonModel
+
+
+class RowsModel(NewtonModel):
+    """The model with the columns of X and the curvatures of the rows.
+
+    Columns of a sparse X are not centred, so that they remain sparse. Curvatures of rows are those
+    of the point at first raised to what they may become nearby, as a step moves logits far: by a
+    factor exp(r) at most for a change of r, and to a quarter of the weight at most. r is what the
+    last step has moved them.
+    """
+
+    def __init__(self, *arguments):
+        self.is_centred = not arguments[0].moments.is_sparse
+        super().__init__(*arguments)
+        objective, sample = self.objective, self.objective.rows.sample
+        self._take_columns(sample)
+        at, n_threads = objective.at(self.vector), objective.n_threads
+        diagonal, coupling = sample.row_curvatures(*at, n_threads)
+        diagonal = self._raised(sample, diagonal, coupling)
+        total, dtype = sample.weight.sum(), np.dtype(computing_dtype(sample.X))
+        by_output = not self.grouped
+        diagonal = diagonal.T if by_output else diagonal
+        self.diagonal = np.ascontiguousarray(diagonal, dtype=dtype)
+        self.diagonal /= dtype.type(total)
+        self.coupling = np.zeros((0, 0), dtype)
+        if coupling is not None:
+            coupling = coupling.T if by_output else coupling
+            self.coupling = np.ascontiguousarray(coupling, dtype=dtype)
+            self.coupling /= np.sqrt(dtype.type(total))
+        self.moved = np.zeros_like(self.diagonal)
+        self.along = np.zeros(sample.n_rows, dtype)
+        of_rows = self.diagonal.T.copy() if self.grouped else self.diagonal
+        if self.grouped:  # diag(d) is at least diag(d) - u u^T
+            own = of_rows
+        else:
+            own = of_rows - self.coupling**2 if coupling is not None else of_rows
+        of_columns = self.starts, self.column, *self.columns
+        self.curvature = kernels.column_curvatures(*of_columns, own, n_threads)
+        self.diagonal_of_coordinates = self.curvature
+
+    n_sweeps = 2
+
+    def _units(self, coef, gradient):
+        if self.is_centred or not self.objective.fit_intercept:
+            return coef, gradient
+        coef, gradient, mean = coef.copy(), gradient.copy(), self.objective.mean
+        coef[-1] -= mean @ coef[:-1]
+        gradient[:-1] += np.outer(mean, gradient[-1])
+        return coef, gradient
+
+    def _take_columns(self, sample):
+        """Make the columns of the active features, with one of ones for the intercept."""
+        objective, dtype = self.objective, computing_dtype(sample.X)
+        used = np.unique(self.feature)
+        self.column = np.searchsorted(used, self.feature).astype(np.intp)
+        of_features = used[used < objective.n_features]
+        if sparse.issparse(sample.X):
+            if objective._columns is None:
+                objective._columns = sample.X.tocsc()
+            chosen = objective._columns[:, of_features]
+            indptr, indices, data = chosen.indptr, chosen.indices, chosen.data
+        else:
+            chosen = np.asarray(sample.X[:, of_features].T, dtype=dtype)
+            chosen = chosen - objective.mean[of_features].astype(dtype)[:, np.newaxis]
+            n_rows = sample.n_rows
+            indptr, data = n_rows * np.arange(len(of_features) + 1), chosen.ravel()
+            indices = np.tile(np.arange(n_rows, dtype=np.int32), len(of_features))
+        if len(used) > len(of_features):
+            ones = np.arange(sample.n_rows, dtype=np.int32)
+            indptr = np.append(indptr, indptr[-1] + sample.n_rows)
+            indices, data = np.append(indices, ones), np.append(data, np.ones(sample.n_rows))
+        self.columns = (
+            np.asarray(indptr, dtype=np.intp),
+            np.asarray(indices, dtype=np.int32),
+            np.asarray(data, dtype=dtype),
+        )
+
+    def _raised(self, sample, diagonal, coupling):
+        """Return the diagonal with curvatures as large as they may become nearby."""
+        if not self.objective.exact_hessian:
+            return diagonal
+        moved, own = self.state["moved"], diagonal
+        moved = self.state["raised"] * (self.settings.moved if moved is None else moved)
+        weight = sample.weight
+        if coupling is not None:
+            own = diagonal - coupling**2
+        elif sample.y.entry_weight is not None:
+            weight = sample.entry_weight(self.objective.n_threads)
+        weight = 0.25 * (weight[:, np.newaxis] if weight.ndim == 1 else weight)
+        raised = np.minimum(own * np.exp(moved), np.maximum(own, weight))
+        return raised if coupling is None else raised + coupling**2
+
+    def remember(self, step):
+        """Note how far a share of the step has moved each row."""
+        moved, coupling = self.moved, self.coupling
+        if len(coupling):  # the same change of all logits does not change a softmax
+            axis = 1 if self.grouped else 0
+            mean = self.along / np.maximum(coupling.sum(axis=axis), np.finfo(coupling.dtype).tiny)
+            moved = moved - (mean[:, np.newaxis] if self.grouped else mean)
+        moved = np.abs(moved if self.grouped else moved.T)
+        self.state["moved"] = np.minimum(step * moved, self.settings.moved)
+
+    def sweep(self, n_sweeps):
+        """Sweep over the coordinates."""
+        penalty = self.l1, self.l2, self.lower, self.upper
+        if not self.grouped:
+            kernels.sweep_rows(
+                self.starts,
+                self.column,
+                *self.columns,
+                self.diagonal,
+                self.coupling,
+                self.g,
+                self.curvature,
+                *penalty,
+                self.w,
+                self.moved,
+                self.along,
+                n_sweeps,
+                self.objective.n_threads,
+            )
+            return
+        by_column = [self._by_column(a) for a in (self.g, self.curvature, *penalty, self.w)]
+        g, curvature, l1, l2, lower, upper, w = by_column
+        kernels.sweep_groups(
+            *self.columns,
+            self.diagonal,
+            self.coupling,
+            g,
+            curvature.max(axis=1),
+            l1[:, 0].copy(),
+            l2[:, 0].copy(),
+            lower,
+            upper,
+            w,
+            self.moved,
+            self.along,
+            n_sweeps,
+        )
+        self.w[self.order] = w.ravel()
+
+    def _by_column(self, values):
+        """Return values of the coordinates as an array of shape (n_columns, n_outputs)."""
+        return np.ascontiguousarray(values[self.order].reshape(-1, self.objective.n_outputs))
+
+    def _product(self, moved):
+        """Return the Hessian times the step that moves the rows so, in the coordinates."""
+        diagonal, coupling = self.diagonal, self.coupling
+        of_rows = diagonal * moved
+        if len(coupling):
+            axis = 1 if self.grouped else 0
+            along = np.einsum("ij,ij->i" if axis == 1 else "ij,ij->j", coupling, moved)
+            of_rows -= coupling * (along[:, np.newaxis] if axis == 1 else along)
+        if self.grouped:
+            of_rows = np.ascontiguousarray(of_rows.T)
+        of_columns = self.starts, self.column, *self.columns
+        return kernels.column_products(*of_columns, of_rows, self.objective.n_threads)
+
+    def _moved_by(self, d):
+        """Return X d, of the shape of ``moved``."""
+        result = np.empty((self.objective.n_outputs, len(self.along)), self.diagonal.dtype)
+        of_columns = self.starts, self.column, *self.columns
+        kernels.row_products(*of_columns, d, result, self.objective.n_threads)
+        return np.ascontiguousarray(result.T) if self.grouped else result
+
+    def slope(self):
+        """Return the gradient of the loss of the model at the present point."""
+        return self.g + self._product(self.moved)
+
+    def keep(self):
+        """Return what ``move`` needs to come back."""
+        return self.moved, self.along
+
+    def move(self, w, kept=None):
+        """Move to w."""
+        self.w = w
+        if kept is not None:
+            self.moved, self.along = kept
+            return
+        self.moved = self._moved_by(w - self.w0)
+        self.along = np.zeros_like(self.along)
+        if len(self.coupling):
+            subscripts = "ij,ij->i" if self.grouped else "ij,ij->j"
+            self.along = np.einsum(subscripts, self.coupling, self.moved)
+
+    def _solved(self, free, right):
+        """Solve for the Newton step of the free coordinates by conjugate gradients."""
+        inverse = self.curvature[free] + self.l2[free]
+        inverse = 1.0 / np.where(inverse > 0, inverse, 1.0)
+        x, residual = np.zeros(len(free)), right.copy()
+        solved = inverse * residual
+        direction, product = solved.copy(), residual @ solved
+        wanted = self.settings.cg_left * product
+        full = np.zeros(self.n)
+        for _ in range(self.settings.most_cg_iter):
+            full[free] = direction
+            along = self._product(self._moved_by(full)) + self.l2 * full
+            if self.grouped:
+                along += self._group_curvature(self.w, full)
+            curvature = direction @ along[free]
+            if not curvature > 0:
+                break
+            x += product / curvature * direction
+            residual -= product / curvature * along[free]
+            solved = inverse * residual
+            before, product = product, residual @ solved
+            if not product > wanted:
+                break
+            direction = solved + product / before * direction
+        return x
+
+    def point(self):
+        """Return the vector at the present point."""
+        if self.is_centred or not self.objective.fit_intercept:
+            return super().point()
+        matrix = self.vector.reshape(self.objective.shape).copy()
+        mean = self.objective.mean
+        matrix[-1] -= mean @ matrix[:-1]
+        matrix[self.feature, self.output] = self.w
+        matrix[-1] += mean @ matrix[:-1]
+        return matrix.ravel()

@@ -1,0 +1,83 @@
+"""Settings of the solver for penalties that are not smooth, and of its models."""
+
+from dataclasses import dataclass
+
+from .settings import NewtonCholesky
+
+
+@dataclass(frozen=True)
+class ProximalNewton:
+    """Proximal Newton (``_solvers/proximal_newton.py``) and its models.
+
+    Attributes
+    ----------
+    path : float
+        Ratio of the first strength of the L1 penalty to the one that keeps all coefficients at 0,
+        and of each strength to the one before.
+    least_new : int
+        Coefficients that a step may add in any case; otherwise at most as many as are in use.
+    accuracy, first_accuracy : float
+        Sweeps of a model go on until one brings this share of what the first one brought; the
+        latter while the penalty is stronger than asked for.
+    bound, most_bound : float
+        Largest change of a row's logit that one coefficient may make in the first step. It is
+        doubled after each step that brings what was predicted, up to ``most_bound``.
+    moved : float
+        Largest change of a logit for which curvatures are raised.
+    as_predicted : float
+        Share of the decrease of a model that a step has to bring if curvatures are to be raised
+        less in the next one.
+    left : float
+        Where rounding errors hide the decrease of the objective, steps are taken as long as each
+        leaves at most this share of what single coefficients could gain.
+    sweeps, most_sweeps : int
+        Least and largest number of sweeps between two Newton steps of a model.
+    most_rounds, most_failed, most_halvings : int
+        Largest number of these steps, of those in a row that bring little, and of the trials of
+        one.
+    little : float
+        A step brings little if that is at most this share of the decrease of the model so far, and
+        it does not halve what single coefficients could gain.
+    cg_left, most_cg_iter : float, int
+        Conjugate gradients end when this share of the squared residual is left, or after so many
+        iterations.
+    most_coefficients : int
+        Largest number of coefficients of a model with a matrix: 288 MB.
+    near : float
+        The minimum is far as long as a step is predicted to gain more than this share of the
+        objective, or the penalty is stronger than asked for.
+    neglected, first_neglected : float
+        Share of the curvature that a matrix may neglect (``_data/active_hessian.py``); the latter
+        as long as the minimum is far.
+    rows_per_coefficient : int
+        Rows per coefficient that a matrix is made from as long as the minimum is far.
+    most_trials : int
+        Largest number of trials of a line search.
+    sufficient_decrease : float
+        Least share of the decrease that a line predicts.
+    """
+
+    path: float = 0.2
+    least_new: int = 200
+    accuracy: float = 1e-3
+    first_accuracy: float = 0.05
+    bound: float = 3.0
+    most_bound: float = 1e30
+    moved: float = 2.0
+    as_predicted: float = 0.8
+    left: float = 0.95
+    sweeps: int = 5
+    most_sweeps: int = 60
+    most_rounds: int = 100
+    most_failed: int = 3
+    most_halvings: int = 4
+    little: float = 0.01
+    cg_left: float = 1e-3
+    most_cg_iter: int = 20
+    most_coefficients: int = NewtonCholesky.max_coefficients
+    near: float = 0.03
+    neglected: float = 0.01
+    first_neglected: float = 0.05
+    rows_per_coefficient: int = 10
+    most_trials: int = 20
+    sufficient_decrease: float = 1e-4
