@@ -1,6 +1,6 @@
 """The former home of SoftmaxClassifier, which models that were pickled then still name."""
 
-from ._estimator.classifier import OTHER_VERSION
+from ._estimator.pickling import OTHER_VERSION
 
 
 def __getattr__(name):

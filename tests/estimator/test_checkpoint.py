@@ -213,6 +213,43 @@ def test_another_fit_is_refused(change, rng, tmp_path):
             other.set_callbacks(Checkpoint(tmp_path / "file")).fit(X, y)
 
 
+OF_PENALTY = {"l1_ratio": 1.0, "penalty_factor": [1.0, 2.0] * 6, "coef_bounds": (-1.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"l1_ratio": 0.5}, "l1_ratio"),
+        ({"grouped": True}, "grouped"),
+        ({"penalty_factor": [2.0, 1.0] * 6}, "checksum of penalty_factor"),
+        ({"penalty_factor": None}, "checksum of penalty_factor"),
+        ({"coef_bounds": (-1.0, 0.5)}, "checksum of coef_bounds"),
+        ({"coef_bounds": (-0.5, np.full(12, 1.0))}, "checksum of coef_bounds"),
+        ({"coef_bounds": None}, "checksum of coef_bounds"),
+        ({"l1_ratio": 0.0, "penalty_factor": None, "coef_bounds": None}, "l1_ratio"),
+    ],
+)
+def test_another_penalty_is_refused_by_name(change, name, rng, tmp_path):
+    X, y = make_data(rng)
+    path = tmp_path / "file"
+    clf = SoftmaxClassifier(**OF_PENALTY).set_callbacks(Checkpoint(path, 0)).fit(X, y)
+    other = SoftmaxClassifier(**{**OF_PENALTY, **change}).set_callbacks(Checkpoint(path))
+    with pytest.raises(ValueError, match=f"of another fit: its {name} is "):
+        other.fit(X, y)
+    # the same penalty, in other words
+    same = {**OF_PENALTY, "penalty_factor": np.tile([1, 2], 6), "coef_bounds": [-np.ones(12), 1]}
+    again = SoftmaxClassifier(**same).set_callbacks(Checkpoint(path)).fit(X, y)
+    assert_same(clf, again)
+
+
+def test_a_smooth_penalty_is_another_fit_than_a_sparse_one(rng, tmp_path):
+    X, y = make_data(rng)
+    path = tmp_path / "file"
+    SoftmaxClassifier().set_callbacks(Checkpoint(path, 0)).fit(X, y)
+    with pytest.raises(ValueError, match="of another fit: its l1_ratio is 0.0, and that of this"):
+        SoftmaxClassifier(l1_ratio=0.5).set_callbacks(Checkpoint(path)).fit(X, y)
+
+
 def test_other_rows_to_stop_by_are_another_fit(rng, tmp_path):
     X, y = make_data(rng)
     judges = {"X_val": X[:50], "y_val": y[:50]}

@@ -8,6 +8,7 @@ import pytest
 from xentlearn._losses.sigmoid import BinaryCrossentropy
 from xentlearn._losses.softmax import SparseCategoricalCrossentropy
 from xentlearn._objective.linear import L2
+from xentlearn._objective.penalties import FeaturePenalty
 from xentlearn._objective.problem import Problem
 from xentlearn._plan.plan import RULES, make_plan
 from xentlearn._plan.settings import LBFGS
@@ -339,3 +340,43 @@ def test_labels_of_dense_X_are_in_groups_with_blocks():
     assert len(plan_of(dense(80_000, 384), 96, SIGMOID).groups) == 1
     # so many features that no group would have blocks
     assert len(plan_of(dense(20_000, 1500), 100, SIGMOID).groups) == 1
+
+
+PENALTIES = {
+    "l1": FeaturePenalty(1.0, l1_ratio=1.0),
+    "factors": FeaturePenalty(1.0, factor=np.ones(4)),
+    "bounds": FeaturePenalty(1.0, lower=np.zeros(4), upper=np.full(4, np.inf)),
+}
+
+
+@pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
+@pytest.mark.parametrize(
+    ("data", "n_outputs", "loss", "centred", "polished"),
+    [
+        (dense(150, 4), 3, SOFTMAX, True, True),
+        (dense(150, 4), 1, SIGMOID, True, True),
+        (dense(1797, 64), 10, SOFTMAX, True, False),
+        (dense(60_000, 784), 10, SOFTMAX, False, False),
+        (words(100_000, 50_000), 20, SOFTMAX, False, False),
+        (words(100_000, 50_000), 20, SIGMOID, False, False),
+    ],
+)
+def test_penalties_by_feature(data, n_outputs, loss, centred, polished, penalty):
+    plan = plan_of(data, n_outputs, loss, penalty=penalty)
+    assert {group.solver for group in plan.groups} == {"proximal-newton"}
+    assert sum(len(group.outputs) for group in plan.groups) == n_outputs
+    assert plan.presolve.centre == centred
+    assert plan.polish == polished
+    of_l2 = plan_of(data, n_outputs, loss)
+    assert plan.work == of_l2.work
+    assert "proximal-newton" not in {group.solver for group in of_l2.groups}
+
+
+def test_a_penalty_by_feature_leaves_the_features_as_they_are():
+    """A rotation mixes them; dropping constant ones does not."""
+    data = dense(50, 300, n_varying=200)
+    plan = plan_of(data, 3, penalty=PENALTIES["l1"])
+    assert plan.presolve.centre
+    assert not plan.presolve.rotate
+    assert len(plan.presolve.kept) == 200
+    assert plan_of(data, 3).presolve.rotate

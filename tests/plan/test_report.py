@@ -41,8 +41,8 @@ class Halves(RowBlocks):
     """X in two blocks."""
 
     def __init__(self, X):
-        self.X, half = X, len(X) // 2
-        super().__init__(X.shape, X.dtype, [half, len(X) - half])
+        self.X, half = X, X.shape[0] // 2
+        super().__init__(X.shape, X.dtype, [half, X.shape[0] - half])
 
     def read(self, i):
         half = self.lengths[0]
@@ -69,6 +69,27 @@ CASES = {
     "early": (SoftmaxClassifier(early_stopping=True, random_state=0), problem(3000)),
     "no penalty": (SoftmaxClassifier(C=np.inf, fit_intercept=False), problem(3000, 5)),
     "blocks": (SoftmaxClassifier(), (Halves(problem(2000)[0]), problem(2000)[1])),
+    "l1": (SoftmaxClassifier(l1_ratio=1.0), load_iris(return_X_y=True)),
+    "l1, digits": (SoftmaxClassifier(l1_ratio=0.5), load_digits(return_X_y=True)),
+    "l1, many": (SoftmaxClassifier(l1_ratio=1.0, C=0.01), problem(3000, 650, 10)),
+    "l1, sparse": (SoftmaxClassifier(l1_ratio=1.0), classes_of_text()),
+    "l1, labels": (SoftmaxClassifier(l1_ratio=1.0), labels_of_text()),
+    "l1, wide": (SoftmaxClassifier(l1_ratio=1.0), problem(50, 300)),
+    "l1, focal": (SoftmaxClassifier(l1_ratio=1.0, loss=CategoricalFocalCrossentropy()), None),
+    "l1, blocks": (
+        SoftmaxClassifier(l1_ratio=1.0),
+        (Halves(problem(2000)[0]), problem(2000)[1]),
+    ),
+    "l1, sparse blocks": (
+        SoftmaxClassifier(l1_ratio=1.0),
+        (Halves(classes_of_text()[0]), classes_of_text()[1]),
+    ),
+    "bounds": (SoftmaxClassifier(coef_bounds=(0, np.inf)), problem()),
+    "factors": (SoftmaxClassifier(penalty_factor=np.arange(20.0)), problem()),
+    "all of it": (
+        SoftmaxClassifier(l1_ratio=1, penalty_factor=np.ones(20), coef_bounds=(-1, 1)),
+        problem(),
+    ),
 }
 
 
@@ -133,6 +154,42 @@ SENTENCES = {
     "focal": ["Begins at the minimum of a convex loss"],
     "early": ["Copies X", "Stops early"],
     "blocks": ["block by block", "reading it included"],
+    "l1": [
+        "150 x 4 float64, 3 outputs, proximal-newton",
+        "Solver: proximal-newton, since the penalty is not smooth.",
+        "Hessian of the coefficients in use as a matrix, as X is dense, and they are at most 15.",
+        "Takes the first steps with stronger L1 penalties, so that few coefficients are in use",
+        "Polishes until a step gains at most 1e-18 of the objective",
+        "Memory beside X and y: at most about ",
+        "in all, models of the loss not included.",
+    ],
+    "l1, digits": ["at most 650.", "gap of 0.0001", "Passes: 8 to 60 in nine of ten cases"],
+    "l1, many": [
+        "Minimises models with the Hessian of the coefficients in use as a matrix, as X is dense.",
+        "columns of X and the curvatures of the rows in its place, if more than 6,000 are in use.",
+    ],
+    "l1, sparse": [
+        "Minimises models with the columns of X and the curvatures of the rows, as X is sparse.",
+    ],
+    "l1, wide": ["Centres a copy of X in float64 (120 kB)", "they are at most 903."],
+    "l1, focal": ["since the penalty is not smooth.", "Begins at the minimum of a convex loss"],
+    "l1, blocks": ["block by block", "Hessian of the coefficients in use as a matrix"],
+    "l1, sparse blocks": ["with the columns and the curvatures of 3,000 rows, as X is sparse."],
+    "bounds": ["since the penalty has bounds."],
+    "factors": ["since the penalty has factors by feature."],
+    "all of it": ["since the penalty is not smooth, has factors by feature and has bounds."],
+}
+# What is said of smooth solvers, and only where it is done.
+NOT_SAID = {
+    **dict.fromkeys(
+        (name for name, (clf, _) in CASES.items() if clf.l1_ratio > 0),
+        ("would take", "Preconditions", "Adds the Hessian", "plain cross-entropy", "Rotates"),
+    ),
+    "bounds": ("stronger L1", "not smooth", "factors", "Preconditions"),
+    "factors": ("stronger L1", "not smooth", "bounds", "Preconditions"),
+    "iris": ("models", "at most about"),
+    "l1, sparse": ("matrix",),
+    "digits": ("models", "at most about"),
 }
 
 
@@ -142,12 +199,29 @@ def test_sentences(name):
     text = str(clf.plan(X, y))
     for part in [
         *SENTENCES[name],
-        "Memory beside X and y: about ",
+        "Memory beside X and y: ",
         " multiply-adds",
         "nine of ten",
     ]:
         assert part in text, text
     assert max(map(len, text.splitlines())) < 160
+    assert not any(part in text for part in NOT_SAID.get(name, ())), text
+
+
+def test_a_warm_start_begins_with_the_penalty_asked_for():
+    X, y = problem()
+    clf = SoftmaxClassifier(l1_ratio=1.0, warm_start=True)
+    assert "stronger L1" in str(clf.plan(X, y))
+    clf.fit(X, y)
+    assert "stronger L1" not in str(clf.plan(X, y))
+
+
+def test_a_weak_penalty_takes_more_steps():
+    X, y = problem()
+    clf = SoftmaxClassifier(l1_ratio=1.0)
+    assert clf.plan(X, y).passes == (8, 60)
+    assert clf.plan(1e4 * X, y).passes == (20, 1500)
+    assert clf.set_params(max_iter=5).plan(1e4 * X, y).passes == (6, 24)
 
 
 def test_groups_of_labels():
@@ -176,9 +250,10 @@ def test_a_plan_holds_no_rows():
     assert len(repr(clf.plan_)) < 80
 
 
-def test_verbose_begins_with_it(capsys):
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_verbose_begins_with_it(l1_ratio, capsys):
     X, y = load_iris(return_X_y=True)
-    clf = SoftmaxClassifier(verbose=1).fit(X, y)
+    clf = SoftmaxClassifier(verbose=1, l1_ratio=l1_ratio).fit(X, y)
     lines = capsys.readouterr().out.splitlines()
     plan = str(clf.plan_).splitlines()
     assert lines[: len(plan) - 2] == plan[:-2]  # the time of a pass is that of the first one
@@ -235,6 +310,37 @@ def test_memory_of_dual_ascent(dtype, rng):
     tracemalloc.stop()
     assert clf.solver_ == "dual-ascent"
     assert 0.5 < said / taken < 2, (said, taken)
+
+
+def said_and_taken(clf, X, y):
+    """Memory as planned, and as tracemalloc sees it."""
+    said = clf.plan(X, y).memory_bytes
+    tracemalloc.start()
+    clf.fit(X, y)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert clf.solver_ == "proximal-newton"
+    return said, taken
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_memory_of_proximal_newton(grouped, dtype):
+    """Above what is allocated, and less than twice that if most coefficients are in use."""
+    X, y = problem(5000, 80, 8, dtype)
+    with threadpool_limits(2):
+        said, taken = said_and_taken(SoftmaxClassifier(l1_ratio=1.0, grouped=grouped), X, y)
+        _, of_few = said_and_taken(SoftmaxClassifier(l1_ratio=1.0, C=1e-3, grouped=grouped), X, y)
+    assert taken < said < 2 * taken, (said, taken)
+    assert of_few < said
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_memory_of_proximal_newton_on_sparse_X(dtype, rng):
+    """The curvatures of the rows, and X by column."""
+    X = sparse.random_array((20_000, 3000), density=0.001, rng=rng, format="csr", dtype=dtype)
+    said, taken = said_and_taken(SoftmaxClassifier(l1_ratio=1.0), X, rng.integers(8, size=20_000))
+    assert taken < said < 2 * taken, (said, taken)
 
 
 @pytest.mark.slow

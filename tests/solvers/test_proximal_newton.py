@@ -220,7 +220,11 @@ def test_more_features(grouped, l1_ratio, container, shape):
     n, d, n_classes = shape
     X, y = multiclass_data(n, d, n_classes)
     X = X * (np.random.default_rng(1).random(X.shape) < 0.3)
-    options = {"C": {60: 0.12, 400: 0.04, 300: 0.12}[n] if grouped else 0.3, "l1_ratio": l1_ratio, "grouped": grouped}
+    options = {
+        "C": {60: 0.12, 400: 0.04, 300: 0.12}[n] if grouped else 0.3,
+        "l1_ratio": l1_ratio,
+        "grouped": grouped,
+    }
     with no_warning():
         clf = SoftmaxClassifier(**options, tol=1e-10).fit(container(X), y)
     objective, targets = objective_of(X, y, n_classes == 2, **options)

@@ -14,6 +14,7 @@ from .._data.out_of_core import BlockData, in_memory
 from .._data.readers import MemmapBlocks, blocks_of
 from .._data.statistics import is_filled
 from .._data.targets import encode_y, resolve_loss
+from .._objective.linear import L2
 from .._objective.problem import Problem
 from .._plan.outline import outlined
 from .._plan.plan import make_plan
@@ -30,16 +31,11 @@ from .outcome import warn_of_outcome
 from .parameters import ADVICE, RULES, require_settings
 from .partial_fit import PartialFitMixin
 from .penalty import penalty_of
+from .pickling import VersionedPickleMixin
 from .planning import PlanningMixin
 from .predicting import PredictingMixin
 from .start import constant_outputs, warm_start
 from .training import train
-
-# What to do with a pickled model of another version
-OTHER_VERSION = (
-    "Fit the model again; or load it with the version of xentlearn that wrote it, save 'coef_', "
-    "'intercept_' and 'classes_', and set these on a new SoftmaxClassifier."
-)
 
 
 class SoftmaxClassifier(
@@ -49,6 +45,7 @@ class SoftmaxClassifier(
     PlanningMixin,
     PartialFitMixin,
     PredictingMixin,
+    VersionedPickleMixin,
     ClassifierMixin,
     BaseEstimator,
 ):
@@ -316,22 +313,6 @@ class SoftmaxClassifier(
         tags.target_tags.multi_output = multilabel
         return tags
 
-    # Of the private attributes of fitted models: a pickle of another version is refused.
-    _STATE_VERSION = 2
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "_state_version": self._STATE_VERSION}
-
-    def __setstate__(self, state):
-        version = state.get("_state_version")
-        if version != self._STATE_VERSION:
-            raise ValueError(
-                f"A pickled {type(self).__name__} must be of format {self._STATE_VERSION}, that of "
-                f"this version of xentlearn, got {version or 'one without a format'}. "
-                f"{OTHER_VERSION}"
-            )
-        super().__setstate__({name: state[name] for name in state if name != "_state_version"})
-
     @with_callbacks
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
         """Fit the model to all of the data.
@@ -439,12 +420,15 @@ class SoftmaxClassifier(
         start = None
         if self.warm_start and hasattr(self, "coef_"):
             start = warm_start(self, y, data.shape[1])
+        penalty = L2(self.C)
+        if self.l1_ratio > 0 or self.penalty_factor is not None or self.coef_bounds is not None:
+            penalty = penalty_of(self, data.shape[1], None if setting is None else setting.name)
         problem = Problem(
             data,
             y,
             outputs,
             constant,
-            penalty_of(self, data.shape[1], None if setting is None else setting.name),
+            penalty,
             bool(self.fit_intercept),
             "auto" if setting is None else setting.name,
             setting,

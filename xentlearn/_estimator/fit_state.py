@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._data.targets import checksum
 from .._solvers.contract import State
 from .._solvers.stopping import Result
 from .._utils.archive import AnotherFit
@@ -105,11 +106,12 @@ class FitState:
 
 def _identity(problem, validation):
     """Return what must be the same when a fit is resumed, by the name that a message gives it."""
-    y, data = problem.y, problem.data
+    y, data, penalty = problem.y, problem.data, problem.penalty
     of_y = y.fingerprint()
     of_rows = None if validation is None else validation.checksum
     return {
-        "C": float(problem.penalty.C),
+        "C": float(penalty.C),
+        **_of_features(penalty),
         "fit_intercept": problem.fit_intercept,
         "solver": problem.solver if problem.settings is None else repr(problem.settings),
         "n_iter_no_change": problem.n_iter_no_change,
@@ -120,3 +122,16 @@ def _identity(problem, validation):
         "early_stopping": problem.early_stopping,
         "checksum of the validation rows": of_rows,
     }
+
+
+def _of_features(penalty):
+    """Return what of a penalty only ``FeaturePenalty`` knows; of L2 what it would say there."""
+    found = {"l1_ratio": 0.0, "grouped": False}
+    factor = bounds = None
+    if penalty.is_composite:
+        found = {"l1_ratio": penalty.l1_ratio, "grouped": penalty.grouped}
+        if isinstance(penalty.factor, np.ndarray):
+            factor = checksum(penalty.factor)
+        if isinstance(penalty.lower, np.ndarray):
+            bounds = checksum(penalty.lower, penalty.upper)
+    return {**found, "checksum of penalty_factor": factor, "checksum of coef_bounds": bounds}

@@ -68,8 +68,8 @@ ADVICE = {
     **advice_table(
         (
             "penalty",
-            "'C' is the inverse of its strength, and 'l1_ratio' the share of L1: penalty='l2' is the "
-            "default, penalty='l1' is l1_ratio=1, and penalty=None is C=inf.",
+            "'C' is the inverse of its strength, and 'l1_ratio' the share of L1: penalty='l2' is "
+            "the default, penalty='l1' is l1_ratio=1, and penalty=None is C=inf.",
         ),
         (
             "alpha",

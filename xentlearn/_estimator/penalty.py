@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from .._objective.penalties import L2, FeaturePenalty
+from .._objective.penalties import FeaturePenalty
 from .._utils.messages import shown
 from .._utils.validation import as_floating
 
+
 def penalty_of(estimator, n_features, solver=None):
-    """Return the penalty of a fit.
+    """Return the penalty of a fit that asks for more than L2.
 
     Parameters
     ----------
@@ -20,8 +21,7 @@ def penalty_of(estimator, n_features, solver=None):
 
     Returns
     -------
-    L2 or FeaturePenalty
-        The former wherever it is the same.
+    FeaturePenalty
 
     Raises
     ------
@@ -29,9 +29,6 @@ def penalty_of(estimator, n_features, solver=None):
         If the factors or the bounds are not what they must be, or if the solver does not know them.
     """
     factor, bounds = estimator.penalty_factor, estimator.coef_bounds
-    plain = factor is None and bounds is None
-    if plain and estimator.l1_ratio == 0:
-        return L2(estimator.C)
     if solver is not None:
         raise ValueError(
             f"'solver' must be 'auto' with {_names(estimator)}, got {estimator.solver!r}. Other "

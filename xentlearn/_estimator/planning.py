@@ -35,7 +35,8 @@ class PlanningMixin:
         -------
         PlanReport
             Print it to read the plan. Attributes: ``solver``, its name; ``steps`` and ``reasons``,
-            what would be done and why; ``memory_bytes``, the peak of the memory beside X and y;
+            what would be done and why; ``memory_bytes``, the peak of the memory beside X and y, of
+            "proximal-newton" an upper estimate, as nobody knows how many coefficients will be 0;
             ``pass_seconds``, the time of a pass over X on this machine; ``passes``, the range
             (least, most) of the number of passes in nine of ten fits.
 

@@ -10,10 +10,10 @@ row of B. ``sweep_rows`` has the columns of X and the curvature of each row of X
     diag(curvature) - coupling coupling^T    (the second part for a softmax alone),
 
 and keeps X d: a coordinate costs the entries of its column twice. While the coordinates of one
-output change, the others stay, so that the kept numbers of a single output and its own curvature are
-enough; each output is an independent problem then. Outputs are swept two at a time, whatever the
-number of threads. For two blocks of a positive definite matrix this always converges: with the sign
-of the coupling changed, the matrix stays positive definite.
+output change, the others stay, so that the kept numbers of that output and its own curvature are
+enough: it is a problem of its own. Outputs are swept two at a time, whatever the number of threads.
+For two blocks of a positive definite matrix this always converges: with the sign of the coupling
+changed, the matrix stays positive definite.
 
 The coordinates are ordered by output. With a grouped penalty all outputs of a feature change at
 once, along the gradient divided by one number that is at least the largest curvature of the group.
@@ -60,7 +60,7 @@ cdef void best_group(
     sides of |w| = |clip(...)| are compared at the middle of an interval, again and again.
     """
     cdef:
-        Py_ssize_t k, n_halved
+        Py_ssize_t k, _n_halved
         double square = 0.0, norm, low = 0.0, high, w
         bint bounded = False
     for k in range(n):
@@ -74,7 +74,7 @@ cdef void best_group(
         return
     high = (norm - l1) / (h + l2)
     if bounded and l1 > 0.0:
-        for n_halved in range(MOST_HALVINGS):
+        for _n_halved in range(MOST_HALVINGS):
             norm = 0.5 * (low + high)
             square = 0.0
             for k in range(n):
@@ -122,13 +122,13 @@ def sweep_matrix(
     n_sweeps : int
     """
     cdef:
-        Py_ssize_t n_groups = groups.shape[0] - 1, of_group, i, f, k, n_done
+        Py_ssize_t n_groups = groups.shape[0] - 1, of_group, i, f, k, _n_done
         int n = w.shape[0], one = 1
         double h, change
         double[::1] room = np.empty(max(1, n))
         double[::1] low = np.empty(max(1, n)), high = np.empty(max(1, n))
     with nogil:
-        for n_done in range(n_sweeps):
+        for _n_done in range(n_sweeps):
             for f in range(n_groups):
                 h, of_group = curvature[f], groups[f + 1] - groups[f]
                 i = order[groups[f]]
@@ -161,10 +161,10 @@ cdef void sweep_output(
 ) noexcept nogil:
     """Sweep over the coordinates of one output; ``of_rows`` is its own curvature in each row."""
     cdef:
-        Py_ssize_t a, e, i, n_done
+        Py_ssize_t a, e, i, _n_done
         double gradient, new
         floating change
-    for n_done in range(n_sweeps):
+    for _n_done in range(n_sweeps):
         for a in range(n):
             if not curvature[a] + l2[a] > 0.0:
                 continue
@@ -283,13 +283,13 @@ def sweep_groups(
     column.
     """
     cdef:
-        Py_ssize_t n_columns = w.shape[0], n_outputs = w.shape[1], n_done, j, k, e, i
+        Py_ssize_t n_columns = w.shape[0], n_outputs = w.shape[1], _n_done, j, k, e, i
         bint coupled = coupling.shape[0] > 0
         double h
         floating change, x
         double[::1] room = np.empty(n_outputs)
     with nogil:
-        for n_done in range(n_sweeps):
+        for _n_done in range(n_sweeps):
             for j in range(n_columns):
                 h = curvature[j]
                 if not h + l2[j] > 0.0:

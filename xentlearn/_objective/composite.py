@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._plan.composite_settings import ProximalNewton
 from .certificate import Certificate
 from .linear import LinearObjective
 from .matrix_model import MatrixModel
@@ -135,17 +136,20 @@ class CompositeObjective(LinearObjective):
         vector, gradient : ndarray of shape (size,)
         strengthened : float
             Number by which the L1 penalty is multiplied for now.
-        settings : settings.ProximalNewton
+        settings : composite_settings.ProximalNewton
         state : dict
             What the model remembers from one step to the next; it may change.
 
         Returns
         -------
-        MatrixModel or RowsModel
+        MatrixModel, RowsModel or None
+            None if no coefficient may change.
         """
         terms = self.terms.times(strengthened)
         active = self.active(vector, gradient, terms, settings.least_new)
         n = int(np.count_nonzero(active))
+        if n == 0:
+            return None
         kind = RowsModel
         if not self.moments.is_sparse and n <= settings.most_coefficients:
             kind = MatrixModel
@@ -162,6 +166,8 @@ class SparseCertificate(Certificate):
     penalties", JMLR 18 (2017), for L1 penalties. It is concave in tau, and its maximum is found by
     bisection.
     """
+
+    bisections: int = ProximalNewton.bisections
 
     def gap(self, objective, vector, value, gradient):
         """As in ``Certificate``."""
@@ -198,7 +204,7 @@ class SparseCertificate(Certificate):
         if -entropy - slope >= 0:  # with tau = 1 each term but the excess vanishes at the minimum
             return value + high * entropy + at_high
         low = 0.0
-        for _ in range(self.settings.bisections):
+        for _ in range(self.bisections):
             middle = 0.5 * (low + high)
             if -entropy - conjugate(middle)[1] > 0:
                 low = middle

@@ -33,15 +33,15 @@ class MatrixModel(NewtonModel):
         n_outputs, grouped = objective.n_outputs, self.n_grouped
         at = self.order[: grouped * n_outputs].reshape(grouped, n_outputs)
         # of a group an upper bound of the eigenvalues of its block (Gershgorin)
-        of_groups = np.abs(H[at[:, :, np.newaxis], at[:, np.newaxis]]).sum(axis=2).max(
-            axis=1, initial=0.0
+        of_groups = (
+            np.abs(H[at[:, :, np.newaxis], at[:, np.newaxis]]).sum(axis=2).max(axis=1, initial=0.0)
         )
         rest = self.order[grouped * n_outputs :]
         self.curvature = np.append(of_groups, diagonal[rest])
         groups = np.arange(grouped) * n_outputs
-        self.groups = np.append(
-            groups, grouped * n_outputs + np.arange(len(rest) + 1)
-        ).astype(np.intp)
+        self.groups = np.append(groups, grouped * n_outputs + np.arange(len(rest) + 1)).astype(
+            np.intp
+        )
 
     @property
     def n_sweeps(self):

@@ -28,7 +28,7 @@ class NewtonModel:
         Number by which the L1 penalty is multiplied for now.
     active : ndarray of shape (n_features + fit_intercept, n_outputs), bool
         The coefficients that may change.
-    settings : settings.ProximalNewton
+    settings : composite_settings.ProximalNewton
     state : dict
         What is known from earlier steps: "bound", the largest change of a logit by one coefficient,
         "moved", by how much the last step has changed the logits of the rows, "raised", the share

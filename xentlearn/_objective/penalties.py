@@ -87,7 +87,7 @@ class FeatureTerms:
 
     @property
     def bounds_all(self):
-        """Whether each feature has a penalty, so that there is a dual problem with a lower bound."""
+        """Whether each feature has a penalty, so that the dual problem has lower bounds."""
         return bool((((self.l1 > 0) | (self.l2 > 0)) | self.is_out).all())
 
     def value(self, W):

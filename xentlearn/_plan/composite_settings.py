@@ -51,6 +51,8 @@ class ProximalNewton:
         as long as the minimum is far.
     rows_per_coefficient : int
         Rows per coefficient that a matrix is made from as long as the minimum is far.
+    bisections : int
+        Steps towards the scale of a dual point: its bound depends on the square of what they leave.
     most_trials : int
         Largest number of trials of a line search.
     sufficient_decrease : float
@@ -79,5 +81,6 @@ class ProximalNewton:
     neglected: float = 0.01
     first_neglected: float = 0.05
     rows_per_coefficient: int = 10
+    bisections: int = 30
     most_trials: int = 20
     sufficient_decrease: float = 1e-4

@@ -56,8 +56,13 @@ class Outline:
     unit : float
     n_kept : int or None
         Features that are not constant, where the others are dropped.
-    centre, polish : bool
+    centre, rotate, polish : bool
     groups : tuple of OutlinedGroup
+    l1_ratio : float, default=0.0
+        Of the penalty, as the following.
+    grouped, has_factors, has_bounds : bool, default=False
+    begins_at_0 : bool, default=True
+        Whether there are no coefficients to start from.
     """
 
     n_rows: int
@@ -86,8 +91,14 @@ class Outline:
     unit: float
     n_kept: int | None
     centre: bool
+    rotate: bool
     polish: bool
     groups: tuple
+    l1_ratio: float = 0.0
+    grouped: bool = False
+    has_factors: bool = False
+    has_bounds: bool = False
+    begins_at_0: bool = True
 
     @property
     def itemsize(self):
@@ -98,7 +109,7 @@ class Outline:
     def n_solved(self):
         """Features that the solver sees."""
         n_features = self.n_features if self.n_kept is None else self.n_kept
-        return min(n_features, self.n_rows) if self.centre else n_features
+        return min(n_features, self.n_rows) if self.centre and self.rotate else n_features
 
     @property
     def dense(self):
@@ -113,7 +124,7 @@ class Outline:
     @property
     def rotated(self):
         """Whether X is rotated into the space of its rows."""
-        return self.centre and (self.n_kept or self.n_features) > self.n_rows
+        return self.centre and self.rotate and (self.n_kept or self.n_features) > self.n_rows
 
 
 def outlined(problem, plan, X, n_held_out, moments):
@@ -135,6 +146,7 @@ def outlined(problem, plan, X, n_held_out, moments):
     Outline
     """
     data, y, presolve, n_copied = problem.data, problem.y, plan.presolve, 0
+    penalty, certifiable, of_penalty = problem.penalty, y.loss._certifiable, {}
     stored = data.X if data.in_memory else data.survey.sample[0][0]
     share = data.shape[0] / max(1, stored.shape[0])
     if data.is_sparse:
@@ -146,7 +158,7 @@ def outlined(problem, plan, X, n_held_out, moments):
     if problem.settings is not None and problem.solver == "lbfgs":
         history_size = problem.settings.history_size
     if moments is not None:
-        strength = problem.penalty.strength(y.total_weight, y.weight_exponent)
+        strength = penalty.strength(y.total_weight, y.weight_exponent)
         with np.errstate(over="ignore"):
             square = max(np.add.reduce(moments.variance), 1e-300)
             weakness = np.float64(strength) * len(moments.variance) / square
@@ -157,6 +169,15 @@ def outlined(problem, plan, X, n_held_out, moments):
         chosen = group.preconditioning
         kinds = chosen.covariance, chosen.local, chosen.local_rows, group.history_size
         groups.append(OutlinedGroup(len(group.outputs), group.solver, *kinds))
+    if penalty.is_composite:
+        of_penalty = {
+            "l1_ratio": penalty.l1_ratio,
+            "grouped": penalty.grouped,
+            "has_factors": isinstance(penalty.factor, np.ndarray),
+            "has_bounds": isinstance(penalty.lower, np.ndarray),
+            "begins_at_0": problem.start is None,
+        }
+        certifiable = certifiable and bool(np.all(penalty.factor))
     return Outline(
         n_rows=data.shape[0],
         n_features=data.shape[1],
@@ -172,10 +193,10 @@ def outlined(problem, plan, X, n_held_out, moments):
         solver=problem.solver,
         coupled=y.loss._couples,
         convex=y.loss._convex,
-        certifiable=y.loss._certifiable and problem.penalty.C < np.inf,
+        certifiable=certifiable and penalty.C < np.inf,
         fit_intercept=problem.fit_intercept,
         early_stopping=problem.early_stopping,
-        C=float(problem.penalty.C),
+        C=float(penalty.C),
         tol=float(problem.tol),
         weakness=weakness,
         max_iter=int(problem.max_iter),
@@ -184,6 +205,8 @@ def outlined(problem, plan, X, n_held_out, moments):
         unit=presolve.unit,
         n_kept=None if presolve.kept is None else len(presolve.kept),
         centre=presolve.centre,
+        rotate=presolve.rotate,
         polish=plan.polish,
         groups=tuple(groups),
+        **of_penalty,
     )

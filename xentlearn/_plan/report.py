@@ -4,12 +4,14 @@ Everything is computed when it is asked for: a fit only stores an ``Outline``.
 """
 
 from dataclasses import dataclass, replace
+from math import inf
 
 from .._utils.threads import effective_n_threads
-from .cost import certifies, first_refresh, memory_bytes, pass_work, passes
+from .composite_settings import ProximalNewton
+from .cost import certifies, first_refresh, memory_bytes, n_coefficients, pass_work, passes
 from .outline import Outline
 from .plan import RULES
-from .settings import LBFGS, STOCHASTIC, Preconditioning
+from .settings import LBFGS, STOCHASTIC, Preconditioning, Stopping
 
 HESSIANS = {
     "whole": "the Hessian of all rows",
@@ -36,12 +38,14 @@ class PlanReport:
     reasons : tuple of str
         The reason for each step.
     memory_bytes : int
-        Expected peak of the memory that the fit takes beside X and y.
+        Expected peak of the memory that the fit takes beside X and y. For "proximal-newton" it is
+        the most that is to be expected: a fit that leaves most coefficients at 0 takes less.
     pass_seconds : float or None
         Measured time of a pass over X on this machine; None if it is not known.
     passes : tuple (least, most)
         Expected number of passes over X, each an evaluation of the loss or a product with its
-        Hessian; a range that holds for nine of ten fits.
+        Hessian, or the computation of its curvature for a model of "proximal-newton"; a range that
+        holds for nine of ten fits.
     """
 
     outline: Outline
@@ -93,7 +97,8 @@ class PlanReport:
             f"{_counted(outline.n_outputs, 'output')}, {self.solver}"
         ]
         lines += [f"- {step}, {reason}." for step, reason in self._explained]
-        lines.append(f"- Memory beside X and y: about {_shown(self.memory_bytes, 'bytes')}.")
+        about = "at most about" if self.solver == "proximal-newton" else "about"
+        lines.append(f"- Memory beside X and y: {about} {_shown(self.memory_bytes, 'bytes')}.")
         if outline.groups:
             work = _shown(pass_work(outline), "number")
             lines.append(f"- A pass over X takes {work} multiply-adds" + self._timing(low, high))
@@ -109,7 +114,9 @@ class PlanReport:
             _shown(times * self.pass_seconds, "seconds") for times in (low, 1, high)
         )
         reading = "" if outline.in_memory else ", reading it included"
-        return f", here about {seconds}{reading}{number}; they take {least} to {most} in all."
+        # those that compute curvatures take longer, by how much depends on the coefficients in use
+        rest = ", models of the loss not included" if self.solver == "proximal-newton" else ""
+        return f", here about {seconds}{reading}{number}; they take {least} to {most} in all{rest}."
 
     @property
     def _explained(self):
@@ -117,11 +124,12 @@ class PlanReport:
         outline = self.outline
         if not outline.groups:
             return [("Predicts constants", "as no output varies")]
+        composite = outline.groups[-1].solver == "proximal-newton"
         return [
             *_presolve_steps(outline),
             *_group_steps(outline),
             *_solver_steps(outline),
-            *_preconditioner_steps(outline),
+            *(_model_steps(outline) if composite else _preconditioner_steps(outline)),
             *_end_steps(outline),
         ]
 
@@ -173,10 +181,12 @@ def _solver_steps(outline):
     """Which solver, by the rules of ``plan.py``."""
     for solver in dict.fromkeys(group.solver for group in outline.groups):
         group = next(group for group in outline.groups if group.solver == solver)
-        n_coefficients = (outline.n_solved + outline.fit_intercept) * group.n_outputs
-        hessian = f"the Hessian of {_counted(n_coefficients, 'coefficient')}"
+        size = n_coefficients(outline, group)
+        hessian = f"the Hessian of {_counted(size, 'coefficient')}"
         work = _hessian_work(outline, group)
-        if outline.solver != "auto":
+        if solver == "proximal-newton":
+            reason = f"since the penalty {_particulars(outline)}"
+        elif outline.solver != "auto":
             reason = "as was asked for"
         elif solver == "newton-cholesky":
             reason = f"since {hessian} takes only {_shown(work, 'number')} multiply-adds"
@@ -184,8 +194,8 @@ def _solver_steps(outline):
             reason = "since rows of sparse X with many features hardly pull at each other"
         elif solver == "dual-ascent":
             reason = "since labels are many, and rows of sparse X hardly pull at each other"
-        elif n_coefficients > RULES.most_coefficients:
-            reason = f"since {hessian} would take {_shown(8 * n_coefficients**2, 'bytes')}"
+        elif size > RULES.most_coefficients:
+            reason = f"since {hessian} would take {_shown(8 * size**2, 'bytes')}"
         elif work > RULES.tiny_hessian:
             reason = f"since {hessian} would take {_shown(work, 'number')} multiply-adds"
         else:
@@ -197,8 +207,41 @@ def _solver_steps(outline):
             yield (
                 f"Keeps a history of {_counted(group.history_size, 'step')} rather than "
                 f"{LBFGS.large_history}",
-                f"as each of its vectors takes {_shown(8 * n_coefficients, 'bytes')}",
+                f"as each of its vectors takes {_shown(8 * size, 'bytes')}",
             )
+
+
+def _particulars(outline):
+    """What of the penalty smooth solvers do not know."""
+    known = {
+        "is not smooth": outline.l1_ratio > 0,
+        "has factors by feature": outline.has_factors,
+        "has bounds": outline.has_bounds,
+    }
+    *rest, last = (what for what, holds in known.items() if holds)
+    return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def _model_steps(outline):
+    """Which models the steps of proximal Newton minimise, and with which penalty."""
+    n, most = n_coefficients(outline, outline.groups[-1]), ProximalNewton.most_coefficients
+    columns = "the columns of X and the curvatures of the rows"
+    if not outline.in_memory:
+        columns = f"the columns and the curvatures of {outline.n_sampled:,} rows"
+    if not outline.dense:
+        yield f"Minimises models with {columns}", "as X is sparse"
+    else:
+        yield (
+            "Minimises models with the Hessian of the coefficients in use as a matrix",
+            f"as X is dense, and they are at most {n:,}" if n <= most else "as X is dense",
+        )
+        if n > most:
+            yield f"Uses {columns} in its place", f"if more than {most:,} are in use"
+    if outline.l1_ratio > 0 and outline.C < inf and outline.begins_at_0:
+        yield (
+            "Takes the first steps with stronger L1 penalties",
+            "so that few coefficients are in use as long as the minimum is far",
+        )
 
 
 def _preconditioner_steps(outline):
@@ -234,8 +277,11 @@ def _end_steps(outline):
     if outline.groups[-1].solver in STOCHASTIC:
         yield "Stops when the objective no longer falls", f"by the share {outline.tol:g}"
     elif outline.polish:
+        until = "rounding stops it"
+        if outline.groups[-1].solver == "proximal-newton":
+            until = f"a step gains at most {Stopping.polished:g} of the objective"
         yield (
-            "Polishes until rounding stops it",
+            f"Polishes until {until}",
             f"as a pass has at most {_shown(RULES.polished_work, 'number')} products",
         )
     else:

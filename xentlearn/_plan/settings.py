@@ -454,9 +454,6 @@ class Certificate:
     most_kept : int
         Largest number of classes for which the gradient at the start is kept for certificates: with
         100,000 classes it would be a fifth of the memory of a fit, and another pass costs less.
-    bisections : int
-        Steps towards the scale of a dual point, if the penalty is not L2 alone: the bound depends
-        on the square of what they leave.
     step_work, step_passes : float
         Largest work of that step: ``step_work`` multiply-adds, or ``step_passes`` passes over X if
         that is more. With 500 classes, a sixth of the rows left a fifth of the gradient, and a
@@ -467,7 +464,6 @@ class Certificate:
     enough: float = 4.0
     most_coupled: int = 2000
     most_kept: int = 4095
-    bisections: int = 30
     step_work: float = 2e9
     step_passes: float = 1.0
 

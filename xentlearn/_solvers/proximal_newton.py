@@ -23,14 +23,14 @@ from .contract import StopReason
 from .descent import carry_out, require
 from .stopping import Result
 
-STOPPING = Stopping()
+STOPPING, DEFAULTS = Stopping(), ProximalNewton()
 REQUIRES = (
     *("size", "value_scale", "rounding", "value_gradient", "penalty", "shifted", "strongest"),
     *("feasible", "newton_model", "terms", "violation"),
 )
 
 
-def proximal_newton(objective, start, *, polish=False, settings=ProximalNewton(), **options):
+def proximal_newton(objective, start, *, polish=False, settings=DEFAULTS, **options):
     """Minimise an objective by proximal Newton; parameters and result as in ``descend``."""
     require(objective, "proximal-newton", REQUIRES)
     return carry_out(_ProximalNewton(objective, start, settings, polish), **options)
@@ -158,6 +158,10 @@ class _ProximalNewton(Stateful):
         value = loss + penalty(x)
         model = objective.newton_model(x, self.gradient, self.strengthened, settings, self.state)
         accuracy = settings.first_accuracy if self.state["far"] else settings.accuracy
+        if model is None:  # all coefficients stay at 0, and there is nothing else
+            self.predicted, self.strengthened = 0.0, self._next_strength()
+            self.result.n_iter += 1
+            return True
         predicted = model.minimise(accuracy)
         point = model.point()
         direction, step = point - x, 1.0
