@@ -43,7 +43,32 @@ def row_curvatures(rows, coef, intercept, n_threads):
     return diagonal, coupling
 
 
-def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
+def raised(rows, curvature, change, n_threads):
+    """Return curvatures of logits as large as they may become nearby, for plain cross-entropies.
+
+    p (1 - p) grows by a factor exp(r) at most if its logit changes by r, and to 1/4 at most.
+
+    Parameters
+    ----------
+    rows : MemoryRows
+    curvature : ndarray of shape (n_rows, n_outputs)
+        w p (1 - p).
+    change : float or ndarray of shape (n_rows, n_outputs)
+        r, >= 0.
+    n_threads : int
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_outputs)
+    """
+    weight = rows.weight
+    if rows.y.entry_weight is not None and not rows.target.couples:
+        weight = rows.entry_weight(n_threads)
+    most = 0.25 * (weight[:, np.newaxis] if weight.ndim == 1 else weight)
+    return np.minimum(curvature * np.exp(change), np.maximum(curvature, most))
+
+
+def active_hessian(rows, coef, intercept, mean, active, neglected, change, n_threads):
     """Compute the Hessian of the sum of the weighted losses in some of the coefficients.
 
     A softmax has the block (k, l) -X^T diag(w p_k p_l) X for each pair of outputs, and in block
@@ -64,6 +89,8 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
     active : list of ndarray of int
         For each output the features of its coefficients, ascending; n_features is the intercept.
     neglected : float
+    change : float
+        Change of a logit for which curvatures are raised; see ``raised``.
     n_threads : int
 
     Returns
@@ -78,10 +105,13 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
     starts = np.cumsum([0, *map(len, active)], dtype=np.intp)
     diagonal, coupling = row_curvatures(rows, coef, intercept, n_threads)
     least = np.zeros((n_outputs, n_outputs))
+    if coupling is not None:
+        diagonal -= coupling**2
+    if change > 0:
+        diagonal = raised(rows, diagonal, change, n_threads)
     if coupling is None:
         coupling = np.zeros((0, 0), dtype)
     else:
-        diagonal -= coupling**2
         total = diagonal.sum(axis=0, dtype=np.float64)
         least = neglected * np.minimum.outer(total, total) / (rows.n_rows * n_outputs)
         np.fill_diagonal(least, least.min(axis=1))

@@ -159,7 +159,8 @@ class Certificate(Stateful):
         mixture makes the sum 0.
         """
         n_features, l2_reg = objective.n_features, objective.l2_reg
-        W, dW = (a.reshape(objective.shape)[:n_features] for a in (vector, gradient))
+        W = vector.reshape(objective.shape)[:n_features]
+        dW = gradient.reshape(objective.shape)[:n_features]
         constant, linear, epsilon, r = self._balance(objective, vector, gradient)
         if not epsilon < 1:  # this includes nan
             return np.inf
@@ -199,8 +200,8 @@ class Certificate(Stateful):
         r : ndarray or None
             As ``constant_shares`` returns it.
         """
-        matrix, gradient = (a.reshape(objective.shape) for a in (vector, gradient))
-        b, g_b = matrix[objective.n_features :], gradient[objective.n_features :]
+        b = vector.reshape(objective.shape)[objective.n_features :]
+        g_b = gradient.reshape(objective.shape)[objective.n_features :]
         constant, linear = np.vdot(g_b, b + objective.offset), 0.0
         if not objective.fit_intercept:
             if objective.offset.any():

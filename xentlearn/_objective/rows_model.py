@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from .._data._design_matrix import computing_dtype
+from .._data.active_hessian import raised
 from . import _coordinate_descent as kernels
 from .newton_models import NewtonModel
 
@@ -90,16 +91,11 @@ class RowsModel(NewtonModel):
         """Return the diagonal with curvatures as large as they may become nearby."""
         if not self.objective.exact_hessian:
             return diagonal
-        moved, own = self.state["moved"], diagonal
-        moved = self.state["raised"] * (self.settings.moved if moved is None else moved)
-        weight = sample.weight
-        if coupling is not None:
-            own = diagonal - coupling**2
-        elif sample.y.entry_weight is not None:
-            weight = sample.entry_weight(self.objective.n_threads)
-        weight = 0.25 * (weight[:, np.newaxis] if weight.ndim == 1 else weight)
-        raised = np.minimum(own * np.exp(moved), np.maximum(own, weight))
-        return raised if coupling is None else raised + coupling**2
+        moved, n_threads = self.state["moved"], self.objective.n_threads
+        change = self.state["raised"] * (self.settings.moved if moved is None else moved)
+        if coupling is None:
+            return raised(sample, diagonal, change, n_threads)
+        return raised(sample, diagonal - coupling**2, change, n_threads) + coupling**2
 
     def remember(self, step):
         """Note how far a share of the step has moved each row."""
