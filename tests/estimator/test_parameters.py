@@ -138,8 +138,6 @@ def test_tags_never_raise(loss):
         ("tol", -1e-4),
         ("tol", np.nan),
         ("tol", "small"),
-        ("l1_ratio", 0.5),
-        ("l1_ratio", 1.0),
         ("l1_ratio", 2.0),
         ("l1_ratio", -0.1),
         ("solver", "saga"),

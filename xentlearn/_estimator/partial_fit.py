@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 
 from .._data.dataset import MemoryRows
 from .._data.statistics import moments_of
@@ -19,7 +20,7 @@ from .._solvers.settings import Adam, StochasticSetting
 from .._utils.messages import warn
 from .._utils.threads import FEW_PRODUCTS, effective_n_threads, sequential_blas
 from .inputs import require_memory, validated
-from .penalty import require_plain
+from .penalty import has_plain_penalty
 from .start import finite_intercept
 
 # Attributes that the validation of X sets
@@ -155,6 +156,7 @@ class Stream:
 class PartialFitMixin:
     """``partial_fit`` of ``SoftmaxClassifier``."""
 
+    @available_if(has_plain_penalty)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Continue to fit, with one epoch on a part of the data.
 
@@ -204,7 +206,6 @@ class PartialFitMixin:
             If the steps diverged; the coefficients from before the call are restored.
         """
         setting = self._check_parameters()
-        require_plain(self)
         require_memory(X, "X", "give partial_fit block after block, X.read(i), with its rows of y")
         is_first = not hasattr(self, "n_features_in_")
         try:

@@ -45,15 +45,22 @@ def penalty_of(estimator, n_features, solver=None):
     )
 
 
-def require_plain(estimator):
-    """Raise ValueError if a classifier that is to be fitted by steps asks for another penalty."""
+def has_plain_penalty(estimator):
+    """Return True if a classifier asks for L2 alone, as ``partial_fit`` needs.
+
+    Raises
+    ------
+    AttributeError
+        Otherwise: the method then does not exist.
+    """
     names = _names(estimator)
     if names:
-        raise ValueError(
+        raise AttributeError(
             f"partial_fit takes no {names}: steps on batches of rows know neither L1 penalties nor "
             "factors and bounds of features. Use fit, which takes X in blocks as well "
             "(xentlearn.blocks)."
         )
+    return True
 
 
 def _names(estimator):

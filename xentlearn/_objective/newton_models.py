@@ -45,6 +45,7 @@ class NewtonModel:
         terms, self.is_far = objective.terms.times(strengthened), state["far"]
         self.objective, self.vector, self.settings = objective, vector, settings
         self.grouped, self.state = terms.grouped, state
+        self.is_plain = objective.rows.y.loss._certifiable  # curvatures are w p (1 - p)
         n_features, n_outputs = objective.n_features, objective.n_outputs
         self.active = [np.flatnonzero(active[:, k]) for k in range(n_outputs)]
         self.starts = np.cumsum([0, *map(len, self.active)], dtype=np.intp)
@@ -176,10 +177,12 @@ class NewtonModel:
         least, l1 = slope + self.l2 * w, self.l1
         if self.grouped:
             size = np.sqrt(np.square(self.of_groups(w)).sum(axis=1, keepdims=True))
-            steep = np.sqrt(np.square(self.of_groups(least)).sum(axis=1, keepdims=True))
+            closed = (least > 0) & (w <= self.lower) | (least < 0) & (w >= self.upper)
+            along = self.of_groups(np.where(closed, 0.0, least))
+            steep = np.sqrt(np.square(along).sum(axis=1, keepdims=True))
             share = np.where(size > 0, 0.0, 1.0 / np.maximum(steep, np.finfo(float).tiny))
             at = self.order[: self.n_grouped * self.objective.n_outputs]
-            shrunk = np.maximum(1.0 - self.of_groups(l1) * share, 0.0) * self.of_groups(least)
+            shrunk = np.maximum(1.0 - self.of_groups(l1) * share, 0.0) * along
             result = least + self._penalty_slope(w) - self.l2 * w
             result[at] = np.where(size > 0, self.of_groups(result), shrunk).ravel()
         else:

@@ -119,9 +119,12 @@ class FeatureTerms:
         l1, slope = self.l1[:, np.newaxis], gradient + self.l2[:, np.newaxis] * W
         if self.grouped:
             size = np.sqrt(np.einsum("jk,jk->j", W, W))[:, np.newaxis]
-            steep = np.sqrt(np.einsum("jk,jk->j", slope, slope))[:, np.newaxis]
+            closed = (slope > 0) & (W <= self.lower[:, np.newaxis])
+            closed |= (slope < 0) & (W >= self.upper[:, np.newaxis])
+            open_slope = np.where(closed, 0.0, slope)
+            steep = np.sqrt(np.einsum("jk,jk->j", open_slope, open_slope))[:, np.newaxis]
             with np.errstate(divide="ignore", invalid="ignore"):
-                shrunk = slope * np.maximum(1.0 - l1 / steep, 0.0)
+                shrunk = open_slope * np.maximum(1.0 - l1 / steep, 0.0)
                 result = np.where(size > 0, slope + l1 * W / size, np.where(steep > 0, shrunk, 0.0))
         else:
             shrunk = np.sign(slope) * np.maximum(np.abs(slope) - l1, 0.0)

@@ -89,7 +89,7 @@ class RowsModel(NewtonModel):
 
     def _raised(self, sample, diagonal, coupling):
         """Return the diagonal with curvatures as large as they may become nearby."""
-        if not self.objective.exact_hessian:
+        if not self.is_plain:
             return diagonal
         moved, n_threads = self.state["moved"], self.objective.n_threads
         change = self.state["raised"] * (self.settings.moved if moved is None else moved)

@@ -41,8 +41,10 @@ class _ProximalNewton(Stateful):
 
     Attributes
     ----------
-    x : ndarray of shape (size,)
-        The present point.
+    x, gradient : ndarray of shape (size,)
+        The present point, and the gradient of the mean loss there.
+    value : float
+        The objective there.
     strengthened : float or None
         Number by which the L1 penalty is multiplied for now; None before the start.
     state : dict
@@ -54,7 +56,7 @@ class _ProximalNewton(Stateful):
         Whether the step before has confirmed such a prediction.
     """
 
-    CHANGES = ("x", "strengthened", "state", "predicted", "agreed")
+    CHANGES = ("x", "value", "gradient", "strengthened", "state", "predicted", "agreed")
 
     def __init__(self, objective, start, settings, polish):
         self.objective, self.settings, self.polish = objective, settings, polish
@@ -80,7 +82,8 @@ class _ProximalNewton(Stateful):
         result, seconds = self.result, self.result.seconds
         began = time.perf_counter() - (seconds[-1] if seconds else 0.0)
         resumed = self.strengthened is not None
-        self.value, self.gradient = self.objective.value_gradient(self.x)
+        if not resumed:
+            self.value, self.gradient = self.objective.value_gradient(self.x)
         if not (np.isfinite(self.value) and np.isfinite(self.gradient.sum())):
             result.objective = self.value
             result.stop(StopReason.DIVERGED, False)
@@ -167,8 +170,12 @@ class _ProximalNewton(Stateful):
         direction, step = point - x, 1.0
         slope = self.gradient @ direction + penalty(point) - penalty(x)
         noise, found = objective.rounding * self.scale, None
-        if np.isfinite(slope) and slope < noise:
-            for _ in range(settings.most_trials):
+        # rounding errors hide the decrease of the value, but not that of the gradient
+        unseen = STOPPING.rounding if objective.exact_hessian else 1.0
+        hidden = -slope <= unseen * noise and self.strengthened == 1.0
+        noise *= unseen if hidden else 1.0
+        if np.isfinite(slope) and slope <= noise:
+            for _ in range(1 if hidden else settings.most_trials):
                 new = point if step == 1.0 else x + step * direction
                 new_value, gradient = objective.value_gradient(new)
                 now = new_value - objective.penalty(new) + penalty(new)
@@ -179,8 +186,7 @@ class _ProximalNewton(Stateful):
                 if np.isfinite(now):  # the minimum of a parabola through both values
                     guess = -0.5 * step * slope / (now - value - step * slope)
                 step *= min(max(guess, 0.1), 0.5)
-        if found is not None and not slope < -noise and self.strengthened == 1.0:
-            # rounding errors hide the decrease of the value, but not that of the gradient
+        if found is not None and hidden:
             before = objective.violation(x, self.gradient)
             if not objective.violation(found[0], found[2]) < settings.left * before:
                 found = None
