@@ -68,7 +68,7 @@ def raised(rows, curvature, change, n_threads):
     return np.minimum(curvature * np.exp(change), np.maximum(curvature, most))
 
 
-def active_hessian(rows, coef, intercept, mean, active, neglected, change, n_threads):
+def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
     """Compute the Hessian of the sum of the weighted losses in some of the coefficients.
 
     A softmax has the block (k, l) -X^T diag(w p_k p_l) X for each pair of outputs, and in block
@@ -89,8 +89,6 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, change, n_thr
     active : list of ndarray of int
         For each output the features of its coefficients, ascending; n_features is the intercept.
     neglected : float
-    change : float
-        Change of a logit for which curvatures are raised; see ``raised``.
     n_threads : int
 
     Returns
@@ -105,13 +103,10 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, change, n_thr
     starts = np.cumsum([0, *map(len, active)], dtype=np.intp)
     diagonal, coupling = row_curvatures(rows, coef, intercept, n_threads)
     least = np.zeros((n_outputs, n_outputs))
-    if coupling is not None:
-        diagonal -= coupling**2
-    if change > 0:
-        diagonal = raised(rows, diagonal, change, n_threads)
     if coupling is None:
         coupling = np.zeros((0, 0), dtype)
     else:
+        diagonal -= coupling**2
         total = diagonal.sum(axis=0, dtype=np.float64)
         least = neglected * np.minimum.outer(total, total) / (rows.n_rows * n_outputs)
         np.fill_diagonal(least, least.min(axis=1))

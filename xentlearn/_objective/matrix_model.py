@@ -22,8 +22,7 @@ class MatrixModel(NewtonModel):
         if self.is_far:
             rows = rows.sample.sampled(self.settings.rows_per_coefficient * self.n)
             total, neglected = rows.weight.sum(), self.settings.first_neglected
-        change = self.state["raised"] * self.settings.moved if self.is_plain else 0.0
-        H = rows.active_hessian(*at, mean, self.active, neglected, change, n_threads)
+        H = rows.active_hessian(*at, mean, self.active, neglected, n_threads)
         H /= total
         if objective.fit_intercept and objective.shift_invariant:
             # the same change of all intercepts has no curvature, and the gradient no part along it

@@ -21,7 +21,8 @@ class ProximalNewton:
         latter while the penalty is stronger than asked for.
     bound, most_bound : float
         Largest change of a row's logit that one coefficient may make in the first step. It is
-        doubled after each step that brings what was predicted, up to ``most_bound``.
+        doubled after each step with the penalty as asked for that brings what was predicted, up to
+        ``most_bound``.
     moved : float
         Largest change of a logit for which curvatures are raised.
     as_predicted : float

@@ -202,8 +202,9 @@ class _ProximalNewton(Stateful):
         if step < 1.0:
             state["bound"], state["raised"] = float(step * state["bound"]), 1.0
         elif value - now >= settings.as_predicted * predicted:
-            state["bound"] = min(2.0 * state["bound"], settings.most_bound)
             state["raised"] *= 0.5
+            if not at_work:
+                state["bound"] = min(2.0 * state["bound"], settings.most_bound)
         self.x, self.value, self.gradient = found
         shifted = objective.shifted(self.x)
         self.value += objective.penalty(shifted) - objective.penalty(self.x)
