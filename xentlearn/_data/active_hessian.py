@@ -26,11 +26,9 @@ def row_curvatures(rows, coef, intercept, n_threads):
     coupling : ndarray of shape (n_rows, n_outputs) or None
         u, if the loss couples the outputs (softmax).
     """
-    logits = rows.scores("logits", coef, intercept, n_threads)
     if not rows.target.couples:
-        diagonal = np.empty_like(logits)
-        rows.target.hessian_diagonal(logits, diagonal, n_threads)
-        return diagonal, None
+        return rows.curvature(coef, intercept, n_threads), None
+    logits = rows.scores("logits", coef, intercept, n_threads)
     coupling, factor = np.empty_like(logits), np.empty(len(logits), dtype=logits.dtype)
     proba("softmax", logits, coupling, False, n_threads)
     rows.target.softmax_factor(logits, factor, n_threads)

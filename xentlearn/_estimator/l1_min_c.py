@@ -178,9 +178,4 @@ def _largest(fit, group, start):
     if start is not None:
         coef, intercept = (part[group.outputs] for part in start)
         vector = objective.pack(*fit.data.apply(coef, intercept))
-    gradient = objective.coefficients(objective.value_gradient(vector)[1])
-    penalised = np.flatnonzero(objective.terms.l1 > 0)
-    terms = objective.terms.taken(penalised)
-    sizes = terms.times(0.0).excess(gradient[penalised])
-    sizes = sizes if terms.grouped else sizes.max(axis=1)
-    return (sizes / terms.l1).max(initial=0.0)
+    return objective.strongest(objective.value_gradient(vector)[1])

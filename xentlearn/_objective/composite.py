@@ -12,6 +12,7 @@ import numpy as np
 
 from .._plan.composite_settings import ProximalNewton
 from .certificate import Certificate
+from .continuation import Continuation
 from .linear import LinearObjective
 from .matrix_model import MatrixModel
 from .rows_model import RowsModel
@@ -44,7 +45,7 @@ class CompositeObjective(LinearObjective):
         self.terms = terms
         self.certifiable = rows.y.loss._certifiable and terms.bounds_all
         self.certificate = SparseCertificate()
-        self._reach = self._columns = None
+        self._columns = None
 
     def coefficients(self, vector):
         """Return W^T, of shape (n_features, n_outputs), a view of the vector."""
@@ -91,22 +92,19 @@ class CompositeObjective(LinearObjective):
     @property
     def reach(self):
         """Largest distance of each feature from its mean, over the rows: how far a step can go."""
-        if self._reach is None:
-            found = self.rows.extremes(self.mean, self.n_threads)
-            self._reach = np.maximum(found.most - self.mean, self.mean - found.least)
-        return self._reach
+        if self.continuation is None:
+            self.continuation = Continuation()
+        self.continuation.find_reach(self)
+        return self.continuation.reach
 
     def strongest(self, gradient):
         """Return how many times as strong an L1 penalty would have to be to keep all W at 0."""
         G = gradient.reshape(self.shape)[: self.n_features]
-        terms = self.terms
-        has_l1 = np.flatnonzero(terms.l1 > 0)
-        if not len(has_l1):
-            return 0.0
-        part = terms.taken(has_l1)
-        excess = part.excess(G[has_l1])
-        excess = excess if terms.grouped else excess.max(axis=1)
-        return float(1.0 + (excess / part.l1).max())
+        has_l1 = np.flatnonzero(self.terms.l1 > 0)
+        terms = self.terms.taken(has_l1)
+        sizes = terms.times(0.0).excess(G[has_l1])
+        sizes = sizes if terms.grouped else sizes.max(axis=1)
+        return float((sizes / terms.l1).max(initial=0.0))
 
     def active(self, vector, gradient, terms, least_new):
         """Return which coefficients a step may change, of the shape of the vector's matrix.

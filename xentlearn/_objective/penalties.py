@@ -1,7 +1,7 @@
 """Penalties of the coefficients: what a user asks for, and the same in the units of a solver.
 
-``L2`` is the plain one, for smooth solvers. ``FeaturePenalty`` is the general one, with r the
-``l1_ratio``, v_j a factor of each feature, and bounds:
+``L2`` (``linear.py``) is the plain one, for smooth solvers. ``FeaturePenalty`` is the general one,
+with r the ``l1_ratio``, v_j a factor of each feature, and bounds:
 
     (1/(C S)) sum_j v_j ((1 - r)/2 ||W_j||^2 + r ||W_j||_1),       lower_j <= W_j <= upper_j,
 

@@ -17,8 +17,8 @@ class ProximalNewton:
     least_new : int
         Coefficients that a step may add in any case; otherwise at most as many as are in use.
     accuracy, first_accuracy : float
-        Sweeps of a model go on until one brings this share of what the first one brought; the
-        latter while the penalty is stronger than asked for.
+        A model is minimised until this share of what single coefficients could gain is left; the
+        latter as long as the minimum is far.
     bound, most_bound : float
         Largest change of a row's logit that one coefficient may make in the first step. It is
         doubled after each step with the penalty as asked for that brings what was predicted, up to

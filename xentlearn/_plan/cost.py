@@ -10,14 +10,7 @@ import numpy as np
 from .._utils.numerics import PIVOTED_ROTATION
 from .._utils.threads import LOGIT_BLOCK, PRODUCT_ROWS, ROW_BLOCKS, SPARSE_ROWS, THREADED_WORK
 from .composite_settings import ProximalNewton
-from .settings import (
-    LBFGS,
-    STOCHASTIC,
-    Certificate,
-    NewtonCG,
-    Preconditioning,
-    Refresh,
-)
+from .settings import LBFGS, STOCHASTIC, Certificate, NewtonCG, Preconditioning, Refresh
 
 # Where hardly anything is penalised and classes have few rows for each feature, some rows can be
 # told apart by ever larger coefficients: raw MNIST and the features of leaves take 700 to 1,200
