@@ -41,29 +41,31 @@ def row_curvatures(rows, coef, intercept, n_threads):
     return diagonal, coupling
 
 
-def raised(rows, curvature, change, n_threads):
-    """Return curvatures of logits as large as they may become nearby, for plain cross-entropies.
+def raise_curvatures(rows, diagonal, coupling, change, n_threads):
+    """Raise the diagonals d to what they may become nearby, in place, for plain cross-entropies.
 
     p (1 - p) grows by a factor exp(r) at most if its logit changes by r, and to 1/4 at most.
 
     Parameters
     ----------
     rows : MemoryRows
-    curvature : ndarray of shape (n_rows, n_outputs)
-        w p (1 - p).
+    diagonal, coupling : ndarray of shape (n_rows, n_outputs)
+        As from ``row_curvatures``.
     change : float or ndarray of shape (n_rows, n_outputs)
         r, >= 0.
     n_threads : int
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_outputs)
     """
-    weight = rows.weight
+    weight = rows.weight[:, np.newaxis]
     if rows.y.entry_weight is not None and not rows.target.couples:
         weight = rows.entry_weight(n_threads)
-    most = 0.25 * (weight[:, np.newaxis] if weight.ndim == 1 else weight)
-    return np.minimum(curvature * np.exp(change), np.maximum(curvature, most))
+    change = np.broadcast_to(change, diagonal.shape)
+    size = max(1, threads.X_BLOCK // diagonal.shape[1])
+    for begin in range(0, len(diagonal), size):  # blocks stay in the cache
+        part = slice(begin, begin + size)
+        shared = 0.0 if coupling is None else coupling[part] ** 2
+        own = diagonal[part] - shared
+        most = np.maximum(own, 0.25 * weight[part])
+        diagonal[part] = np.minimum(own * np.exp(change[part]), most) + shared
 
 
 def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):

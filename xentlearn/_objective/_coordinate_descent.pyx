@@ -32,6 +32,7 @@ from scipy.linalg.cython_blas cimport daxpy
 cdef enum:
     AT_ONCE = 2             # outputs that are swept at the same time
     MOST_HALVINGS = 80      # of an interval that contains the norm of a group
+    ROWS = 1024             # of a block that stays in the cache while all outputs are visited
 
 OUTPUTS_AT_ONCE = AT_ONCE
 
@@ -86,6 +87,71 @@ cdef void best_group(
                 low = norm
     for k in range(n):
         z[k] = fmin(fmax(z[k] / (h + l2 + l1 / high), lower[k]), upper[k])
+
+
+# ---- Along a line ----------------------------------------------------------------------------------
+
+cdef double slope_at(
+    double t, double first, double curvature, const double[::1] w, const double[::1] d,
+    const double[::1] l1, const Py_ssize_t[::1] groups,
+) noexcept nogil:
+    """Return the right-hand derivative in t of what ``line_minimum`` minimises."""
+    cdef:
+        Py_ssize_t f, i
+        double square, along, result = first + t * curvature
+    for f in range(groups.shape[0] - 1):
+        square = along = 0.0
+        i = groups[f]
+        if groups[f + 1] - i == 1:  # the square could underflow
+            if w[i] + t * d[i] > 0.0 or (w[i] + t * d[i] == 0.0 and d[i] > 0.0):
+                result += l1[f] * d[i]
+            else:
+                result -= l1[f] * d[i]
+            continue
+        for i in range(groups[f], groups[f + 1]):
+            square += (w[i] + t * d[i]) * (w[i] + t * d[i])
+            along += (w[i] + t * d[i]) * d[i]
+        if square > 0.0:
+            result += l1[f] * along / sqrt(square)
+    return result
+
+
+def line_minimum(
+    double slope, double curvature, const double[::1] w, const double[::1] d,
+    const double[::1] l1, const Py_ssize_t[::1] groups, double most,
+):
+    """Minimise slope t + curvature t^2 / 2 + sum_f l1_f |w_f + t d_f| over 0 <= t <= most.
+
+    The function is convex. Its derivative jumps where a coordinate changes its sign, and often the
+    minimum is there.
+
+    Parameters
+    ----------
+    slope, curvature : float
+    w, d : array of shape (n,)
+    l1 : array of shape (n_groups,)
+    groups : array of shape (n_groups + 1,)
+        Where each group begins; one coordinate per group if the penalty is separable.
+    most : float
+
+    Returns
+    -------
+    float
+    """
+    cdef:
+        double low = 0.0, high = most, middle
+        Py_ssize_t _n_halved
+    with nogil:
+        if slope_at(most, slope, curvature, w, d, l1, groups) > 0.0:
+            for _n_halved in range(MOST_HALVINGS):
+                middle = 0.5 * (low + high)
+                if middle <= low or middle >= high:
+                    break
+                if slope_at(middle, slope, curvature, w, d, l1, groups) > 0.0:
+                    high = middle
+                else:
+                    low = middle
+    return high
 
 
 # ---- B as a matrix -------------------------------------------------------------------------------
@@ -317,6 +383,38 @@ def sweep_groups(
                                 along[i] += coupling[i, k] * data[e] * change
 
 
+def curved_rows(
+    const floating[:, ::1] diagonal,
+    const floating[:, ::1] coupling,
+    const floating[:, ::1] moved,
+    floating[:, ::1] result,
+    int n_threads,
+):
+    """Fill ``result`` with the curvature of each row times what a step moves it.
+
+    All arrays have the shape (n_outputs, n_rows); ``coupling`` has no output if there is none.
+    """
+    cdef:
+        Py_ssize_t n_outputs = moved.shape[0], n_rows = moved.shape[1]
+        Py_ssize_t block, first, k, i, n
+        bint coupled = coupling.shape[0] > 0
+        floating[:, ::1] along = np.zeros(
+            ((n_rows + ROWS - 1) // ROWS, ROWS), dtype=np.asarray(moved).dtype)
+    for block in prange(along.shape[0], nogil=True, num_threads=n_threads, schedule="static"):
+        first = block * ROWS
+        n = min(ROWS, n_rows - first)
+        if coupled:
+            for k in range(n_outputs):
+                for i in range(n):
+                    along[block, i] += coupling[k, first + i] * moved[k, first + i]
+        for k in range(n_outputs):
+            for i in range(n):
+                result[k, first + i] = diagonal[k, first + i] * moved[k, first + i]
+            if coupled:
+                for i in range(n):
+                    result[k, first + i] -= coupling[k, first + i] * along[block, i]
+
+
 def column_curvatures(
     const Py_ssize_t[::1] starts,
     const Py_ssize_t[::1] column,
@@ -340,6 +438,27 @@ def column_curvatures(
             for e in range(indptr[column[a]], indptr[column[a] + 1]):
                 total = total + <double> data[e] * data[e] * of_rows[k, indices[e]]
             result[a] = total
+    return np.asarray(result)
+
+
+def weighted_gram(
+    const int32_t[::1] indptr,
+    const int32_t[::1] indices,
+    const floating[::1] data,
+    const floating[::1] of_rows,
+    Py_ssize_t n_columns,
+):
+    """Return X^T diag(``of_rows``) X for a matrix X in CSR; its lower triangle."""
+    cdef:
+        Py_ssize_t i, e, f
+        double value
+        double[:, ::1] result = np.zeros((n_columns, n_columns))
+    with nogil:
+        for i in range(of_rows.shape[0]):
+            for e in range(indptr[i], indptr[i + 1]):
+                value = <double> of_rows[i] * data[e]
+                for f in range(indptr[i], e + 1):
+                    result[indices[e], indices[f]] += value * data[f]
     return np.asarray(result)
 
 

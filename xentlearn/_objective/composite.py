@@ -57,8 +57,12 @@ class CompositeObjective(LinearObjective):
 
     def value_gradient(self, vector):
         """Return the value of the objective and the gradient of its mean loss."""
-        loss, gradient = super().value_gradient(vector)
+        loss, gradient = self.loss_gradient(vector)
         return loss + self.penalty(vector), gradient
+
+    def loss_gradient(self, vector):
+        """Return the mean loss and its gradient."""
+        return super().value_gradient(vector)
 
     def value(self, vector):
         """Return the value of the objective of rows in memory."""
@@ -110,8 +114,9 @@ class CompositeObjective(LinearObjective):
         """Return which coefficients a step may change, of the shape of the vector's matrix.
 
         Those in use, and of those that the gradient moves away from 0 as many as are in use, the
-        steepest ones, or ``least_new`` if that is more: a model costs the square of their number,
-        and in the first steps most of them would come back to 0.
+        steepest ones, or ``least_new`` if that is more: a matrix costs the square of their number,
+        and in the first steps most of them would come back to 0. The columns of a sparse X cost
+        less than a pass in any case, so that all of them may change.
         """
         W, G = self.coefficients(vector), gradient.reshape(self.shape)[: self.n_features]
         used = W.any(axis=1) if terms.grouped else W != 0
@@ -119,7 +124,7 @@ class CompositeObjective(LinearObjective):
         new = (excess > 0) & ~used
         new[terms.is_out] = False
         most = max(least_new, np.count_nonzero(used))
-        if np.count_nonzero(new) > most:
+        if not self.moments.is_sparse and np.count_nonzero(new) > most:
             steepness = excess[new]
             new &= excess >= np.partition(steepness, len(steepness) - most)[len(steepness) - most]
         active = np.ones(self.shape, dtype=bool)

@@ -77,6 +77,10 @@ class MatrixModel(NewtonModel):
         self.w = w
         self._slope = self.g + self.matrix @ (w - self.w0) if kept is None else kept
 
+    def curvature_along(self, direction):
+        """Return the second derivative of the smooth part along a direction."""
+        return float(direction @ (self.matrix @ direction + self.l2 * direction))
+
     def _solved(self, free, right):
         """Solve for the Newton step of the free coordinates; None if that is not possible."""
         everything = len(free) == self.n

@@ -11,6 +11,7 @@ coefficients whose sign it would change.
 import numpy as np
 
 from .._utils.numerics import EPS
+from . import _coordinate_descent as kernels
 
 # Rounding errors of values, relative to them.
 NOISE = 16 * EPS[np.dtype(float)]
@@ -130,6 +131,10 @@ class NewtonModel:
     def improve(self):
         """Take a Newton step of the free coordinates; return whether that is progress.
 
+        Of two points the better one is taken: the end of the step, with 0 for coefficients whose
+        sign it would change, and the minimum of the model on the way there. Where some direction
+        has next to no curvature, steps are long, and the minimum is at the change of a sign.
+
         Near the minimum rounding errors hide the decrease of the model, but not that of its
         gradient.
         """
@@ -141,36 +146,52 @@ class NewtonModel:
         direction = self._solved(free, right)
         if direction is None:
             return False
-        value, left, step = self.value(w, slope), self.violation(w, slope), 1.0
+        value, left, kept = self.value(w, slope), self.violation(w, slope), self.keep()
         noise = NOISE * (abs(value) + self.penalty(w))
-        kept = self.keep()
-        for n_halved in range(self.settings.most_halvings + 1):
-            if n_halved == self.settings.most_halvings:
-                step = self._first_end(free, direction)
-            moved = w[free] + step * direction
-            if not self.grouped:
-                ends = (moved * w[free] < 0) | (np.abs(moved) < NOISE * np.abs(w[free]))
-                moved[ends & (self.l1[free] > 0)] = 0.0
-            new = w.copy()
-            new[free] = np.clip(moved, self.lower[free], self.upper[free])
+        full = np.zeros(self.n)
+        full[free] = direction
+        points = [self._bounded(w + full)]
+        share = self._best_share(full, slope)
+        if share < 1.0:
+            points.append(self._bounded(w + share * full))
+        best = None
+        for new in points:
             self.move(new)
-            slope = self.slope()
-            gained = value - self.value(new, slope)
-            if gained > noise or (gained >= -noise and self.violation(new, slope) < left):
-                return True
-            step *= 0.5
+            new_slope = self.slope()
+            gained = value - self.value(new, new_slope)
+            if best is None or gained > best[0]:
+                best = gained, new, self.keep(), new_slope
+        gained, new, now, new_slope = best
+        if gained > noise or (gained >= -noise and self.violation(new, new_slope) < left):
+            self.move(new, now)
+            return True
         self.move(w, kept)
         return False
 
-    def _first_end(self, free, direction):
-        """Return the step to the first coordinate that changes its sign or reaches a bound."""
-        w, ends = self.w[free], [np.ones(1)]
+    def _bounded(self, new):
+        """Return a point within the bounds, with 0 for coordinates that change their sign."""
+        if not self.grouped:
+            w = self.w
+            ends = (new * w < 0) | (np.abs(new) < NOISE * np.abs(w))
+            new[ends & (self.l1 > 0)] = 0.0
+        return np.clip(new, self.lower, self.upper)
+
+    def _best_share(self, direction, slope):
+        """Return the share of a step, at most 1, that minimises the model on the way."""
+        w, curvature = self.w, self.curvature_along(direction)
         with np.errstate(divide="ignore", invalid="ignore"):
-            if not self.grouped:
-                ends.append(np.where(self.l1[free] > 0, -w / direction, np.inf))
-            ends += [(bound[free] - w) / direction for bound in (self.lower, self.upper)]
+            ends = [(bound - w) / direction for bound in (self.lower, self.upper)]
         ends = np.concatenate(ends)
-        return float(ends[ends > 0].min())
+        most = float(ends[ends > 0].min(initial=1.0))
+        first = slope @ direction + self.l2 @ (w * direction)
+        at, l1, groups = self.order, self.l1, np.arange(self.n + 1)
+        if self.grouped:
+            n_outputs = self.objective.n_outputs
+            l1 = self.of_groups(l1)[:, 0]
+            groups = n_outputs * np.arange(self.n_grouped + 1)
+        else:
+            l1 = l1[at]
+        return kernels.line_minimum(first, curvature, w[at], direction[at], l1, groups, most)
 
     def violation(self, w, slope):
         """Return how much single coordinates could still gain, with ``slope`` as for ``value``."""
@@ -215,15 +236,35 @@ class NewtonModel:
         n_failed = 0
         for _ in range(self.settings.most_rounds):
             self.sweep(self.n_sweeps)
-            self.improve()
             slope = self.slope()
-            left, value = self.violation(self.w, slope), self.value(self.w, slope)
+            left = self.violation(self.w, slope)
+            if left > accuracy * first and self._takes_long(left, accuracy * first, last):
+                self.improve()
+                slope = self.slope()
+                left = self.violation(self.w, slope)
+            value = self.value(self.w, slope)
             gained = before - value > self.settings.little * (start - value)
             n_failed = 0 if gained or left < 0.5 * last else n_failed + 1
             last, before = min(left, last), value
             if left <= accuracy * first or n_failed > self.settings.most_failed:
                 break
         return start - value
+
+    def penalty_to(self, share):
+        """Return how the penalty changes if a share of the step to the present point is taken."""
+        w = self.w if share == 1.0 else self.w0 + share * (self.w - self.w0)
+        return self.penalty(w) - self.penalty(self.w0)
+
+    def slope_of_step(self):
+        """Return how the objective would change by the step if the loss were linear."""
+        return float(self.g @ (self.w - self.w0)) + self.penalty_to(1.0)
+
+    def _takes_long(self, left, wanted, before):
+        """Return whether sweeps would cost more than a Newton step, at the rate of the last ones."""
+        if not left < before:
+            return True
+        rounds = np.log(left / wanted) / np.log(before / left)
+        return rounds * (2 * self.n_sweeps + 1) > 2 * self.settings.most_cg_iter
 
     def point(self):
         """Return the vector at the present point."""

@@ -92,9 +92,11 @@ class FeatureTerms:
 
     def value(self, W):
         """Return the penalty of coefficients W."""
+        used = np.flatnonzero(W.any(axis=1))
+        W, l1, l2 = W[used], self.l1[used], self.l2[used]
         squares = np.einsum("jk,jk->j", W, W)
-        sizes = np.sqrt(squares) if self.grouped else np.einsum("jk->j", np.abs(W))
-        return float(self.l1 @ sizes + 0.5 * (self.l2 @ squares))
+        sizes = np.sqrt(squares) if self.grouped else np.abs(W).sum(axis=1)
+        return float(l1 @ sizes + 0.5 * (l2 @ squares))
 
     def excess(self, gradient):
         """Return by how much the size of a gradient exceeds l1 where W = 0, by coefficient.

@@ -3,13 +3,16 @@
 A sweep costs the entries of the columns in use, which suits sparse X.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from scipy import sparse
 
 from .._data._design_matrix import computing_dtype
-from .._data.active_hessian import raised
+from .._data.active_hessian import raise_curvatures
 from . import _coordinate_descent as kernels
 from .newton_models import NewtonModel
+from .preconditioners import cholesky_factor, solve
 
 
 class RowsModel(NewtonModel):
@@ -28,7 +31,10 @@ class RowsModel(NewtonModel):
         self._take_columns(sample)
         at, n_threads = objective.at(self.vector), objective.n_threads
         diagonal, coupling = sample.row_curvatures(*at, n_threads)
-        diagonal = self._raised(sample, diagonal, coupling)
+        if self.is_plain:
+            moved = self.settings.moved if self.state["moved"] is None else self.state["moved"]
+            change = self.state["raised"] * moved
+            raise_curvatures(sample, diagonal, coupling, change, n_threads)
         total, dtype = sample.weight.sum(), np.dtype(computing_dtype(sample.X))
         by_output = not self.grouped
         diagonal = diagonal.T if by_output else diagonal
@@ -41,11 +47,12 @@ class RowsModel(NewtonModel):
             self.coupling /= np.sqrt(dtype.type(total))
         self.moved = np.zeros_like(self.diagonal)
         self.along = np.zeros(sample.n_rows, dtype)
+        self._blocks = None
         of_rows = self.diagonal.T.copy() if self.grouped else self.diagonal
         if self.grouped:  # diag(d) is at least diag(d) - u u^T
             own = of_rows
         else:
-            own = of_rows - self.coupling**2 if coupling is not None else of_rows
+            own = of_rows - self.coupling**2 if len(self.coupling) else of_rows
         of_columns = self.starts, self.column, *self.columns
         self.curvature = kernels.column_curvatures(*of_columns, own, n_threads)
         self.diagonal_of_coordinates = self.curvature
@@ -86,16 +93,6 @@ class RowsModel(NewtonModel):
             np.asarray(indices, dtype=np.int32),
             np.asarray(data, dtype=dtype),
         )
-
-    def _raised(self, sample, diagonal, coupling):
-        """Return the diagonal with curvatures as large as they may become nearby."""
-        if not self.is_plain:
-            return diagonal
-        moved, n_threads = self.state["moved"], self.objective.n_threads
-        change = self.state["raised"] * (self.settings.moved if moved is None else moved)
-        if coupling is None:
-            return raised(sample, diagonal, change, n_threads)
-        return raised(sample, diagonal - coupling**2, change, n_threads) + coupling**2
 
     def remember(self, step):
         """Note how far a share of the step has moved each row."""
@@ -152,16 +149,17 @@ class RowsModel(NewtonModel):
 
     def _product(self, moved):
         """Return the Hessian times the step that moves the rows so, in the coordinates."""
-        diagonal, coupling = self.diagonal, self.coupling
-        of_rows = diagonal * moved
-        if len(coupling):
-            axis = 1 if self.grouped else 0
-            along = np.einsum("ij,ij->i" if axis == 1 else "ij,ij->j", coupling, moved)
-            of_rows -= coupling * (along[:, np.newaxis] if axis == 1 else along)
+        diagonal, coupling, n_threads = self.diagonal, self.coupling, self.objective.n_threads
         if self.grouped:
+            of_rows = diagonal * moved
+            if len(coupling):
+                of_rows -= coupling * np.einsum("ij,ij->i", coupling, moved)[:, np.newaxis]
             of_rows = np.ascontiguousarray(of_rows.T)
+        else:
+            of_rows = np.empty_like(moved)
+            kernels.curved_rows(diagonal, coupling, moved, of_rows, n_threads)
         of_columns = self.starts, self.column, *self.columns
-        return kernels.column_products(*of_columns, of_rows, self.objective.n_threads)
+        return kernels.column_products(*of_columns, of_rows, n_threads)
 
     def _moved_by(self, d):
         """Return X d, of the shape of ``moved``."""
@@ -192,10 +190,9 @@ class RowsModel(NewtonModel):
 
     def _solved(self, free, right):
         """Solve for the Newton step of the free coordinates by conjugate gradients."""
-        inverse = self.curvature[free] + self.l2[free]
-        inverse = 1.0 / np.where(inverse > 0, inverse, 1.0)
         x, residual = np.zeros(len(free)), right.copy()
-        solved = inverse * residual
+        solve = self._preconditioner(free)
+        solved = solve(residual)
         direction, product = solved.copy(), residual @ solved
         wanted = self.settings.cg_left * product
         full = np.zeros(self.n)
@@ -209,12 +206,73 @@ class RowsModel(NewtonModel):
                 break
             x += product / curvature * direction
             residual -= product / curvature * along[free]
-            solved = inverse * residual
+            solved = solve(residual)
             before, product = product, residual @ solved
             if not product > wanted:
                 break
             direction = solved + product / before * direction
         return x
+
+    def curvature_along(self, direction):
+        """Return the second derivative of the smooth part along a direction."""
+        product = self._product(self._moved_by(direction)) + self.l2 * direction
+        return float(direction @ product)
+
+    def _preconditioner(self, free):
+        """Return a function that solves with the Hessian of the free coordinates of each output.
+
+        If these blocks would cost more than they can save, with its diagonal.
+        """
+        if not self._blocks_pay:
+            inverse = self.curvature[free] + self.l2[free]
+            inverse = 1.0 / np.where(inverse > 0, inverse, 1.0)
+            return lambda residual: inverse * residual
+        if self._blocks is None:
+            self._blocks = self._made_blocks()
+        factors, begin = [], 0
+        for k, block in enumerate(self._blocks):
+            at = free[(free >= self.starts[k]) & (free < self.starts[k + 1])] - self.starts[k]
+            if not len(at):
+                continue
+            matrix = block[np.ix_(at, at)]
+            diagonal = matrix.diagonal()
+            scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+            factor = cholesky_factor(np.ascontiguousarray(matrix.T), scale, 1e3 * len(at))
+            factors.append((slice(begin, begin + len(at)), factor, scale))
+            begin += len(at)
+
+        def solve_all(residual):
+            result = np.empty_like(residual)
+            for part, factor, scale in factors:
+                result[part] = solve(factor, scale, residual[part])
+            return result
+
+        return solve_all
+
+    @property
+    def _blocks_pay(self):
+        """Whether blocks cost less than the products of conjugate gradients."""
+        if self.grouped:
+            return False
+        sizes, entries = np.diff(self.starts), np.diff(self.columns[0])[self.column]
+        of_outputs = np.add.reduceat(np.append(entries, 0), self.starts[:-1]) * (sizes > 0)
+        made = np.square(of_outputs).sum() / len(self.along)
+        visits = self.settings.most_cg_iter * entries.sum()
+        return made + (sizes**3).sum() / 3 / 25 < visits
+
+    def _made_blocks(self):
+        """Return the Hessian of the coordinates of each output; lower triangles."""
+        indptr, indices, data = self.columns
+        X = sparse.csc_matrix((data, indices, indptr), (len(self.along), len(indptr) - 1))
+        blocks = []
+        for k, (begin, end) in enumerate(pairwise(self.starts)):
+            own = self.diagonal[k]
+            own = own - self.coupling[k] ** 2 if len(self.coupling) else own
+            part = X[:, self.column[begin:end]].tocsr()
+            block = kernels.weighted_gram(part.indptr, part.indices, part.data, own, end - begin)
+            block.reshape(-1)[:: end - begin + 1] += self.l2[begin:end]
+            blocks.append(block)
+        return blocks
 
     def point(self):
         """Return the vector at the present point."""

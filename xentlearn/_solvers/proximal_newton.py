@@ -25,8 +25,8 @@ from .stopping import Result
 
 STOPPING, DEFAULTS = Stopping(), ProximalNewton()
 REQUIRES = (
-    *("size", "value_scale", "rounding", "value_gradient", "penalty", "shifted", "strongest"),
-    *("feasible", "newton_model", "terms", "violation"),
+    *("size", "value_scale", "rounding", "value_gradient", "loss_gradient", "penalty", "shifted"),
+    *("feasible", "newton_model", "strongest", "violation"),
 )
 
 
@@ -152,23 +152,15 @@ class _ProximalNewton(Stateful):
     def _step(self, tol):
         """Take a step; return False, with the reason in the result, if there is none to take."""
         objective, settings, x = self.objective, self.settings, self.x
-        loss = self.value - objective.penalty(x)
-        terms = objective.terms.times(self.strengthened)
-
-        def penalty(vector):
-            return terms.value(objective.coefficients(vector))
-
-        value = loss + penalty(x)
         model = objective.newton_model(x, self.gradient, self.strengthened, settings, self.state)
         accuracy = settings.first_accuracy if self.state["far"] else settings.accuracy
         if model is None:  # all coefficients stay at 0, and there is nothing else
             self.predicted, self.strengthened = 0.0, self._next_strength()
             self.result.n_iter += 1
             return True
+        loss = self.value - objective.penalty(x)
         predicted = model.minimise(accuracy)
-        point = model.point()
-        direction, step = point - x, 1.0
-        slope = self.gradient @ direction + penalty(point) - penalty(x)
+        point, slope, step = model.point(), model.slope_of_step(), 1.0
         noise, found = objective.rounding * self.scale, None
         # rounding errors hide the decrease of the value, but not that of the gradient
         unseen = STOPPING.rounding if objective.exact_hessian else 1.0
@@ -176,19 +168,19 @@ class _ProximalNewton(Stateful):
         noise *= unseen if hidden else 1.0
         if np.isfinite(slope) and slope <= noise:
             for _ in range(1 if hidden else settings.most_trials):
-                new = point if step == 1.0 else x + step * direction
-                new_value, gradient = objective.value_gradient(new)
-                now = new_value - objective.penalty(new) + penalty(new)
-                if now <= value + settings.sufficient_decrease * step * min(slope, 0.0) + noise:
-                    found = new, new_value, gradient
+                new = point if step == 1.0 else x + step * (point - x)
+                new_loss, gradient = objective.loss_gradient(new)
+                change = new_loss - loss + model.penalty_to(step)
+                if change <= settings.sufficient_decrease * step * min(slope, 0.0) + noise:
+                    found = new, gradient
                     break
                 guess = 0.5
-                if np.isfinite(now):  # the minimum of a parabola through both values
-                    guess = -0.5 * step * slope / (now - value - step * slope)
+                if np.isfinite(change):  # the minimum of a parabola through both values
+                    guess = -0.5 * step * slope / (change - step * slope)
                 step *= min(max(guess, 0.1), 0.5)
         if found is not None and hidden:
             before = objective.violation(x, self.gradient)
-            if not objective.violation(found[0], found[2]) < settings.left * before:
+            if not objective.violation(*found) < settings.left * before:
                 found = None
         at_work, self.strengthened = self.strengthened > 1.0, self._next_strength()
         if found is None:
@@ -201,14 +193,13 @@ class _ProximalNewton(Stateful):
         state = self.state
         if step < 1.0:
             state["bound"], state["raised"] = float(step * state["bound"]), 1.0
-        elif value - now >= settings.as_predicted * predicted:
+        elif -change >= settings.as_predicted * predicted:
             state["raised"] *= 0.5
             if not at_work:
                 state["bound"] = min(2.0 * state["bound"], settings.most_bound)
-        self.x, self.value, self.gradient = found
-        shifted = objective.shifted(self.x)
-        self.value += objective.penalty(shifted) - objective.penalty(self.x)
-        self.x = shifted
+        point, self.gradient = found
+        self.x = objective.shifted(point)
+        self.value = new_loss + objective.penalty(self.x)
         self.predicted = np.inf if at_work else max(0.0, predicted) / self.scale
         self.state["far"] = self.strengthened > 1.0 or self.predicted > settings.near
         self.result.n_iter += 1
