@@ -95,10 +95,11 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
         In the order of ``active``, one output after the other.
     """
     n_outputs, dtype = len(active), np.dtype(computing_dtype(rows.X))
-    used = np.unique(np.concatenate(active))
-    of_features = used[used < rows.n_features]
-    columns = np.searchsorted(used, np.concatenate(active)).astype(np.intp)
-    starts = np.cumsum([0, *map(len, active)], dtype=np.intp)
+    of_coordinates, starts = np.concatenate(active), np.cumsum([0, *map(len, active)])
+    is_used = np.zeros(rows.n_features + 1, dtype=bool)
+    is_used[of_coordinates] = True
+    of_features, n_used = np.flatnonzero(is_used[:-1]), np.count_nonzero(is_used)
+    columns = (np.cumsum(is_used) - 1)[of_coordinates]
     diagonal, coupling = row_curvatures(rows, coef, intercept, n_threads)
     least = np.zeros((n_outputs, n_outputs))
     if coupling is None:
@@ -119,9 +120,9 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
         if len(of_features) < rows.n_features:
             X = X[:, of_features]
         X = np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=dtype)
-        if mean is not None:
+        if mean is not None and mean.any():
             X = X - mean[of_features].astype(dtype)
-        if len(used) > len(of_features):
+        if n_used > len(of_features):
             X = np.concatenate([X, np.ones((len(X), 1), dtype)], axis=1)
         add_active_products(
             np.ascontiguousarray(X),

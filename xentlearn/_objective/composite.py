@@ -45,7 +45,7 @@ class CompositeObjective(LinearObjective):
         self.terms = terms
         self.certifiable = rows.y.loss._certifiable and terms.bounds_all
         self.certificate = SparseCertificate()
-        self._columns = None
+        self._columns = self._reach = None
 
     def coefficients(self, vector):
         """Return W^T, of shape (n_features, n_outputs), a view of the vector."""
@@ -84,18 +84,18 @@ class CompositeObjective(LinearObjective):
         if not self.shift_invariant:
             return vector
         result = vector.copy()
-        W = self.coefficients(result)
-        used = np.flatnonzero(W.any(axis=1))
-        W[used] = self.terms.taken(used).shifted(W[used])
+        self.terms.shift(self.coefficients(result))
         return result
 
     @property
     def reach(self):
-        """Largest distance of each feature from its mean, over the rows: how far a step can go."""
-        if self.continuation is None:
-            self.continuation = Continuation()
-        self.continuation.find_reach(self)
-        return self.continuation.reach
+        """Largest distance of each feature from its mean over the rows; of the intercept it is 0."""
+        if self._reach is None:
+            if self.continuation is None:
+                self.continuation = Continuation()
+            self.continuation.find_reach(self)
+            self._reach = np.append(self.continuation.reach, 0.0)
+        return self._reach
 
     def strongest(self, gradient):
         """Return how many times as strong an L1 penalty would have to be to keep all W at 0."""
@@ -151,7 +151,7 @@ class CompositeObjective(LinearObjective):
         kind = RowsModel
         if not self.moments.is_sparse and n <= settings.most_coefficients:
             kind = MatrixModel
-        return kind(self, vector, gradient, strengthened, active, settings, state)
+        return kind(self, vector, gradient, terms, active, settings, state)
 
 
 @dataclass

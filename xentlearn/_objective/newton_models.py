@@ -24,8 +24,8 @@ class NewtonModel:
     objective : CompositeObjective
     vector, gradient : ndarray of shape (size,)
         The point, and the gradient of the mean loss there.
-    strengthened : float
-        Number by which the L1 penalty is multiplied for now.
+    terms : FeatureTerms
+        The penalty for now.
     active : ndarray of shape (n_features + fit_intercept, n_outputs), bool
         The coefficients that may change.
     settings : composite_settings.ProximalNewton
@@ -41,34 +41,25 @@ class NewtonModel:
         The present point, in the coordinates of the model.
     """
 
-    def __init__(self, objective, vector, gradient, strengthened, active, settings, state):
-        terms, self.is_far = objective.terms.times(strengthened), state["far"]
+    def __init__(self, objective, vector, gradient, terms, active, settings, state):
         self.objective, self.vector, self.settings = objective, vector, settings
-        self.grouped, self.state = terms.grouped, state
+        self.grouped, self.state, self.is_far = terms.grouped, state, state["far"]
         self.is_plain = objective.rows.y.loss._certifiable  # curvatures are w p (1 - p)
         n_features, n_outputs = objective.n_features, objective.n_outputs
-        self.active = [np.flatnonzero(active[:, k]) for k in range(n_outputs)]
-        self.starts = np.cumsum([0, *map(len, self.active)], dtype=np.intp)
-        self.feature = np.concatenate(self.active)
-        self.output = np.repeat(np.arange(n_outputs), np.diff(self.starts))
+        self.output, self.feature = np.nonzero(active.T)
+        self.starts = np.searchsorted(self.output, np.arange(n_outputs + 1))
         coef, gradient = vector.reshape(objective.shape), gradient.reshape(objective.shape)
         coef, gradient = self._units(coef, gradient)
         self.w0 = coef[self.feature, self.output]
         self.g = gradient[self.feature, self.output]
         self.w = self.w0.copy()
-        of_intercept = [0.0, 0.0, -np.inf, np.inf]
-        arrays = []
-        for array, other in zip(
-            (terms.l1, terms.l2, terms.lower, terms.upper), of_intercept, strict=True
-        ):
-            arrays.append(np.append(array, [other] * objective.fit_intercept)[self.feature])
-        self.l1, self.l2, lower, upper = arrays
+        self.l1, self.l2, lower, upper = (a[self.feature] for a in terms.with_intercept)
         with np.errstate(divide="ignore"):
-            reach = state["bound"] / np.append(objective.reach, 0.0)[self.feature]
+            reach = state["bound"] / objective.reach[self.feature]
         self.lower = np.maximum(lower, np.minimum(self.w0, 0.0) - reach)
         self.upper = np.minimum(upper, np.maximum(self.w0, 0.0) + reach)
         # the coordinates by feature, in which sweeps visit them and groups are formed
-        self.order = np.argsort(self.feature, kind="stable").astype(np.intp)
+        self.order = np.argsort(self.feature, kind="stable")
         self.n_grouped = 0
         if self.grouped:  # the intercepts come last, and are no group
             self.n_grouped = int(np.count_nonzero(self.feature < n_features)) // n_outputs
@@ -207,8 +198,10 @@ class NewtonModel:
 
         Returns
         -------
-        float
+        gained : float
             The decrease of the model.
+        left : float
+            Share of its violation at the start that is left.
         """
         first = last = self.violation(self.w, self.slope())
         start = before = self.penalty(self.w0)
@@ -223,7 +216,7 @@ class NewtonModel:
             last, before = min(left, last), value
             if left <= accuracy * first or n_failed > self.settings.most_failed:
                 break
-        return start - value
+        return start - value, last / first if first > 0 else 0.0
 
     def point(self):
         """Return the vector at the present point."""

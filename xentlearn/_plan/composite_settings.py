@@ -50,8 +50,10 @@ class ProximalNewton:
     neglected, first_neglected : float
         Share of the curvature that a matrix may neglect (``_data/active_hessian.py``); the latter
         as long as the minimum is far.
-    rows_per_coefficient : int
-        Rows per coefficient that a matrix is made from as long as the minimum is far.
+    rows_per_coefficient, quick_work : int, float
+        As long as the minimum is far, a matrix is made from so many rows per coefficient, and from
+        as many as take ``quick_work`` multiply-adds if that is more. Coarse matrices cost further
+        steps, above all where a few rows decide: that must be worth it.
     bisections : int
         Steps towards the scale of a dual point: its bound depends on the square of what they leave.
     most_trials : int
@@ -82,6 +84,7 @@ class ProximalNewton:
     neglected: float = 0.01
     first_neglected: float = 0.05
     rows_per_coefficient: int = 10
+    quick_work: float = 1e8
     bisections: int = 30
     most_trials: int = 20
     sufficient_decrease: float = 1e-4

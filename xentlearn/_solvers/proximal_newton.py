@@ -52,17 +52,22 @@ class _ProximalNewton(Stateful):
     predicted : float
         Decrease that the last model has predicted, over the scale of the objective; inf if it was
         one with a stronger penalty.
+    remaining : float
+        As ``predicted``, of the next model: its decrease falls quadratically as far as the last
+        model has been minimised.
     agreed : bool
         Whether the step before has confirmed such a prediction.
     """
 
-    CHANGES = ("x", "value", "gradient", "strengthened", "state", "predicted", "agreed")
+    CHANGES = ("x", "value", "gradient", "strengthened", "state", "predicted")
+    CHANGES += ("remaining", "agreed")
 
     def __init__(self, objective, start, settings, polish):
         self.objective, self.settings, self.polish = objective, settings, polish
         self.x = objective.feasible(start)
         self.result = Result(vector=self.x, objective=np.inf)
-        self.strengthened, self.predicted, self.agreed = None, np.inf, False
+        self.strengthened, self.agreed = None, False
+        self.predicted = self.remaining = np.inf
         self.state = {"bound": settings.bound, "moved": None, "raised": 1.0, "far": True}
         self.value = self.gradient = None
 
@@ -106,7 +111,8 @@ class _ProximalNewton(Stateful):
     def _begin(self):
         """Choose the first strength of the penalty."""
         objective, self.strengthened = self.objective, 1.0
-        if not objective.coefficients(self.x).any():
+        is_large = objective.size > self.settings.least_new  # else a step may use all of them
+        if is_large and not objective.coefficients(self.x).any():
             strongest = objective.strongest(self.gradient)
             self.strengthened = max(1.0, strongest * self.settings.path)
 
@@ -133,7 +139,7 @@ class _ProximalNewton(Stateful):
         """Return the reason to stop here, or None; the result records it."""
         result, objective = self.result, self.objective
         at_work = self.strengthened > 1.0
-        polished = self.predicted <= STOPPING.polished or not self.polish
+        polished = self.remaining <= STOPPING.polished or not self.polish
         if objective.certifiable and result.bound < np.inf and not at_work and polished:
             result.stop(StopReason.CERTIFIED, True)
             return result.reason
@@ -162,10 +168,11 @@ class _ProximalNewton(Stateful):
         model = objective.newton_model(x, self.gradient, self.strengthened, settings, self.state)
         accuracy = settings.first_accuracy if self.state["far"] else settings.accuracy
         if model is None:  # all coefficients stay at 0, and there is nothing else
-            self.predicted, self.strengthened = 0.0, self._next_strength()
+            self.predicted = self.remaining = 0.0
+            self.strengthened = self._next_strength()
             self.result.n_iter += 1
             return True
-        predicted = model.minimise(accuracy)
+        predicted, left = model.minimise(accuracy)
         point = model.point()
         direction, step = point - x, 1.0
         slope = self.gradient @ direction + penalty(point) - penalty(x)
@@ -209,7 +216,11 @@ class _ProximalNewton(Stateful):
         shifted = objective.shifted(self.x)
         self.value += objective.penalty(shifted) - objective.penalty(self.x)
         self.x = shifted
-        self.predicted = np.inf if at_work else max(0.0, predicted) / self.scale
+        before, self.predicted = self.predicted, max(0.0, predicted) / self.scale
+        if at_work:
+            self.predicted = np.inf
+        quicker = min(self.predicted / before, 1.0) if 0.0 < before < np.inf else 1.0
+        self.remaining = self.predicted * (max(quicker**2, left) if step == 1.0 else 1.0)
         self.state["far"] = self.strengthened > 1.0 or self.predicted > settings.near
         self.result.n_iter += 1
         return True
@@ -222,6 +233,9 @@ class _ProximalNewton(Stateful):
         result, rounding = self.result, self.objective.rounding
         gap = max(0.0, predicted) / self.scale if np.isfinite(predicted) else np.inf
         least = max(tol, STOPPING.rounding * rounding)
+        if result.bound < np.inf:
+            result.stop(StopReason.CERTIFIED, True)
+            return
         if not self.objective.certifiable:
             result.gap = result.gaps[-1] = gap
         result.stop(StopReason.ROUNDING, tol == 0 or gap <= least)
