@@ -3,8 +3,11 @@
 It takes passes over X that are worth it if there are more rows than such coefficients.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
+from .._data._factors import mirror
 from .._utils.numerics import SLACK
 from . import _coordinate_descent as kernels
 from ._matrix_model import minimise as minimise_single
@@ -16,18 +19,12 @@ class MatrixModel(NewtonModel):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        objective, starts = self.objective, self.starts
-        mean = objective.mean if objective.fit_intercept else None
-        at, n_threads = objective.at(self.vector), objective.n_threads
-        rows, total, neglected = objective.rows, objective.total_weight, self.settings.neglected
-        if self.is_far:
-            most = self.settings.quick_work // self.n**2
-            enough = max(self.settings.rows_per_coefficient * self.n, int(most))
-            rows = rows.sample.sampled(enough)
-            total, neglected = rows.weight.sum(), self.settings.first_neglected
-        active = np.split(self.feature, starts[1:-1])
-        H = rows.active_hessian(*at, mean, active, neglected, n_threads)
-        H /= total
+        objective = self.objective
+        if objective.small is None:
+            H = self._hessian()
+        else:
+            H = objective.small.hessian(self.vector)[self.feature[:, np.newaxis], self.feature]
+            mirror(H)
         if objective.fit_intercept and objective.shift_invariant:
             # the same change of all intercepts has no curvature, and the gradient no part along it
             last = np.flatnonzero(self.feature == objective.n_features)
@@ -35,6 +32,22 @@ class MatrixModel(NewtonModel):
         self.matrix = H
         if self.grouped:
             self._find_groups(H)
+
+    def _hessian(self):
+        objective, settings = self.objective, self.settings
+        rows, total, neglected = objective.rows, objective.total_weight, settings.neglected
+        if self.is_far:
+            enough = settings.rows_per_coefficient * self.n, settings.quick_work // self.n**2
+            rows = rows.sample.sampled(int(max(enough)))
+            total, neglected = rows.weight.sum(), settings.first_neglected
+        if rows.n_rows * self.n**2 <= settings.quick_work:
+            neglected = 0.0
+        mean = objective.mean if objective.fit_intercept else None
+        active = [self.feature[begin:end] for begin, end in pairwise(self.starts)]
+        at, n_threads = objective.at(self.vector), objective.n_threads
+        H = rows.active_hessian(*at, mean, active, neglected, n_threads)
+        H /= total
+        return H
 
     def _find_groups(self, H):
         objective, self._slope = self.objective, self.g.copy()

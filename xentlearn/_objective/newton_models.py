@@ -54,10 +54,9 @@ class NewtonModel:
         self.g = gradient[self.feature, self.output]
         self.w = self.w0.copy()
         self.l1, self.l2, lower, upper = (a[self.feature] for a in terms.with_intercept)
-        with np.errstate(divide="ignore"):
-            reach = state["bound"] / objective.reach[self.feature]
-        self.lower = np.maximum(lower, np.minimum(self.w0, 0.0) - reach)
-        self.upper = np.minimum(upper, np.maximum(self.w0, 0.0) + reach)
+        most = state["bound"] * objective.inverse_reach[self.feature]
+        self.lower = np.maximum(lower, np.minimum(self.w0, 0.0) - most)
+        self.upper = np.minimum(upper, np.maximum(self.w0, 0.0) + most)
         # the coordinates by feature, in which sweeps visit them and groups are formed
         self.order = np.argsort(self.feature, kind="stable")
         self.n_grouped = 0

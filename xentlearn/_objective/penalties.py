@@ -96,6 +96,12 @@ class FeatureTerms:
         """Which features have the coefficient 0 in any case, of shape (n_features,)."""
         return (self.lower == 0) & (self.upper == 0)
 
+    @cached_property
+    def _closed(self):
+        """Features that have a bound of 0, and the sign of a gradient that leads out of it."""
+        sides = (np.flatnonzero(self.lower == 0), 1.0), (np.flatnonzero(self.upper == 0), -1.0)
+        return [side for side in sides if len(side[0])]
+
     @property
     def bounds_all(self):
         """Whether each feature has a penalty, so that the dual problem has lower bounds."""
@@ -112,10 +118,8 @@ class FeatureTerms:
         (n_features,) if grouped. Negative numbers mean that the coefficient stays 0.
         """
         size = np.abs(gradient)
-        for bound, leaves in ((self.lower, gradient > 0), (self.upper, gradient < 0)):
-            closed = bound == 0
-            if closed.any():
-                size[closed] = np.where(leaves[closed], 0.0, size[closed])
+        for closed, sign in self._closed:
+            size[closed] = np.where(sign * gradient[closed] > 0, 0.0, size[closed])
         if self.grouped:
             return np.sqrt(np.einsum("jk,jk->j", size, size)) - self.l1
         return size - self.l1[:, np.newaxis]

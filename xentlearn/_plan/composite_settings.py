@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from .settings import NewtonCholesky
 
+LEAST_REACH = 1e-200  # of a feature; a coefficient may then move by any amount
+
 
 @dataclass(frozen=True)
 class ProximalNewton:

@@ -127,11 +127,10 @@ class _ProximalNewton(Stateful):
         result.vector, result.objective = self.x, self.value
         result.gap, result.bound = self.predicted, np.inf
         if objective.certifiable:
-            wanted = tol / (1.0 + tol) * self.scale
-            bound = objective.certified_gap(self.x, self.value, self.gradient, wanted)
-            result.gap = objective.certificate_excess * wanted / self.scale
-            if bound < np.inf:
-                result.bound, result.gap = bound, bound / self.scale
+            wanted, certificate = tol / (1.0 + tol) * self.scale, objective.certificate
+            if result.n_iter == 0 or self.remaining <= tol:  # otherwise it would be above `wanted`
+                result.bound = objective.certified_gap(self.x, self.value, self.gradient, wanted)
+            result.gap = max(self.value - certificate.least, 0.0) / self.scale
         result.gradient_norm = max(self.gradient.max(initial=0.0), -self.gradient.min(initial=0.0))
         result.record(seconds)
 
@@ -158,13 +157,15 @@ class _ProximalNewton(Stateful):
     def _step(self, tol):
         """Take a step; return False, with the reason in the result, if there is none to take."""
         objective, settings, x = self.objective, self.settings, self.x
-        loss = self.value - objective.penalty(x)
-        terms = objective.terms.times(self.strengthened)
+        terms, at_work = objective.terms.times(self.strengthened), self.strengthened > 1.0
 
-        def penalty(vector):
-            return terms.value(objective.coefficients(vector))
+        def added(vector):
+            """Return what the stronger penalty adds to the objective."""
+            if not at_work:
+                return 0.0
+            return terms.value(objective.coefficients(vector)) - objective.penalty(vector)
 
-        value = loss + penalty(x)
+        value = self.value + added(x)
         model = objective.newton_model(x, self.gradient, self.strengthened, settings, self.state)
         accuracy = settings.first_accuracy if self.state["far"] else settings.accuracy
         if model is None:  # all coefficients stay at 0, and there is nothing else
@@ -175,17 +176,18 @@ class _ProximalNewton(Stateful):
         predicted, left = model.minimise(accuracy)
         point = model.point()
         direction, step = point - x, 1.0
-        slope = self.gradient @ direction + penalty(point) - penalty(x)
+        slope = self.gradient @ direction + added(point) - added(x)
+        slope += objective.penalty(point) - objective.penalty(x)
         noise, found = objective.rounding * self.scale, None
         # rounding errors hide the decrease of the value, but not that of the gradient
         unseen = STOPPING.rounding if objective.exact_hessian else 1.0
-        hidden = -slope <= unseen * noise and self.strengthened == 1.0
+        hidden = -slope <= unseen * noise and not at_work
         noise *= unseen if hidden else 1.0
         if np.isfinite(slope) and slope <= noise:
             for _ in range(1 if hidden else settings.most_trials):
                 new = point if step == 1.0 else x + step * direction
                 new_value, gradient = objective.value_gradient(new)
-                now = new_value - objective.penalty(new) + penalty(new)
+                now = new_value + added(new)
                 if now <= value + settings.sufficient_decrease * step * min(slope, 0.0) + noise:
                     found = new, new_value, gradient
                     break
@@ -197,7 +199,7 @@ class _ProximalNewton(Stateful):
             before = objective.violation(x, self.gradient)
             if not objective.violation(found[0], found[2]) < settings.left * before:
                 found = None
-        at_work, self.strengthened = self.strengthened > 1.0, self._next_strength()
+        self.strengthened = self._next_strength()
         if found is None:
             if at_work:
                 self.result.n_iter += 1
@@ -214,8 +216,9 @@ class _ProximalNewton(Stateful):
                 state["bound"] = min(2.0 * state["bound"], settings.most_bound)
         self.x, self.value, self.gradient = found
         shifted = objective.shifted(self.x)
-        self.value += objective.penalty(shifted) - objective.penalty(self.x)
-        self.x = shifted
+        if shifted is not self.x:
+            self.value += objective.penalty(shifted) - objective.penalty(self.x)
+            self.x = shifted
         before, self.predicted = self.predicted, max(0.0, predicted) / self.scale
         if at_work:
             self.predicted = np.inf
