@@ -17,6 +17,8 @@ from .preconditioners import cholesky_factor, solve
 class MatrixModel(NewtonModel):
     """The model with the Hessian of the active coefficients as a matrix."""
 
+    is_newton = True
+
     def __init__(self, *arguments):
         super().__init__(*arguments)
         objective = self.objective
@@ -37,11 +39,13 @@ class MatrixModel(NewtonModel):
         objective, settings = self.objective, self.settings
         rows, total, neglected = objective.rows, objective.total_weight, settings.neglected
         if self.is_far:
-            enough = settings.rows_per_coefficient * self.n, settings.quick_work // self.n**2
-            rows = rows.sample.sampled(int(max(enough)))
-            total, neglected = rows.weight.sum(), settings.first_neglected
+            rows, neglected = rows.sample, settings.first_neglected
         if rows.n_rows * self.n**2 <= settings.quick_work:
             neglected = 0.0
+        elif self.is_far:
+            rows = rows.sampled(settings.rows_per_coefficient * self.n)
+        if rows is not objective.rows:
+            total = rows.weight.sum()
         mean = objective.mean if objective.fit_intercept else None
         active = [self.feature[begin:end] for begin, end in pairwise(self.starts)]
         at, n_threads = objective.at(self.vector), objective.n_threads

@@ -39,7 +39,11 @@ class NewtonModel:
     ----------
     w : ndarray of shape (n,)
         The present point, in the coordinates of the model.
+    is_newton : bool
+        Whether the curvature is that of the loss, and not raised.
     """
+
+    is_newton = False
 
     def __init__(self, objective, vector, gradient, terms, active, settings, state):
         self.objective, self.vector, self.settings = objective, vector, settings

@@ -53,15 +53,18 @@ class ProximalNewton:
         Share of the curvature that a matrix may neglect (``_data/active_hessian.py``); the latter
         as long as the minimum is far.
     rows_per_coefficient, quick_work : int, float
-        As long as the minimum is far, a matrix is made from so many rows per coefficient, and from
-        as many as take ``quick_work`` multiply-adds if that is more. Coarse matrices cost further
-        steps, above all where a few rows decide: that must be worth it.
+        As long as the minimum is far, a matrix is made from so many rows per coefficient, unless
+        all of them take at most ``quick_work`` multiply-adds, and then nothing is neglected. Coarse
+        matrices cost further steps, above all where a few rows decide: that must be worth it.
     bisections : int
         Steps towards the scale of a dual point: its bound depends on the square of what they leave.
     most_trials : int
         Largest number of trials of a line search.
     sufficient_decrease : float
         Least share of the decrease that a line predicts.
+    steep, most_step : float
+        A Newton step is doubled where its end has more than this share of the slope at its start,
+        up to so many times its length.
     """
 
     path: float = 0.2
@@ -90,3 +93,5 @@ class ProximalNewton:
     bisections: int = 30
     most_trials: int = 20
     sufficient_decrease: float = 1e-4
+    steep: float = 0.15
+    most_step: float = 8.0

@@ -195,6 +195,8 @@ class _ProximalNewton(Stateful):
                 if np.isfinite(now):  # the minimum of a parabola through both values
                     guess = -0.5 * step * slope / (now - value - step * slope)
                 step *= min(max(guess, 0.1), 0.5)
+        if found is not None and step == 1.0 and model.is_newton and not hidden:
+            step, found, now = self._lengthened(x, direction, slope, found, now, added)
         if found is not None and hidden:
             before = objective.violation(x, self.gradient)
             if not objective.violation(found[0], found[2]) < settings.left * before:
@@ -227,6 +229,44 @@ class _ProximalNewton(Stateful):
         self.state["far"] = self.strengthened > 1.0 or self.predicted > settings.near
         self.result.n_iter += 1
         return True
+
+    def _lengthened(self, x, direction, slope, found, now, added):
+        """Double a whole step as long as that lowers the objective.
+
+        Where most rows are predicted well already, their curvature falls along a step, and the
+        model does not know. Coefficients that the step takes to 0 stay there.
+
+        Parameters
+        ----------
+        x, direction : ndarray of shape (size,)
+        slope : float
+            As the line search knows it.
+        found : (ndarray of shape (size,), float, ndarray of shape (size,))
+            Point, value and gradient at the end of the step.
+        now : float
+            Value there with the penalty for now.
+        added : callable
+            What that penalty adds at a vector.
+
+        Returns
+        -------
+        step, found, now
+        """
+        objective, settings, step = self.objective, self.settings, 1.0
+        zeros = objective.coefficients(found[0]) == 0
+        while step < settings.most_step:
+            new = x + 2.0 * step * direction
+            objective.coefficients(new)[zeros] = 0.0
+            new = objective.feasible(new)
+            rest = found[2] @ (new - found[0]) + added(new) - added(found[0])
+            rest += objective.penalty(new) - objective.penalty(found[0])
+            if not rest < settings.steep * step * slope:
+                break
+            new_value, gradient = objective.value_gradient(new)
+            if not new_value + added(new) < now:
+                break
+            step, now, found = 2.0 * step, new_value + added(new), (new, new_value, gradient)
+        return step, found, now
 
     def _next_strength(self):
         return max(1.0, self.strengthened * self.settings.path)
