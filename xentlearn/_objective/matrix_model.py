@@ -14,6 +14,7 @@ from ._matrix_model import minimise as minimise_single
 from .newton_models import NOISE, NewtonModel
 from .preconditioners import cholesky_factor, solve
 
+
 class MatrixModel(NewtonModel):
     """The model with the Hessian of the active coefficients as a matrix."""
 

@@ -53,8 +53,8 @@ class _ProximalNewton(Stateful):
         Decrease that the last model has predicted, over the scale of the objective; inf if it was
         one with a stronger penalty.
     remaining : float
-        As ``predicted``, of the next model: its decrease falls quadratically as far as the last
-        model has been minimised.
+        As ``predicted``, of the next model: what it brings falls at least as quickly as before, as
+        far as the last model has been minimised.
     agreed : bool
         Whether the step before has confirmed such a prediction.
     """
@@ -195,7 +195,9 @@ class _ProximalNewton(Stateful):
                 if np.isfinite(now):  # the minimum of a parabola through both values
                     guess = -0.5 * step * slope / (now - value - step * slope)
                 step *= min(max(guess, 0.1), 0.5)
-        if found is not None and step == 1.0 and model.is_newton and not hidden:
+        is_steep = found is not None and step == 1.0 and model.is_newton and not hidden
+        # the slope at the end, as the penalty changes along the step at about the same rate
+        if is_steep and (found[2] - self.gradient) @ direction < (settings.steep - 1.0) * slope:
             step, found, now = self._lengthened(x, direction, slope, found, now, added)
         if found is not None and hidden:
             before = objective.violation(x, self.gradient)
@@ -225,7 +227,7 @@ class _ProximalNewton(Stateful):
         if at_work:
             self.predicted = np.inf
         quicker = min(self.predicted / before, 1.0) if 0.0 < before < np.inf else 1.0
-        self.remaining = self.predicted * (max(quicker**2, left) if step == 1.0 else 1.0)
+        self.remaining = self.predicted * (max(quicker, left) if step == 1.0 else 1.0)
         self.state["far"] = self.strengthened > 1.0 or self.predicted > settings.near
         self.result.n_iter += 1
         return True
