@@ -59,6 +59,8 @@ EXTENSIONS = [
     extension("_objective._dual", "dual.c"),
     extension("_objective._softmax_dual", "softmax_dual.c"),
     extension("_objective._coordinate_descent"),
+    extension("_objective._matrix_model"),
+    extension("_objective._penalties"),
     extension("_solvers._steps", "steps.c"),
     extension("_utils._sweeps"),
     extension("_utils._blas"),

@@ -1,5 +1,7 @@
 """The Hessian of a sum of losses in those coefficients that a sparse model may use."""
 
+from itertools import accumulate
+
 import numpy as np
 from scipy import sparse
 
@@ -77,7 +79,7 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
     the share ``neglected`` of the curvature of both outputs. Rows that count in a block off the
     diagonal then count on the diagonal too, so the matrix stays positive semidefinite.
 
-    X is read in blocks of rows, and not copied.
+    X is read in blocks of rows, and not copied unless it is small.
 
     Parameters
     ----------
@@ -97,19 +99,23 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
         In the order of ``active``, one output after the other.
     """
     n_outputs, dtype = len(active), np.dtype(computing_dtype(rows.X))
-    used = np.unique(np.concatenate(active))
-    of_features = used[used < rows.n_features]
-    columns = np.searchsorted(used, np.concatenate(active)).astype(np.intp)
-    starts = np.cumsum([0, *map(len, active)], dtype=np.intp)
+    columns, is_small = np.concatenate(active), rows.n_rows * rows.n_features <= threads.X_BLOCK
+    starts = np.array([0, *accumulate(map(len, active))], dtype=np.intp)
+    if not is_small:
+        is_used = np.zeros(rows.n_features + 1, dtype=bool)
+        is_used[columns] = True
+        of_features, uses_ones = np.flatnonzero(is_used[:-1]), is_used[-1]
+        columns = (np.cumsum(is_used) - 1)[columns]
     diagonal, coupling = row_curvatures(rows, coef, intercept, n_threads)
     least = np.zeros((n_outputs, n_outputs))
     if coupling is None:
         coupling = np.zeros((0, 0), dtype)
     else:
         diagonal -= coupling**2
-        total = diagonal.sum(axis=0, dtype=np.float64)
-        least = neglected * np.minimum.outer(total, total) / (rows.n_rows * n_outputs)
-        np.fill_diagonal(least, least.min(axis=1))
+        if neglected > 0:
+            total = diagonal.sum(axis=0, dtype=np.float64)
+            least = neglected * np.minimum.outer(total, total) / (rows.n_rows * n_outputs)
+            np.fill_diagonal(least, least.min(axis=1))
         coupling = np.ascontiguousarray(coupling.T, dtype=dtype)
     diagonal = np.ascontiguousarray(diagonal.T, dtype=dtype)
     result = np.zeros((starts[-1], starts[-1]), dtype)
@@ -117,14 +123,17 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
         n_threads = 1
     for begin in range(0, rows.n_rows, threads.PRODUCT_ROWS):
         part = slice(begin, begin + threads.PRODUCT_ROWS)
-        X = rows.X[part]
-        if len(of_features) < rows.n_features:
-            X = X[:, of_features]
-        X = np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=dtype)
-        if mean is not None:
-            X = X - mean[of_features].astype(dtype)
-        if len(used) > len(of_features):
-            X = np.concatenate([X, np.ones((len(X), 1), dtype)], axis=1)
+        if is_small:  # a copy is kept
+            X = rows._centred_X(mean, dtype)[part]
+        else:
+            X = rows.X[part]
+            if len(of_features) < rows.n_features:
+                X = X[:, of_features]
+            X = np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=dtype)
+            if mean is not None:
+                X = X - mean[of_features].astype(dtype)
+            if uses_ones:
+                X = np.concatenate([X, np.ones((len(X), 1), dtype)], axis=1)
         add_active_products(
             np.ascontiguousarray(X),
             np.ascontiguousarray(diagonal[:, part]),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._plan.composite_settings import ProximalNewton
+from .._plan.composite_settings import LEAST_REACH, ProximalNewton
 from .certificate import Certificate
 from .continuation import Continuation
 from .linear import LinearObjective
@@ -45,7 +45,7 @@ class CompositeObjective(LinearObjective):
         self.terms = terms
         self.certifiable = rows.y.loss._certifiable and terms.bounds_all
         self.certificate = SparseCertificate()
-        self._columns = None
+        self._columns = self._inverse_reach = None
 
     def coefficients(self, vector):
         """Return W^T, of shape (n_features, n_outputs), a view of the vector."""
@@ -88,18 +88,19 @@ class CompositeObjective(LinearObjective):
         if not self.shift_invariant:
             return vector
         result = vector.copy()
-        W = self.coefficients(result)
-        used = np.flatnonzero(W.any(axis=1))
-        W[used] = self.terms.taken(used).shifted(W[used])
+        self.terms.shift(self.coefficients(result))
         return result
 
     @property
-    def reach(self):
-        """Largest distance of each feature from its mean, over the rows: how far a step can go."""
-        if self.continuation is None:
-            self.continuation = Continuation()
-        self.continuation.find_reach(self)
-        return self.continuation.reach
+    def inverse_reach(self):
+        """Reciprocal of the largest distance of each feature, and the intercept, from its mean."""
+        if self._inverse_reach is None:
+            if self.continuation is None:
+                self.continuation = Continuation()
+            self.continuation.find_reach(self)
+            reach = np.append(self.continuation.reach, 0.0)
+            self._inverse_reach = 1.0 / np.maximum(reach, LEAST_REACH)
+        return self._inverse_reach
 
     def strongest(self, gradient):
         """Return how many times as strong an L1 penalty would have to be to keep all W at 0."""
@@ -156,7 +157,7 @@ class CompositeObjective(LinearObjective):
         kind = RowsModel
         if not self.moments.is_sparse and n <= settings.most_coefficients:
             kind = MatrixModel
-        return kind(self, vector, gradient, strengthened, active, settings, state)
+        return kind(self, vector, gradient, terms, active, settings, state)
 
 
 @dataclass

@@ -3,32 +3,59 @@
 It takes passes over X that are worth it if there are more rows than such coefficients.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
+from .._data._factors import mirror
+from .._utils.numerics import SLACK
 from . import _coordinate_descent as kernels
-from .newton_models import NewtonModel
+from ._matrix_model import minimise as minimise_single
+from .newton_models import NOISE, NewtonModel
 from .preconditioners import cholesky_factor, solve
 
 
 class MatrixModel(NewtonModel):
     """The model with the Hessian of the active coefficients as a matrix."""
 
+    is_newton = True
+
     def __init__(self, *arguments):
         super().__init__(*arguments)
         objective = self.objective
-        mean = objective.mean if objective.fit_intercept else None
-        at, n_threads = objective.at(self.vector), objective.n_threads
-        rows, total, neglected = objective.rows, objective.total_weight, self.settings.neglected
-        if self.is_far:
-            rows = rows.sample.sampled(self.settings.rows_per_coefficient * self.n)
-            total, neglected = rows.weight.sum(), self.settings.first_neglected
-        H = rows.active_hessian(*at, mean, self.active, neglected, n_threads)
-        H /= total
+        if objective.small is None:
+            H = self._hessian()
+        else:
+            H = objective.small.hessian(self.vector)[self.feature[:, np.newaxis], self.feature]
+            mirror(H)
         if objective.fit_intercept and objective.shift_invariant:
             # the same change of all intercepts has no curvature, and the gradient no part along it
             last = np.flatnonzero(self.feature == objective.n_features)
             H[np.ix_(last, last)] += H[last, last].mean() / len(last)
-        self.matrix, self._slope = H, self.g.copy()
+        self.matrix = H
+        if self.grouped:
+            self._find_groups(H)
+
+    def _hessian(self):
+        objective, settings = self.objective, self.settings
+        rows, total, neglected = objective.rows, objective.total_weight, settings.neglected
+        if self.is_far:
+            rows, neglected = rows.sample, settings.first_neglected
+        if rows.n_rows * self.n**2 <= settings.quick_work:
+            neglected = 0.0
+        elif self.is_far:
+            rows = rows.sampled(settings.rows_per_coefficient * self.n)
+        if rows is not objective.rows:
+            total = rows.weight.sum()
+        mean = objective.mean if objective.fit_intercept else None
+        active = [self.feature[begin:end] for begin, end in pairwise(self.starts)]
+        at, n_threads = objective.at(self.vector), objective.n_threads
+        H = rows.active_hessian(*at, mean, active, neglected, n_threads)
+        H /= total
+        return H
+
+    def _find_groups(self, H):
+        objective, self._slope = self.objective, self.g.copy()
         diagonal = self.diagonal_of_coordinates = H.diagonal().copy()
         n_outputs, grouped = objective.n_outputs, self.n_grouped
         at = self.order[: grouped * n_outputs].reshape(grouped, n_outputs)
@@ -47,6 +74,14 @@ class MatrixModel(NewtonModel):
     def n_sweeps(self):
         """Number of sweeps between two Newton steps: as many as cost less than one."""
         return max(self.settings.sweeps, min(self.n // 3, self.settings.most_sweeps))
+
+    def minimise(self, accuracy):
+        """Minimise the model as ``NewtonModel`` does; single coordinates in one call."""
+        if self.grouped:
+            return super().minimise(accuracy)
+        penalty = self.l1, self.l2, self.lower, self.upper
+        options = accuracy, self.n_sweeps, self.settings, SLACK[self.w.dtype], NOISE
+        return minimise_single(self.matrix, self.order, self.g, *penalty, self.w, *options)
 
     def sweep(self, n_sweeps):
         """Sweep over the coordinates."""
@@ -86,8 +121,7 @@ class MatrixModel(NewtonModel):
         everything = len(free) == self.n
         matrix = self.matrix.copy() if everything else self.matrix[np.ix_(free, free)]
         matrix.reshape(-1)[:: len(free) + 1] += self.l2[free]
-        if self.grouped:
-            matrix += self._group_hessian(free)
+        matrix += self._group_hessian(free)
         diagonal = matrix.diagonal()
         scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         for more in (1.0, 1e3, 1e6):

@@ -25,8 +25,8 @@ class NewtonModel:
     objective : CompositeObjective
     vector, gradient : ndarray of shape (size,)
         The point, and the gradient of the mean loss there.
-    strengthened : float
-        Number by which the L1 penalty is multiplied for now.
+    terms : FeatureTerms
+        The penalty for now.
     active : ndarray of shape (n_features + fit_intercept, n_outputs), bool
         The coefficients that may change.
     settings : composite_settings.ProximalNewton
@@ -40,36 +40,30 @@ class NewtonModel:
     ----------
     w : ndarray of shape (n,)
         The present point, in the coordinates of the model.
+    is_newton : bool
+        Whether the curvature is that of the loss, and not raised.
     """
 
-    def __init__(self, objective, vector, gradient, strengthened, active, settings, state):
-        terms, self.is_far = objective.terms.times(strengthened), state["far"]
+    is_newton = False
+
+    def __init__(self, objective, vector, gradient, terms, active, settings, state):
         self.objective, self.vector, self.settings = objective, vector, settings
-        self.grouped, self.state = terms.grouped, state
+        self.grouped, self.state, self.is_far = terms.grouped, state, state["far"]
         self.is_plain = objective.rows.y.loss._certifiable  # curvatures are w p (1 - p)
         n_features, n_outputs = objective.n_features, objective.n_outputs
-        self.active = [np.flatnonzero(active[:, k]) for k in range(n_outputs)]
-        self.starts = np.cumsum([0, *map(len, self.active)], dtype=np.intp)
-        self.feature = np.concatenate(self.active)
-        self.output = np.repeat(np.arange(n_outputs), np.diff(self.starts))
+        self.output, self.feature = np.nonzero(active.T)
+        self.starts = np.searchsorted(self.output, np.arange(n_outputs + 1))
         coef, gradient = vector.reshape(objective.shape), gradient.reshape(objective.shape)
         coef, gradient = self._units(coef, gradient)
         self.w0 = coef[self.feature, self.output]
         self.g = gradient[self.feature, self.output]
         self.w = self.w0.copy()
-        of_intercept = [0.0, 0.0, -np.inf, np.inf]
-        arrays = []
-        for array, other in zip(
-            (terms.l1, terms.l2, terms.lower, terms.upper), of_intercept, strict=True
-        ):
-            arrays.append(np.append(array, [other] * objective.fit_intercept)[self.feature])
-        self.l1, self.l2, lower, upper = arrays
-        with np.errstate(divide="ignore"):
-            reach = state["bound"] / np.append(objective.reach, 0.0)[self.feature]
-        self.lower = np.maximum(lower, np.minimum(self.w0, 0.0) - reach)
-        self.upper = np.minimum(upper, np.maximum(self.w0, 0.0) + reach)
+        self.l1, self.l2, lower, upper = (a[self.feature] for a in terms.with_intercept)
+        most = state["bound"] * objective.inverse_reach[self.feature]
+        self.lower = np.maximum(lower, np.minimum(self.w0, 0.0) - most)
+        self.upper = np.minimum(upper, np.maximum(self.w0, 0.0) + most)
         # the coordinates by feature, in which sweeps visit them and groups are formed
-        self.order = np.argsort(self.feature, kind="stable").astype(np.intp)
+        self.order = np.argsort(self.feature, kind="stable")
         self.n_grouped = 0
         if self.grouped:  # the intercepts come last, and are no group
             self.n_grouped = int(np.count_nonzero(self.feature < n_features)) // n_outputs
@@ -228,8 +222,10 @@ class NewtonModel:
 
         Returns
         -------
-        float
+        gained : float
             The decrease of the model.
+        left : float
+            Share of its violation at the start that is left.
         """
         first = last = self.violation(self.w, self.slope())
         start = before = self.penalty(self.w0)
@@ -248,7 +244,7 @@ class NewtonModel:
             last, before = min(left, last), value
             if left <= accuracy * first or n_failed > self.settings.most_failed:
                 break
-        return start - value
+        return start - value, last / first if first > 0 else 0.0
 
     def penalty_to(self, share):
         """Return how the penalty changes if a share of the step to the present point is taken."""

@@ -10,10 +10,12 @@ per output. Its ``terms`` are a ``FeatureTerms``, which solvers work with.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from .._utils.numerics import STRENGTHS
+from . import _penalties as kernels
 from .linear import L2
 
 
@@ -78,12 +80,27 @@ class FeatureTerms:
 
     def times(self, factor):
         """Return the terms with ``l1`` multiplied by a number."""
+        if factor == 1.0:
+            return self
         return FeatureTerms(self.l1 * factor, self.l2, self.lower, self.upper, self.grouped)
 
-    @property
+    @cached_property
+    def with_intercept(self):
+        """The arrays ``l1``, ``l2``, ``lower`` and ``upper``, with an entry for the intercept."""
+        of_intercept = (0.0, 0.0, -np.inf, np.inf)
+        arrays = self.l1, self.l2, self.lower, self.upper
+        return [np.append(array, x) for array, x in zip(arrays, of_intercept, strict=True)]
+
+    @cached_property
     def is_out(self):
         """Which features have the coefficient 0 in any case, of shape (n_features,)."""
         return (self.lower == 0) & (self.upper == 0)
+
+    @cached_property
+    def _closed(self):
+        """Features that have a bound of 0, and the sign of a gradient that leads out of it."""
+        sides = (np.flatnonzero(self.lower == 0), 1.0), (np.flatnonzero(self.upper == 0), -1.0)
+        return [side for side in sides if len(side[0])]
 
     @property
     def bounds_all(self):
@@ -92,11 +109,7 @@ class FeatureTerms:
 
     def value(self, W):
         """Return the penalty of coefficients W."""
-        used = np.flatnonzero(W.any(axis=1))
-        W, l1, l2 = W[used], self.l1[used], self.l2[used]
-        squares = np.einsum("jk,jk->j", W, W)
-        sizes = np.sqrt(squares) if self.grouped else np.abs(W).sum(axis=1)
-        return float(l1 @ sizes + 0.5 * (l2 @ squares))
+        return kernels.penalty(W, self.l1, self.l2, self.grouped)
 
     def excess(self, gradient):
         """Return by how much the size of a gradient exceeds l1 where W = 0, by coefficient.
@@ -105,10 +118,8 @@ class FeatureTerms:
         (n_features,) if grouped. Negative numbers mean that the coefficient stays 0.
         """
         size = np.abs(gradient)
-        for bound, leaves in ((self.lower, gradient > 0), (self.upper, gradient < 0)):
-            closed = bound == 0
-            if closed.any():
-                size[closed] = np.where(leaves[closed], 0.0, size[closed])
+        for closed, sign in self._closed:
+            size[closed] = np.where(sign * gradient[closed] > 0, 0.0, size[closed])
         if self.grouped:
             return np.sqrt(np.einsum("jk,jk->j", size, size)) - self.l1
         return size - self.l1[:, np.newaxis]
@@ -135,27 +146,12 @@ class FeatureTerms:
         result[(W >= self.upper[:, np.newaxis]) & (result < 0)] = 0.0
         return result
 
-    def shifted(self, W):
-        """Return W with the same change of all outputs of a feature that lowers the penalty most.
+    def shift(self, W):
+        """Change all outputs of each feature so that the penalty is least, in place.
 
-        Such a change does not change a softmax. With sorted coefficients w_1 <= ... <= w_K of a
-        feature, the best change is their median with the K + 1 numbers
-        mean + (K - 2 i) l1 / (K l2), i = 0..K. Without ``l2`` it need not be unique; of the best
-        ones, it is then the one nearest to the mean, which leaves the least sum of squares.
+        The same change of all outputs does not change a softmax.
         """
-        n_outputs = W.shape[1]
-        mean = W.mean(axis=1)
-        if self.grouped:
-            best = mean
-        else:
-            steps = n_outputs - 2.0 * np.arange(n_outputs + 1)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                apart = np.where(self.l1 > 0, self.l1 / (n_outputs * self.l2), 0.0)
-                moves = np.where(steps == 0, 0.0, steps * apart[:, np.newaxis])
-            numbers = np.concatenate([W, mean[:, np.newaxis] + moves], axis=1)
-            best = np.partition(numbers, n_outputs, axis=1)[:, n_outputs]
-        best = np.minimum(np.maximum(best, W.max(axis=1) - self.upper), W.min(axis=1) - self.lower)
-        return W - best[:, np.newaxis]
+        kernels.shift(W, self.l1, self.l2, self.lower, self.upper, self.grouped)
 
     def conjugate(self, Z):
         """Return the penalty's conjugate at tau Z, as a function of tau in [0, 1].

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from .settings import NewtonCholesky
 
+LEAST_REACH = 1e-200  # of a feature; a coefficient may then move by any amount
+
 
 @dataclass(frozen=True)
 class ProximalNewton:
@@ -50,14 +52,19 @@ class ProximalNewton:
     neglected, first_neglected : float
         Share of the curvature that a matrix may neglect (``_data/active_hessian.py``); the latter
         as long as the minimum is far.
-    rows_per_coefficient : int
-        Rows per coefficient that a matrix is made from as long as the minimum is far.
+    rows_per_coefficient, quick_work : int, float
+        As long as the minimum is far, a matrix is made from so many rows per coefficient, unless
+        all of them take at most ``quick_work`` multiply-adds, and then nothing is neglected. Coarse
+        matrices cost further steps, above all where a few rows decide: that must be worth it.
     bisections : int
         Steps towards the scale of a dual point: its bound depends on the square of what they leave.
     most_trials : int
         Largest number of trials of a line search.
     sufficient_decrease : float
         Least share of the decrease that a line predicts.
+    steep, most_step : float
+        A Newton step is doubled where its end has more than this share of the slope at its start,
+        up to so many times its length.
     """
 
     path: float = 0.2
@@ -82,6 +89,9 @@ class ProximalNewton:
     neglected: float = 0.01
     first_neglected: float = 0.05
     rows_per_coefficient: int = 10
+    quick_work: float = 1e8
     bisections: int = 30
     most_trials: int = 20
     sufficient_decrease: float = 1e-4
+    steep: float = 0.15
+    most_step: float = 8.0

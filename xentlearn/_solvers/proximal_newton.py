@@ -52,17 +52,22 @@ class _ProximalNewton(Stateful):
     predicted : float
         Decrease that the last model has predicted, over the scale of the objective; inf if it was
         one with a stronger penalty.
+    remaining : float
+        As ``predicted``, of the next model: what it brings falls at least as quickly as before, as
+        far as the last model has been minimised.
     agreed : bool
         Whether the step before has confirmed such a prediction.
     """
 
-    CHANGES = ("x", "value", "gradient", "strengthened", "state", "predicted", "agreed")
+    CHANGES = ("x", "value", "gradient", "strengthened", "state", "predicted")
+    CHANGES += ("remaining", "agreed")
 
     def __init__(self, objective, start, settings, polish):
         self.objective, self.settings, self.polish = objective, settings, polish
         self.x = objective.feasible(start)
         self.result = Result(vector=self.x, objective=np.inf)
-        self.strengthened, self.predicted, self.agreed = None, np.inf, False
+        self.strengthened, self.agreed = None, False
+        self.predicted = self.remaining = np.inf
         self.state = {"bound": settings.bound, "moved": None, "raised": 1.0, "far": True}
         self.value = self.gradient = None
 
@@ -106,7 +111,8 @@ class _ProximalNewton(Stateful):
     def _begin(self):
         """Choose the first strength of the penalty."""
         objective, self.strengthened = self.objective, 1.0
-        if not objective.coefficients(self.x).any():
+        is_large = objective.size > self.settings.least_new  # else a step may use all of them
+        if is_large and not objective.coefficients(self.x).any():
             strongest = objective.strongest(self.gradient)
             self.strengthened = max(1.0, strongest * self.settings.path)
 
@@ -121,11 +127,10 @@ class _ProximalNewton(Stateful):
         result.vector, result.objective = self.x, self.value
         result.gap, result.bound = self.predicted, np.inf
         if objective.certifiable:
-            wanted = tol / (1.0 + tol) * self.scale
-            bound = objective.certified_gap(self.x, self.value, self.gradient, wanted)
-            result.gap = objective.certificate_excess * wanted / self.scale
-            if bound < np.inf:
-                result.bound, result.gap = bound, bound / self.scale
+            wanted, certificate = tol / (1.0 + tol) * self.scale, objective.certificate
+            if result.n_iter == 0 or self.remaining <= tol:  # otherwise it would be above `wanted`
+                result.bound = objective.certified_gap(self.x, self.value, self.gradient, wanted)
+            result.gap = max(self.value - certificate.least, 0.0) / self.scale
         result.gradient_norm = max(self.gradient.max(initial=0.0), -self.gradient.min(initial=0.0))
         result.record(seconds)
 
@@ -133,7 +138,7 @@ class _ProximalNewton(Stateful):
         """Return the reason to stop here, or None; the result records it."""
         result, objective = self.result, self.objective
         at_work = self.strengthened > 1.0
-        polished = self.predicted <= STOPPING.polished or not self.polish
+        polished = self.remaining <= STOPPING.polished or not self.polish
         if objective.certifiable and result.bound < np.inf and not at_work and polished:
             result.stop(StopReason.CERTIFIED, True)
             return result.reason
@@ -152,19 +157,21 @@ class _ProximalNewton(Stateful):
     def _step(self, tol):
         """Take a step; return False, with the reason in the result, if there is none to take."""
         objective, settings, x = self.objective, self.settings, self.x
+        at_work = self.strengthened > 1.0
         model = objective.newton_model(x, self.gradient, self.strengthened, settings, self.state)
         accuracy = settings.first_accuracy if self.state["far"] else settings.accuracy
         if model is None:  # all coefficients stay at 0, and there is nothing else
-            self.predicted, self.strengthened = 0.0, self._next_strength()
+            self.predicted = self.remaining = 0.0
+            self.strengthened = self._next_strength()
             self.result.n_iter += 1
             return True
         loss = self.value - objective.penalty(x)
-        predicted = model.minimise(accuracy)
+        predicted, left = model.minimise(accuracy)
         point, slope, step = model.point(), model.slope_of_step(), 1.0
         noise, found = objective.rounding * self.scale, None
         # rounding errors hide the decrease of the value, but not that of the gradient
         unseen = STOPPING.rounding if objective.exact_hessian else 1.0
-        hidden = -slope <= unseen * noise and self.strengthened == 1.0
+        hidden = -slope <= unseen * noise and not at_work
         noise *= unseen if hidden else 1.0
         if np.isfinite(slope) and slope <= noise:
             for _ in range(1 if hidden else settings.most_trials):
@@ -172,17 +179,22 @@ class _ProximalNewton(Stateful):
                 new_loss, gradient = objective.loss_gradient(new)
                 change = new_loss - loss + model.penalty_to(step)
                 if change <= settings.sufficient_decrease * step * min(slope, 0.0) + noise:
-                    found = new, gradient
+                    found = new, new_loss, gradient
                     break
                 guess = 0.5
                 if np.isfinite(change):  # the minimum of a parabola through both values
                     guess = -0.5 * step * slope / (change - step * slope)
                 step *= min(max(guess, 0.1), 0.5)
+        if found is not None and step == 1.0 and model.is_newton and not hidden:
+            # the slope at the end, as the penalty changes along the step at about the same rate
+            rest = slope + (found[2] - self.gradient) @ (point - x)
+            if rest < settings.steep * slope:
+                step, change, found = self._lengthened(point - x, slope, change, found)
         if found is not None and hidden:
             before = objective.violation(x, self.gradient)
-            if not objective.violation(*found) < settings.left * before:
+            if not objective.violation(found[0], found[2]) < settings.left * before:
                 found = None
-        at_work, self.strengthened = self.strengthened > 1.0, self._next_strength()
+        self.strengthened = self._next_strength()
         if found is None:
             if at_work:
                 self.result.n_iter += 1
@@ -197,13 +209,54 @@ class _ProximalNewton(Stateful):
             state["raised"] *= 0.5
             if not at_work:
                 state["bound"] = min(2.0 * state["bound"], settings.most_bound)
-        point, self.gradient = found
+        point, new_loss, self.gradient = found
         self.x = objective.shifted(point)
         self.value = new_loss + objective.penalty(self.x)
-        self.predicted = np.inf if at_work else max(0.0, predicted) / self.scale
+        before, self.predicted = self.predicted, max(0.0, predicted) / self.scale
+        if at_work:
+            self.predicted = np.inf
+        quicker = min(self.predicted / before, 1.0) if 0.0 < before < np.inf else 1.0
+        self.remaining = self.predicted * (max(quicker, left) if step == 1.0 else 1.0)
         self.state["far"] = self.strengthened > 1.0 or self.predicted > settings.near
         self.result.n_iter += 1
         return True
+
+    def _lengthened(self, direction, slope, change, found):
+        """Double a whole step as long as that lowers the objective.
+
+        Where most rows are predicted well already, their curvature falls along a step, and the
+        model does not know. Coefficients that the step takes to 0 stay there.
+
+        Parameters
+        ----------
+        direction : ndarray of shape (size,)
+        slope, change : float
+            Of the objective with the penalty for now, at the start and by the step.
+        found : (ndarray of shape (size,), float, ndarray of shape (size,))
+            Point, mean loss and its gradient at the end of the step.
+
+        Returns
+        -------
+        step, change, found
+        """
+        objective, settings, step = self.objective, self.settings, 1.0
+        terms, start = objective.terms.times(self.strengthened), found[0] - direction
+        penalty = terms.value(objective.coefficients(found[0]))
+        zeros = objective.coefficients(found[0]) == 0
+        while step < settings.most_step:
+            new = start + 2.0 * step * direction
+            objective.coefficients(new)[zeros] = 0.0
+            new = objective.feasible(new)
+            more = terms.value(objective.coefficients(new)) - penalty
+            if not found[2] @ (new - found[0]) + more < settings.steep * step * slope:
+                break
+            loss, gradient = objective.loss_gradient(new)
+            gained = loss - found[1] + more
+            if not gained < 0:
+                break
+            step, change, penalty = 2.0 * step, change + gained, penalty + more
+            found = new, loss, gradient
+        return step, change, found
 
     def _next_strength(self):
         return max(1.0, self.strengthened * self.settings.path)
@@ -213,6 +266,9 @@ class _ProximalNewton(Stateful):
         result, rounding = self.result, self.objective.rounding
         gap = max(0.0, predicted) / self.scale if np.isfinite(predicted) else np.inf
         least = max(tol, STOPPING.rounding * rounding)
+        if result.bound < np.inf:
+            result.stop(StopReason.CERTIFIED, True)
+            return
         if not self.objective.certifiable:
             result.gap = result.gaps[-1] = gap
         result.stop(StopReason.ROUNDING, tol == 0 or gap <= least)
