@@ -13,3 +13,9 @@ cdef inline double best_value(
     elif z < -l1:
         w = (z + l1) / (h + l2)
     return fmin(fmax(w, lower), upper)
+
+
+cdef double share_of_step(
+    Py_ssize_t n_groups, const Py_ssize_t* groups, const double* w, const double* d,
+    const double* l1, double slope, double curvature, double most,
+) noexcept nogil

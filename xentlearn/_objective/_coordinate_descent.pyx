@@ -80,66 +80,62 @@ cdef void best_group(
 # ---- Along a line ----------------------------------------------------------------------------------
 
 cdef double slope_at(
-    double t, double first, double curvature, const double[::1] w, const double[::1] d,
-    const double[::1] l1, const Py_ssize_t[::1] groups,
+    double t, Py_ssize_t n_groups, const Py_ssize_t* groups, const double* w, const double* d,
+    const double* l1, double slope, double curvature,
 ) noexcept nogil:
-    """Return the right-hand derivative in t of what ``line_minimum`` minimises."""
+    """Return the right-hand derivative in t of what ``share_of_step`` minimises."""
     cdef:
         Py_ssize_t f, i
-        double square, along, result = first + t * curvature
-    for f in range(groups.shape[0] - 1):
-        square = along = 0.0
-        i = groups[f]
-        if groups[f + 1] - i == 1:  # the square could underflow
-            if w[i] + t * d[i] > 0.0 or (w[i] + t * d[i] == 0.0 and d[i] > 0.0):
-                result += l1[f] * d[i]
-            else:
-                result -= l1[f] * d[i]
+        double square, along, new, result = slope + t * curvature
+    for f in range(n_groups):
+        if groups == NULL:
+            new = w[f] + t * d[f]
+            if d[f] != 0.0:
+                result += l1[f] * (d[f] if new > 0.0 or (new == 0.0 and d[f] > 0.0) else -d[f])
             continue
+        square = along = 0.0
         for i in range(groups[f], groups[f + 1]):
-            square += (w[i] + t * d[i]) * (w[i] + t * d[i])
-            along += (w[i] + t * d[i]) * d[i]
+            new = w[i] + t * d[i]
+            square += new * new
+            along += new * d[i]
         if square > 0.0:
             result += l1[f] * along / sqrt(square)
     return result
 
 
-def line_minimum(
-    double slope, double curvature, const double[::1] w, const double[::1] d,
-    const double[::1] l1, const Py_ssize_t[::1] groups, double most,
-):
+cdef double share_of_step(
+    Py_ssize_t n_groups, const Py_ssize_t* groups, const double* w, const double* d,
+    const double* l1, double slope, double curvature, double most,
+) noexcept nogil:
     """Minimise slope t + curvature t^2 / 2 + sum_f l1_f |w_f + t d_f| over 0 <= t <= most.
 
-    The function is convex. Its derivative jumps where a coordinate changes its sign, and often the
-    minimum is there.
-
-    Parameters
-    ----------
-    slope, curvature : float
-    w, d : array of shape (n,)
-    l1 : array of shape (n_groups,)
-    groups : array of shape (n_groups + 1,)
-        Where each group begins; one coordinate per group if the penalty is separable.
-    most : float
-
-    Returns
-    -------
-    float
+    ``groups`` says where each group f begins in w; NULL means that each coordinate is one. The
+    function is convex. Its derivative jumps where a coordinate changes its sign, and often the
+    minimum is there: then the number returned lies just behind.
     """
     cdef:
         double low = 0.0, high = most, middle
         Py_ssize_t _n_halved
-    with nogil:
-        if slope_at(most, slope, curvature, w, d, l1, groups) > 0.0:
-            for _n_halved in range(MOST_HALVINGS):
-                middle = 0.5 * (low + high)
-                if middle <= low or middle >= high:
-                    break
-                if slope_at(middle, slope, curvature, w, d, l1, groups) > 0.0:
-                    high = middle
-                else:
-                    low = middle
+    if slope_at(most, n_groups, groups, w, d, l1, slope, curvature) > 0.0:
+        for _n_halved in range(MOST_HALVINGS):
+            middle = 0.5 * (low + high)
+            if middle <= low or middle >= high:
+                break
+            if slope_at(middle, n_groups, groups, w, d, l1, slope, curvature) > 0.0:
+                high = middle
+            else:
+                low = middle
     return high
+
+
+def best_share(
+    const double[::1] w, const double[::1] d, const double[::1] l1, double slope,
+    double curvature, double most, const Py_ssize_t[::1] groups=None,
+):
+    """Return ``share_of_step`` of arrays; without ``groups`` each coordinate is one."""
+    return share_of_step(
+        l1.shape[0], NULL if groups is None else &groups[0], &w[0], &d[0], &l1[0], slope,
+        curvature, most)
 
 
 # ---- B as a matrix -------------------------------------------------------------------------------

@@ -5,14 +5,14 @@ of Python: most models are so small that these would take most of the time.
 """
 
 from libc.math cimport INFINITY, fabs, fmax, fmin, sqrt
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
 from scipy.linalg.cython_blas cimport daxpy, dgemv
 from scipy.linalg.cython_lapack cimport dpotrf, dpotrs
 
-from ._coordinate_descent cimport best_value
+from ._coordinate_descent cimport best_value, share_of_step
 
 
 cdef struct Model:
@@ -32,6 +32,8 @@ cdef struct Model:
     double* scale
     double* kept_w
     double* kept_slope
+    double* other_w
+    double* other_slope
     double* factor
     Py_ssize_t* free
 
@@ -142,21 +144,27 @@ cdef bint find_direction(const Model* m, Py_ssize_t n_free, double slack) noexce
     return True
 
 
-cdef double first_end(const Model* m, Py_ssize_t n_free) noexcept nogil:
-    """Return the step to the first coordinate that changes its sign or reaches a bound."""
+cdef double best_share(const Model* m, Py_ssize_t n_free) noexcept nogil:
+    """Return the share of a step, at most 1, that minimises the model on the way."""
     cdef:
+        char* plain = b"N"
         Py_ssize_t a, i
-        double d, step, least = 1.0
+        int n = <int> m.n, one = 1
+        double d, least = 1.0, slope = 0.0, curvature = 0.0, zero = 0.0, unit = 1.0
+        double* step = m.other_w
+        double* product = m.other_slope
+    memset(step, 0, m.n * sizeof(double))
     for a in range(n_free):
         i, d = m.free[a], m.direction[a]
-        if d == 0.0:
-            continue
-        step = ((m.upper[i] if d > 0.0 else m.lower[i]) - m.w[i]) / d
-        if m.l1[i] > 0.0 and (m.w[i] > 0.0) != (d > 0.0):
-            step = fmin(step, -m.w[i] / d)
-        if step > 0.0:
-            least = fmin(least, step)
-    return least
+        step[i] = d
+        if d != 0.0:
+            least = fmin(least, ((m.upper[i] if d > 0.0 else m.lower[i]) - m.w[i]) / d)
+    dgemv(plain, &n, &n, &unit, <double*> m.matrix, &n, step, &one, &zero, product, &one)
+    for a in range(n_free):
+        i, d = m.free[a], m.direction[a]
+        slope += (m.slope[i] + m.l2[i] * m.w[i]) * d
+        curvature += (product[i] + m.l2[i] * d) * d
+    return share_of_step(m.n, NULL, m.w, step, m.l1, slope, curvature, least)
 
 
 cdef void move_along(const Model* m, Py_ssize_t n_free, double step, double noise) noexcept nogil:
@@ -180,30 +188,36 @@ cdef void move_along(const Model* m, Py_ssize_t n_free, double step, double nois
     dgemv(plain, &n, &n, &of_product, <double*> m.matrix, &n, m.scale, &one, &of_g, m.slope, &one)
 
 
-cdef bint improve(const Model* m, double slack, double noise, Py_ssize_t most_halvings) noexcept nogil:
+cdef bint improve(const Model* m, double slack, double noise) noexcept nogil:
     """Take a Newton step of the free coordinates; return whether that is progress."""
     cdef:
-        Py_ssize_t n_free = find_free(m), n_halved
-        double size, before = gain(m, &size), left = violation(m), step = 1.0, now, least
+        Py_ssize_t n_free = find_free(m), _n_tried
+        double size, before = gain(m, &size), left = violation(m), share, now, least
     if n_free == 0:
         return False
-    for n_halved in range(3):
+    for _n_tried in range(3):
         if find_direction(m, n_free, slack):
             break
         slack *= 1e3
     else:
         return False
+    share = best_share(m, n_free)
     memcpy(m.kept_w, m.w, m.n * sizeof(double))
     memcpy(m.kept_slope, m.slope, m.n * sizeof(double))
-    for n_halved in range(most_halvings + 1):
-        if n_halved == most_halvings:
-            step = first_end(m, n_free)
-        move_along(m, n_free, step, noise)
-        now = gain(m, &size) - before
-        least = noise * size
-        if now > least or (now >= -least and violation(m) < left):
-            return True
-        step *= 0.5
+    move_along(m, n_free, 1.0, noise)
+    now = gain(m, &size)
+    if share < 1.0:
+        memcpy(m.other_w, m.w, m.n * sizeof(double))
+        memcpy(m.other_slope, m.slope, m.n * sizeof(double))
+        move_along(m, n_free, share, noise)
+        if gain(m, &size) < now:
+            memcpy(m.w, m.other_w, m.n * sizeof(double))
+            memcpy(m.slope, m.other_slope, m.n * sizeof(double))
+        now = gain(m, &size)
+    now -= before
+    least = noise * size
+    if now > least or (now >= -least and violation(m) < left):
+        return True
     memcpy(m.w, m.kept_w, m.n * sizeof(double))
     memcpy(m.slope, m.kept_slope, m.n * sizeof(double))
     return False
@@ -252,9 +266,8 @@ def minimise(
     cdef:
         Py_ssize_t n = w.shape[0], _n_round, n_failed = 0
         Py_ssize_t most_rounds = settings.most_rounds, most_failed = settings.most_failed
-        Py_ssize_t most_halvings = settings.most_halvings
         double little = settings.little, first, last, left = 0.0, gained = 0.0, before = 0.0, size
-        double[:, ::1] room = np.empty((6, n)), factor = np.empty((n, n))
+        double[:, ::1] room = np.empty((8, n)), factor = np.empty((n, n))
         Py_ssize_t[::1] free = np.empty(n, np.intp)
         Model m
     if n == 0:
@@ -263,6 +276,7 @@ def minimise(
     m.l1, m.l2, m.lower, m.upper = &l1[0], &l2[0], &lower[0], &upper[0]
     m.w, m.w0, m.slope, m.direction = &w[0], &room[0, 0], &room[1, 0], &room[2, 0]
     m.scale, m.kept_w, m.kept_slope = &room[3, 0], &room[4, 0], &room[5, 0]
+    m.other_w, m.other_slope = &room[6, 0], &room[7, 0]
     m.factor, m.free = &factor[0, 0], &free[0]
     with nogil:
         memcpy(<void*> m.w0, m.w, n * sizeof(double))
@@ -270,7 +284,7 @@ def minimise(
         first = last = violation(&m)
         for _n_round in range(most_rounds):
             sweep(&m, n_sweeps)
-            improve(&m, slack, noise, most_halvings)
+            improve(&m, slack, noise)
             left, gained = violation(&m), gain(&m, &size)
             if gained - before > fmax(little * gained, noise * size) or left < 0.5 * last:
                 n_failed = 0

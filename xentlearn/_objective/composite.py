@@ -121,11 +121,11 @@ class CompositeObjective(LinearObjective):
         """
         W, G = self.coefficients(vector), gradient.reshape(self.shape)[: self.n_features]
         used = W.any(axis=1) if terms.grouped else W != 0
-        excess = terms.excess(G)
-        new = (excess > 0) & ~used
+        new = terms.above(G) & ~used
         new[terms.is_out] = False
         most = max(least_new, np.count_nonzero(used))
         if not self.moments.is_sparse and np.count_nonzero(new) > most:
+            excess = terms.excess(G)
             steepness = excess[new]
             new &= excess >= np.partition(steepness, len(steepness) - most)[len(steepness) - most]
         active = np.ones(self.shape, dtype=bool)

@@ -178,14 +178,11 @@ class NewtonModel:
         ends = np.concatenate(ends)
         most = float(ends[ends > 0].min(initial=1.0))
         first = slope @ direction + self.l2 @ (w * direction)
-        at, l1, groups = self.order, self.l1, np.arange(self.n + 1)
-        if self.grouped:
-            n_outputs = self.objective.n_outputs
-            l1 = self.of_groups(l1)[:, 0]
-            groups = n_outputs * np.arange(self.n_grouped + 1)
-        else:
-            l1 = l1[at]
-        return kernels.line_minimum(first, curvature, w[at], direction[at], l1, groups, most)
+        if not self.grouped:
+            return kernels.best_share(w, direction, self.l1, first, curvature, most)
+        at, groups = self.order, self.objective.n_outputs * np.arange(self.n_grouped + 1)
+        l1 = self.of_groups(self.l1)[:, 0].copy()
+        return kernels.best_share(w[at], direction[at], l1, first, curvature, most, groups)
 
     def violation(self, w, slope):
         """Return how much single coordinates could still gain, with ``slope`` as for ``value``."""

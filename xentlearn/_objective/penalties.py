@@ -124,6 +124,18 @@ class FeatureTerms:
             return np.sqrt(np.einsum("jk,jk->j", size, size)) - self.l1
         return size - self.l1[:, np.newaxis]
 
+    def above(self, gradient):
+        """Return where ``excess`` is positive; without arrays of numbers for single coefficients."""
+        if self.grouped:
+            return self.excess(gradient) > 0
+        l1 = self.l1[:, np.newaxis]
+        down, up = gradient > l1, gradient < -l1
+        for moved, bound in ((down, self.lower), (up, self.upper)):
+            closed = np.flatnonzero(bound == 0)
+            if len(closed):
+                moved[closed] = False
+        return down | up
+
     def residual(self, W, gradient):
         """Return the least subgradient of the objective at W, of the shape of W.
 
@@ -171,7 +183,7 @@ class FeatureTerms:
         limit : float
             The largest tau, at most 1, at which it is finite.
         """
-        above = self.excess(-Z) > 0
+        above = self.above(-Z)
         if self.grouped:
             features = np.flatnonzero(above)
             part = self.taken(features)

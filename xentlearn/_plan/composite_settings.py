@@ -35,9 +35,8 @@ class ProximalNewton:
         leaves at most this share of what single coefficients could gain.
     sweeps, most_sweeps : int
         Least and largest number of sweeps between two Newton steps of a model.
-    most_rounds, most_failed, most_halvings : int
-        Largest number of these steps, of those in a row that bring little, and of the trials of
-        one.
+    most_rounds, most_failed : int
+        Largest number of these steps, and of those in a row that bring little.
     little : float
         A step brings little if that is at most this share of the decrease of the model so far, and
         it does not halve what single coefficients could gain.
@@ -80,7 +79,6 @@ class ProximalNewton:
     most_sweeps: int = 60
     most_rounds: int = 100
     most_failed: int = 3
-    most_halvings: int = 4
     little: float = 0.01
     cg_left: float = 1e-3
     most_cg_iter: int = 20

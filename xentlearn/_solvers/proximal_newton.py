@@ -12,6 +12,7 @@ and that falls by a constant factor from step to step. So the number of coeffici
 towards that of the minimum instead of falling from all of them.
 """
 
+import math
 import time
 
 import numpy as np
@@ -159,7 +160,9 @@ class _ProximalNewton(Stateful):
         objective, settings, x = self.objective, self.settings, self.x
         at_work = self.strengthened > 1.0
         model = objective.newton_model(x, self.gradient, self.strengthened, settings, self.state)
-        accuracy = settings.first_accuracy if self.state["far"] else settings.accuracy
+        accuracy = settings.first_accuracy
+        if not self.state["far"]:
+            accuracy = min(accuracy, max(settings.accuracy, math.sqrt(self.predicted)))
         if model is None:  # all coefficients stay at 0, and there is nothing else
             self.predicted = self.remaining = 0.0
             self.strengthened = self._next_strength()
