@@ -4,7 +4,7 @@ This is ``NewtonModel.minimise`` for a matrix and a penalty of single coordinate
 of Python: most models are so small that these would take most of the time.
 """
 
-from libc.math cimport INFINITY, fabs, fmax, fmin, sqrt
+from libc.math cimport fabs, fmax, fmin, sqrt
 from libc.string cimport memcpy
 
 import numpy as np
@@ -180,14 +180,16 @@ cdef void move_along(const Model* m, Py_ssize_t n_free, double step, double nois
     dgemv(plain, &n, &n, &of_product, <double*> m.matrix, &n, m.scale, &one, &of_g, m.slope, &one)
 
 
-cdef bint improve(const Model* m, double slack, double noise, Py_ssize_t most_halvings) noexcept nogil:
+cdef bint improve(
+    const Model* m, double slack, double noise, Py_ssize_t most_halvings
+) noexcept nogil:
     """Take a Newton step of the free coordinates; return whether that is progress."""
     cdef:
-        Py_ssize_t n_free = find_free(m), n_halved
+        Py_ssize_t n_free = find_free(m), n_halved, _n_tried
         double size, before = gain(m, &size), left = violation(m), step = 1.0, now, least
     if n_free == 0:
         return False
-    for n_halved in range(3):
+    for _n_tried in range(3):
         if find_direction(m, n_free, slack):
             break
         slack *= 1e3

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from .settings import NewtonCholesky
 
-LEAST_REACH = 1e-200  # of a feature; a coefficient may then move by any amount
-
 
 @dataclass(frozen=True)
 class ProximalNewton:

@@ -169,6 +169,9 @@ class _ProximalNewton(Stateful):
         model = objective.newton_model(x, self.gradient, self.strengthened, settings, self.state)
         accuracy = settings.first_accuracy if self.state["far"] else settings.accuracy
         if model is None:  # all coefficients stay at 0, and there is nothing else
+            if self.predicted == 0.0 and not at_work:
+                self._end_in_rounding(tol, 0.0)
+                return False
             self.predicted = self.remaining = 0.0
             self.strengthened = self._next_strength()
             self.result.n_iter += 1
