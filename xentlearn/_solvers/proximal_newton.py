@@ -7,9 +7,9 @@ Yuan, Ho and Lin, "An improved GLMNET for L1-regularized logistic regression", J
 exact Hessians it converges quadratically, and so does the certificate of the gap, which for an L1
 penalty falls with the largest violation of an optimality condition, not with its square.
 
-From W = 0 the first steps are taken with an L1 penalty that keeps all but a few coefficients at 0,
-and that falls by a constant factor from step to step. So the number of coefficients in use grows
-towards that of the minimum instead of falling from all of them.
+If there are many coefficients, the first steps from W = 0 are taken with an L1 penalty that keeps
+all but a few of them at 0, and that falls by a constant factor from step to step. So the number of
+coefficients in use grows towards that of the minimum instead of falling from all of them.
 """
 
 import time
