@@ -58,11 +58,13 @@ def test_minimum_of_a_model(seed, layout, bounded):
     slack, settings = SLACK[np.dtype(float)], ProximalNewton()
     order = rng.permutation(n)
     gained, left = minimise(matrix, order, g, *terms, w, 1e-24, 5, settings, slack, 1e-15)
-    assert (lower <= w).all() and (w <= upper).all()
+    assert (lower <= w).all()
+    assert (w <= upper).all()
     np.testing.assert_allclose(residual(matrix, g, *terms, w, w0), 0, atol=1e-10)
     decrease = value(matrix, g, l1, l2, w0, w0) - value(matrix, g, l1, l2, w, w0)
     assert gained == pytest.approx(decrease, rel=1e-12)
-    assert gained > 0 and left < 1e-20
+    assert gained > 0
+    assert left < 1e-20
 
 
 def test_a_singular_model_without_coordinates_and_one_with_two_alike():
