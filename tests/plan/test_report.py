@@ -158,12 +158,16 @@ SENTENCES = {
         "150 x 4 float64, 3 outputs, proximal-newton",
         "Solver: proximal-newton, since the penalty is not smooth.",
         "Hessian of the coefficients in use as a matrix, as X is dense, and they are at most 15.",
-        "Takes the first steps with stronger L1 penalties, so that few coefficients are in use",
         "Polishes until a step gains at most 1e-18 of the objective",
         "Memory beside X and y: at most about ",
         "in all, models of the loss not included.",
     ],
-    "l1, digits": ["at most 650.", "gap of 0.0001", "Passes: 8 to 60 in nine of ten cases"],
+    "l1, digits": [
+        "at most 650.",
+        "Takes the first steps with stronger L1 penalties, so that few coefficients are in use",
+        "gap of 0.0001",
+        "Passes: 8 to 60 in nine of ten cases",
+    ],
     "l1, many": [
         "Minimises models with the Hessian of the coefficients in use as a matrix, as X is dense.",
         "columns of X and the curvatures of the rows in its place, if more than 6,000 are in use.",
@@ -188,6 +192,7 @@ NOT_SAID = {
     "bounds": ("stronger L1", "not smooth", "factors", "Preconditions"),
     "factors": ("stronger L1", "not smooth", "bounds", "Preconditions"),
     "iris": ("models", "at most about"),
+    "l1": ("would take", "Preconditions", "Rotates", "stronger L1"),
     "l1, sparse": ("matrix",),
     "digits": ("models", "at most about"),
 }
@@ -209,7 +214,7 @@ def test_sentences(name):
 
 
 def test_a_warm_start_begins_with_the_penalty_asked_for():
-    X, y = problem()
+    X, y = problem(500, 80)
     clf = SoftmaxClassifier(l1_ratio=1.0, warm_start=True)
     assert "stronger L1" in str(clf.plan(X, y))
     clf.fit(X, y)

@@ -4,7 +4,7 @@ This is ``NewtonModel.minimise`` for a matrix and a penalty of single coordinate
 of Python: most models are so small that these would take most of the time.
 """
 
-from libc.math cimport INFINITY, fabs, fmax, fmin, sqrt
+from libc.math cimport fabs, fmax, fmin, sqrt
 from libc.string cimport memcpy, memset
 
 import numpy as np

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._plan.composite_settings import LEAST_REACH, ProximalNewton
+from .._plan.composite_settings import ProximalNewton
+from .._utils.numerics import LEAST_REACH
 from .certificate import Certificate
 from .continuation import Continuation
 from .linear import LinearObjective

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from .settings import NewtonCholesky
 
-LEAST_REACH = 1e-200  # of a feature; a coefficient may then move by any amount
-
 
 @dataclass(frozen=True)
 class ProximalNewton:
@@ -17,7 +15,8 @@ class ProximalNewton:
         Ratio of the first strength of the L1 penalty to the one that keeps all coefficients at 0,
         and of each strength to the one before.
     least_new : int
-        Coefficients that a step may add in any case; otherwise at most as many as are in use.
+        Coefficients that a step may add in any case; otherwise at most as many as are in use. If
+        there are no more in all, no step has a stronger penalty.
     accuracy, first_accuracy : float
         A model is minimised until this share of what single coefficients could gain is left; the
         latter as long as the minimum is far.

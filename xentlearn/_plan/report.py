@@ -237,7 +237,8 @@ def _model_steps(outline):
         )
         if n > most:
             yield f"Uses {columns} in its place", f"if more than {most:,} are in use"
-    if outline.l1_ratio > 0 and outline.C < inf and outline.begins_at_0:
+    is_large = n > ProximalNewton.least_new
+    if is_large and outline.l1_ratio > 0 and outline.C < inf and outline.begins_at_0:
         yield (
             "Takes the first steps with stronger L1 penalties",
             "so that few coefficients are in use as long as the minimum is far",

@@ -7,9 +7,9 @@ Yuan, Ho and Lin, "An improved GLMNET for L1-regularized logistic regression", J
 exact Hessians it converges quadratically, and so does the certificate of the gap, which for an L1
 penalty falls with the largest violation of an optimality condition, not with its square.
 
-From W = 0 the first steps are taken with an L1 penalty that keeps all but a few coefficients at 0,
-and that falls by a constant factor from step to step. So the number of coefficients in use grows
-towards that of the minimum instead of falling from all of them.
+If there are many coefficients, the first steps from W = 0 are taken with an L1 penalty that keeps
+all but a few of them at 0, and that falls by a constant factor from step to step. So the number of
+coefficients in use grows towards that of the minimum instead of falling from all of them.
 """
 
 import math
@@ -96,7 +96,7 @@ class _ProximalNewton(Stateful):
             return
         if not resumed:
             self._begin()
-            self._record(time.perf_counter() - began, tol)
+            self._record(time.perf_counter() - began, tol, True)
         while True:
             if not resumed and callback is not None and callback(result):
                 result.stop(StopReason.CALLBACK, True)
@@ -107,7 +107,8 @@ class _ProximalNewton(Stateful):
                 return
             if not self._step(tol):
                 return
-            self._record(time.perf_counter() - began, tol)
+            near = self.remaining <= tol or result.n_iter >= max_iter
+            self._record(time.perf_counter() - began, tol, near)
 
     def _begin(self):
         """Choose the first strength of the penalty."""
@@ -122,14 +123,18 @@ class _ProximalNewton(Stateful):
         """What gaps are relative to."""
         return max(abs(self.value), self.objective.value_scale)
 
-    def _record(self, seconds, tol):
-        """Note the present point, with the gap as it is known or estimated."""
+    def _record(self, seconds, tol, certify):
+        """Note the present point, with the gap as it is known or estimated.
+
+        Without ``certify`` it is known from lower bounds of the minimum of earlier points: a new
+        one takes as long as some of the other parts of a step.
+        """
         result, objective = self.result, self.objective
         result.vector, result.objective = self.x, self.value
         result.gap, result.bound = self.predicted, np.inf
         if objective.certifiable:
             wanted, certificate = tol / (1.0 + tol) * self.scale, objective.certificate
-            if result.n_iter == 0 or self.remaining <= tol:  # otherwise it would be above `wanted`
+            if certify:
                 result.bound = objective.certified_gap(self.x, self.value, self.gradient, wanted)
             result.gap = max(self.value - certificate.least, 0.0) / self.scale
         result.gradient_norm = max(self.gradient.max(initial=0.0), -self.gradient.min(initial=0.0))
@@ -163,7 +168,11 @@ class _ProximalNewton(Stateful):
         accuracy = settings.first_accuracy
         if not self.state["far"]:
             accuracy = min(accuracy, max(settings.accuracy, math.sqrt(self.predicted)))
+        has_ended = self.predicted == 0.0 and not at_work  # if there is nothing to do now, either
         if model is None:  # all coefficients stay at 0, and there is nothing else
+            if has_ended:
+                self._end_in_rounding(tol, 0.0)
+                return False
             self.predicted = self.remaining = 0.0
             self.strengthened = self._next_strength()
             self.result.n_iter += 1
@@ -215,6 +224,9 @@ class _ProximalNewton(Stateful):
         point, new_loss, self.gradient = found
         self.x = objective.shifted(point)
         self.value = new_loss + objective.penalty(self.x)
+        if has_ended and np.array_equal(self.x, x):
+            self._end_in_rounding(tol, 0.0)
+            return False
         before, self.predicted = self.predicted, max(0.0, predicted) / self.scale
         if at_work:
             self.predicted = np.inf

@@ -24,6 +24,8 @@ COMPARABLE = {np.dtype(np.float32): 1e15, np.dtype(np.float64): 1e30}
 NEGLIGIBLE = 1e-9
 # Smallest curvature whose inverse can be squared without overflow (with a margin).
 LEAST_CURVATURE = 1e-100
+# Smallest distance of a feature from its mean whose inverse can be multiplied without overflow.
+LEAST_REACH = 1e-200
 # Largest second derivative of the loss of a row with respect to a logit.
 MOST_CURVATURE = 0.25
 # X is left as it is if its largest absolute value is in this range: other units would not help. If
