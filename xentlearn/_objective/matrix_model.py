@@ -83,7 +83,7 @@ class MatrixModel(NewtonModel):
         matrix = self.matrix.copy() if everything else self.matrix[np.ix_(free, free)]
         matrix.reshape(-1)[:: len(free) + 1] += self.l2[free]
         if self.grouped:
-            matrix += self._group_hessian(free)
+            self._add_hessian_of_sizes(matrix, free)
         diagonal = matrix.diagonal()
         scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         for more in (1.0, 1e3, 1e6):
@@ -93,14 +93,16 @@ class MatrixModel(NewtonModel):
                 continue
         return None
 
-    def _group_hessian(self, free):
-        result = np.zeros((self.n, self.n))
-        groups, l1 = self.of_groups(self.w), self.of_groups(self.l1)[:, 0]
-        sizes = np.sqrt(np.square(groups).sum(axis=1))
-        at = self.order[: groups.size].reshape(groups.shape)
-        for row, w, size, strength in zip(at, groups, sizes, l1, strict=True):
-            if size > 0:
-                unit = w / size
-                block = np.eye(len(w)) - np.outer(unit, unit)
-                result[np.ix_(row, row)] = strength / size * block
-        return result[np.ix_(free, free)]
+    def _add_hessian_of_sizes(self, matrix, free):
+        """Add it to the matrix of the free coordinates, in place."""
+        ratio, unit = self._hessian_of_sizes(self.w)
+        blocks = ratio[:, :, np.newaxis] * (
+            np.eye(unit.shape[1]) - unit[:, :, np.newaxis] * unit[:, np.newaxis]
+        )
+        place = np.full(self.n, -1)
+        place[free] = np.arange(len(free))
+        rows, columns = np.broadcast_arrays(
+            self.of_groups(place)[:, :, np.newaxis], self.of_groups(place)[:, np.newaxis]
+        )
+        kept = (rows >= 0) & (columns >= 0)
+        matrix[rows[kept], columns[kept]] += blocks[kept]

@@ -115,17 +115,15 @@ class NewtonModel:
         inside = (self.lower < w) & (w < self.upper)
         return np.flatnonzero((used | (self.l1 == 0)) & inside)
 
-    def _group_curvature(self, w, direction):
-        """Return the Hessian of the sizes of groups at w times a direction."""
-        groups, along = self.of_groups(w), self.of_groups(direction)
+    def _hessian_of_sizes(self, w):
+        """Return the Hessians of l1 times the sizes of groups at w, ratio (I - unit unit^T).
+
+        Arrays of shape (n_groups, 1) and (n_groups, n_outputs); both are 0 where w is.
+        """
+        groups = self.of_groups(w)
         sizes = np.sqrt(np.square(groups).sum(axis=1, keepdims=True))
-        sizes[sizes == 0] = np.inf
-        unit = groups / np.where(sizes < np.inf, sizes, 1.0)
-        along = along - unit * (unit * along).sum(axis=1, keepdims=True)
-        result = np.zeros(len(w))
-        at = self.order[: groups.size]
-        result[at] = (self.of_groups(self.l1) / sizes * along).ravel()
-        return result
+        used = np.where(sizes > 0, sizes, 1.0)
+        return np.where(sizes > 0, self.of_groups(self.l1)[:, :1] / used, 0.0), groups / used
 
     def improve(self):
         """Take a Newton step of the free coordinates; return whether that is progress.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._utils.numerics import STRENGTHS
+from . import _coordinate_descent as kernels
 from .linear import L2
 
 
@@ -158,9 +159,8 @@ class FeatureTerms:
     def conjugate(self, Z):
         """Return the penalty's conjugate at tau Z, as a function of tau in [0, 1].
 
-        The conjugate at Z is the largest Z . W - penalty(W). For a group with bounds it is an upper
-        bound of it, and exact if each bound is 0 or infinite. Terms that are 0 for all tau in
-        [0, 1] are left out.
+        The conjugate at Z is the largest Z . W - penalty(W). Terms that are 0 for all tau in [0, 1]
+        are left out.
 
         Parameters
         ----------
@@ -175,20 +175,11 @@ class FeatureTerms:
         """
         above = self.excess(-Z) > 0
         if self.grouped:
-            features = np.flatnonzero(above)
-            part = self.taken(features)
-            size = part.excess(-Z[features]) + part.l1
-            most = np.maximum(Z[features] * part.upper[:, np.newaxis], 0.0)
-            most = np.maximum(most, Z[features] * part.lower[:, np.newaxis])
-            with np.errstate(invalid="ignore", divide="ignore"):
-                reach = np.nan_to_num(most, nan=0.0, posinf=np.inf).sum(axis=1) / size
-            l1, l2 = part.l1, part.l2
-        else:
-            features, outputs = np.nonzero(above)
-            part, z = self.taken(features), Z[features, outputs]
-            size, l1, l2 = np.abs(z), part.l1, part.l2
-            reach = np.where(z > 0, part.upper, -part.lower)
-
+            return self._conjugate_of_groups(Z, np.flatnonzero(above))
+        features, outputs = np.nonzero(above)
+        part, z = self.taken(features), Z[features, outputs]
+        size, l1, l2 = np.abs(z), part.l1, part.l2
+        reach = np.where(z > 0, part.upper, -part.lower)
         free = (l2 == 0) & (reach == np.inf)
         limit = float((l1[free] / size[free]).min(initial=1.0))
         bounded = np.flatnonzero(~free)
@@ -201,3 +192,16 @@ class FeatureTerms:
             return float(best @ over - 0.5 * (l2 @ (best * best))), float(best @ size)
 
         return at, limit
+
+    def _conjugate_of_groups(self, Z, features):
+        """Return the same, of some features with a grouped penalty."""
+        part, Z = self.taken(features), Z[features]
+        lower, upper = (np.repeat(a, Z.shape[1]).reshape(Z.shape) for a in (part.lower, part.upper))
+        bound = np.where(Z > 0, upper, -lower)
+        # without l2, nothing but l1 limits the outputs that have no bound in the direction of Z
+        size = np.sqrt(np.square(np.where(bound == np.inf, Z, 0.0)).sum(axis=1))
+        free = (part.l2 == 0) & (size > 0)
+        limit = float((part.l1[free] / size[free]).min(initial=1.0))
+        kept = np.flatnonzero(~free | ((bound > 0) & (bound < np.inf) & (Z != 0)).any(axis=1))
+        arrays = Z[kept], part.l1[kept], part.l2[kept], lower[kept], upper[kept]
+        return lambda tau: kernels.group_conjugates(tau, *arrays), limit

@@ -192,10 +192,9 @@ class RowsModel(NewtonModel):
 
     def _solved(self, free, right):
         """Solve for the Newton step of the free coordinates by conjugate gradients."""
-        inverse = self.curvature[free] + self.l2[free]
-        inverse = 1.0 / np.where(inverse > 0, inverse, 1.0)
         x, residual = np.zeros(len(free)), right.copy()
-        solved = inverse * residual
+        solve, of_sizes = self._preconditioner(free)
+        solved = solve(residual)
         direction, product = solved.copy(), residual @ solved
         wanted = self.settings.cg_left * product
         full = np.zeros(self.n)
@@ -203,18 +202,52 @@ class RowsModel(NewtonModel):
             full[free] = direction
             along = self._product(self._moved_by(full)) + self.l2 * full
             if self.grouped:
-                along += self._group_curvature(self.w, full)
+                ratio, unit = of_sizes
+                groups = self.of_groups(full)
+                groups = ratio * (groups - unit * (unit * groups).sum(axis=1, keepdims=True))
+                along[self.order[: groups.size]] += groups.ravel()
             curvature = direction @ along[free]
             if not curvature > 0:
                 break
             x += product / curvature * direction
             residual -= product / curvature * along[free]
-            solved = inverse * residual
+            solved = solve(residual)
             before, product = product, residual @ solved
             if not product > wanted:
                 break
             direction = solved + product / before * direction
         return x
+
+    def _preconditioner(self, free):
+        """Return a function that solves with the curvature of each coordinate or group alone.
+
+        Also what ``_hessian_of_sizes`` returns. A group's block D + ratio (I - unit unit^T), of
+        which only the free coordinates count, is inverted by the formula of Sherman and Morrison.
+        """
+        inverse = np.zeros(self.n)
+        curvature = self.curvature + self.l2
+        inverse[free] = 1.0 / np.where(curvature > 0, curvature, 1.0)[free]
+        if not self.grouped:
+            return lambda residual: inverse[free] * residual, None
+        ratio, unit = of_sizes = self._hessian_of_sizes(self.w)
+        of_groups = self.of_groups(inverse)
+        of_groups = of_groups / (1.0 + ratio * of_groups)
+        along = of_groups * unit
+        # 1 - ratio unit . along, without the cancellation
+        rest = 1.0 - ratio * of_groups
+        rest = (unit * unit * rest).sum(axis=1, keepdims=True)
+        factor = np.where(rest > 0, ratio / np.maximum(rest, np.finfo(float).tiny), 0.0)
+        at, full = self.order[: unit.size], np.zeros(self.n)
+
+        def solve(residual):
+            full[free] = residual
+            groups = self.of_groups(full)
+            result = inverse * full
+            shared = factor * (along * groups).sum(axis=1, keepdims=True)
+            result[at] = (of_groups * groups + along * shared).ravel()
+            return result[free]
+
+        return solve, of_sizes
 
     def point(self):
         """Return the vector at the present point."""
