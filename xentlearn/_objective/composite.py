@@ -13,6 +13,7 @@ import numpy as np
 from .._plan.composite_settings import ProximalNewton
 from .certificate import Certificate
 from .continuation import Continuation
+from .groups_model import GroupsModel
 from .linear import LinearObjective
 from .matrix_model import MatrixModel
 from .rows_model import RowsModel
@@ -148,7 +149,7 @@ class CompositeObjective(LinearObjective):
         n = int(np.count_nonzero(active))
         if n == 0:
             return None
-        kind = RowsModel
+        kind = GroupsModel if terms.grouped else RowsModel
         if not self.moments.is_sparse and n <= settings.most_coefficients:
             kind = MatrixModel
         return kind(self, vector, gradient, strengthened, active, settings, state)

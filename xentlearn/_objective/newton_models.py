@@ -39,7 +39,11 @@ class NewtonModel:
     ----------
     w : ndarray of shape (n,)
         The present point, in the coordinates of the model.
+    by_feature : bool
+        Whether the coordinates are ordered by feature, and then by output.
     """
+
+    by_feature = False
 
     def __init__(self, objective, vector, gradient, strengthened, active, settings, state):
         terms, self.is_far = objective.terms.times(strengthened), state["far"]
@@ -51,6 +55,8 @@ class NewtonModel:
         self.starts = np.cumsum([0, *map(len, self.active)], dtype=np.intp)
         self.feature = np.concatenate(self.active)
         self.output = np.repeat(np.arange(n_outputs), np.diff(self.starts))
+        if self.by_feature:
+            self.feature, self.output = np.nonzero(active)
         coef, gradient = vector.reshape(objective.shape), gradient.reshape(objective.shape)
         coef, gradient = self._units(coef, gradient)
         self.w0 = coef[self.feature, self.output]
@@ -72,6 +78,9 @@ class NewtonModel:
         self.n_grouped = 0
         if self.grouped:  # the intercepts come last, and are no group
             self.n_grouped = int(np.count_nonzero(self.feature < n_features)) // n_outputs
+        self.in_groups = slice(0, self.n_grouped * n_outputs)
+        if not self.by_feature:
+            self.in_groups = self.order[self.in_groups]
 
     def _units(self, coef, gradient):
         return coef, gradient
@@ -83,8 +92,7 @@ class NewtonModel:
 
     def of_groups(self, values):
         """Return values of the coordinates as (n_groups, n_outputs) arrays, without intercepts."""
-        n_outputs = self.objective.n_outputs
-        return values[self.order[: self.n_grouped * n_outputs]].reshape(-1, n_outputs)
+        return values[self.in_groups].reshape(-1, self.objective.n_outputs)
 
     def penalty(self, w):
         """Return the penalty at w."""
@@ -100,18 +108,16 @@ class NewtonModel:
             return self.l1 * np.sign(w) + self.l2 * w
         result, groups = self.l2 * w, self.of_groups(w)
         sizes = np.sqrt(np.square(groups).sum(axis=1, keepdims=True))
-        at = self.order[: groups.size]
         slope = self.of_groups(self.l1) * groups / np.where(sizes > 0, sizes, 1.0)
-        result[at] += slope.ravel()
+        result[self.in_groups] += slope.ravel()
         return result
 
     def _free(self, w):
         """Return the coordinates of a Newton step: neither 0 by the penalty nor at a bound."""
         used = w != 0
         if self.grouped:
-            groups = self.of_groups(w).any(axis=1, keepdims=True)
-            at = self.order[: groups.size * self.objective.n_outputs]
-            used[at] = np.broadcast_to(groups, (len(groups), self.objective.n_outputs)).ravel()
+            groups = self.of_groups(w).any(axis=1)
+            used[self.in_groups] = np.repeat(groups, self.objective.n_outputs)
         inside = (self.lower < w) & (w < self.upper)
         return np.flatnonzero((used | (self.l1 == 0)) & inside)
 

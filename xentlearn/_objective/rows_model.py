@@ -30,24 +30,22 @@ class RowsModel(NewtonModel):
         diagonal, coupling = sample.row_curvatures(*at, n_threads)
         diagonal = self._raised(sample, diagonal, coupling)
         total, dtype = sample.weight.sum(), np.dtype(computing_dtype(sample.X))
-        by_output = not self.grouped
-        diagonal = diagonal.T if by_output else diagonal
-        self.diagonal = np.ascontiguousarray(diagonal, dtype=dtype)
-        self.diagonal /= dtype.type(total)
-        self.coupling = np.zeros((0, 0), dtype)
+        diagonal = np.asarray(diagonal, dtype=dtype) / dtype.type(total)
         if coupling is not None:
-            coupling = coupling.T if by_output else coupling
-            self.coupling = np.ascontiguousarray(coupling, dtype=dtype)
-            self.coupling /= np.sqrt(dtype.type(total))
+            coupling = np.asarray(coupling, dtype=dtype) / np.sqrt(dtype.type(total))
+        self._hold(diagonal, coupling)
+
+    def _hold(self, diagonal, coupling):
+        """Keep the curvatures of the rows, and find those of the coordinates."""
+        self.diagonal = own = np.ascontiguousarray(diagonal.T)
+        self.coupling = np.zeros((0, 0), diagonal.dtype)
+        if coupling is not None:
+            self.coupling = np.ascontiguousarray(coupling.T)
+            own = self.diagonal - self.coupling**2
         self.moved = np.zeros_like(self.diagonal)
-        self.along = np.zeros(sample.n_rows, dtype)
-        of_rows = self.diagonal.T.copy() if self.grouped else self.diagonal
-        if self.grouped:  # diag(d) is at least diag(d) - u u^T
-            own = of_rows
-        else:
-            own = of_rows - self.coupling**2 if coupling is not None else of_rows
+        self.along = np.zeros(len(diagonal), diagonal.dtype)
         of_columns = self.starts, self.column, *self.columns
-        self.curvature = kernels.column_curvatures(*of_columns, own, n_threads)
+        self.curvature = kernels.column_curvatures(*of_columns, own, self.objective.n_threads)
         self.diagonal_of_coordinates = self.curvature
 
     n_sweeps = 2
@@ -101,65 +99,37 @@ class RowsModel(NewtonModel):
         """Note how far a share of the step has moved each row."""
         moved, coupling = self.moved, self.coupling
         if len(coupling):  # the same change of all logits does not change a softmax
-            axis = 1 if self.grouped else 0
-            mean = self.along / np.maximum(coupling.sum(axis=axis), np.finfo(coupling.dtype).tiny)
-            moved = moved - (mean[:, np.newaxis] if self.grouped else mean)
-        moved = np.abs(moved if self.grouped else moved.T)
-        self.state["moved"] = np.minimum(step * moved, self.settings.moved)
+            mean = self.along / np.maximum(coupling.sum(axis=0), np.finfo(coupling.dtype).tiny)
+            moved = moved - mean
+        self.state["moved"] = np.minimum(step * np.abs(moved.T), self.settings.moved)
 
     def sweep(self, n_sweeps):
         """Sweep over the coordinates."""
-        penalty = self.l1, self.l2, self.lower, self.upper
-        if not self.grouped:
-            kernels.sweep_rows(
-                self.starts,
-                self.column,
-                *self.columns,
-                self.diagonal,
-                self.coupling,
-                self.g,
-                self.curvature,
-                *penalty,
-                self.w,
-                self.moved,
-                self.along,
-                n_sweeps,
-                self.objective.n_threads,
-            )
-            return
-        by_column = [self._by_column(a) for a in (self.g, self.curvature, *penalty, self.w)]
-        g, curvature, l1, l2, lower, upper, w = by_column
-        kernels.sweep_groups(
+        kernels.sweep_rows(
+            self.starts,
+            self.column,
             *self.columns,
             self.diagonal,
             self.coupling,
-            g,
-            curvature.max(axis=1),
-            l1[:, 0].copy(),
-            l2[:, 0].copy(),
-            lower,
-            upper,
-            w,
+            self.g,
+            self.curvature,
+            self.l1,
+            self.l2,
+            self.lower,
+            self.upper,
+            self.w,
             self.moved,
             self.along,
             n_sweeps,
+            self.objective.n_threads,
         )
-        self.w[self.order] = w.ravel()
-
-    def _by_column(self, values):
-        """Return values of the coordinates as an array of shape (n_columns, n_outputs)."""
-        return np.ascontiguousarray(values[self.order].reshape(-1, self.objective.n_outputs))
 
     def _product(self, moved):
         """Return the Hessian times the step that moves the rows so, in the coordinates."""
         diagonal, coupling = self.diagonal, self.coupling
         of_rows = diagonal * moved
         if len(coupling):
-            axis = 1 if self.grouped else 0
-            along = np.einsum("ij,ij->i" if axis == 1 else "ij,ij->j", coupling, moved)
-            of_rows -= coupling * (along[:, np.newaxis] if axis == 1 else along)
-        if self.grouped:
-            of_rows = np.ascontiguousarray(of_rows.T)
+            of_rows -= coupling * np.einsum("ij,ij->j", coupling, moved)
         of_columns = self.starts, self.column, *self.columns
         return kernels.column_products(*of_columns, of_rows, self.objective.n_threads)
 
@@ -168,7 +138,7 @@ class RowsModel(NewtonModel):
         result = np.empty((self.objective.n_outputs, len(self.along)), self.diagonal.dtype)
         of_columns = self.starts, self.column, *self.columns
         kernels.row_products(*of_columns, d, result, self.objective.n_threads)
-        return np.ascontiguousarray(result.T) if self.grouped else result
+        return result
 
     def slope(self):
         """Return the gradient of the loss of the model at the present point."""
@@ -187,67 +157,40 @@ class RowsModel(NewtonModel):
         self.moved = self._moved_by(w - self.w0)
         self.along = np.zeros_like(self.along)
         if len(self.coupling):
-            subscripts = "ij,ij->i" if self.grouped else "ij,ij->j"
-            self.along = np.einsum(subscripts, self.coupling, self.moved)
+            self.along = np.einsum("ij,ij->j", self.coupling, self.moved)
 
     def _solved(self, free, right):
         """Solve for the Newton step of the free coordinates by conjugate gradients."""
-        x, residual = np.zeros(len(free)), right.copy()
-        solve, of_sizes = self._preconditioner(free)
-        solved = solve(residual)
-        direction, product = solved.copy(), residual @ solved
+        x, residual, of_free = np.zeros(self.n), np.zeros(self.n), np.zeros(self.n)
+        residual[free], of_free[free] = right, 1.0
+        solve, of_penalty = self._preconditioner(free), self._of_penalty()
+        direction = solve(residual)
+        product = residual @ direction
         wanted = self.settings.cg_left * product
-        full = np.zeros(self.n)
         for _ in range(self.settings.most_cg_iter):
-            full[free] = direction
-            along = self._product(self._moved_by(full)) + self.l2 * full
-            if self.grouped:
-                ratio, unit = of_sizes
-                groups = self.of_groups(full)
-                groups = ratio * (groups - unit * (unit * groups).sum(axis=1, keepdims=True))
-                along[self.order[: groups.size]] += groups.ravel()
-            curvature = direction @ along[free]
+            along = self._product(self._moved_by(direction)) + of_penalty(direction)
+            along *= of_free
+            curvature = direction @ along
             if not curvature > 0:
                 break
             x += product / curvature * direction
-            residual -= product / curvature * along[free]
+            residual -= product / curvature * along
             solved = solve(residual)
             before, product = product, residual @ solved
             if not product > wanted:
                 break
             direction = solved + product / before * direction
-        return x
+        return x[free]
+
+    def _of_penalty(self):
+        """Return the product with the Hessian of the penalty, as a function."""
+        return lambda d: self.l2 * d
 
     def _preconditioner(self, free):
-        """Return a function that solves with the curvature of each coordinate or group alone.
-
-        Also what ``_hessian_of_sizes`` returns. A group's block D + ratio (I - unit unit^T), of
-        which only the free coordinates count, is inverted by the formula of Sherman and Morrison.
-        """
-        inverse = np.zeros(self.n)
-        curvature = self.curvature + self.l2
+        """Return a function that solves with the curvatures of the free coordinates alone."""
+        inverse, curvature = np.zeros(self.n), self.curvature + self.l2
         inverse[free] = 1.0 / np.where(curvature > 0, curvature, 1.0)[free]
-        if not self.grouped:
-            return lambda residual: inverse[free] * residual, None
-        ratio, unit = of_sizes = self._hessian_of_sizes(self.w)
-        of_groups = self.of_groups(inverse)
-        of_groups = of_groups / (1.0 + ratio * of_groups)
-        along = of_groups * unit
-        # 1 - ratio unit . along, without the cancellation
-        rest = 1.0 - ratio * of_groups
-        rest = (unit * unit * rest).sum(axis=1, keepdims=True)
-        factor = np.where(rest > 0, ratio / np.maximum(rest, np.finfo(float).tiny), 0.0)
-        at, full = self.order[: unit.size], np.zeros(self.n)
-
-        def solve(residual):
-            full[free] = residual
-            groups = self.of_groups(full)
-            result = inverse * full
-            shared = factor * (along * groups).sum(axis=1, keepdims=True)
-            result[at] = (of_groups * groups + along * shared).ravel()
-            return result[free]
-
-        return solve, of_sizes
+        return lambda residual: inverse * residual
 
     def point(self):
         """Return the vector at the present point."""
