@@ -46,7 +46,7 @@ class CompositeObjective(LinearObjective):
         self.terms = terms
         self.certifiable = rows.y.loss._certifiable and terms.bounds_all
         self.certificate = SparseCertificate()
-        self._columns = None
+        self._columns = self.kept_hessian = None
 
     def coefficients(self, vector):
         """Return W^T, of shape (n_features, n_outputs), a view of the vector."""
@@ -107,19 +107,24 @@ class CompositeObjective(LinearObjective):
         sizes = sizes if terms.grouped else sizes.max(axis=1)
         return float((sizes / terms.l1).max(initial=0.0))
 
-    def active(self, vector, gradient, terms, least_new):
+    def active(self, vector, gradient, terms, settings):
         """Return which coefficients a step may change, of the shape of the vector's matrix.
 
         Those in use, and of those that the gradient moves away from 0 as many as are in use, the
         steepest ones, or ``least_new`` if that is more: a model costs the square of their number,
-        and in the first steps most of them would come back to 0.
+        and in the first steps most of them would come back to 0. Groups are also at most as many
+        as a matrix can have, if that leaves room for some.
         """
         W, G = self.coefficients(vector), gradient.reshape(self.shape)[: self.n_features]
         used = W.any(axis=1) if terms.grouped else W != 0
         excess = terms.excess(G)
         new = (excess > 0) & ~used
         new[terms.is_out] = False
-        most = max(least_new, np.count_nonzero(used))
+        n_used = np.count_nonzero(used)
+        most = max(settings.least_new, n_used)
+        if terms.grouped and not self.moments.is_sparse:
+            room = settings.most_coefficients // self.n_outputs - self.fit_intercept - n_used
+            most = min(most, room) if room > 0 else most
         if np.count_nonzero(new) > most:
             steepness = excess[new]
             new &= excess >= np.partition(steepness, len(steepness) - most)[len(steepness) - most]
@@ -145,7 +150,7 @@ class CompositeObjective(LinearObjective):
             None if no coefficient may change.
         """
         terms = self.terms.times(strengthened)
-        active = self.active(vector, gradient, terms, settings.least_new)
+        active = self.active(vector, gradient, terms, settings)
         n = int(np.count_nonzero(active))
         if n == 0:
             return None

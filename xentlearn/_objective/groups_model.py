@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from . import _coordinate_descent as kernels
+from .newton_models import conjugate_gradients
 from .rows_model import RowsModel
 
 
@@ -15,7 +16,7 @@ class GroupsModel(RowsModel):
     """``RowsModel`` with the coordinates, and all that belongs to rows, ordered by output last."""
 
     by_feature = True
-    n_sweeps = 8
+    n_sweeps = 4
 
     def _hold(self, diagonal, coupling):
         """Keep the curvatures of the rows, and find those of the coordinates."""
@@ -92,20 +93,21 @@ class GroupsModel(RowsModel):
             kept = moved, self._along(moved)
         self.moved, self.along = kept
 
-    def _of_penalty(self):
-        """Return the product with the Hessian of the penalty, as a function."""
-        ratio, unit = self._hessian_of_sizes(self.w)
+    def _solved(self, free, right):
+        """Solve for the Newton step of the free coordinates by conjugate gradients."""
+        of_sizes, of_free = self._hessian_of_sizes(self.w), np.zeros(self.n)
+        of_free[free] = 1.0
 
         def product(d):
-            result = self.l2 * d
-            groups = self.of_groups(d)
-            groups = ratio * (groups - unit * (unit * groups).sum(axis=1, keepdims=True))
-            result[self.in_groups] += groups.ravel()
-            return result
+            along = self._product(self._moved_by(d)) + self.penalty_product(d, of_sizes)
+            return of_free * along
 
-        return product
+        residual = np.zeros(self.n)
+        residual[free] = right
+        solve = self._preconditioner(free, *of_sizes)
+        return conjugate_gradients(product, solve, residual, self.settings)[0][free]
 
-    def _preconditioner(self, free):
+    def _preconditioner(self, free, ratio, unit):
         """Return a function that solves with the curvatures of coordinates and those of groups.
 
         A group's block is D + ratio (I - unit unit^T), of which only the free coordinates count;
@@ -113,7 +115,6 @@ class GroupsModel(RowsModel):
         """
         inverse, curvature = np.zeros(self.n), self.curvature + self.l2
         inverse[free] = 1.0 / np.where(curvature > 0, curvature, 1.0)[free]
-        ratio, unit = self._hessian_of_sizes(self.w)
         share = 1.0 / (1.0 + ratio * self.of_groups(inverse))
         of_groups = share * self.of_groups(inverse)
         along = of_groups * unit

@@ -16,18 +16,8 @@ class MatrixModel(NewtonModel):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         objective = self.objective
-        mean = objective.mean if objective.fit_intercept else None
-        at, n_threads = objective.at(self.vector), objective.n_threads
-        rows, total, neglected = objective.rows, objective.total_weight, self.settings.neglected
-        if self.is_far:
-            rows = rows.sample.sampled(self.settings.rows_per_coefficient * self.n)
-            total, neglected = rows.weight.sum(), self.settings.first_neglected
-        H = rows.active_hessian(*at, mean, self.active, neglected, n_threads)
-        H /= total
-        if objective.fit_intercept and objective.shift_invariant:
-            # the same change of all intercepts has no curvature, and the gradient no part along it
-            last = np.flatnonzero(self.feature == objective.n_features)
-            H[np.ix_(last, last)] += H[last, last].mean() / len(last)
+        keeps = self.grouped and not self.is_far
+        H = self._kept_hessian() if keeps else self._hessian(self.vector, self.active)
         self.matrix, self._slope = H, self.g.copy()
         diagonal = self.diagonal_of_coordinates = H.diagonal().copy()
         n_outputs, grouped = objective.n_outputs, self.n_grouped
@@ -43,9 +33,61 @@ class MatrixModel(NewtonModel):
             np.intp
         )
 
+    def _hessian(self, vector, active):
+        """Return the Hessian of the mean loss at a vector, in active coefficients."""
+        objective, settings = self.objective, self.settings
+        mean = objective.mean if objective.fit_intercept else None
+        rows, total, neglected = objective.rows, objective.total_weight, settings.neglected
+        if self.is_far:
+            wanted = settings.rows_per_coefficient
+            if self.grouped:
+                wanted = settings.group_rows[0 if self.is_on_path else 1]
+            rows = rows.sample.sampled(wanted * sum(map(len, active)))
+            total, neglected = rows.weight.sum(), settings.first_neglected
+        at = objective.at(vector)
+        H = rows.active_hessian(*at, mean, active, neglected, objective.n_threads)
+        H /= total
+        if objective.fit_intercept and objective.shift_invariant:
+            # the same change of all intercepts has no curvature, and the gradient no part along it
+            last = np.cumsum([len(features) for features in active]) - 1
+            H[np.ix_(last, last)] += H[last, last].mean() / len(last)
+        return H
+
+    def _kept_hessian(self):
+        """Return the Hessian of an earlier step if it has hardly changed since, or a new one.
+
+        A matrix of groups has no zeros: it costs as much as many steps. It has hardly changed if
+        the curvatures of the rows have not, and each step then leaves about as large a share of the
+        distance from the minimum as that of the change. ``state["hessian_at"]`` has the point and
+        the coefficients of the matrix, from which it follows.
+        """
+        objective, state = self.objective, self.state
+        sample, n_threads, known = objective.rows.sample, objective.n_threads, state["hessian_at"]
+        if known is not None and np.isin(self.feature, known["feature"]).all():
+            now, before = (
+                sample.row_curvatures(*objective.at(vector), n_threads)[0]
+                for vector in (self.vector, known["vector"])
+            )
+            if np.abs(now - before).sum() > self.settings.changed * before.sum():
+                known = None
+        else:
+            known = None
+        if known is None:
+            known = {"vector": self.vector.copy(), "feature": self.active[0]}
+            state["hessian_at"], objective.kept_hessian = known, None
+        feature, n_outputs = known["feature"], objective.n_outputs
+        if objective.kept_hessian is None:
+            objective.kept_hessian = self._hessian(known["vector"], [feature] * n_outputs)
+        if len(feature) * n_outputs == self.n:
+            return objective.kept_hessian
+        at = np.searchsorted(feature, self.feature) + len(feature) * self.output
+        return objective.kept_hessian[np.ix_(at, at)]
+
     @property
     def n_sweeps(self):
         """Number of sweeps between two Newton steps: as many as cost less than one."""
+        if self.grouped:  # which finds out which groups are 0 long before that
+            return 2 * self.settings.sweeps
         return max(self.settings.sweeps, min(self.n // 3, self.settings.most_sweeps))
 
     def sweep(self, n_sweeps):

@@ -2,7 +2,7 @@
 
 A model knows the coordinates that a step may change, ordered by output. ``MatrixModel`` computes
 the Hessian of these coefficients (``matrix_model.py``), ``RowsModel`` works with the columns of X
-(``rows_model.py``). Both are improved by coordinate descent (``_coordinate_descent.pyx``), which
+(``rows_model.py``), and ``GroupsModel`` does so for groups (``groups_model.py``). All are improved by coordinate descent (``_coordinate_descent.pyx``), which
 finds out which coefficients are 0, and by Newton steps of the others with their signs kept, which
 converge where coordinate descent is slow because features are correlated. Such a step ends at 0 for
 coefficients whose sign it would change.
@@ -16,8 +16,43 @@ from .._utils.numerics import EPS
 NOISE = 16 * EPS[np.dtype(float)]
 
 
+def conjugate_gradients(product, precondition, right, settings):
+    """Solve a positive definite system.
+
+    Parameters
+    ----------
+    product, precondition : callable
+        Multiply a vector by the matrix, and by about its inverse.
+    right : ndarray of shape (n,)
+    settings : composite_settings.ProximalNewton
+
+    Returns
+    -------
+    x : ndarray of shape (n,)
+    reached : bool
+        Whether no more than the share of the residual that the settings allow is left.
+    """
+    x, residual = np.zeros(len(right)), right.copy()
+    direction = precondition(residual)
+    left = residual @ direction
+    wanted = settings.cg_left * left
+    for _ in range(settings.most_cg_iter):
+        along = product(direction)
+        curvature = direction @ along
+        if not curvature > 0:
+            break
+        x += left / curvature * direction
+        residual -= left / curvature * along
+        solved = precondition(residual)
+        before, left = left, residual @ solved
+        if not left > wanted:
+            return x, True
+        direction = solved + left / before * direction
+    return x, False
+
+
 class NewtonModel:
-    """What both models share.
+    """What all models share.
 
     Parameters
     ----------
@@ -49,6 +84,7 @@ class NewtonModel:
         terms, self.is_far = objective.terms.times(strengthened), state["far"]
         self.objective, self.vector, self.settings = objective, vector, settings
         self.grouped, self.state = terms.grouped, state
+        self.is_on_path = strengthened > 1.0
         self.is_plain = objective.rows.y.loss._certifiable  # curvatures are w p (1 - p)
         n_features, n_outputs = objective.n_features, objective.n_outputs
         self.active = [np.flatnonzero(active[:, k]) for k in range(n_outputs)]
@@ -130,6 +166,14 @@ class NewtonModel:
         sizes = np.sqrt(np.square(groups).sum(axis=1, keepdims=True))
         used = np.where(sizes > 0, sizes, 1.0)
         return np.where(sizes > 0, self.of_groups(self.l1)[:, :1] / used, 0.0), groups / used
+
+    def penalty_product(self, d, of_sizes):
+        """Return the Hessian of the penalty times d; ``of_sizes`` is ``_hessian_of_sizes``."""
+        ratio, unit = of_sizes
+        result, groups = self.l2 * d, self.of_groups(d)
+        groups = ratio * (groups - unit * (unit * groups).sum(axis=1, keepdims=True))
+        result[self.in_groups] += groups.ravel()
+        return result
 
     def improve(self):
         """Take a Newton step of the free coordinates; return whether that is progress.

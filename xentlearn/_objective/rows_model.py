@@ -9,7 +9,7 @@ from scipy import sparse
 from .._data._design_matrix import computing_dtype
 from .._data.active_hessian import raised
 from . import _coordinate_descent as kernels
-from .newton_models import NewtonModel
+from .newton_models import NewtonModel, conjugate_gradients
 
 
 class RowsModel(NewtonModel):
@@ -161,36 +161,15 @@ class RowsModel(NewtonModel):
 
     def _solved(self, free, right):
         """Solve for the Newton step of the free coordinates by conjugate gradients."""
-        x, residual, of_free = np.zeros(self.n), np.zeros(self.n), np.zeros(self.n)
-        residual[free], of_free[free] = right, 1.0
-        solve, of_penalty = self._preconditioner(free), self._of_penalty()
-        direction = solve(residual)
-        product = residual @ direction
-        wanted = self.settings.cg_left * product
-        for _ in range(self.settings.most_cg_iter):
-            along = self._product(self._moved_by(direction)) + of_penalty(direction)
-            along *= of_free
-            curvature = direction @ along
-            if not curvature > 0:
-                break
-            x += product / curvature * direction
-            residual -= product / curvature * along
-            solved = solve(residual)
-            before, product = product, residual @ solved
-            if not product > wanted:
-                break
-            direction = solved + product / before * direction
-        return x[free]
+        inverse = self.curvature[free] + self.l2[free]
+        inverse = 1.0 / np.where(inverse > 0, inverse, 1.0)
+        full = np.zeros(self.n)
 
-    def _of_penalty(self):
-        """Return the product with the Hessian of the penalty, as a function."""
-        return lambda d: self.l2 * d
+        def product(d):
+            full[free] = d
+            return (self._product(self._moved_by(full)) + self.l2 * full)[free]
 
-    def _preconditioner(self, free):
-        """Return a function that solves with the curvatures of the free coordinates alone."""
-        inverse, curvature = np.zeros(self.n), self.curvature + self.l2
-        inverse[free] = 1.0 / np.where(curvature > 0, curvature, 1.0)[free]
-        return lambda residual: inverse * residual
+        return conjugate_gradients(product, lambda r: inverse * r, right, self.settings)[0]
 
     def point(self):
         """Return the vector at the present point."""

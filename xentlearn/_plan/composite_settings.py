@@ -52,6 +52,11 @@ class ProximalNewton:
         as long as the minimum is far.
     rows_per_coefficient : int
         Rows per coefficient that a matrix is made from as long as the minimum is far.
+    group_rows : tuple of int
+        The same for groups, whose matrices have no zeros: with a penalty that is stronger than
+        asked for, and then.
+    changed : float
+        Share by which the curvatures of rows may change until a matrix for groups is made anew.
     bisections : int
         Steps towards the scale of a dual point: its bound depends on the square of what they leave.
     most_trials : int
@@ -82,6 +87,8 @@ class ProximalNewton:
     neglected: float = 0.01
     first_neglected: float = 0.05
     rows_per_coefficient: int = 10
+    group_rows: tuple = (2, 4)
+    changed: float = 0.1
     bisections: int = 30
     most_trials: int = 20
     sufficient_decrease: float = 1e-4

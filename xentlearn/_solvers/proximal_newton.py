@@ -64,6 +64,7 @@ class _ProximalNewton(Stateful):
         self.result = Result(vector=self.x, objective=np.inf)
         self.strengthened, self.predicted, self.agreed = None, np.inf, False
         self.state = {"bound": settings.bound, "moved": None, "raised": 1.0, "far": True}
+        self.state["hessian_at"] = None
         self.value = self.gradient = None
 
     def dump(self):
@@ -205,6 +206,8 @@ class _ProximalNewton(Stateful):
             state["raised"] *= 0.5
             if not at_work:
                 state["bound"] = min(2.0 * state["bound"], settings.most_bound)
+        elif objective.terms.grouped:
+            state["raised"] = min(2.0 * state["raised"], 1.0)
         self.x, self.value, self.gradient = found
         shifted = objective.shifted(self.x)
         self.value += objective.penalty(shifted) - objective.penalty(self.x)
