@@ -15,7 +15,7 @@ enough: it is a problem of its own. Outputs are swept two at a time, whatever th
 For two blocks of a positive definite matrix this always converges: with the sign of the coupling
 changed, the matrix stays positive definite.
 
-The coordinates are ordered by output. With a grouped penalty all outputs of a feature change at
+Without groups the coordinates are ordered by output. With them all outputs of a feature change at
 once, along the gradient divided by one number that is at least the largest curvature of the group.
 """
 

@@ -39,9 +39,8 @@ class MatrixModel(NewtonModel):
         mean = objective.mean if objective.fit_intercept else None
         rows, total, neglected = objective.rows, objective.total_weight, settings.neglected
         if self.is_far:
-            wanted = settings.rows_per_coefficient
-            if self.grouped:
-                wanted = settings.group_rows[0 if self.is_on_path else 1]
+            on_path = self.grouped and self.is_on_path
+            wanted = settings.first_group_rows if on_path else settings.rows_per_coefficient
             rows = rows.sample.sampled(wanted * sum(map(len, active)))
             total, neglected = rows.weight.sum(), settings.first_neglected
         at = objective.at(vector)

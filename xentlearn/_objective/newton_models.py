@@ -11,6 +11,7 @@ coefficients whose sign it would change.
 import numpy as np
 
 from .._utils.numerics import EPS
+from .penalties import least_subgradient
 
 # Rounding errors of values, relative to them.
 NOISE = 16 * EPS[np.dtype(float)]
@@ -222,24 +223,13 @@ class NewtonModel:
 
     def violation(self, w, slope):
         """Return how much single coordinates could still gain, with ``slope`` as for ``value``."""
-        least, l1 = slope + self.l2 * w, self.l1
-        if self.grouped:
-            size = np.sqrt(np.square(self.of_groups(w)).sum(axis=1, keepdims=True))
-            closed = (least > 0) & (w <= self.lower) | (least < 0) & (w >= self.upper)
-            along = self.of_groups(np.where(closed, 0.0, least))
-            steep = np.sqrt(np.square(along).sum(axis=1, keepdims=True))
-            share = np.where(size > 0, 0.0, 1.0 / np.maximum(steep, np.finfo(float).tiny))
-            at = self.order[: self.n_grouped * self.objective.n_outputs]
-            shrunk = np.maximum(1.0 - self.of_groups(l1) * share, 0.0) * along
-            result = least + self._penalty_slope(w) - self.l2 * w
-            result[at] = np.where(size > 0, self.of_groups(result), shrunk).ravel()
-        else:
-            shrunk = np.sign(least) * np.maximum(np.abs(least) - l1, 0.0)
-            result = np.where(w != 0, least + l1 * np.sign(w), shrunk)
-        result[(w <= self.lower) & (result > 0)] = 0.0
-        result[(w >= self.upper) & (result < 0)] = 0.0
         curvature = self.diagonal_of_coordinates + self.l2
-        return float(np.sum(result**2 / np.where(curvature > 0, curvature, np.inf)))
+        arrays = w, slope + self.l2 * w, self.l1, self.lower, self.upper, curvature
+        if self.grouped:
+            arrays = (a[self.order].reshape(-1, self.objective.n_outputs) for a in arrays)
+        *arrays, curvature = arrays
+        squares = np.square(least_subgradient(*arrays, self.grouped))
+        return float(np.sum(squares / np.where(curvature > 0, curvature, np.inf)))
 
     def value(self, w, slope):
         """Return the model at w, less the loss at the point, where its gradient is ``slope``."""

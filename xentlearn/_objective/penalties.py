@@ -18,6 +18,39 @@ from . import _coordinate_descent as kernels
 from .linear import L2
 
 
+def least_subgradient(W, slope, l1, lower, upper, grouped):
+    """Return the least subgradient of an objective, 0 where no coefficient can be improved.
+
+    Parameters
+    ----------
+    W : ndarray
+        Of any shape, or with a group in each row.
+    slope : ndarray
+        The gradient of all but the part of the penalty with ``l1``, of the same shape.
+    l1, lower, upper : ndarray
+        Of shapes that are broadcast to it.
+    grouped : bool
+
+    Returns
+    -------
+    ndarray
+    """
+    if grouped:
+        size = np.sqrt(np.einsum("jk,jk->j", W, W))[:, np.newaxis]
+        closed = ((slope > 0) & (W <= lower)) | ((slope < 0) & (W >= upper))
+        open_slope = np.where(closed, 0.0, slope)
+        steep = np.sqrt(np.einsum("jk,jk->j", open_slope, open_slope))[:, np.newaxis]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shrunk = open_slope * np.maximum(1.0 - l1 / steep, 0.0)
+            result = np.where(size > 0, slope + l1 * W / size, np.where(steep > 0, shrunk, 0.0))
+    else:
+        shrunk = np.sign(slope) * np.maximum(np.abs(slope) - l1, 0.0)
+        result = np.where(W != 0, slope + l1 * np.sign(W), shrunk)
+    result[(W <= lower) & (result > 0)] = 0.0
+    result[(W >= upper) & (result < 0)] = 0.0
+    return result
+
+
 @dataclass(frozen=True)
 class FeaturePenalty(L2):
     """The penalty above.
@@ -117,22 +150,10 @@ class FeatureTerms:
 
         It is 0 where no coefficient can be improved; ``gradient`` is that of the loss.
         """
-        l1, slope = self.l1[:, np.newaxis], gradient + self.l2[:, np.newaxis] * W
-        if self.grouped:
-            size = np.sqrt(np.einsum("jk,jk->j", W, W))[:, np.newaxis]
-            closed = (slope > 0) & (W <= self.lower[:, np.newaxis])
-            closed |= (slope < 0) & (W >= self.upper[:, np.newaxis])
-            open_slope = np.where(closed, 0.0, slope)
-            steep = np.sqrt(np.einsum("jk,jk->j", open_slope, open_slope))[:, np.newaxis]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                shrunk = open_slope * np.maximum(1.0 - l1 / steep, 0.0)
-                result = np.where(size > 0, slope + l1 * W / size, np.where(steep > 0, shrunk, 0.0))
-        else:
-            shrunk = np.sign(slope) * np.maximum(np.abs(slope) - l1, 0.0)
-            result = np.where(W != 0, slope + l1 * np.sign(W), shrunk)
-        result[(W <= self.lower[:, np.newaxis]) & (result > 0)] = 0.0
-        result[(W >= self.upper[:, np.newaxis]) & (result < 0)] = 0.0
-        return result
+        l1, l2, lower, upper = (
+            a[:, np.newaxis] for a in (self.l1, self.l2, self.lower, self.upper)
+        )
+        return least_subgradient(W, gradient + l2 * W, l1, lower, upper, self.grouped)
 
     def shifted(self, W):
         """Return W with the same change of all outputs of a feature that lowers the penalty most.

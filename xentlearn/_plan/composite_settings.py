@@ -52,9 +52,9 @@ class ProximalNewton:
         as long as the minimum is far.
     rows_per_coefficient : int
         Rows per coefficient that a matrix is made from as long as the minimum is far.
-    group_rows : tuple of int
-        The same for groups, whose matrices have no zeros: with a penalty that is stronger than
-        asked for, and then.
+    first_group_rows : int
+        The same for groups, with a penalty that is stronger than asked for: all outputs of a
+        feature are in use together, so that their matrices are the most expensive ones.
     changed : float
         Share by which the curvatures of rows may change until a matrix for groups is made anew.
     bisections : int
@@ -87,7 +87,7 @@ class ProximalNewton:
     neglected: float = 0.01
     first_neglected: float = 0.05
     rows_per_coefficient: int = 10
-    group_rows: tuple = (2, 4)
+    first_group_rows: int = 2
     changed: float = 0.1
     bisections: int = 30
     most_trials: int = 20
