@@ -14,6 +14,7 @@ from .._plan.composite_settings import ProximalNewton
 from .._utils.numerics import LEAST_REACH
 from .certificate import Certificate
 from .continuation import Continuation
+from .groups_model import GroupsModel
 from .linear import LinearObjective
 from .matrix_model import MatrixModel
 from .rows_model import RowsModel
@@ -46,7 +47,7 @@ class CompositeObjective(LinearObjective):
         self.terms = terms
         self.certifiable = rows.y.loss._certifiable and terms.bounds_all
         self.certificate = SparseCertificate()
-        self._columns = self._inverse_reach = None
+        self._columns = self._inverse_reach = self.kept_hessian = None
 
     def coefficients(self, vector):
         """Return W^T, of shape (n_features, n_outputs), a view of the vector."""
@@ -112,19 +113,24 @@ class CompositeObjective(LinearObjective):
         sizes = sizes if terms.grouped else sizes.max(axis=1)
         return float((sizes / terms.l1).max(initial=0.0))
 
-    def active(self, vector, gradient, terms, least_new):
+    def active(self, vector, gradient, terms, settings):
         """Return which coefficients a step may change, of the shape of the vector's matrix.
 
         Those in use, and of those that the gradient moves away from 0 as many as are in use, the
         steepest ones, or ``least_new`` if that is more: a matrix costs the square of their number,
-        and in the first steps most of them would come back to 0. The columns of a sparse X cost
-        less than a pass in any case, so that all of them may change.
+        and in the first steps most of them would come back to 0. Groups are also at most as many
+        as a matrix can have, if that leaves room for some. The columns of a sparse X cost less than
+        a pass in any case, so that all of them may change.
         """
         W, G = self.coefficients(vector), gradient.reshape(self.shape)[: self.n_features]
         used = W.any(axis=1) if terms.grouped else W != 0
         new = terms.above(G) & ~used
         new[terms.is_out] = False
-        most = max(least_new, np.count_nonzero(used))
+        n_used = np.count_nonzero(used)
+        most = max(settings.least_new, n_used)
+        if terms.grouped:
+            room = settings.most_coefficients // self.n_outputs - self.fit_intercept - n_used
+            most = min(most, room) if room > 0 else most
         if not self.moments.is_sparse and np.count_nonzero(new) > most:
             excess = terms.excess(G)
             steepness = excess[new]
@@ -151,11 +157,11 @@ class CompositeObjective(LinearObjective):
             None if no coefficient may change.
         """
         terms = self.terms.times(strengthened)
-        active = self.active(vector, gradient, terms, settings.least_new)
+        active = self.active(vector, gradient, terms, settings)
         n = int(np.count_nonzero(active))
         if n == 0:
             return None
-        kind = RowsModel
+        kind = GroupsModel if terms.grouped else RowsModel
         if not self.moments.is_sparse and n <= settings.most_coefficients:
             kind = MatrixModel
         return kind(self, vector, gradient, terms, active, settings, state)

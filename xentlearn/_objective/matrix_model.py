@@ -23,36 +23,16 @@ class MatrixModel(NewtonModel):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         objective = self.objective
-        if objective.small is None:
-            H = self._hessian()
-        else:
+        if objective.small is not None:
             H = objective.small.hessian(self.vector)[self.feature[:, np.newaxis], self.feature]
             mirror(H)
-        if objective.fit_intercept and objective.shift_invariant:
-            # the same change of all intercepts has no curvature, and the gradient no part along it
-            last = np.flatnonzero(self.feature == objective.n_features)
-            H[np.ix_(last, last)] += H[last, last].mean() / len(last)
+        elif self.grouped and not self.is_far:
+            H = self._kept_hessian()
+        else:
+            H = self._hessian(self.vector, self._of_outputs())
         self.matrix = H
         if self.grouped:
             self._find_groups(H)
-
-    def _hessian(self):
-        objective, settings = self.objective, self.settings
-        rows, total, neglected = objective.rows, objective.total_weight, settings.neglected
-        if self.is_far:
-            rows, neglected = rows.sample, settings.first_neglected
-        if rows.n_rows * self.n**2 <= settings.quick_work:
-            neglected = 0.0
-        elif self.is_far:
-            rows = rows.sampled(settings.rows_per_coefficient * self.n)
-        if rows is not objective.rows:
-            total = rows.weight.sum()
-        mean = objective.mean if objective.fit_intercept else None
-        active = [self.feature[begin:end] for begin, end in pairwise(self.starts)]
-        at, n_threads = objective.at(self.vector), objective.n_threads
-        H = rows.active_hessian(*at, mean, active, neglected, n_threads)
-        H /= total
-        return H
 
     def _find_groups(self, H):
         objective, self._slope = self.objective, self.g.copy()
@@ -70,9 +50,68 @@ class MatrixModel(NewtonModel):
             np.intp
         )
 
+    def _of_outputs(self):
+        """Return the features of the coefficients of each output."""
+        return [self.feature[begin:end] for begin, end in pairwise(self.starts)]
+
+    def _hessian(self, vector, active):
+        """Return the Hessian of the mean loss at a vector, in active coefficients."""
+        objective, settings = self.objective, self.settings
+        rows, n, neglected = objective.rows, sum(map(len, active)), settings.neglected
+        if self.is_far:
+            rows, neglected = rows.sample, settings.first_neglected
+        if rows.n_rows * n**2 <= settings.quick_work:
+            neglected = 0.0
+        elif self.is_far:
+            on_path = self.grouped and self.is_on_path
+            wanted = settings.first_group_rows if on_path else settings.rows_per_coefficient
+            rows = rows.sampled(wanted * n)
+        total = objective.total_weight if rows is objective.rows else rows.weight.sum()
+        mean = objective.mean if objective.fit_intercept else None
+        at = objective.at(vector)
+        H = rows.active_hessian(*at, mean, active, neglected, objective.n_threads)
+        H /= total
+        if objective.fit_intercept and objective.shift_invariant:
+            # the same change of all intercepts has no curvature, and the gradient no part along it
+            last = np.cumsum([len(features) for features in active]) - 1
+            H[np.ix_(last, last)] += H[last, last].mean() / len(last)
+        return H
+
+    def _kept_hessian(self):
+        """Return the Hessian of an earlier step if it has hardly changed since, or a new one.
+
+        A matrix of groups has no zeros: it costs as much as many steps. It has hardly changed if
+        the curvatures of the rows have not, and each step then leaves about as large a share of the
+        distance from the minimum as that of the change. ``state["hessian_at"]`` has the point and
+        the coefficients of the matrix, from which it follows.
+        """
+        objective, state = self.objective, self.state
+        sample, n_threads, known = objective.rows.sample, objective.n_threads, state["hessian_at"]
+        if known is not None and np.isin(self.feature, known["feature"]).all():
+            now, before = (
+                sample.row_curvatures(*objective.at(vector), n_threads)[0]
+                for vector in (self.vector, known["vector"])
+            )
+            if np.abs(now - before).sum() > self.settings.changed * before.sum():
+                known = None
+        else:
+            known = None
+        if known is None:
+            known = {"vector": self.vector.copy(), "feature": self.feature[: self.starts[1]]}
+            state["hessian_at"], objective.kept_hessian = known, None
+        feature, n_outputs = known["feature"], objective.n_outputs
+        if objective.kept_hessian is None:
+            objective.kept_hessian = self._hessian(known["vector"], [feature] * n_outputs)
+        if len(feature) * n_outputs == self.n:
+            return objective.kept_hessian
+        at = np.searchsorted(feature, self.feature) + len(feature) * self.output
+        return objective.kept_hessian[np.ix_(at, at)]
+
     @property
     def n_sweeps(self):
         """Number of sweeps between two Newton steps: as many as cost less than one."""
+        if self.grouped:  # which finds out which groups are 0 long before that
+            return 2 * self.settings.sweeps
         return max(self.settings.sweeps, min(self.n // 3, self.settings.most_sweeps))
 
     def minimise(self, accuracy):
@@ -121,7 +160,8 @@ class MatrixModel(NewtonModel):
         everything = len(free) == self.n
         matrix = self.matrix.copy() if everything else self.matrix[np.ix_(free, free)]
         matrix.reshape(-1)[:: len(free) + 1] += self.l2[free]
-        matrix += self._group_hessian(free)
+        if self.grouped:
+            self._add_hessian_of_sizes(matrix, free)
         diagonal = matrix.diagonal()
         scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         for more in (1.0, 1e3, 1e6):
@@ -131,14 +171,16 @@ class MatrixModel(NewtonModel):
                 continue
         return None
 
-    def _group_hessian(self, free):
-        result = np.zeros((self.n, self.n))
-        groups, l1 = self.of_groups(self.w), self.of_groups(self.l1)[:, 0]
-        sizes = np.sqrt(np.square(groups).sum(axis=1))
-        at = self.order[: groups.size].reshape(groups.shape)
-        for row, w, size, strength in zip(at, groups, sizes, l1, strict=True):
-            if size > 0:
-                unit = w / size
-                block = np.eye(len(w)) - np.outer(unit, unit)
-                result[np.ix_(row, row)] = strength / size * block
-        return result[np.ix_(free, free)]
+    def _add_hessian_of_sizes(self, matrix, free):
+        """Add it to the matrix of the free coordinates, in place."""
+        ratio, unit = self._hessian_of_sizes(self.w)
+        blocks = ratio[:, :, np.newaxis] * (
+            np.eye(unit.shape[1]) - unit[:, :, np.newaxis] * unit[:, np.newaxis]
+        )
+        place = np.full(self.n, -1)
+        place[free] = np.arange(len(free))
+        rows, columns = np.broadcast_arrays(
+            self.of_groups(place)[:, :, np.newaxis], self.of_groups(place)[:, np.newaxis]
+        )
+        kept = (rows >= 0) & (columns >= 0)
+        matrix[rows[kept], columns[kept]] += blocks[kept]

@@ -2,7 +2,7 @@
 
 A model knows the coordinates that a step may change, ordered by output. ``MatrixModel`` computes
 the Hessian of these coefficients (``matrix_model.py``), ``RowsModel`` works with the columns of X
-(``rows_model.py``). Both are improved by coordinate descent (``_coordinate_descent.pyx``), which
+(``rows_model.py``), and ``GroupsModel`` does so for groups (``groups_model.py``). All are improved by coordinate descent (``_coordinate_descent.pyx``), which
 finds out which coefficients are 0, and by Newton steps of the others with their signs kept, which
 converge where coordinate descent is slow because features are correlated. Such a step ends at 0 for
 coefficients whose sign it would change.
@@ -12,13 +12,49 @@ import numpy as np
 
 from .._utils.numerics import EPS
 from . import _coordinate_descent as kernels
+from .penalties import least_subgradient
 
 # Rounding errors of values, relative to them.
 NOISE = 16 * EPS[np.dtype(float)]
 
 
+def conjugate_gradients(product, precondition, right, settings):
+    """Solve a positive definite system.
+
+    Parameters
+    ----------
+    product, precondition : callable
+        Multiply a vector by the matrix, and by about its inverse.
+    right : ndarray of shape (n,)
+    settings : composite_settings.ProximalNewton
+
+    Returns
+    -------
+    x : ndarray of shape (n,)
+    reached : bool
+        Whether no more than the share of the residual that the settings allow is left.
+    """
+    x, residual = np.zeros(len(right)), right.copy()
+    direction = precondition(residual)
+    left = residual @ direction
+    wanted = settings.cg_left * left
+    for _ in range(settings.most_cg_iter):
+        along = product(direction)
+        curvature = direction @ along
+        if not curvature > 0:
+            break
+        x += left / curvature * direction
+        residual -= left / curvature * along
+        solved = precondition(residual)
+        before, left = left, residual @ solved
+        if not left > wanted:
+            return x, True
+        direction = solved + left / before * direction
+    return x, False
+
+
 class NewtonModel:
-    """What both models share.
+    """What all models share.
 
     Parameters
     ----------
@@ -42,17 +78,23 @@ class NewtonModel:
         The present point, in the coordinates of the model.
     is_newton : bool
         Whether the curvature is that of the loss, and not raised.
+    by_feature : bool
+        Whether the coordinates are ordered by feature, and then by output.
     """
 
-    is_newton = False
+    is_newton = by_feature = False
 
     def __init__(self, objective, vector, gradient, terms, active, settings, state):
         self.objective, self.vector, self.settings = objective, vector, settings
         self.grouped, self.state, self.is_far = terms.grouped, state, state["far"]
+        self.is_on_path = terms is not objective.terms
         self.is_plain = objective.rows.y.loss._certifiable  # curvatures are w p (1 - p)
         n_features, n_outputs = objective.n_features, objective.n_outputs
-        self.output, self.feature = np.nonzero(active.T)
-        self.starts = np.searchsorted(self.output, np.arange(n_outputs + 1))
+        if self.by_feature:
+            self.feature, self.output = np.nonzero(active)
+        else:
+            self.output, self.feature = np.nonzero(active.T)
+        self.starts = np.append(0, np.cumsum(np.count_nonzero(active, axis=0)))
         coef, gradient = vector.reshape(objective.shape), gradient.reshape(objective.shape)
         coef, gradient = self._units(coef, gradient)
         self.w0 = coef[self.feature, self.output]
@@ -67,6 +109,9 @@ class NewtonModel:
         self.n_grouped = 0
         if self.grouped:  # the intercepts come last, and are no group
             self.n_grouped = int(np.count_nonzero(self.feature < n_features)) // n_outputs
+        self.in_groups = slice(0, self.n_grouped * n_outputs)
+        if not self.by_feature:
+            self.in_groups = self.order[self.in_groups]
 
     def _units(self, coef, gradient):
         return coef, gradient
@@ -78,8 +123,7 @@ class NewtonModel:
 
     def of_groups(self, values):
         """Return values of the coordinates as (n_groups, n_outputs) arrays, without intercepts."""
-        n_outputs = self.objective.n_outputs
-        return values[self.order[: self.n_grouped * n_outputs]].reshape(-1, n_outputs)
+        return values[self.in_groups].reshape(-1, self.objective.n_outputs)
 
     def penalty(self, w):
         """Return the penalty at w."""
@@ -95,31 +139,35 @@ class NewtonModel:
             return self.l1 * np.sign(w) + self.l2 * w
         result, groups = self.l2 * w, self.of_groups(w)
         sizes = np.sqrt(np.square(groups).sum(axis=1, keepdims=True))
-        at = self.order[: groups.size]
         slope = self.of_groups(self.l1) * groups / np.where(sizes > 0, sizes, 1.0)
-        result[at] += slope.ravel()
+        result[self.in_groups] += slope.ravel()
         return result
 
     def _free(self, w):
         """Return the coordinates of a Newton step: neither 0 by the penalty nor at a bound."""
         used = w != 0
         if self.grouped:
-            groups = self.of_groups(w).any(axis=1, keepdims=True)
-            at = self.order[: groups.size * self.objective.n_outputs]
-            used[at] = np.broadcast_to(groups, (len(groups), self.objective.n_outputs)).ravel()
+            groups = self.of_groups(w).any(axis=1)
+            used[self.in_groups] = np.repeat(groups, self.objective.n_outputs)
         inside = (self.lower < w) & (w < self.upper)
         return np.flatnonzero((used | (self.l1 == 0)) & inside)
 
-    def _group_curvature(self, w, direction):
-        """Return the Hessian of the sizes of groups at w times a direction."""
-        groups, along = self.of_groups(w), self.of_groups(direction)
+    def _hessian_of_sizes(self, w):
+        """Return the Hessians of l1 times the sizes of groups at w, ratio (I - unit unit^T).
+
+        Arrays of shape (n_groups, 1) and (n_groups, n_outputs); both are 0 where w is.
+        """
+        groups = self.of_groups(w)
         sizes = np.sqrt(np.square(groups).sum(axis=1, keepdims=True))
-        sizes[sizes == 0] = np.inf
-        unit = groups / np.where(sizes < np.inf, sizes, 1.0)
-        along = along - unit * (unit * along).sum(axis=1, keepdims=True)
-        result = np.zeros(len(w))
-        at = self.order[: groups.size]
-        result[at] = (self.of_groups(self.l1) / sizes * along).ravel()
+        used = np.where(sizes > 0, sizes, 1.0)
+        return np.where(sizes > 0, self.of_groups(self.l1)[:, :1] / used, 0.0), groups / used
+
+    def penalty_product(self, d, of_sizes):
+        """Return the Hessian of the penalty times d; ``of_sizes`` is ``_hessian_of_sizes``."""
+        ratio, unit = of_sizes
+        result, groups = self.l2 * d, self.of_groups(d)
+        groups = ratio * (groups - unit * (unit * groups).sum(axis=1, keepdims=True))
+        result[self.in_groups] += groups.ravel()
         return result
 
     def improve(self):
@@ -186,24 +234,13 @@ class NewtonModel:
 
     def violation(self, w, slope):
         """Return how much single coordinates could still gain, with ``slope`` as for ``value``."""
-        least, l1 = slope + self.l2 * w, self.l1
-        if self.grouped:
-            size = np.sqrt(np.square(self.of_groups(w)).sum(axis=1, keepdims=True))
-            closed = (least > 0) & (w <= self.lower) | (least < 0) & (w >= self.upper)
-            along = self.of_groups(np.where(closed, 0.0, least))
-            steep = np.sqrt(np.square(along).sum(axis=1, keepdims=True))
-            share = np.where(size > 0, 0.0, 1.0 / np.maximum(steep, np.finfo(float).tiny))
-            at = self.order[: self.n_grouped * self.objective.n_outputs]
-            shrunk = np.maximum(1.0 - self.of_groups(l1) * share, 0.0) * along
-            result = least + self._penalty_slope(w) - self.l2 * w
-            result[at] = np.where(size > 0, self.of_groups(result), shrunk).ravel()
-        else:
-            shrunk = np.sign(least) * np.maximum(np.abs(least) - l1, 0.0)
-            result = np.where(w != 0, least + l1 * np.sign(w), shrunk)
-        result[(w <= self.lower) & (result > 0)] = 0.0
-        result[(w >= self.upper) & (result < 0)] = 0.0
         curvature = self.diagonal_of_coordinates + self.l2
-        return float(np.sum(result**2 / np.where(curvature > 0, curvature, np.inf)))
+        arrays = w, slope + self.l2 * w, self.l1, self.lower, self.upper, curvature
+        if self.grouped:
+            arrays = (a[self.order].reshape(-1, self.objective.n_outputs) for a in arrays)
+        *arrays, curvature = arrays
+        squares = np.square(least_subgradient(*arrays, self.grouped))
+        return float(np.sum(squares / np.where(curvature > 0, curvature, np.inf)))
 
     def value(self, w, slope):
         """Return the model at w, less the loss at the point, where its gradient is ``slope``."""

@@ -15,8 +15,42 @@ from functools import cached_property
 import numpy as np
 
 from .._utils.numerics import STRENGTHS
-from . import _penalties as kernels
+from . import _coordinate_descent as kernels
+from . import _penalties as sums
 from .linear import L2
+
+
+def least_subgradient(W, slope, l1, lower, upper, grouped):
+    """Return the least subgradient of an objective, 0 where no coefficient can be improved.
+
+    Parameters
+    ----------
+    W : ndarray
+        Of any shape, or with a group in each row.
+    slope : ndarray
+        The gradient of all but the part of the penalty with ``l1``, of the same shape.
+    l1, lower, upper : ndarray
+        Of shapes that are broadcast to it.
+    grouped : bool
+
+    Returns
+    -------
+    ndarray
+    """
+    if grouped:
+        size = np.sqrt(np.einsum("jk,jk->j", W, W))[:, np.newaxis]
+        closed = ((slope > 0) & (W <= lower)) | ((slope < 0) & (W >= upper))
+        open_slope = np.where(closed, 0.0, slope)
+        steep = np.sqrt(np.einsum("jk,jk->j", open_slope, open_slope))[:, np.newaxis]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shrunk = open_slope * np.maximum(1.0 - l1 / steep, 0.0)
+            result = np.where(size > 0, slope + l1 * W / size, np.where(steep > 0, shrunk, 0.0))
+    else:
+        shrunk = np.sign(slope) * np.maximum(np.abs(slope) - l1, 0.0)
+        result = np.where(W != 0, slope + l1 * np.sign(W), shrunk)
+    result[(W <= lower) & (result > 0)] = 0.0
+    result[(W >= upper) & (result < 0)] = 0.0
+    return result
 
 
 @dataclass(frozen=True)
@@ -109,7 +143,7 @@ class FeatureTerms:
 
     def value(self, W):
         """Return the penalty of coefficients W."""
-        return kernels.penalty(W, self.l1, self.l2, self.grouped)
+        return sums.penalty(W, self.l1, self.l2, self.grouped)
 
     def excess(self, gradient):
         """Return by how much the size of a gradient exceeds l1 where W = 0, by coefficient.
@@ -141,36 +175,23 @@ class FeatureTerms:
 
         It is 0 where no coefficient can be improved; ``gradient`` is that of the loss.
         """
-        l1, slope = self.l1[:, np.newaxis], gradient + self.l2[:, np.newaxis] * W
-        if self.grouped:
-            size = np.sqrt(np.einsum("jk,jk->j", W, W))[:, np.newaxis]
-            closed = (slope > 0) & (W <= self.lower[:, np.newaxis])
-            closed |= (slope < 0) & (W >= self.upper[:, np.newaxis])
-            open_slope = np.where(closed, 0.0, slope)
-            steep = np.sqrt(np.einsum("jk,jk->j", open_slope, open_slope))[:, np.newaxis]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                shrunk = open_slope * np.maximum(1.0 - l1 / steep, 0.0)
-                result = np.where(size > 0, slope + l1 * W / size, np.where(steep > 0, shrunk, 0.0))
-        else:
-            shrunk = np.sign(slope) * np.maximum(np.abs(slope) - l1, 0.0)
-            result = np.where(W != 0, slope + l1 * np.sign(W), shrunk)
-        result[(W <= self.lower[:, np.newaxis]) & (result > 0)] = 0.0
-        result[(W >= self.upper[:, np.newaxis]) & (result < 0)] = 0.0
-        return result
+        l1, l2, lower, upper = (
+            a[:, np.newaxis] for a in (self.l1, self.l2, self.lower, self.upper)
+        )
+        return least_subgradient(W, gradient + l2 * W, l1, lower, upper, self.grouped)
 
     def shift(self, W):
         """Change all outputs of each feature so that the penalty is least, in place.
 
         The same change of all outputs does not change a softmax.
         """
-        kernels.shift(W, self.l1, self.l2, self.lower, self.upper, self.grouped)
+        sums.shift(W, self.l1, self.l2, self.lower, self.upper, self.grouped)
 
     def conjugate(self, Z):
         """Return the penalty's conjugate at tau Z, as a function of tau in [0, 1].
 
-        The conjugate at Z is the largest Z . W - penalty(W). For a group with bounds it is an upper
-        bound of it, and exact if each bound is 0 or infinite. Terms that are 0 for all tau in
-        [0, 1] are left out.
+        The conjugate at Z is the largest Z . W - penalty(W). Terms that are 0 for all tau in [0, 1]
+        are left out.
 
         Parameters
         ----------
@@ -185,20 +206,11 @@ class FeatureTerms:
         """
         above = self.above(-Z)
         if self.grouped:
-            features = np.flatnonzero(above)
-            part = self.taken(features)
-            size = part.excess(-Z[features]) + part.l1
-            most = np.maximum(Z[features] * part.upper[:, np.newaxis], 0.0)
-            most = np.maximum(most, Z[features] * part.lower[:, np.newaxis])
-            with np.errstate(invalid="ignore", divide="ignore"):
-                reach = np.nan_to_num(most, nan=0.0, posinf=np.inf).sum(axis=1) / size
-            l1, l2 = part.l1, part.l2
-        else:
-            features, outputs = np.nonzero(above)
-            part, z = self.taken(features), Z[features, outputs]
-            size, l1, l2 = np.abs(z), part.l1, part.l2
-            reach = np.where(z > 0, part.upper, -part.lower)
-
+            return self._conjugate_of_groups(Z, np.flatnonzero(above))
+        features, outputs = np.nonzero(above)
+        part, z = self.taken(features), Z[features, outputs]
+        size, l1, l2 = np.abs(z), part.l1, part.l2
+        reach = np.where(z > 0, part.upper, -part.lower)
         free = (l2 == 0) & (reach == np.inf)
         limit = float((l1[free] / size[free]).min(initial=1.0))
         bounded = np.flatnonzero(~free)
@@ -211,3 +223,16 @@ class FeatureTerms:
             return float(best @ over - 0.5 * (l2 @ (best * best))), float(best @ size)
 
         return at, limit
+
+    def _conjugate_of_groups(self, Z, features):
+        """Return the same, of some features with a grouped penalty."""
+        part, Z = self.taken(features), Z[features]
+        lower, upper = (np.repeat(a, Z.shape[1]).reshape(Z.shape) for a in (part.lower, part.upper))
+        bound = np.where(Z > 0, upper, -lower)
+        # without l2, nothing but l1 limits the outputs that have no bound in the direction of Z
+        size = np.sqrt(np.square(np.where(bound == np.inf, Z, 0.0)).sum(axis=1))
+        free = (part.l2 == 0) & (size > 0)
+        limit = float((part.l1[free] / size[free]).min(initial=1.0))
+        kept = np.flatnonzero(~free | ((bound > 0) & (bound < np.inf) & (Z != 0)).any(axis=1))
+        arrays = Z[kept], part.l1[kept], part.l2[kept], lower[kept], upper[kept]
+        return lambda tau: kernels.group_conjugates(tau, *arrays), limit

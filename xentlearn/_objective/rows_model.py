@@ -11,7 +11,7 @@ from scipy import sparse
 from .._data._design_matrix import computing_dtype
 from .._data.active_hessian import raise_curvatures
 from . import _coordinate_descent as kernels
-from .newton_models import NewtonModel
+from .newton_models import NewtonModel, conjugate_gradients
 from .preconditioners import cholesky_factor, solve
 
 
@@ -36,25 +36,23 @@ class RowsModel(NewtonModel):
             change = self.state["raised"] * moved
             raise_curvatures(sample, diagonal, coupling, change, n_threads)
         total, dtype = sample.weight.sum(), np.dtype(computing_dtype(sample.X))
-        by_output = not self.grouped
-        diagonal = diagonal.T if by_output else diagonal
-        self.diagonal = np.ascontiguousarray(diagonal, dtype=dtype)
-        self.diagonal /= dtype.type(total)
-        self.coupling = np.zeros((0, 0), dtype)
+        diagonal = np.asarray(diagonal, dtype=dtype) / dtype.type(total)
         if coupling is not None:
-            coupling = coupling.T if by_output else coupling
-            self.coupling = np.ascontiguousarray(coupling, dtype=dtype)
-            self.coupling /= np.sqrt(dtype.type(total))
+            coupling = np.asarray(coupling, dtype=dtype) / np.sqrt(dtype.type(total))
+        self._hold(diagonal, coupling)
+
+    def _hold(self, diagonal, coupling):
+        """Keep the curvatures of the rows, and find those of the coordinates."""
+        self.diagonal = own = np.ascontiguousarray(diagonal.T)
+        self.coupling = np.zeros((0, 0), diagonal.dtype)
+        if coupling is not None:
+            self.coupling = np.ascontiguousarray(coupling.T)
+            own = self.diagonal - self.coupling**2
         self.moved = np.zeros_like(self.diagonal)
-        self.along = np.zeros(sample.n_rows, dtype)
+        self.along = np.zeros(len(diagonal), diagonal.dtype)
         self._blocks = None
-        of_rows = self.diagonal.T.copy() if self.grouped else self.diagonal
-        if self.grouped:  # diag(d) is at least diag(d) - u u^T
-            own = of_rows
-        else:
-            own = of_rows - self.coupling**2 if len(self.coupling) else of_rows
         of_columns = self.starts, self.column, *self.columns
-        self.curvature = kernels.column_curvatures(*of_columns, own, n_threads)
+        self.curvature = kernels.column_curvatures(*of_columns, own, self.objective.n_threads)
         self.diagonal_of_coordinates = self.curvature
 
     n_sweeps = 2
@@ -98,66 +96,36 @@ class RowsModel(NewtonModel):
         """Note how far a share of the step has moved each row."""
         moved, coupling = self.moved, self.coupling
         if len(coupling):  # the same change of all logits does not change a softmax
-            axis = 1 if self.grouped else 0
-            mean = self.along / np.maximum(coupling.sum(axis=axis), np.finfo(coupling.dtype).tiny)
-            moved = moved - (mean[:, np.newaxis] if self.grouped else mean)
-        moved = np.abs(moved if self.grouped else moved.T)
-        self.state["moved"] = np.minimum(step * moved, self.settings.moved)
+            mean = self.along / np.maximum(coupling.sum(axis=0), np.finfo(coupling.dtype).tiny)
+            moved = moved - mean
+        self.state["moved"] = np.minimum(step * np.abs(moved.T), self.settings.moved)
 
     def sweep(self, n_sweeps):
         """Sweep over the coordinates."""
-        penalty = self.l1, self.l2, self.lower, self.upper
-        if not self.grouped:
-            kernels.sweep_rows(
-                self.starts,
-                self.column,
-                *self.columns,
-                self.diagonal,
-                self.coupling,
-                self.g,
-                self.curvature,
-                *penalty,
-                self.w,
-                self.moved,
-                self.along,
-                n_sweeps,
-                self.objective.n_threads,
-            )
-            return
-        by_column = [self._by_column(a) for a in (self.g, self.curvature, *penalty, self.w)]
-        g, curvature, l1, l2, lower, upper, w = by_column
-        kernels.sweep_groups(
+        kernels.sweep_rows(
+            self.starts,
+            self.column,
             *self.columns,
             self.diagonal,
             self.coupling,
-            g,
-            curvature.max(axis=1),
-            l1[:, 0].copy(),
-            l2[:, 0].copy(),
-            lower,
-            upper,
-            w,
+            self.g,
+            self.curvature,
+            self.l1,
+            self.l2,
+            self.lower,
+            self.upper,
+            self.w,
             self.moved,
             self.along,
             n_sweeps,
+            self.objective.n_threads,
         )
-        self.w[self.order] = w.ravel()
-
-    def _by_column(self, values):
-        """Return values of the coordinates as an array of shape (n_columns, n_outputs)."""
-        return np.ascontiguousarray(values[self.order].reshape(-1, self.objective.n_outputs))
 
     def _product(self, moved):
         """Return the Hessian times the step that moves the rows so, in the coordinates."""
         diagonal, coupling, n_threads = self.diagonal, self.coupling, self.objective.n_threads
-        if self.grouped:
-            of_rows = diagonal * moved
-            if len(coupling):
-                of_rows -= coupling * np.einsum("ij,ij->i", coupling, moved)[:, np.newaxis]
-            of_rows = np.ascontiguousarray(of_rows.T)
-        else:
-            of_rows = np.empty_like(moved)
-            kernels.curved_rows(diagonal, coupling, moved, of_rows, n_threads)
+        of_rows = np.empty_like(moved)
+        kernels.curved_rows(diagonal, coupling, moved, of_rows, n_threads)
         of_columns = self.starts, self.column, *self.columns
         return kernels.column_products(*of_columns, of_rows, n_threads)
 
@@ -166,7 +134,7 @@ class RowsModel(NewtonModel):
         result = np.empty((self.objective.n_outputs, len(self.along)), self.diagonal.dtype)
         of_columns = self.starts, self.column, *self.columns
         kernels.row_products(*of_columns, d, result, self.objective.n_threads)
-        return np.ascontiguousarray(result.T) if self.grouped else result
+        return result
 
     def slope(self):
         """Return the gradient of the loss of the model at the present point."""
@@ -185,40 +153,25 @@ class RowsModel(NewtonModel):
         self.moved = self._moved_by(w - self.w0)
         self.along = np.zeros_like(self.along)
         if len(self.coupling):
-            subscripts = "ij,ij->i" if self.grouped else "ij,ij->j"
-            self.along = np.einsum(subscripts, self.coupling, self.moved)
+            self.along = np.einsum("ij,ij->j", self.coupling, self.moved)
 
     def _solved(self, free, right):
         """Solve for the Newton step of the free coordinates by conjugate gradients."""
-        x, residual = np.zeros(len(free)), right.copy()
-        solve = self._preconditioner(free)
-        solved = solve(residual)
-        direction, product = solved.copy(), residual @ solved
-        wanted = self.settings.cg_left * product
         full = np.zeros(self.n)
-        for _ in range(self.settings.most_cg_iter):
-            full[free] = direction
-            along = self._product(self._moved_by(full)) + self.l2 * full
-            if self.grouped:
-                along += self._group_curvature(self.w, full)
-            curvature = direction @ along[free]
-            if not curvature > 0:
-                break
-            x += product / curvature * direction
-            residual -= product / curvature * along[free]
-            solved = solve(residual)
-            before, product = product, residual @ solved
-            if not product > wanted:
-                break
-            direction = solved + product / before * direction
-        return x
+
+        def product(d):
+            full[free] = d
+            return (self._product(self._moved_by(full)) + self.l2 * full)[free]
+
+        precondition = self._output_preconditioner(free)
+        return conjugate_gradients(product, precondition, right, self.settings)[0]
 
     def curvature_along(self, direction):
         """Return the second derivative of the smooth part along a direction."""
         product = self._product(self._moved_by(direction)) + self.l2 * direction
         return float(direction @ product)
 
-    def _preconditioner(self, free):
+    def _output_preconditioner(self, free):
         """Return a function that solves with the Hessian of the free coordinates of each output.
 
         If these blocks would cost more than they can save, with its diagonal.
@@ -252,8 +205,6 @@ class RowsModel(NewtonModel):
     @property
     def _blocks_pay(self):
         """Whether blocks cost less than the products of conjugate gradients."""
-        if self.grouped:
-            return False
         sizes, entries = np.diff(self.starts), np.diff(self.columns[0])[self.column]
         of_outputs = np.add.reduceat(np.append(entries, 0), self.starts[:-1]) * (sizes > 0)
         made = np.square(of_outputs).sum() / len(self.along)

@@ -54,6 +54,11 @@ class ProximalNewton:
         As long as the minimum is far, a matrix is made from so many rows per coefficient, unless
         all of them take at most ``quick_work`` multiply-adds, and then nothing is neglected. Coarse
         matrices cost further steps, above all where a few rows decide: that must be worth it.
+    first_group_rows : int
+        The same for groups, with a penalty that is stronger than asked for: all outputs of a
+        feature are in use together, so that their matrices are the most expensive ones.
+    changed : float
+        Share by which the curvatures of rows may change until a matrix for groups is made anew.
     bisections : int
         Steps towards the scale of a dual point: its bound depends on the square of what they leave.
     most_trials : int
@@ -87,6 +92,8 @@ class ProximalNewton:
     first_neglected: float = 0.05
     rows_per_coefficient: int = 10
     quick_work: float = 1e8
+    first_group_rows: int = 2
+    changed: float = 0.1
     bisections: int = 30
     most_trials: int = 20
     sufficient_decrease: float = 1e-4

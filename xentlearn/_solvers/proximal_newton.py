@@ -70,6 +70,7 @@ class _ProximalNewton(Stateful):
         self.strengthened, self.agreed = None, False
         self.predicted = self.remaining = np.inf
         self.state = {"bound": settings.bound, "moved": None, "raised": 1.0, "far": True}
+        self.state["hessian_at"] = None
         self.value = self.gradient = None
 
     def dump(self):
@@ -221,6 +222,8 @@ class _ProximalNewton(Stateful):
             state["raised"] *= 0.5
             if not at_work:
                 state["bound"] = min(2.0 * state["bound"], settings.most_bound)
+        elif objective.terms.grouped:
+            state["raised"] = min(2.0 * state["raised"], 1.0)
         point, new_loss, self.gradient = found
         self.x = objective.shifted(point)
         self.value = new_loss + objective.penalty(self.x)
