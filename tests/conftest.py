@@ -50,3 +50,10 @@ def set_rules(monkeypatch):
         monkeypatch.setattr(plan, "RULES", replace(plan.RULES, **changes))
 
     return set_rules
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that choose their CPU targets themselves."""
+    for item in items:
+        if {"target", "each_target"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("chooses_target")

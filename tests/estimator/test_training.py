@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from xentlearn import SoftmaxClassifier
-from xentlearn._plan.plan import output_groups
+from xentlearn._plan.plan import output_groups, separate_groups
 from xentlearn._solvers.registry import SOLVERS
 from xentlearn.losses import AsymmetricBinaryCrossentropy, BinaryCrossentropy
 
@@ -49,6 +49,37 @@ def test_groups(rng):
     assert len(output_groups((0, 0), outputs, True, mass, is_sparse=False)) == 1
     many_rows = output_groups((1_000_000, 1000), outputs, True, mass)
     assert [len(group) for group in many_rows] == [16] * 6 + [4]
+
+
+def test_separate_groups(rng):
+    """Small ones where models are large; outputs of a softmax stay together."""
+    outputs, mass = np.arange(20), rng.integers(50, size=(20, 2))
+
+    def sizes(n_features, alone=True, is_sparse=False, outputs=outputs):
+        groups = separate_groups(n_features, outputs, alone, mass, is_sparse)
+        in_order = np.concatenate([*groups, []]).astype(int)
+        np.testing.assert_array_equal(np.sort(in_order), outputs)
+        assert not alone or (np.diff(mass[in_order, 1]) >= 0).all() or len(groups) < 2
+        return [len(group) for group in groups]
+
+    assert sizes(100_000, is_sparse=True) == sizes(5) == [7, 7, 6]
+    assert sizes(100) == [2] * 10
+    assert sizes(500) == [1] * 20
+    assert sizes(500, alone=False) == [20]
+    assert sizes(500, outputs=outputs[:0]) == []
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_labels_with_l1_in_groups(container, rng):
+    """Each label as in a fit of its own."""
+    X = sparse.random(N, N_FEATURES, density=0.2, rng=rng).toarray()
+    Y = indicator(X, rng)
+    clf = SoftmaxClassifier(l1_ratio=1.0, C=0.5, tol=1e-10).fit(container(X), Y)
+    assert clf.stop_reason_ == "certified"
+    for k in range(N_LABELS):
+        alone = SoftmaxClassifier(l1_ratio=1.0, C=0.5, tol=1e-10).fit(container(X), Y[:, k])
+        np.testing.assert_allclose(clf.coef_[k], alone.coef_[0], atol=1e-5)
+        np.testing.assert_array_equal(clf.coef_[k] == 0, alone.coef_[0] == 0)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])

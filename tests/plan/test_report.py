@@ -236,6 +236,8 @@ def test_groups_of_labels():
     plan = SoftmaxClassifier().plan(X, Y)
     assert "400 outputs in " in str(plan)
     assert "groups of at most" in str(plan)
+    plan = SoftmaxClassifier(l1_ratio=1).plan(X, Y)
+    assert "400 outputs in 50 groups of at most 8, as steps of independent" in str(plan)
 
 
 def test_nothing_to_fit():

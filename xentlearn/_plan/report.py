@@ -171,9 +171,12 @@ def _group_steps(outline):
     groups = outline.groups
     if len(groups) > 1:
         most = max(group.n_outputs for group in groups)
+        reason = "so that the vectors of a group stay near the processor"
+        if groups[0].solver == "proximal-newton":
+            reason = "as steps of independent outputs take as long as that of the slowest"
         yield (
             f"Fits {outline.n_outputs:,} outputs in {len(groups)} groups of at most {most:,}",
-            "so that the vectors of a group stay near the processor",
+            reason,
         )
 
 
