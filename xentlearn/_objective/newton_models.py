@@ -1,11 +1,12 @@
 """Quadratic models of the mean loss at a point, with the penalty: the steps of proximal Newton.
 
-A model knows the coordinates that a step may change, ordered by output. ``MatrixModel`` computes
-the Hessian of these coefficients (``matrix_model.py``), ``RowsModel`` works with the columns of X
-(``rows_model.py``), and ``GroupsModel`` does so for groups (``groups_model.py``). All are improved by coordinate descent (``_coordinate_descent.pyx``), which
-finds out which coefficients are 0, and by Newton steps of the others with their signs kept, which
-converge where coordinate descent is slow because features are correlated. Such a step ends at 0 for
-coefficients whose sign it would change.
+A model knows the coordinates that a step may change. ``MatrixModel`` computes the Hessian of these
+coefficients (``matrix_model.py``), ``RowsModel`` works with the columns of X (``rows_model.py``),
+and ``GroupsModel`` does so for groups (``groups_model.py``).
+
+All are improved by coordinate descent (``_coordinate_descent.pyx``), which finds out which
+coefficients are 0, and by Newton steps of the others with their signs kept, which converge where
+coordinate descent is slow because features are correlated.
 """
 
 import numpy as np
@@ -290,7 +291,7 @@ class NewtonModel:
         return float(self.g @ (self.w - self.w0)) + self.penalty_to(1.0)
 
     def _takes_long(self, left, wanted, before):
-        """Return whether sweeps would cost more than a Newton step, at the rate of the last ones."""
+        """Return whether sweeps that go on as the last ones would cost more than a Newton step."""
         if not left < before:
             return True
         rounds = np.log(left / wanted) / np.log(before / left)

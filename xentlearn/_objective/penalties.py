@@ -159,7 +159,7 @@ class FeatureTerms:
         return size - self.l1[:, np.newaxis]
 
     def above(self, gradient):
-        """Return where ``excess`` is positive; without arrays of numbers for single coefficients."""
+        """Return where ``excess`` is positive, of the shape of ``excess``."""
         if self.grouped:
             return self.excess(gradient) > 0
         l1 = self.l1[:, np.newaxis]

@@ -28,6 +28,8 @@ class RowsModel(NewtonModel):
         self.is_centred = not arguments[0].moments.is_sparse
         super().__init__(*arguments)
         objective, sample = self.objective, self.objective.rows.sample
+        # threads work on one output each, and wait for each other
+        self.n_threads = min(objective.n_threads, objective.n_outputs)
         self._take_columns(sample)
         at, n_threads = objective.at(self.vector), objective.n_threads
         diagonal, coupling = sample.row_curvatures(*at, n_threads)
@@ -52,7 +54,7 @@ class RowsModel(NewtonModel):
         self.along = np.zeros(len(diagonal), diagonal.dtype)
         self._blocks = None
         of_columns = self.starts, self.column, *self.columns
-        self.curvature = kernels.column_curvatures(*of_columns, own, self.objective.n_threads)
+        self.curvature = kernels.column_curvatures(*of_columns, own, self.n_threads)
         self.diagonal_of_coordinates = self.curvature
 
     n_sweeps = 2
@@ -118,22 +120,21 @@ class RowsModel(NewtonModel):
             self.moved,
             self.along,
             n_sweeps,
-            self.objective.n_threads,
+            self.n_threads,
         )
 
     def _product(self, moved):
         """Return the Hessian times the step that moves the rows so, in the coordinates."""
-        diagonal, coupling, n_threads = self.diagonal, self.coupling, self.objective.n_threads
         of_rows = np.empty_like(moved)
-        kernels.curved_rows(diagonal, coupling, moved, of_rows, n_threads)
+        kernels.curved_rows(self.diagonal, self.coupling, moved, of_rows, self.n_threads)
         of_columns = self.starts, self.column, *self.columns
-        return kernels.column_products(*of_columns, of_rows, n_threads)
+        return kernels.column_products(*of_columns, of_rows, self.n_threads)
 
     def _moved_by(self, d):
         """Return X d, of the shape of ``moved``."""
         result = np.empty((self.objective.n_outputs, len(self.along)), self.diagonal.dtype)
         of_columns = self.starts, self.column, *self.columns
-        kernels.row_products(*of_columns, d, result, self.objective.n_threads)
+        kernels.row_products(*of_columns, d, result, self.n_threads)
         return result
 
     def slope(self):
