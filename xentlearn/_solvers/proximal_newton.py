@@ -189,7 +189,8 @@ class _ProximalNewton(Stateful):
                 step *= min(max(guess, 0.1), 0.5)
         if found is not None and hidden:
             before = objective.violation(x, self.gradient)
-            if not objective.violation(found[0], found[2]) < settings.left * before:
+            after = objective.violation(objective.shifted(found[0]), found[2])
+            if not after < settings.left * before:
                 found = None
         at_work, self.strengthened = self.strengthened > 1.0, self._next_strength()
         if found is None:
