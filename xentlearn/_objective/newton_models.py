@@ -2,10 +2,10 @@
 
 A model knows the coordinates that a step may change, ordered by output. ``MatrixModel`` computes
 the Hessian of these coefficients (``matrix_model.py``), ``RowsModel`` works with the columns of X
-(``rows_model.py``), and ``GroupsModel`` does so for groups (``groups_model.py``). All are improved by coordinate descent (``_coordinate_descent.pyx``), which
-finds out which coefficients are 0, and by Newton steps of the others with their signs kept, which
-converge where coordinate descent is slow because features are correlated. Such a step ends at 0 for
-coefficients whose sign it would change.
+(``rows_model.py``), and ``GroupsModel`` does so for groups (``groups_model.py``). All are improved
+by coordinate descent (``_coordinate_descent.pyx``), which finds out which coefficients are 0, and
+by Newton steps of the others with their signs kept, which converge where coordinate descent is slow
+because features are correlated. Such a step ends at 0 for coefficients whose sign it would change.
 """
 
 import numpy as np
