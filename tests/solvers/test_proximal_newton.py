@@ -285,6 +285,22 @@ def test_certified_gap_is_a_bound_on_the_way(data, penalty, max_iter):
         assert true > 1e-3  # else this test could not fail
 
 
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+@pytest.mark.parametrize(
+    ("loss", "target"), [case for case in TAKEN if cells.LOSSES[case[0]]._certifiable]
+)
+def test_groups_within_bounds_are_certified(loss, target, l1_ratio):
+    options = {"l1_ratio": l1_ratio, "grouped": True, "coef_bounds": (-0.2, 0.3)}
+    X, arguments, setting, objective, _ = cell(loss, target, **options)
+    parameters = cells.TARGETS[target].parameters
+    with no_warning():
+        clf = SoftmaxClassifier(clone(setting), tol=1e-8, **options, **parameters)
+        clf.fit(X, **arguments)
+    assert 0 <= clf.optimality_gap_ <= 1e-8
+    if l1_ratio == 1.0:
+        assert_minimum(clf, objective, 1e-2)
+
+
 @pytest.mark.parametrize("penalty", ["l1", "elastic net", "grouped", "bounds, l2"])
 def test_default_fit_ends_by_its_certificate(penalty, set_rules):
     set_rules(polished_work=0, small_work=0)

@@ -47,9 +47,9 @@ cdef double scale_of_group(
     """Return u with which w = clip(u z) minimises c |w|^2 / 2 - z . w + l1 |w| within the bounds.
 
     Where w is not 0, it is clip(z / (c + l1 / |w|)): so u = 1 / (c + l1 / |w|) is the only unknown,
-    and |clip(u z)| / u = sqrt(inside + at_bounds / u^2) falls with u, where ``inside`` is the sum of
-    the z_k^2 within the bounds and ``at_bounds`` that of the bounds reached. Newton steps find the
-    root of
+    and |clip(u z)| / u = sqrt(inside + at_bounds / u^2) falls with u, where ``inside`` is the sum
+    of the z_k^2 within the bounds and ``at_bounds`` that of the squared bounds reached. Newton
+    steps find the root of
 
         sqrt(inside + at_bounds / u^2) (1 - c u) - l1;
 
@@ -110,7 +110,7 @@ cdef void best_group(
     Py_ssize_t n, double* z, double h, double l1, double l2,
     const double* lower, const double* upper,
 ) noexcept nogil:
-    """Minimise h |w|^2 / 2 - z . w + l1 |w| + l2 |w|^2 / 2 within the bounds; z is replaced by w."""
+    """Minimise (h + l2) |w|^2 / 2 - z . w + l1 |w| within the bounds; z is replaced by w."""
     cdef:
         Py_ssize_t k
         double u = scale_of_group(n, z, h + l2, l1, lower, upper)

@@ -205,7 +205,8 @@ class _ProximalNewton(Stateful):
                 step, change, found = self._lengthened(point - x, slope, change, found)
         if found is not None and hidden:
             before = objective.violation(x, self.gradient)
-            if not objective.violation(found[0], found[2]) < settings.left * before:
+            after = objective.violation(objective.shifted(found[0]), found[2])
+            if not after < settings.left * before:
                 found = None
         self.strengthened = self._next_strength()
         if found is None:
