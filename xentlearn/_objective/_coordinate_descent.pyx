@@ -175,7 +175,7 @@ def group_conjugates(
     return value, derivative
 
 
-# ---- Along a line ----------------------------------------------------------------------------------
+# ---- Along a line ----------------------------------------------------------------------------
 
 cdef double slope_at(
     double t, Py_ssize_t n_groups, const Py_ssize_t* groups, const double* w, const double* d,

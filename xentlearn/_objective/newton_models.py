@@ -247,6 +247,13 @@ class NewtonModel:
         """Return the model at w, less the loss at the point, where its gradient is ``slope``."""
         return 0.5 * float((self.g + slope) @ (w - self.w0)) + self.penalty(w)
 
+    def accuracy(self, predicted):
+        """Return the share of its violation that a model may leave.
+
+        ``predicted`` is the share of the objective that the step before has gained by its model.
+        """
+        return self.settings.first_accuracy if self.is_far else self.settings.accuracy
+
     def minimise(self, accuracy):
         """Minimise the model by sweeps and Newton steps.
 

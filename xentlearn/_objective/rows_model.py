@@ -3,6 +3,7 @@
 A sweep costs the entries of the columns in use, which suits sparse X.
 """
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -101,6 +102,14 @@ class RowsModel(NewtonModel):
             mean = self.along / np.maximum(coupling.sum(axis=0), np.finfo(coupling.dtype).tiny)
             moved = moved - mean
         self.state["moved"] = np.minimum(step * np.abs(moved.T), self.settings.moved)
+
+    def accuracy(self, predicted):
+        """As in ``NewtonModel``; the greater, the farther away the minimum is.
+
+        Such a model costs next to nothing before it is minimised.
+        """
+        first, last = self.settings.first_accuracy, self.settings.accuracy
+        return first if self.is_far else min(first, max(last, math.sqrt(predicted)))
 
     def sweep(self, n_sweeps):
         """Sweep over the coordinates."""

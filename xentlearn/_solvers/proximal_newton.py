@@ -12,7 +12,6 @@ all but a few of them at 0, and that falls by a constant factor from step to ste
 coefficients in use grows towards that of the minimum instead of falling from all of them.
 """
 
-import math
 import time
 
 import numpy as np
@@ -166,9 +165,6 @@ class _ProximalNewton(Stateful):
         objective, settings, x = self.objective, self.settings, self.x
         at_work = self.strengthened > 1.0
         model = objective.newton_model(x, self.gradient, self.strengthened, settings, self.state)
-        accuracy = settings.first_accuracy
-        if not self.state["far"]:
-            accuracy = min(accuracy, max(settings.accuracy, math.sqrt(self.predicted)))
         has_ended = self.predicted == 0.0 and not at_work  # if there is nothing to do now, either
         if model is None:  # all coefficients stay at 0, and there is nothing else
             if has_ended:
@@ -179,7 +175,7 @@ class _ProximalNewton(Stateful):
             self.result.n_iter += 1
             return True
         loss = self.value - objective.penalty(x)
-        predicted, left = model.minimise(accuracy)
+        predicted, left = model.minimise(model.accuracy(self.predicted))
         point, slope, step = model.point(), model.slope_of_step(), 1.0
         noise, found = objective.rounding * self.scale, None
         # rounding errors hide the decrease of the value, but not that of the gradient
