@@ -79,7 +79,7 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
     the share ``neglected`` of the curvature of both outputs. Rows that count in a block off the
     diagonal then count on the diagonal too, so the matrix stays positive semidefinite.
 
-    X is read in blocks of rows, and not copied unless it is small.
+    X is read in blocks of rows. Only if it is small, a centred copy is kept with the rows.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def active_hessian(rows, coef, intercept, mean, active, neglected, n_threads):
         is_used = np.zeros(rows.n_features + 1, dtype=bool)
         is_used[columns] = True
         of_features, uses_ones = np.flatnonzero(is_used[:-1]), is_used[-1]
-        columns = (np.cumsum(is_used) - 1)[columns]
+        columns = (np.cumsum(is_used, dtype=np.intp) - 1)[columns]
     diagonal, coupling = row_curvatures(rows, coef, intercept, n_threads)
     least = np.zeros((n_outputs, n_outputs))
     if coupling is None:

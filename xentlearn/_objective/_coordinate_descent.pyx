@@ -36,8 +36,6 @@ cdef enum:
     MOST_HALVINGS = 80      # of the share of a step
     ROWS = 1024             # of a block that stays in the cache while all outputs are visited
 
-OUTPUTS_AT_ONCE = AT_ONCE
-
 
 # ---- One coordinate, one group -------------------------------------------------------------------
 
@@ -231,9 +229,10 @@ def best_share(
     double curvature, double most, const Py_ssize_t[::1] groups=None,
 ):
     """Return ``share_of_step`` of arrays; without ``groups`` each coordinate is one."""
-    return share_of_step(
-        l1.shape[0], NULL if groups is None else &groups[0], &w[0], &d[0], &l1[0], slope,
-        curvature, most)
+    cdef:
+        const double* strength = &l1[0] if l1.shape[0] > 0 else NULL
+        const Py_ssize_t* begin = NULL if groups is None else &groups[0]
+    return share_of_step(l1.shape[0], begin, &w[0], &d[0], strength, slope, curvature, most)
 
 
 # ---- B as a matrix -------------------------------------------------------------------------------
@@ -260,7 +259,7 @@ def sweep_matrix(
     order : array of shape (n,)
         The coordinates in the order in which they are visited.
     groups : array of shape (n_groups + 1,)
-        Where each group begins in ``order``; one coordinate per group if the penalty is separable.
+        Where each group begins in ``order``; an intercept is a group of its own.
     curvature : array of shape (n_groups,)
         Of a group the upper bound of its curvature; of a single coordinate the curvature.
     l1, l2, lower, upper : array of shape (n,)

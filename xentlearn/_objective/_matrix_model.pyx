@@ -15,6 +15,11 @@ from scipy.linalg.cython_lapack cimport dpotrf, dpotrs
 from ._coordinate_descent cimport best_value, share_of_step
 
 
+cdef enum:
+    N_SLACKS = 4            # as SLACK_MULTIPLES
+    SLACK_GROWTH = 1000
+
+
 cdef struct Model:
     Py_ssize_t n
     const double* matrix
@@ -193,12 +198,13 @@ cdef bint improve(const Model* m, double slack, double noise) noexcept nogil:
     cdef:
         Py_ssize_t n_free = find_free(m), _n_tried
         double size, before = gain(m, &size), left = violation(m), share, now, least
+        double other, other_size
     if n_free == 0:
         return False
-    for _n_tried in range(3):
+    for _n_tried in range(N_SLACKS):
         if find_direction(m, n_free, slack):
             break
-        slack *= 1e3
+        slack *= SLACK_GROWTH
     else:
         return False
     share = best_share(m, n_free)
@@ -210,10 +216,12 @@ cdef bint improve(const Model* m, double slack, double noise) noexcept nogil:
         memcpy(m.other_w, m.w, m.n * sizeof(double))
         memcpy(m.other_slope, m.slope, m.n * sizeof(double))
         move_along(m, n_free, share, noise)
-        if gain(m, &size) < now:
+        other = gain(m, &other_size)
+        if other < now:
             memcpy(m.w, m.other_w, m.n * sizeof(double))
             memcpy(m.slope, m.other_slope, m.n * sizeof(double))
-        now = gain(m, &size)
+        else:
+            now, size = other, other_size
     now -= before
     least = noise * size
     if now > least or (now >= -least and violation(m) < left):

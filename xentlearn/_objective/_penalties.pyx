@@ -1,4 +1,4 @@
-"""Sums over the features of a penalty, and what they leave open, in one call each.
+"""The sum of a penalty over the features, and its least value under shifts, in one call each.
 
 Solvers of small problems need them so often that several calls of NumPy would take longer than all
 that they compute. W has the shape (n_features, n_outputs) here.
@@ -72,4 +72,4 @@ def shift(
             best = fmin(fmax(best, most - upper[j]), least - lower[j])
             if best != 0.0:
                 for k in range(K):
-                    W[j, k] -= best
+                    W[j, k] = fmin(fmax(W[j, k] - best, lower[j]), upper[j])

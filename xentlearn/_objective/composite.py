@@ -153,7 +153,7 @@ class CompositeObjective(LinearObjective):
 
         Returns
         -------
-        MatrixModel, RowsModel or None
+        MatrixModel, RowsModel, GroupsModel or None
             None if no coefficient may change.
         """
         terms = self.terms.times(strengthened)

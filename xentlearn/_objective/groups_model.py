@@ -105,7 +105,7 @@ class GroupsModel(RowsModel):
         residual = np.zeros(self.n)
         residual[free] = right
         solve = self._preconditioner(free, *of_sizes)
-        return conjugate_gradients(product, solve, residual, self.settings)[0][free]
+        return conjugate_gradients(product, solve, residual, self.settings)[free]
 
     def _preconditioner(self, free, ratio, unit):
         """Return a function that solves with the curvatures of coordinates and those of groups.

@@ -11,16 +11,20 @@ from .._data._factors import mirror
 from .._utils.numerics import SLACK
 from . import _coordinate_descent as kernels
 from ._matrix_model import minimise as minimise_single
-from .newton_models import NOISE, NewtonModel
-from .preconditioners import cholesky_factor, solve
+from .newton_models import NOISE, NewtonModel, factorised
+from .preconditioners import solve
 
 
 class MatrixModel(NewtonModel):
-    """The model with the Hessian of the active coefficients as a matrix."""
+    """The model with the Hessian of the active coefficients as a matrix.
+
+    All methods but ``minimise`` and ``is_newton`` are for groups; ``_matrix_model.pyx`` minimises a
+    model of single coordinates.
+    """
 
     @property
     def is_newton(self):
-        """As in ``NewtonModel``; not for groups, as longer steps made those of MNIST slower."""
+        """As in ``NewtonModel``; not for groups: with doubled steps fits of MNIST were slower."""
         return not self.grouped
 
     def __init__(self, *arguments):
@@ -163,16 +167,9 @@ class MatrixModel(NewtonModel):
         everything = len(free) == self.n
         matrix = self.matrix.copy() if everything else self.matrix[np.ix_(free, free)]
         matrix.reshape(-1)[:: len(free) + 1] += self.l2[free]
-        if self.grouped:
-            self._add_hessian_of_sizes(matrix, free)
-        diagonal = matrix.diagonal()
-        scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        for more in (1.0, 1e3, 1e6):
-            try:
-                return solve(cholesky_factor(matrix.copy(), scale, more * len(free)), scale, right)
-            except np.linalg.LinAlgError:
-                continue
-        return None
+        self._add_hessian_of_sizes(matrix, free)
+        found = factorised(matrix)
+        return None if found is None else solve(*found, right)
 
     def _add_hessian_of_sizes(self, matrix, free):
         """Add it to the matrix of the free coordinates, in place."""

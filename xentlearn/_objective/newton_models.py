@@ -6,14 +6,16 @@ and ``GroupsModel`` does so for groups (``groups_model.py``).
 
 All are improved by coordinate descent (``_coordinate_descent.pyx``), which finds out which
 coefficients are 0, and by Newton steps of the others with their signs kept, which converge where
-coordinate descent is slow because features are correlated.
+coordinate descent is slow because features are correlated. For a matrix and single coordinates
+both are in ``_matrix_model.pyx``.
 """
 
 import numpy as np
 
-from .._utils.numerics import EPS
+from .._utils.numerics import EPS, SLACK_MULTIPLES
 from . import _coordinate_descent as kernels
 from .penalties import least_subgradient
+from .preconditioners import cholesky_factor
 
 # Rounding errors of values, relative to them.
 NOISE = 16 * EPS[np.dtype(float)]
@@ -31,9 +33,7 @@ def conjugate_gradients(product, precondition, right, settings):
 
     Returns
     -------
-    x : ndarray of shape (n,)
-    reached : bool
-        Whether no more than the share of the residual that the settings allow is left.
+    ndarray of shape (n,)
     """
     x, residual = np.zeros(len(right)), right.copy()
     direction = precondition(residual)
@@ -49,9 +49,34 @@ def conjugate_gradients(product, precondition, right, settings):
         solved = precondition(residual)
         before, left = left, residual @ solved
         if not left > wanted:
-            return x, True
+            break
         direction = solved + left / before * direction
-    return x, False
+    return x
+
+
+def factorised(matrix):
+    """Return L and the scale of ``cholesky_factor``, of a matrix that may be nearly singular.
+
+    The least of ``SLACK_MULTIPLES`` that is enough is added to its diagonal.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n, n), in C order
+        Only its upper triangle is read.
+
+    Returns
+    -------
+    (ndarray of shape (n, n), ndarray of shape (n,)) or None
+        None if the matrix is far from positive definite.
+    """
+    diagonal = matrix.diagonal()
+    scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    for more in SLACK_MULTIPLES:
+        try:
+            return cholesky_factor(matrix.copy(), scale, more * len(matrix)), scale
+        except np.linalg.LinAlgError:
+            continue
+    return None
 
 
 class NewtonModel:
@@ -70,15 +95,16 @@ class NewtonModel:
     state : dict
         What is known from earlier steps: "bound", the largest change of a logit by one coefficient,
         "moved", by how much the last step has changed the logits of the rows, "raised", the share
-        of it for which curvatures are raised, and "far", whether the minimum is so far away that a
-        coarse Hessian is enough.
+        of it for which curvatures are raised, "far", whether the minimum is so far away that a
+        coarse Hessian is enough, and "hessian_at", where and of which coefficients a Hessian that
+        serves several steps was computed.
 
     Attributes
     ----------
     w : ndarray of shape (n,)
         The present point, in the coordinates of the model.
     is_newton : bool
-        Whether the curvature is that of the loss, and not raised.
+        Whether steps may be doubled: the curvature is that of the loss, and not raised.
     by_feature : bool
         Whether the coordinates are ordered by feature, and then by output.
     """
@@ -229,7 +255,8 @@ class NewtonModel:
         first = slope @ direction + self.l2 @ (w * direction)
         if not self.grouped:
             return kernels.best_share(w, direction, self.l1, first, curvature, most)
-        at, groups = self.order, self.objective.n_outputs * np.arange(self.n_grouped + 1)
+        n_outputs, n_groups = self.objective.n_outputs, self.n_grouped
+        at, groups = self.order, n_outputs * np.arange(n_groups + 1, dtype=np.intp)
         l1 = self.of_groups(self.l1)[:, 0].copy()
         return kernels.best_share(w[at], direction[at], l1, first, curvature, most, groups)
 
@@ -299,7 +326,7 @@ class NewtonModel:
 
     def _takes_long(self, left, wanted, before):
         """Return whether sweeps that go on as the last ones would cost more than a Newton step."""
-        if not left < before:
+        if not (wanted > 0 and before / left > 1):
             return True
         rounds = np.log(left / wanted) / np.log(before / left)
         return rounds * (2 * self.n_sweeps + 1) > 2 * self.settings.most_cg_iter

@@ -4,6 +4,7 @@ A sweep costs the entries of the columns in use, which suits sparse X.
 """
 
 import math
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -12,15 +13,15 @@ from scipy import sparse
 from .._data._design_matrix import computing_dtype
 from .._data.active_hessian import raise_curvatures
 from . import _coordinate_descent as kernels
-from .newton_models import NewtonModel, conjugate_gradients
-from .preconditioners import cholesky_factor, solve
+from .newton_models import NewtonModel, conjugate_gradients, factorised
+from .preconditioners import solve
 
 
 class RowsModel(NewtonModel):
     """The model with the columns of X and the curvatures of the rows.
 
     Columns of a sparse X are not centred, so that they remain sparse. Curvatures of rows are those
-    of the point at first raised to what they may become nearby, as a step moves logits far: by a
+    at the point, raised to what they may become nearby, because a step moves logits far: by a
     factor exp(r) at most for a change of r, and to a quarter of the weight at most. r is what the
     last step has moved them.
     """
@@ -83,7 +84,8 @@ class RowsModel(NewtonModel):
             chosen = np.asarray(sample.X[:, of_features].T, dtype=dtype)
             chosen = chosen - objective.mean[of_features].astype(dtype)[:, np.newaxis]
             n_rows = sample.n_rows
-            indptr, data = n_rows * np.arange(len(of_features) + 1), chosen.ravel()
+            ends = np.arange(len(of_features) + 1, dtype=np.intp)
+            indptr, data = n_rows * ends, chosen.ravel()
             indices = np.tile(np.arange(n_rows, dtype=np.int32), len(of_features))
         if len(used) > len(of_features):
             ones = np.arange(sample.n_rows, dtype=np.int32)
@@ -106,7 +108,7 @@ class RowsModel(NewtonModel):
     def accuracy(self, predicted):
         """As in ``NewtonModel``; the greater, the farther away the minimum is.
 
-        Such a model costs next to nothing before it is minimised.
+        Making such a model is cheap, so that it pays to minimise it roughly at first.
         """
         first, last = self.settings.first_accuracy, self.settings.accuracy
         return first if self.is_far else min(first, max(last, math.sqrt(predicted)))
@@ -174,7 +176,7 @@ class RowsModel(NewtonModel):
             return (self._product(self._moved_by(full)) + self.l2 * full)[free]
 
         precondition = self._output_preconditioner(free)
-        return conjugate_gradients(product, precondition, right, self.settings)[0]
+        return conjugate_gradients(product, precondition, right, self.settings)
 
     def curvature_along(self, direction):
         """Return the second derivative of the smooth part along a direction."""
@@ -184,42 +186,42 @@ class RowsModel(NewtonModel):
     def _output_preconditioner(self, free):
         """Return a function that solves with the Hessian of the free coordinates of each output.
 
-        If these blocks would cost more than they can save, with its diagonal.
+        It solves with the diagonal alone if these blocks would cost more than they can save.
         """
+        inverse = self.curvature[free] + self.l2[free]
+        inverse = 1.0 / np.where(inverse > 0, inverse, 1.0)
         if not self._blocks_pay:
-            inverse = self.curvature[free] + self.l2[free]
-            inverse = 1.0 / np.where(inverse > 0, inverse, 1.0)
             return lambda residual: inverse * residual
         if self._blocks is None:
             self._blocks = self._made_blocks()
-        factors, begin = [], 0
-        for k, block in enumerate(self._blocks):
-            at = free[(free >= self.starts[k]) & (free < self.starts[k + 1])] - self.starts[k]
-            if not len(at):
-                continue
-            matrix = block[np.ix_(at, at)]
-            diagonal = matrix.diagonal()
-            scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-            factor = cholesky_factor(np.ascontiguousarray(matrix.T), scale, 1e3 * len(at))
-            factors.append((slice(begin, begin + len(at)), factor, scale))
-            begin += len(at)
+        factors, ends = [], np.searchsorted(free, self.starts)
+        for k, (begin, end) in enumerate(pairwise(ends)):
+            at = free[begin:end] - self.starts[k]
+            matrix = np.ascontiguousarray(self._blocks[k][np.ix_(at, at)].T)
+            found = factorised(matrix) if begin < end else None
+            if found is not None:
+                factors.append((slice(begin, end), *found))
 
         def solve_all(residual):
-            result = np.empty_like(residual)
+            result = inverse * residual
             for part, factor, scale in factors:
                 result[part] = solve(factor, scale, residual[part])
             return result
 
         return solve_all
 
-    @property
+    @cached_property
     def _blocks_pay(self):
-        """Whether blocks cost less than the products of conjugate gradients."""
+        """Whether blocks fit, and cost less than the products of conjugate gradients.
+
+        An entry that is visited takes the time of 25 multiply-adds of a factorisation.
+        """
         sizes, entries = np.diff(self.starts), np.diff(self.columns[0])[self.column]
-        of_outputs = np.add.reduceat(np.append(entries, 0), self.starts[:-1]) * (sizes > 0)
-        made = np.square(of_outputs).sum() / len(self.along)
-        visits = self.settings.most_cg_iter * entries.sum()
-        return made + (sizes**3).sum() / 3 / 25 < visits
+        ends = np.append(0.0, np.cumsum(entries, dtype=float))[self.starts]
+        to_make = np.square(np.diff(ends)).sum() / len(self.along)
+        to_factorise = (sizes**3.0).sum() / 3 / 25
+        fits = (sizes**2).sum() <= self.settings.most_coefficients**2
+        return fits and to_make + to_factorise < self.settings.most_cg_iter * entries.sum()
 
     def _made_blocks(self):
         """Return the Hessian of the coordinates of each output; lower triangles."""
@@ -228,9 +230,11 @@ class RowsModel(NewtonModel):
         blocks = []
         for k, (begin, end) in enumerate(pairwise(self.starts)):
             own = self.diagonal[k]
-            own = own - self.coupling[k] ** 2 if len(self.coupling) else own
+            if len(self.coupling):  # where p is next to 1, rounding errors can make it negative
+                own = np.maximum(own - self.coupling[k] ** 2, 0)
             part = X[:, self.column[begin:end]].tocsr()
-            block = kernels.weighted_gram(part.indptr, part.indices, part.data, own, end - begin)
+            at = part.indptr.astype(np.int32, copy=False), part.indices.astype(np.int32, copy=False)
+            block = kernels.weighted_gram(*at, part.data, own, end - begin)
             block.reshape(-1)[:: end - begin + 1] += self.l2[begin:end]
             blocks.append(block)
         return blocks

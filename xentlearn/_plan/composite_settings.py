@@ -21,7 +21,7 @@ class ProximalNewton:
         A model is minimised until this share of what single coefficients could gain is left; the
         latter as long as the minimum is far.
     bound, most_bound : float
-        Largest change of a row's logit that one coefficient may make in the first step. It is
+        Largest change of a row's logit that one coefficient of a model may make at first. It is
         doubled after each step with the penalty as asked for that brings what was predicted, up to
         ``most_bound``.
     moved : float
@@ -33,7 +33,7 @@ class ProximalNewton:
         Where rounding errors hide the decrease of the objective, steps are taken as long as each
         leaves at most this share of what single coefficients could gain.
     sweeps, most_sweeps : int
-        Least and largest number of sweeps between two Newton steps of a model.
+        Least and largest number of sweeps between two Newton steps of a matrix.
     most_rounds, most_failed : int
         Largest number of these steps, and of those in a row that bring little.
     little : float
@@ -43,7 +43,8 @@ class ProximalNewton:
         Conjugate gradients end when this share of the squared residual is left, or after so many
         iterations.
     most_coefficients : int
-        Largest number of coefficients of a model with a matrix: 288 MB.
+        Largest number of coefficients of a model with a matrix: 288 MB. Blocks that precondition a
+        model of rows have at most as many entries.
     near : float
         The minimum is far as long as a step is predicted to gain more than this share of the
         objective, or the penalty is stronger than asked for.
@@ -53,10 +54,10 @@ class ProximalNewton:
     rows_per_coefficient, quick_work : int, float
         As long as the minimum is far, a matrix is made from so many rows per coefficient, unless
         all of them take at most ``quick_work`` multiply-adds, and then nothing is neglected. Coarse
-        matrices cost further steps, above all where a few rows decide: that must be worth it.
+        matrices cost further steps, above all where a few rows decide; they pay if they are large.
     first_group_rows : int
-        The same for groups, with a penalty that is stronger than asked for: all outputs of a
-        feature are in use together, so that their matrices are the most expensive ones.
+        ``rows_per_coefficient`` of groups with a penalty that is stronger than asked for: all
+        outputs of a feature are in use together, so that their matrices cost most.
     changed : float
         Share by which the curvatures of rows may change until a matrix for groups is made anew.
     bisections : int
@@ -66,8 +67,8 @@ class ProximalNewton:
     sufficient_decrease : float
         Least share of the decrease that a line predicts.
     steep, most_step : float
-        A Newton step is doubled where its end has more than this share of the slope at its start,
-        up to so many times its length.
+        A step of single coefficients with a matrix is doubled where its end has more than this
+        share of the slope at its start, up to so many times its length.
     """
 
     path: float = 0.2

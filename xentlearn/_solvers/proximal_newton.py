@@ -69,7 +69,7 @@ class _ProximalNewton(Stateful):
         self.strengthened, self.agreed = None, False
         self.predicted = self.remaining = np.inf
         self.state = {"bound": settings.bound, "moved": None, "raised": 1.0, "far": True}
-        self.state["hessian_at"] = None
+        self.state |= {"hessian_at": None}
         self.value = self.gradient = None
 
     def dump(self):
@@ -133,12 +133,23 @@ class _ProximalNewton(Stateful):
         result.vector, result.objective = self.x, self.value
         result.gap, result.bound = self.predicted, np.inf
         if objective.certifiable:
-            wanted, certificate = tol / (1.0 + tol) * self.scale, objective.certificate
             if certify:
-                result.bound = objective.certified_gap(self.x, self.value, self.gradient, wanted)
-            result.gap = max(self.value - certificate.least, 0.0) / self.scale
+                self._certify(tol)
+            result.gap = self._known_gap
         result.gradient_norm = max(self.gradient.max(initial=0.0), -self.gradient.min(initial=0.0))
         result.record(seconds)
+
+    def _certify(self, tol):
+        """Look for a lower bound of the minimum that is near enough."""
+        wanted = tol / (1.0 + tol) * self.scale
+        point = self.x, self.value, self.gradient
+        self.result.bound = self.objective.certified_gap(*point, wanted)
+        self.result.gap = self._known_gap
+
+    @property
+    def _known_gap(self):
+        """Relative distance from the best lower bound of the minimum so far."""
+        return max(self.value - self.objective.certificate.least, 0.0) / self.scale
 
     def _reason(self, tol, max_iter):
         """Return the reason to stop here, or None; the result records it."""
@@ -165,12 +176,13 @@ class _ProximalNewton(Stateful):
         objective, settings, x = self.objective, self.settings, self.x
         at_work = self.strengthened > 1.0
         model = objective.newton_model(x, self.gradient, self.strengthened, settings, self.state)
-        has_ended = self.predicted == 0.0 and not at_work  # if there is nothing to do now, either
+        # the step before has changed nothing: the fit ends if this one does not, either
+        has_ended = self.predicted == 0.0 and not at_work
         if model is None:  # all coefficients stay at 0, and there is nothing else
             if has_ended:
                 self._end_in_rounding(tol, 0.0)
                 return False
-            self.predicted = self.remaining = 0.0
+            self.predicted = self.remaining = np.inf if at_work else 0.0
             self.strengthened = self._next_strength()
             self.result.n_iter += 1
             return True
@@ -281,9 +293,12 @@ class _ProximalNewton(Stateful):
         result, rounding = self.result, self.objective.rounding
         gap = max(0.0, predicted) / self.scale if np.isfinite(predicted) else np.inf
         least = max(tol, STOPPING.rounding * rounding)
+        if self.objective.certifiable:
+            self._certify(tol)
+        else:
+            result.gap = gap
+        result.gaps[-1] = result.gap
         if result.bound < np.inf:
             result.stop(StopReason.CERTIFIED, True)
             return
-        if not self.objective.certifiable:
-            result.gap = result.gaps[-1] = gap
         result.stop(StopReason.ROUNDING, tol == 0 or gap <= least)

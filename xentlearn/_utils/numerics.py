@@ -7,6 +7,8 @@ EPS = {np.dtype(dtype): float(np.finfo(dtype).eps) for dtype in (np.float32, np.
 # positive definite in spite of rounding errors: duplicated or constant features must not make its
 # factorisation fail.
 SLACK = {dtype: 8 * eps for dtype, eps in EPS.items()}
+# Multiples of it for matrices that may be nearly singular; they include those of float32.
+SLACK_MULTIPLES = (1.0, 1e3, 1e6, 1e9)
 # A feature is constant if its standard deviation is at most this many rounding errors of its mean.
 CONSTANT = 8
 # The same limit for float32 numbers in float64 arithmetic, which has no rounding errors of this
