@@ -38,13 +38,9 @@ class GroupsModel(RowsModel):
         self.diagonal_of_coordinates = self.curvature
         self.largest = self._by_column(self.curvature).max(axis=1)
 
-    def remember(self, step):
-        """Note how far a share of the step has moved each row."""
-        moved, coupling = self.moved, self.coupling
-        if len(coupling):  # the same change of all logits does not change a softmax
-            tiny = np.finfo(coupling.dtype).tiny
-            moved = moved - (self.along / np.maximum(coupling.sum(axis=1), tiny))[:, np.newaxis]
-        self.state["moved"] = np.minimum(step * np.abs(moved), self.settings.moved)
+    def _by_output(self, of_rows):
+        """Return an array of rows and outputs with the shape (n_outputs, n_rows)."""
+        return of_rows.T
 
     def sweep(self, n_sweeps):
         """Sweep over the columns."""
@@ -68,12 +64,6 @@ class GroupsModel(RowsModel):
         """Return values of the coordinates as an array of shape (n_columns, n_outputs)."""
         return values.reshape(-1, self.objective.n_outputs)
 
-    def _along(self, moved):
-        """Return coupling . moved of each row."""
-        if not len(self.coupling):
-            return np.zeros_like(self.along)
-        return np.einsum("ij,ij->i", self.coupling, moved)
-
     def _product(self, moved):
         """Return the Hessian times the step that moves the rows so, in the coordinates."""
         of_rows = self.diagonal * moved
@@ -84,14 +74,6 @@ class GroupsModel(RowsModel):
     def _moved_by(self, d):
         """Return X d, of the shape of ``moved``."""
         return self.X @ self._by_column(d.astype(self.moved.dtype, copy=False))
-
-    def move(self, w, kept=None):
-        """Move to w."""
-        self.w = w
-        if kept is None:
-            moved = self._moved_by(w - self.w0)
-            kept = moved, self._along(moved)
-        self.moved, self.along = kept
 
     def _solved(self, free, right):
         """Solve for the Newton step of the free coordinates by conjugate gradients."""

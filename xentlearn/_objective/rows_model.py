@@ -99,11 +99,15 @@ class RowsModel(NewtonModel):
 
     def remember(self, step):
         """Note how far a share of the step has moved each row."""
-        moved, coupling = self.moved, self.coupling
-        if len(coupling):  # the same change of all logits does not change a softmax
+        moved, coupling = self._by_output(self.moved), self._by_output(self.coupling)
+        if len(self.coupling):  # the same change of all logits does not change a softmax
             mean = self.along / np.maximum(coupling.sum(axis=0), np.finfo(coupling.dtype).tiny)
             moved = moved - mean
         self.state["moved"] = np.minimum(step * np.abs(moved.T), self.settings.moved)
+
+    def _by_output(self, of_rows):
+        """Return an array of rows and outputs with the shape (n_outputs, n_rows)."""
+        return of_rows
 
     def accuracy(self, predicted):
         """As in ``NewtonModel``; the greater, the farther away the minimum is.
@@ -159,13 +163,16 @@ class RowsModel(NewtonModel):
     def move(self, w, kept=None):
         """Move to w."""
         self.w = w
-        if kept is not None:
-            self.moved, self.along = kept
-            return
-        self.moved = self._moved_by(w - self.w0)
-        self.along = np.zeros_like(self.along)
-        if len(self.coupling):
-            self.along = np.einsum("ij,ij->j", self.coupling, self.moved)
+        if kept is None:
+            moved = self._moved_by(w - self.w0)
+            kept = moved, self._along(moved)
+        self.moved, self.along = kept
+
+    def _along(self, moved):
+        """Return coupling . moved of each row."""
+        if not len(self.coupling):
+            return np.zeros_like(self.along)
+        return np.einsum("ij,ij->j", self._by_output(self.coupling), self._by_output(moved))
 
     def _solved(self, free, right):
         """Solve for the Newton step of the free coordinates by conjugate gradients."""

@@ -93,9 +93,8 @@ class Rules:
         Independent outputs in a group of proximal Newton, at most, and coefficients over a dense X.
         The model of a step ends with its slowest output, so that the others wait; its matrix has
         the blocks between outputs, which are 0, but small models take most of their time in Python.
-        50 labels of WordNet's glosses took 0.16 s each in groups of 4 or 8, 0.22 s one by one, and
-        0.35 s in one group; 40 made labels of 100 dense features 0.6 s in groups of 2 and 6.1 s
-        in one.
+        48 labels of WordNet's ancestors took 4.6 s in groups of 4, 3.8 s of 8, 4.5 s of 16 and
+        8.5 s in one; 40 made labels of 100 dense features 0.6 s in groups of 2 and 6.1 s in one.
     most_pull : float
         Largest mean of C ||x||^2 at which dual ascent is chosen. Sweeps are about as many as it
         says for a softmax (WordNet's glosses: 95 at 100, 270 at 300 and 1040 at 1000; lemmas: 120

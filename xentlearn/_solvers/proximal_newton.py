@@ -53,8 +53,8 @@ class _ProximalNewton(Stateful):
         Decrease that the last model has predicted, over the scale of the objective; inf if it was
         one with a stronger penalty.
     remaining : float
-        As ``predicted``, of the next model: what it brings falls at least as quickly as before, as
-        far as the last model has been minimised.
+        Estimate of ``predicted`` for the next step, from the rate of the last two and from what the
+        last model has left.
     agreed : bool
         Whether the step before has confirmed such a prediction.
     """
@@ -68,8 +68,8 @@ class _ProximalNewton(Stateful):
         self.result = Result(vector=self.x, objective=np.inf)
         self.strengthened, self.agreed = None, False
         self.predicted = self.remaining = np.inf
-        self.state = {"bound": settings.bound, "moved": None, "raised": 1.0, "far": True}
-        self.state |= {"hessian_at": None}
+        self.state = {"bound": settings.bound, "far": True, "raised": 1.0}
+        self.state.update(moved=None, hessian_at=None)
         self.value = self.gradient = None
 
     def dump(self):
@@ -144,7 +144,6 @@ class _ProximalNewton(Stateful):
         wanted = tol / (1.0 + tol) * self.scale
         point = self.x, self.value, self.gradient
         self.result.bound = self.objective.certified_gap(*point, wanted)
-        self.result.gap = self._known_gap
 
     @property
     def _known_gap(self):
@@ -295,8 +294,7 @@ class _ProximalNewton(Stateful):
         least = max(tol, STOPPING.rounding * rounding)
         if self.objective.certifiable:
             self._certify(tol)
-        else:
-            result.gap = gap
+        result.gap = self._known_gap if self.objective.certifiable else gap
         result.gaps[-1] = result.gap
         if result.bound < np.inf:
             result.stop(StopReason.CERTIFIED, True)
