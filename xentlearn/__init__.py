@@ -42,13 +42,17 @@ from . import blocks, losses, solvers  # noqa: E402
 from ._cpu_target import use_cpu_target  # noqa: E402
 from ._estimator.classifier import SoftmaxClassifier  # noqa: E402
 from ._estimator.l1_min_c import l1_min_C  # noqa: E402
+from ._selection.classifier_cv import SoftmaxClassifierCV  # noqa: E402
+from ._selection.regularization_path import regularization_path  # noqa: E402
 from ._show_versions import show_versions  # noqa: E402
 
 __all__ = [
     "SoftmaxClassifier",
+    "SoftmaxClassifierCV",
     "blocks",
     "l1_min_C",
     "losses",
+    "regularization_path",
     "show_versions",
     "solvers",
     "use_cpu_target",

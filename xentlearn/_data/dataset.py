@@ -321,10 +321,8 @@ class Data:
     steps = ()
 
     def presolved(self, plan, weight, fit_intercept, l2_reg):
-        """Apply the steps of a plan (``Presolve``); return itself if there are none."""
-        if plan.unit == 1.0 and plan.kept is None and not plan.centre:
-            return self
-        return MemoryData(self.X, presolved(self.X, plan, weight, fit_intercept, l2_reg))
+        """Apply the steps of a plan (``Presolve``), of which there are none for X in shards."""
+        return self
 
     def apply(self, coef, intercept):
         """Return (coef, intercept) for X after the steps from those for the original features."""
@@ -382,6 +380,8 @@ class MemoryData(Data):
         self.n_sampled = self.shape[0]
         self.steps, self._original = steps, X
         self._design = self._moments = self._weight = self._unit = None
+        # the last results, for fits of the same rows with another penalty
+        self._varying = self._presolved = self._rows = None
 
     @property
     def unit(self):
@@ -391,8 +391,25 @@ class MemoryData(Data):
         return self._unit
 
     def varying_features(self, fit_intercept, most):
-        """Return the result of ``statistics.varying_features``."""
-        return statistics.varying_features(self.X, fit_intercept, most)
+        """Return the result of ``statistics.varying_features``; the last one is kept."""
+        if self._varying is None or self._varying[0] != (fit_intercept, most):
+            found = statistics.varying_features(self.X, fit_intercept, most)
+            self._varying = (fit_intercept, most), found
+        return self._varying[1]
+
+    def presolved(self, plan, weight, fit_intercept, l2_reg):
+        """Apply the steps of a plan (``Presolve``); return itself if there are none.
+
+        The last result is kept, and returned again for the same plan and weights, if a penalty of
+        the strength ``l2_reg`` asks for nothing else.
+        """
+        if plan.unit == 1.0 and plan.kept is None and not plan.centre:
+            return self
+        known, key = self._presolved, (plan, weight, fit_intercept)
+        if known is None or not _is_same(known[0], key) or not known[1].steps[-1].serves(l2_reg):
+            steps = presolved(self.X, plan, weight, fit_intercept, l2_reg)
+            self._presolved = known = key, MemoryData(self.X, steps)
+        return known[1]
 
     def taken(self, rows):
         """Return a copy of the chosen rows, as ``MemoryData``."""
@@ -405,7 +422,7 @@ class MemoryData(Data):
     def moments(self, y, n_threads=1):
         """Return the ``Moments`` of X with the weights of ``y``; kept for the same weights."""
         if self._weight is not y.weight:
-            self._weight, self._design, self._shared = y.weight, None, {}
+            self._weight, self._design, self._shared, self._rows = y.weight, None, {}, None
             is_centred = bool(self.steps) and getattr(self.steps[-1], "is_centred", False)
             self._moments = statistics.moments_of(self.X, y.weight, n_threads, is_centred)
         return self._moments
@@ -413,12 +430,20 @@ class MemoryData(Data):
     def rows(self, y, outputs, n_threads=1, dtype=None):
         """Return ``MemoryRows`` with the chosen outputs of ``y`` (``EncodedY``).
 
-        ``dtype`` is that of computations; None leaves it to the moments of X.
+        ``dtype`` is that of computations; None leaves it to the moments of X. The last ones are
+        kept, with what they have derived from X.
         """
-        moments = self.moments(y, n_threads)
-        if self._design is None:
-            self._design = DesignMatrix(self.X, dtype or moments.fit_dtype)
-        return MemoryRows(self.X, y, outputs, self._design, moments=moments, shared=self._shared)
+        moments, known = self.moments(y, n_threads), self._rows
+        dtype = np.dtype(dtype or moments.fit_dtype)
+        if known is not None and known.y is y and known.dtype == dtype:
+            if np.array_equal(known.outputs, outputs):
+                return known
+        self._rows = known = None  # its memory is used again
+        if self._design is None or self._design.dtype != dtype:
+            self._design = DesignMatrix(self.X, dtype)
+        rows = MemoryRows(self.X, y, outputs, self._design, moments=moments, shared=self._shared)
+        self._rows = rows
+        return rows
 
     def predicted_loss(self, y, outputs, coef, intercept, dtype, n_threads):
         """Return the sum of the weighted losses of predictions by stored coefficients.
@@ -446,6 +471,15 @@ class MemoryData(Data):
         design = DesignMatrix(self._original, dtype)
         target = y.kernel_target(design.dtype, outputs)
         return design.loss_gradient(target, coef.T, intercept, n_threads)[0]
+
+
+def _is_same(one, other):
+    """Whether two triples (plan, weight, fit_intercept) ask for the same X, if both are of one."""
+    plan, weight, fit_intercept = one
+    if weight is not other[1] or fit_intercept != other[2] or plan.kept is not other[0].kept:
+        return False
+    other = other[0]
+    return (plan.unit, plan.centre, plan.rotate) == (other.unit, other.centre, other.rotate)
 
 
 def spaced(X, y, spacing, before=0.0):

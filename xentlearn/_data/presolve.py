@@ -84,6 +84,10 @@ class ScaledX:
         else:
             self.X = X / X.dtype.type(unit)
 
+    def serves(self, l2_reg):
+        """Whether X would be the same with a penalty of this strength."""
+        return True
+
     def apply(self, coef, intercept):
         """Return (coef, intercept) for ``X`` from those for the original features."""
         return coef * self.unit, intercept
@@ -125,6 +129,10 @@ class VaryingX:
             self._constant[:] = X[0]
             self._constant[kept] = 0.0
             self.X = np.take(X, kept, axis=1)
+
+    def serves(self, l2_reg):
+        """Whether X would be the same with a penalty of this strength."""
+        return True
 
     def apply(self, coef, intercept):
         """Return (coef, intercept) for ``X`` from those for the original features."""
@@ -170,7 +178,8 @@ class CentredX:
     """
 
     def __init__(self, X, weight, fit_intercept, l2_reg=np.inf, rotate=True):
-        self.is_centred = fit_intercept
+        self.is_centred, self._l2_reg = fit_intercept, l2_reg
+        self._weak = 0.0  # strength of the penalty up to which features may be replaced
         X = np.array(X.toarray() if sparse.issparse(X) else X, dtype=np.float64, order="C")
         self.mean = np.zeros(X.shape[1])
         if fit_intercept:
@@ -189,14 +198,18 @@ class CentredX:
         wide = rotate and X.shape[1] > X.shape[0]
         self.replacement = None
         if rotate and not wide:
-            self.replacement = self._replacement(X, l2_reg)
+            self.replacement = self._replacement(X)
         if wide or self.replacement is not None:  # what the features were does not show any more
             self._moments = moments_of(X, weight)
             X = self._rotate(X) if wide else X @ self.replacement[0]
         self.X = X
 
-    @staticmethod
-    def _replacement(X, l2_reg):
+    def serves(self, l2_reg):
+        """Whether X would be the same with a penalty of this strength."""
+        before = self._l2_reg
+        return (l2_reg <= self._weak, l2_reg > 0) == (before <= self._weak, before > 0)
+
+    def _replacement(self, X):
         """Return (M, inverse), with X M to be fitted instead of X, if features nearly depend.
 
         Without a penalty, M is the identity, except that nearly dependent features are replaced,
@@ -213,8 +226,10 @@ class CentredX:
         n_samples, n_features = X.shape
         if n_features < 2 or n_samples * n_features**2 > numerics.MOST_REPLACED:
             return None
-        square = float(np.vdot(X, X))
-        if not (np.isfinite(square) and l2_reg <= numerics.NEXT_TO_NONE * square / n_samples):
+        square, l2_reg = float(np.vdot(X, X)), self._l2_reg
+        if np.isfinite(square):
+            self._weak = numerics.NEXT_TO_NONE * square / n_samples
+        if not l2_reg <= self._weak or not np.isfinite(square):
             return None
         size = np.linalg.norm(X, axis=0)
         size[size == 0] = 1.0

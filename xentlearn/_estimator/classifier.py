@@ -4,6 +4,7 @@ import functools
 import inspect
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
@@ -380,18 +381,7 @@ class SoftmaxClassifier(
                 with callbacks.resuming():
                     training = train(problem, plan, state, callbacks)
             outline = outlined(problem, plan, X, n_held_out, training.moments)
-            fitted = {
-                "_stream": None,
-                "_seen": training.moments,
-                **self._fitted(y, training.coef, training.intercept),
-                "objective_": training.objective,
-                "optimality_gap_": training.gap,
-                "solver_": training.solver,
-                "stop_reason_": training.reason.name.lower(),
-                "n_iter_": np.array([training.n_iter], dtype=np.int32),
-                "history_": training.history,
-                "plan_": PlanReport(outline, training.pass_seconds),
-            }
+            fitted = self._trained(y, training, PlanReport(outline, training.pass_seconds))
         except KeyboardInterrupt:  # nothing was found: forget what X looks like
             for name in OF_X:
                 vars(self).pop(name, None)
@@ -420,9 +410,9 @@ class SoftmaxClassifier(
         start = None
         if self.warm_start and hasattr(self, "coef_"):
             start = warm_start(self, y, data.shape[1])
-        penalty = L2(self.C)
+        penalty, name = L2(self.C), "auto" if setting is None else setting.name
         if self.l1_ratio > 0 or self.penalty_factor is not None or self.coef_bounds is not None:
-            penalty = penalty_of(self, data.shape[1], None if setting is None else setting.name)
+            penalty = penalty_of(self, data.shape[1], None if setting is None else name)
         problem = Problem(
             data,
             y,
@@ -430,21 +420,30 @@ class SoftmaxClassifier(
             constant,
             penalty,
             bool(self.fit_intercept),
-            "auto" if setting is None else setting.name,
+            name,
             setting,
             self.tol,
             self.max_iter,
             self._coef_dtype(),
             start,
-            bool(self.early_stopping),
-            self.n_iter_no_change,
-            random_state,
+            early_stopping=bool(self.early_stopping),
+            n_iter_no_change=self.n_iter_no_change,
+            random_state=random_state,
         )
         return problem, validation, n_rows - data.shape[0]
 
     def _read(self, X, y, sample_weight, report=None):
         """(data, encoded y) to train from; ``report`` as in ``BlockData``."""
-        source = None
+        X = self._checked(X)
+        y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
+        if isinstance(X, np.ndarray) or sparse.issparse(X):
+            kept, y = y.with_weight()
+            # SciPy copies a matrix of which all rows are taken
+            return MemoryData(X if type(kept) is slice else X[kept]), y
+        return BlockData(X, y, functools.partial(validated, self, reset=None), report), y
+
+    def _checked(self, X):
+        """X as the kernels read it, in memory or as row blocks; sets the attributes of ``OF_X``."""
         if type(X) is np.ndarray and X.dtype in DTYPES:
             if X.ndim == 2 and is_filled(X):  # what validate_data does, which takes 100 us
                 self.n_features_in_ = X.shape[1]
@@ -452,27 +451,34 @@ class SoftmaxClassifier(
             else:
                 X = validate_data(self, X, dtype=None)
             self._X_dtype = X.dtype
-        else:
-            source = blocks_of(X)
-            if isinstance(source, MemmapBlocks) and len(source.lengths) == 1:
-                X, source = in_memory(source), None  # its file may shrink; a copy does not
-            if source is None:
-                X = validated(self, X, reset=True)
-            else:
-                X = source
-                check_features(self, source, reset=True)
-                self._X_dtype = np.dtype(source.dtype)
-        y = encode_y(y, X.shape[0], self.loss, self.class_weight, sample_weight)
-        if source is not None:
-            check = functools.partial(validated, self, reset=None)
-            return BlockData(source, y, check, report), y
-        kept, y = y.with_weight()
-        # SciPy copies a matrix of which all rows are taken
-        return MemoryData(X if type(kept) is slice else X[kept]), y
+            return X
+        source = blocks_of(X)
+        if isinstance(source, MemmapBlocks) and len(source.lengths) == 1:
+            X, source = in_memory(source), None  # its file may shrink; a copy does not
+        if source is None:
+            return validated(self, X, reset=True)
+        check_features(self, source, reset=True)
+        self._X_dtype = np.dtype(source.dtype)
+        return source
 
     def _coef_dtype(self):
         """The dtype that X is computed in: coefficients are stored in it if its digits suffice."""
         return np.float32 if self._X_dtype in DTYPES and self._X_dtype != np.float64 else np.float64
+
+    def _trained(self, y, training, report):
+        """The attributes of a fit, by name, from its ``Training`` and its ``PlanReport``."""
+        return {
+            "_stream": None,
+            "_seen": training.moments,
+            **self._fitted(y, training.coef, training.intercept),
+            "objective_": training.objective,
+            "optimality_gap_": training.gap,
+            "solver_": training.solver,
+            "stop_reason_": training.reason.name.lower(),
+            "n_iter_": np.array([training.n_iter], dtype=np.int32),
+            "history_": training.history,
+            "plan_": report,
+        }
 
     @staticmethod
     def _fitted(y, coef, intercept):

@@ -174,6 +174,8 @@ class Fit:
             coef, intercept = self.problem.start
             known = np.nan_to_num(intercept[group.outputs], posinf=0.0, neginf=0.0)
             first = objective.pack(*self.data.apply(coef[group.outputs], known))
+            if group.hessian_at_start:
+                objective.precondition_at(first)
         elif self.convex_y is not None:
             relative = self.objective_of(self.convex_y, group)
             convex = solve(relative, relative.start(), **options)

@@ -1,0 +1,1 @@
+"""Choosing C, the penalty and the loss: paths, cross-validation, leave-one-out."""
