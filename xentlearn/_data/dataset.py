@@ -52,6 +52,8 @@ class MemoryRows:
     target : EncodedTarget
     weight : ndarray of shape (n_rows,)
         Weights of the rows, for the moments of X.
+    derived : dict
+        What an objective has derived from the rows and outputs alone, by name, for the next one.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class MemoryRows:
         self.dtype = self.design.dtype
         self.target = y.kernel_target(self.dtype, outputs) if target is None else target
         self.weight, self._moments = y.weight, moments
-        self._centred_Xs = {}
+        self._centred_Xs, self.derived = {}, {}
 
     @property
     def sample(self):

@@ -6,6 +6,8 @@ The shards of X are used as they are, without presolve.
 import functools
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from .._plan import plan
 from .dataset import Data, MemoryRows, spaced
 from .statistics import Moments, moments_of
@@ -82,6 +84,7 @@ class ShardedData(Data):
     """
 
     in_memory, unit = False, 1.0
+    _known = None  # (y, outputs, derived) of the last rows
 
     @property
     def is_sparse(self):
@@ -91,6 +94,13 @@ class ShardedData(Data):
     def rows(self, y, outputs, n_threads=1, dtype=None):
         """Rows with the chosen outputs of ``y`` (``EncodedY``); ``dtype`` as in ``MemoryData``."""
         return self.rows_type(self, y, outputs, dtype)
+
+    def derived(self, y, outputs):
+        """Return ``MemoryRows.derived`` of the rows with these outputs; kept for the last ones."""
+        known = self._known
+        if known is None or known[0] is not y or not np.array_equal(known[1], outputs):
+            self._known = known = y, outputs, {}
+        return known[2]
 
     @property
     def n_sampled(self):
@@ -137,6 +147,8 @@ class ShardedRows:
     ----------
     sample : MemoryRows
         The sample of the survey, with its targets.
+    derived : dict
+        As in ``MemoryRows``.
     """
 
     def __init__(self, data, y, outputs, dtype=None):
@@ -147,6 +159,7 @@ class ShardedRows:
         self.n_rows, self.n_features = data.shape
         self.dtype, self.target = sample.dtype, sample.target
         self.y, self.outputs, self._data = y, outputs, data
+        self.derived = data.derived(y, outputs)
 
     loss_gradient = _summed(MemoryRows.loss_gradient)
     hessian_product = _summed(MemoryRows.hessian_product)

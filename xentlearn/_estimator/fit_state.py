@@ -57,6 +57,8 @@ class FitState:
         The groups that are finished.
     solver : State
         State of the solver of the present group.
+    preconditioner : object or None
+        Along C, that of the last fit, which its solver had from the Hessian at a point.
     validation : Validation or None
         Of the validation rows; an ``EarlyStopping`` if they may end the fit.
     saved : tree or None
@@ -69,6 +71,7 @@ class FitState:
     intercept: np.ndarray | None = None
     solved: list = field(default_factory=list)
     solver: State = field(default_factory=State)
+    preconditioner: object = None
     validation: object = None
     saved: dict | None = None
     identity: dict | None = None

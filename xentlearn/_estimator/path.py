@@ -34,6 +34,8 @@ class Path:
         Its parameters are used, apart from ``C``, and what it knows of X. It is not changed.
     data : MemoryData or ShardedData
     y : EncodedY
+    polish : bool, default=True
+        Whether small problems are solved to machine precision, as single fits are.
 
     Attributes
     ----------
@@ -44,9 +46,10 @@ class Path:
         Indices of the outputs that are fitted.
     """
 
-    def __init__(self, classifier, data, y):
+    def __init__(self, classifier, data, y, polish=True):
         self.classifier = copy.copy(classifier)
         self.y, self._data, self._setting = y, data, self.classifier._check_parameters()
+        self._polish = polish
         self._posed = self._pose()
         self.outputs = self._posed[0].outputs
         self._is_smooth = (
@@ -54,6 +57,7 @@ class Path:
             and y.loss._convex
             and not self.classifier.early_stopping
         )
+        self._state, self._n_iter = FitState(), 0  # of the last fit: what its solver has learnt
         self._minima = []  # of the last two fits: (log C, coef, intercept), in float64
 
     def _pose(self):
@@ -69,7 +73,8 @@ class Path:
         problem, validation, self._n_held_out = posed
         if not classifier.early_stopping:
             self._posed = posed
-        return replace(problem, penalty=replace(problem.penalty, C=C)), validation
+        penalty = replace(problem.penalty, C=C)
+        return replace(problem, penalty=penalty, polish=self._polish), validation
 
     def fit(self, C, start=None):
         """Fit for a value of C.
@@ -91,13 +96,23 @@ class Path:
         """
         problem, validation = self.problem(C)
         if self._is_smooth:
-            start = self._start(problem.penalty) if start is None else start
-            if start is not None:
-                problem = replace(problem, start=start, start_is_near=True)
+            n_iter = self._n_iter
+            if start is None:
+                start = self._start(problem.penalty)
+            else:
+                n_iter = (
+                    np.inf
+                )  # unknown: the Hessian at a start near the minimum pays in most cases
+            problem = replace(problem, start=start, n_iter_before=n_iter)
         self._last = problem, make_plan(problem)
-        training = train(*self._last, FitState(validation=validation))
+        # what a solver has learnt about a group of outputs is of no use to the next one
+        learns = self._is_smooth and len(self._last[1].groups) == 1
+        state = self._state if learns else FitState()
+        state.solver.learns, state.solved, state.validation = learns, [], validation
+        training = train(*self._last, state)
         if training.stopped_by is not None:
             raise training.stopped_by
+        self._n_iter = training.n_iter
         minimum = training.coef.astype(np.float64), training.intercept.astype(np.float64)
         self._minima = [*self._minima[-1:], (np.log(C), *minimum)]
         return training
@@ -129,17 +144,15 @@ class Path:
         """Return (coef, intercept) where the last two minima point to; None if there is none."""
         if not self._minima:
             return None
-        at, coef, intercept = self._minima[-1]
-        log_C = np.log(penalty.C)
-        if len(self._minima) == 1:
-            return coef, intercept
-        before, coef_before, intercept_before = self._minima[0]
-        if not (np.isfinite(log_C) and np.isfinite(at) and at != before):
-            return coef, intercept
+        (at, *last), log_C = self._minima[-1], np.log(penalty.C)
+        before, *first = self._minima[0]
+        if not np.isfinite([at, before, log_C]).all() or at == before:
+            return last
         factor = (log_C - at) / (at - before)
         with np.errstate(invalid="ignore"):  # intercepts of constant outputs are infinite
-            change = np.nan_to_num(intercept - intercept_before)
-        ahead = coef + factor * (coef - coef_before)
+            coef, intercept = (
+                a + factor * np.nan_to_num(a - b) for a, b in zip(last, first, strict=True)
+            )
         if penalty.is_composite:  # a coefficient that would change its sign becomes 0
-            ahead[ahead * coef <= 0] = 0.0
-        return ahead, intercept + factor * change
+            coef[coef * last[0] <= 0] = 0.0
+        return coef, intercept

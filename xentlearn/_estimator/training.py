@@ -155,6 +155,7 @@ class Fit:
     def solve(self, group):
         """Fit a group from the best start that is known, and store its coefficients."""
         objective, state = self.objective_of(self.problem.y, group), self.state
+        objective.preconditioners.local = state.preconditioner
         self.in_unit = self.data.undo_moments(objective.moments, but_for=(ScaledX,))
         self.in_unit.require_comparable(objective.rows.dtype, self.l2_reg)
         self.found = None
@@ -308,6 +309,8 @@ class Fit:
         solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
         self.moments = self.data.undo_moments(objective.moments)
         self.state.solved.append(solved)
+        if self.state.solver.learns:
+            self.state.preconditioner = objective.preconditioners.local
         self.result = self.exact = None
         self.pass_seconds += objective.pass_seconds
 

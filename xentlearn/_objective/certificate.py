@@ -31,9 +31,6 @@ class Certificate(Stateful):
     excess : float
         Bound of the gap over the one that was wanted, as far as is known from the last call of
         ``gap_if_at_most``.
-    start_gradient : ndarray of shape (n_features + 1, n_outputs) or None
-        Gradient at ``objective.start()``, once it has been computed; None with very many classes,
-        for which each certificate computes it again.
     """
 
     CHANGES = ("least", "excess", "_looseness")
@@ -41,8 +38,6 @@ class Certificate(Stateful):
     settings: defaults.Certificate = defaults.Certificate()
     least: float = -np.inf
     excess: float = np.inf
-    start_gradient: np.ndarray | None = None
-    _constant: tuple | None = None
     _looseness: float = 2.0  # ratio of the last bound to the one that holds without an intercept
 
     def gap(self, objective, vector, value, gradient):
@@ -241,12 +236,12 @@ class Certificate(Stateful):
         -------
         ndarray of shape (n_features, n_outputs)
         """
-        constant = self._constant
+        constant = objective.rows.derived.get("constant_gradients")
         if constant is None:
             constant = self._find_constant_gradients(objective)
             if objective.is_binary or objective.n_outputs <= self.settings.most_kept:
-                self._constant = constant
-            else:
+                objective.rows.derived["constant_gradients"] = constant
+            else:  # each certificate computes them again
                 give_back_memory()
         shares, at_shares, slope = constant
         return at_shares if slope is None else at_shares + slope * (r[:, 1] - shares)
@@ -259,7 +254,7 @@ class Certificate(Stateful):
         """
         shape = objective.shape
         matrix = objective.start().reshape(shape)
-        at_start = self.start_gradient
+        at_start = objective.rows.derived.get("start_gradient")
         if at_start is None:
             at_start = objective.value_gradient(matrix.ravel())[1].reshape(shape)
         at_shares = at_start[:-1]

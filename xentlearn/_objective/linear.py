@@ -111,6 +111,7 @@ class LinearObjective:
         "dump",
         "follow_curvature",
         "least_curvature",
+        "penalty_product",
         "precondition_at",
         "regularise",
     )
@@ -226,10 +227,11 @@ class LinearObjective:
             self.threads.after(began)
         self.pass_seconds = min(self.pass_seconds, self.threads.seconds)
         if not self._is_evaluated:  # most often at the start; a certificate needs its gradient
-            self._is_evaluated = True
+            self._is_evaluated, derived = True, self.rows.derived
             kept = self.is_binary or self.n_outputs <= self.certificate.settings.most_kept
-            if self.certifiable and kept and np.array_equal(vector, self.start()):
-                self.certificate.start_gradient = gradient.reshape(self.shape)
+            if self.certifiable and kept and "start_gradient" not in derived:
+                if np.array_equal(vector, self.start()):
+                    derived["start_gradient"] = gradient.reshape(self.shape)
         return value, gradient
 
     def value(self, vector):
@@ -237,6 +239,13 @@ class LinearObjective:
         W = vector.reshape(self.shape)[: self.n_features]
         loss = self.rows.loss(*self.at(vector), self.n_threads)
         return float(loss / self.total_weight + 0.5 * self.l2_reg * np.vdot(W, W))
+
+    def penalty_product(self, directions):
+        """Return the Hessian of the penalty times each row of ``directions``, in their dtype."""
+        result = np.zeros_like(directions)
+        of_coef = slice(self.n_features * self.n_outputs)
+        result[:, of_coef] = directions[:, of_coef] * directions.dtype.type(self.l2_reg)
+        return result
 
     def hessian_product(self, vector, direction):
         """Return the Hessian at ``vector`` times ``direction``."""

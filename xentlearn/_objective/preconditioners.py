@@ -68,6 +68,17 @@ def solve(factor, scale, right):
     return solve_scaled(np.ascontiguousarray(factor.T), scale, right)
 
 
+def covariance_of(objective, settings):
+    """Return the covariance of the sample of an objective's rows; it is kept with the rows."""
+    derived = objective.rows.derived
+    if "covariance" not in derived:
+        sample, n_threads = objective.rows.sample, objective.n_threads
+        derived["covariance"] = covariance(
+            sample.X, sample.weight, objective.mean, settings, n_threads
+        )
+    return derived["covariance"]
+
+
 class FeaturePreconditioner:
     """Approximates (c_k M + l2_reg I)^-1 for output k, and 1 / c_k for its intercept.
 
@@ -108,9 +119,7 @@ class FeaturePreconditioner:
         self.inverse_factor = self.covariance = None
         penalty_share = l2_reg * self.scale**2
         if settings.covariance:
-            self.covariance = covariance(
-                sample.X, sample.weight, objective.mean, settings, objective.n_threads
-            )
+            self.covariance = covariance_of(objective, settings)
             dtype, factor = computing_dtype(sample.X), None
             # The covariance of a sparse X is a difference of sums over all rows: for constant
             # features, its error may be larger than the rounding error of a matrix.
@@ -275,7 +284,6 @@ class Preconditioners:
     local: object = None
     slack: float = 1.0
     _of_features: FeaturePreconditioner | None = None
-    _leverage: np.ndarray | None = None
 
     def of_features(self, objective):
         """Return the ``FeaturePreconditioner``, made when it is first needed.
@@ -345,14 +353,19 @@ class Preconditioners:
             self.local = LocalHessian.of(matrix, objective, self.slack)
 
     def _make_blocks(self, objective, sample, vector):
-        of_features = self.of_features(objective)
-        if self._leverage is None:
-            self._leverage = leverages(objective, of_features, self.settings.sketch)
+        derived = objective.rows.derived
+        if "leverage" not in derived:  # odds of a sample, for which any penalty will do
+            of_features = self.of_features(objective)
+            derived["leverage"] = leverages(objective, of_features, self.settings.sketch)
         curvature = sample.curvature(*objective.at(vector), objective.n_threads)
         curvature /= objective.total_weight
         with contextlib.suppress(np.linalg.LinAlgError):
             self.local = HessianBlocks.of(
-                objective, curvature, self._leverage, of_features.covariance, self.settings
+                objective,
+                curvature,
+                derived["leverage"],
+                covariance_of(objective, self.settings),
+                self.settings,
             )
 
     def regularise(self):

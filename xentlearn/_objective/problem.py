@@ -35,8 +35,10 @@ class Problem:
         Dtype in which to store the coefficients, unless that loses too many digits.
     start : (coef, intercept) or None
         Coefficients to start from, in the units of X.
-    start_is_near : bool
-        Whether the start is so near the minimum that the Hessian there leads to it.
+    n_iter_before : int
+        Iterations that the last fit along C took; 0 if there is none.
+    polish : bool
+        Whether a small problem is solved to machine precision, beyond ``tol``.
     early_stopping : bool
         Whether the loss of rows that are not trained on may end the fit.
     n_iter_no_change : int
@@ -57,7 +59,8 @@ class Problem:
     max_iter: int
     dtype: np.dtype
     start: tuple | None = None
-    start_is_near: bool = False
+    n_iter_before: int = 0
+    polish: bool = True
     early_stopping: bool = False
     n_iter_no_change: int = 10
     random_state: object = None

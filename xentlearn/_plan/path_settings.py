@@ -1,6 +1,21 @@
-"""Thresholds of searches along C."""
+"""Thresholds of fits along C, and of searches."""
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AlongC:
+    """How a fit along C begins.
+
+    Attributes
+    ----------
+    few_iterations : int
+        If the last fit took at most as many iterations, its preconditioner is kept, and otherwise
+        the Hessian is computed at the start. For 4,000 digits of MNIST, it costs as much as 8 to 14
+        iterations; 8 was as good as 12 or better there, and for the 8 x 8 digits.
+    """
+
+    few_iterations: int = 8
 
 
 @dataclass(frozen=True)

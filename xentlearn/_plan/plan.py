@@ -13,6 +13,7 @@ import numpy as np
 
 from .._utils.numerics import EPS
 from .._utils.threads import effective_n_threads
+from .path_settings import AlongC
 from .rules import Rules
 from .settings import LBFGS, STOCHASTIC, Certificate, Preconditioning
 
@@ -118,7 +119,7 @@ def make_plan(problem):
         return Plan(Presolve(data.unit), False, tuple(groups), work, one_thread)
     composite = problem.penalty.is_composite
     presolve = _presolve(data, problem.fit_intercept, work, not composite)
-    polish = one_thread and not problem.early_stopping
+    polish = one_thread and problem.polish and not problem.early_stopping
     if presolve.kept is not None:
         n_features = len(presolve.kept)
     if presolve.centre and presolve.rotate:
@@ -163,7 +164,8 @@ def make_plan(problem):
         history_size = RULES.short_history if many and chosen == "lbfgs" else None
         # a single thread computes all, and the means of the features are 0 or taken as 0
         small_binary = one_thread and presolve.centre and len(outputs) == 1 and not y.loss._couples
-        at_start = problem.start_is_near and chosen == "lbfgs" and preconditioning.local is not None
+        at_start = chosen == "lbfgs" and preconditioning.local is not None
+        at_start &= problem.n_iter_before > AlongC.few_iterations
         options = history_size, small_binary, at_start
         planned.append(Group(outputs, chosen, preconditioning, *options))
     return Plan(presolve, polish, tuple(planned), work, one_thread)

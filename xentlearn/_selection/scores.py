@@ -83,9 +83,9 @@ class MinusLoss:
         seen[outputs] = False
         if seen.any():
             warn(
-                f"The score of a fold leaves {listed(self.y.classes[seen])} out, which its test rows "
-                "have and its training rows have nowhere or everywhere. Stratify the folds, use "
-                "fewer of them, or leave rare classes out.",
+                f"The score of a fold leaves {listed(self.y.classes[seen])} out, which its test "
+                "rows have and its training rows have nowhere or everywhere. Stratify the folds, "
+                "use fewer of them, or leave rare classes out.",
                 UserWarning,
             )
 

@@ -59,6 +59,9 @@ continuation_strengths(value), continue_at(strength), continuation_penalty(vecto
     The first returns decreasing strengths of an extra penalty for a hard problem; the second adds
     the extra penalty of a strength to the objective, and removes it if that is 0; the third returns
     what it adds to the value at ``vector``.
+penalty_product(directions) -> ndarray : "penalty_product"
+    Returns the Hessian of the penalty times each row of an array. Solvers use it to carry what they
+    have learnt about the curvature over to an objective with another penalty.
 dump() -> tree, load(tree) : "dump"
     Return what has changed since the objective was made, and restore it (``_utils/archive.py``
     defines trees).
@@ -109,10 +112,17 @@ class State:
         The running solver, whose ``dump()`` returns a tree; the solver puts itself here.
     saved : tree or None
         A dump of an earlier solve, to resume from instead of beginning at the start.
+    learns : bool
+        Whether to keep what the solver has learnt about the curvature of the objective.
+    learnt : object or None
+        What a solve of the same objective with another penalty has learnt; the solver begins with
+        it, and replaces it at the end.
     """
 
     solver: object = None
     saved: dict | None = None
+    learns: bool = False
+    learnt: object = None
 
     def dump(self):
         """Return the state of the running solver, as a tree."""

@@ -39,6 +39,8 @@ class Descent(Stateful):
         which makes the next direction depend on the present point and gradient alone;
         ``metric(point, vector)``, an approximate inverse Hessian, positive definite and linear,
         times a vector;
+        ``learnt()`` and ``begin_with(learnt)``, which carry what it knows over to a rule of the
+        same objective with another penalty;
         ``lengthen()``, which makes the rule remember more steps of a slow descent; ``n_added``, the
         number of steps that it remembers; ``settings``, with ``first_refresh``, ``patience`` and
         ``slope_left``; ``exact``, whether directions are Newton directions; ``lean``, whether
@@ -449,5 +451,14 @@ def descend(rule, objective, start, *, polish=False, settings=None, **options):
     Result
     """
     require(objective, rule.name, rule.requires)
-    rule = rule(objective, rule.defaults if settings is None else settings)
-    return carry_out(Descent(objective, rule, start, polish), **options)
+    rule, state = (
+        rule(objective, rule.defaults if settings is None else settings),
+        options.get("state"),
+    )
+    learns = state is not None and state.learns
+    if learns and state.learnt is not None:
+        rule.begin_with(state.learnt)
+    result = carry_out(Descent(objective, rule, start, polish), **options)
+    if learns:
+        state.learnt = rule.learnt()
+    return result

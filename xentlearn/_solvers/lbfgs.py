@@ -96,6 +96,27 @@ class History:
         """Empty the history."""
         self.n_added, self.scale = 0, None
 
+    def learnt(self):
+        """Return the differences (s, y), with the penalty's share taken off y."""
+        order = self._order()
+        s, y = self.s[order], self.y[order]
+        y -= self.objective.penalty_product(s)
+        return s, y
+
+    def begin_with(self, learnt):
+        """Fill the history with what ``learnt`` returned for another penalty.
+
+        Differences of gradients follow the penalty exactly. Differences without curvature left,
+        which only rounding errors make, are left out.
+        """
+        s, y = (rows[-self.length :].astype(self.s.dtype, copy=False) for rows in learnt)
+        y = y + self.objective.penalty_product(s)
+        curved = np.einsum("ij,ij->i", s, y) > 0
+        n = int(np.count_nonzero(curved))
+        self.s[:n], self.y[:n], self.n_added = s[curved], y[curved], n
+        for at in range(n):
+            self.products[: at + 1, at] = self._times(self.s[: at + 1], self.y[at])
+
     def lengthen(self):
         """Extend the history to the length for slow descents, if that is larger."""
         size = self.s.shape[1]

@@ -35,6 +35,12 @@ class _Forgetful(Stateful):
     def add(self, x, x_new, gradient, gradient_new):
         """Do nothing, as there is no history to add the step to."""
 
+    def learnt(self):
+        """Return None, as there is no history."""
+
+    def begin_with(self, learnt):
+        """Do nothing, as there is no history to begin with."""
+
     def lengthen(self):
         """Do nothing, as there is no history to extend."""
 
