@@ -149,10 +149,9 @@ class Path:
         if not np.isfinite([at, before, log_C]).all() or at == before:
             return last
         factor = (log_C - at) / (at - before)
+        coef = last[0] + factor * (last[0] - first[0])
         with np.errstate(invalid="ignore"):  # intercepts of constant outputs are infinite
-            coef, intercept = (
-                a + factor * np.nan_to_num(a - b) for a, b in zip(last, first, strict=True)
-            )
+            intercept = last[1] + factor * np.nan_to_num(last[1] - first[1])
         if penalty.is_composite:  # a coefficient that would change its sign becomes 0
             coef[coef * last[0] <= 0] = 0.0
         return coef, intercept

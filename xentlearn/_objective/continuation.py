@@ -33,9 +33,12 @@ class Continuation:
 
     def find_reach(self, objective):
         """Compute ``reach`` by a pass over X, unless it is known."""
+        derived, mean = objective.rows.derived, objective.mean
+        if self.reach is None and "reach" not in derived:
+            found = objective.rows.extremes(mean, objective.n_threads)
+            derived["reach"] = np.maximum(found.most - mean, mean - found.least)
         if self.reach is None:
-            found = objective.rows.extremes(objective.mean, objective.n_threads)
-            self.reach = np.maximum(found.most - objective.mean, objective.mean - found.least)
+            self.reach = derived["reach"]
 
     def strengths(self, objective, value):
         """Return decreasing strengths of the extra penalty; the first keeps most logits moderate.

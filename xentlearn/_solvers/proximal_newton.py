@@ -96,7 +96,9 @@ class _ProximalNewton(Stateful):
             return
         if not resumed:
             self._begin()
-            self._record(time.perf_counter() - began, tol, True)
+            # from coefficients of another fit, at least a step is needed in most cases
+            certify = max_iter == 0 or not self.objective.coefficients(self.x).any()
+            self._record(time.perf_counter() - began, tol, certify)
         while True:
             if not resumed and callback is not None and callback(result):
                 result.stop(StopReason.CALLBACK, True)
