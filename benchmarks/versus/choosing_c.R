@@ -36,4 +36,5 @@ coefs <- coef(fit, s = lambda[looked_at]) # a matrix for each class: (1 + d, val
 coefs <- sapply(seq_along(looked_at), function(i) sapply(coefs, function(coef) coef[, i]))
 writeBin(as.double(coefs), file.path(folder, "coef"))
 # the deviance is twice the log loss
+options(digits = 15)
 cat(median(seconds), n_warnings, which(cv$lambda == cv$lambda.min), cv$cvm / 2, "\n")

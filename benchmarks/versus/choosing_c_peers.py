@@ -251,12 +251,14 @@ def main():
     search = load_search(folder)
     function, variants = CANDIDATES[name]
     function = partial(function, **variants[variant])
-    if name == "cv.glmnet":
+    in_another_process = name == "cv.glmnet"
+    if in_another_process:
         function = partial(function, folder=folder, limit=limit)
     with blas_threads(1 if variant == ONE else None):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            function(few_rows(search))
+        if not in_another_process:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                function(few_rows(search))
         seconds, n_warnings, found, extra = timed(function, search, limit, folder / LOG)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
