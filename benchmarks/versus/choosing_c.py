@@ -18,6 +18,7 @@ With --json and --from tasks can be run one by one.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -32,7 +33,7 @@ from typing import NamedTuple
 
 import numpy as np
 import wordnet
-from choosing_c_peers import AS_IT_IS, CANDIDATES, LOG, ONE, Search
+from choosing_c_peers import AS_IT_IS, CANDIDATES, LOG, ONE, RESULT, Search
 from problems import SMALL, Problem, embeddings, five_thousand, pixels, small
 from report import number, print_table
 from run import load, names_of
@@ -153,29 +154,26 @@ for _name in (f"{name}, {form}" for name in SMALL for form in ("raw", "scaled"))
 # ---- Measuring -----------------------------------------------------------------------------------
 
 
-def in_fresh_process(script, *arguments, log, limit=math.inf):
-    """What a script of this folder printed, as JSON; {"stopped": limit} or {"failed": why}.
+def in_fresh_process(script, folder, *arguments, limit=math.inf):
+    """What a script of this folder wrote to ``folder``; {"stopped": limit} or {"failed": why}.
 
-    Whatever it has started ends with it: workers of joblib would go on for a while.
+    Whatever it has started ends with it: workers of joblib would go on for minutes.
     """
-    command = [sys.executable, Path(__file__).with_name(script), *map(str, arguments)]
+    command = [sys.executable, Path(__file__).with_name(script), folder, *map(str, arguments)]
+    log, result = folder / LOG, folder / RESULT
     with log.open("wb") as errors:
-        child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
-        )
+        child = subprocess.Popen(command, stderr=errors, start_new_session=True)
         try:
-            printed, _ = child.communicate()
+            child.wait()
         finally:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
     if child.returncode == -signal.SIGALRM:
         return {"stopped": limit}
     if child.returncode:
         lines = log.read_text().splitlines() or [f"exit status {child.returncode}"]
         return {"failed": lines[-1]}
-    return json.loads(printed)
+    return json.loads(result.read_text())
 
 
 def measure(name, args):
@@ -227,9 +225,7 @@ def best_variant(folder, candidate, limit):
 
 def run_once(folder, candidate, variant, limit):
     """One measurement, and a line of progress."""
-    found = in_fresh_process(
-        "choosing_c_peers.py", folder, candidate, variant, limit, log=folder / LOG, limit=limit
-    )
+    found = in_fresh_process("choosing_c_peers.py", folder, candidate, variant, limit, limit=limit)
     told = {key: found[key] for key in ("seconds", "warnings", "C") if key in found} or found
     progress(f"  {candidate}{', ' if variant else ''}{variant}: {told}")
     return found
@@ -254,7 +250,7 @@ def measure_disk(args):
         np.savez(folder / "rest.npz", y=y[:n], Cs=DISK_CS)
         found = {}
         for what in ("fit", "path"):
-            found[what] = in_fresh_process("choosing_c_disk.py", folder, what, log=folder / LOG)
+            found[what] = in_fresh_process("choosing_c_disk.py", folder, what)
             progress(f"disk, {what}: {found[what]}")
     shape = f"{n:,} x {DISK_SHAPE[1]}, {DISK_CLASSES:,} classes, float16 on disk"
     return {"kind": "disk", "task": "disk", "shape": shape, "n": n, **found}

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from choosing_c_peers import RESULT
 
 from xentlearn import SoftmaxClassifier
 
@@ -32,7 +33,8 @@ def main():
     models = fitted(what, X, y, Cs)
     seconds = time.perf_counter() - begin
     gaps = [float(model.optimality_gap_) for model in models]
-    print(json.dumps({"seconds": seconds, "gaps": gaps, "Cs": [model.C for model in models]}))
+    result = {"seconds": seconds, "gaps": gaps, "Cs": [model.C for model in models]}
+    (folder / RESULT).write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

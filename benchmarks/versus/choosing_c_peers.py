@@ -8,7 +8,8 @@ with one thread of BLAS (see `measure.fastest_blas_threads`); the benchmark take
 cv.glmnet runs in R, in a process of its own, and is timed there with the data loaded. Its lambda is
 1 / (C n) for the n rows that all folds but one have.
 
-``choosing_c.py`` writes the data and calls this once for every measurement, in a fresh process::
+``choosing_c.py`` writes the data into a folder, calls this once for every measurement, in a fresh
+process, and reads the result from that folder::
 
     python benchmarks/versus/choosing_c_peers.py FOLDER CANDIDATE VARIANT LIMIT
 
@@ -44,7 +45,7 @@ from xentlearn import SoftmaxClassifier
 SCORING = "neg_log_loss"
 ENOUGH_ITERATIONS = 10_000
 EXACT_TOL = 1e-7
-LOG = "stderr.txt"
+LOG, RESULT = "stderr.txt", "result.json"
 SHARES_OF_PATH = (0.25, 0.5, 0.75, 1.0)  # where the objective along C is looked at
 
 
@@ -275,7 +276,7 @@ def main():
         "extra_bytes": extra,
         "variant": variant,
     }
-    print(json.dumps(result))
+    (folder / RESULT).write_text(json.dumps(result))
 
 
 if __name__ == "__main__":
