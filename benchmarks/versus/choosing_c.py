@@ -353,7 +353,7 @@ def candidate_rows(choice):
             "" if steps is None else str(steps),
             "" if unknown else f"{np.nanmax(differences):.1e}",
             f"{distance_of(choice, found):.1e}",
-            number(found["extra_bytes"] / 1e6),
+            "" if found["extra_bytes"] is None else number(found["extra_bytes"] / 1e6),
             "" if found["variant"] == AS_IT_IS else found["variant"],
         ]
 

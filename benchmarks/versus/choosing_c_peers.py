@@ -276,7 +276,7 @@ def main():
         "C": found.C,
         "losses": list(found.losses),
         "objectives": objectives,
-        "extra_bytes": extra,
+        "extra_bytes": None if in_another_process or variant == TWO else extra,
         "variant": variant,
     }
     (folder / RESULT).write_text(json.dumps(result))
