@@ -218,7 +218,9 @@ def best_variant(folder, candidate, limit):
             continue
         allowed = min(limit, SLACK * best.get("seconds", limit) + MORE_SLACK)
         found = run_once(folder, candidate, variant, allowed)
-        if found.get("seconds", math.inf) < best.get("seconds", math.inf) or "failed" in found:
+        if found.get("seconds", math.inf) < best.get("seconds", math.inf):
+            best = found
+        elif "failed" in found and "seconds" not in best:
             best = found
     return best
 
