@@ -176,7 +176,7 @@ def logistic_cv(search, **parameters):
     return Found(float(model.C_), -model.scores_.mean(axis=0).ravel(), solutions)
 
 
-def cv_glmnet(search, folder, limit):
+def cv_glmnet(search, folder):
     """R's cv.glmnet."""
     n, d = search.X.shape
     n_train = round(n * (1 - 1 / (search.fold_of.max() + 1)))
@@ -195,7 +195,7 @@ def cv_glmnet(search, folder, limit):
     }
     (folder / "task.R").write_text("".join(f"{name} <- {value}\n" for name, value in task.items()))
     command = [RSCRIPT, Path(__file__).with_name("choosing_c.R"), folder]
-    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=limit, check=True)
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     seconds, n_warnings, chosen, *losses = map(float, ran.stdout.split())
     losses = np.pad(losses, (0, len(search.Cs) - len(losses)), constant_values=np.nan)
     coefs = np.fromfile(folder / "coef").reshape(len(search.looked_at), -1, d + 1)
@@ -257,7 +257,7 @@ def main():
     function = partial(function, **variants[variant])
     in_another_process = name == "cv.glmnet"
     if in_another_process:
-        function = partial(function, folder=folder, limit=limit)
+        function = partial(function, folder=folder)
     with blas_threads(1 if variant == ONE else None):
         if not in_another_process:
             with warnings.catch_warnings():
