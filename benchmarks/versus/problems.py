@@ -118,17 +118,22 @@ def products_of_pixels():
     return PolynomialFeatures(2, include_bias=False).fit_transform(X / 16), y
 
 
-def embeddings(dtype):
-    """Like sentence embeddings of 500 topics: a decaying spectrum, an offset, rows of length 1."""
+def embeddings(
+    dtype,
+    n_rows=N_EMBEDDED_ROWS,
+    n_features=N_EMBEDDED_FEATURES,
+    n_classes=N_EMBEDDED_CLASSES,
+):
+    """Like sentence embeddings of topics: a decaying spectrum, an offset, rows of length 1."""
     rng = np.random.default_rng(0)
-    spectrum = 1 / np.sqrt(1 + np.arange(N_EMBEDDED_FEATURES) / 8)
-    rotation = np.linalg.qr(rng.standard_normal((N_EMBEDDED_FEATURES, N_EMBEDDED_FEATURES)))[0]
-    centres = 1.1 * rng.standard_normal((N_EMBEDDED_CLASSES, N_EMBEDDED_FEATURES))
-    share = 1 / np.arange(1, N_EMBEDDED_CLASSES + 1) ** 0.5
-    y = rng.choice(N_EMBEDDED_CLASSES, N_EMBEDDED_ROWS, p=share / share.sum())
+    spectrum = 1 / np.sqrt(1 + np.arange(n_features) / 8)
+    rotation = np.linalg.qr(rng.standard_normal((n_features, n_features)))[0]
+    centres = 1.1 * rng.standard_normal((n_classes, n_features))
+    share = 1 / np.arange(1, n_classes + 1) ** 0.5
+    y = rng.choice(n_classes, n_rows, p=share / share.sum())
     X = centres[y] * spectrum
     X += 2.0 * rng.standard_normal(X.shape) * spectrum
-    X = X @ rotation + rng.standard_normal(N_EMBEDDED_FEATURES)
+    X = X @ rotation + rng.standard_normal(n_features)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     return X.astype(dtype), y
 
