@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .._plan.outline import outlined
+from .._plan.path_settings import AlongC
 from .._plan.plan import make_plan
 from .._plan.report import PlanReport
 from .._plan.settings import STOCHASTIC
@@ -94,16 +95,33 @@ class Path:
         KeyboardInterrupt
             If the fit was interrupted.
         """
+        if start is None:
+            for between in self._steps_to(C):
+                self._solve(between, None, max(self.classifier.tol, AlongC.step_tol))
+        return self._solve(C, start, self.classifier.tol)
+
+    def _steps_to(self, C):
+        """Return values of C on the way from the last one, if that is far for a descent."""
+        if not (self._minima and self._is_smooth and self._last[1].groups):
+            return []
+        log_C, last = np.log(C), self._minima[-1][0]
+        is_plain = not self._last[0].penalty.is_composite
+        descends = self._last[1].groups[0].solver == "lbfgs"
+        if not (is_plain and descends and np.isfinite(log_C - last)):
+            return []
+        n = int(np.ceil(abs(log_C - last) / np.log(AlongC.most_step)))
+        return np.exp(np.linspace(last, log_C, n + 1)[1:-1]).tolist()
+
+    def _solve(self, C, start, tol):
+        """Fit for a value of C; parameters and result as of ``fit``."""
         problem, validation = self.problem(C)
         if self._is_smooth:
             n_iter = self._n_iter
             if start is None:
                 start = self._start(problem.penalty)
             else:
-                n_iter = (
-                    np.inf
-                )  # unknown: the Hessian at a start near the minimum pays in most cases
-            problem = replace(problem, start=start, n_iter_before=n_iter)
+                n_iter = np.inf  # unknown; in most cases the Hessian near the minimum pays
+            problem = replace(problem, start=start, n_iter_before=n_iter, tol=tol)
         self._last = problem, make_plan(problem)
         # what a solver has learnt about a group of outputs is of no use to the next one
         learns = self._is_smooth and len(self._last[1].groups) == 1
