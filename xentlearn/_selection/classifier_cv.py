@@ -1,12 +1,15 @@
 """SoftmaxClassifierCV: its parameters, and ``fit``."""
 
 import copy
+import itertools
+import math
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import check_cv
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -19,17 +22,23 @@ from .._estimator.pickling import VersionedPickleMixin
 from .._estimator.predicting import PredictingMixin
 from .._utils.arguments import AdvisedMixin
 from .._utils.notebook import NotebookMixin
+from .._utils.validation import as_numpy
 from .choice import choose, standard_errors
+from .folds import checked_folds
+from .found import paths_of, scores_of
 from .grid import automatic_Cs
 from .outcome import warn_of_edge, warn_of_shortfalls
 from .parameters import (
     CV_ADVICE,
+    MANY,
     RULES,
     SHARED,
+    check_jobs,
     checked_Cs,
     checked_l1_ratios,
     checked_losses,
     checked_scoring,
+    chosen_score,
 )
 from .progress import Progress
 from .rows import Rows
@@ -121,7 +130,24 @@ class SoftmaxClassifierCV(
         return super().set_params(**params)
 
     def __sklearn_tags__(self):
-        return self._classifier().__sklearn_tags__()
+        tags = super().__sklearn_tags__()
+        losses = self.losses if isinstance(self.losses, (list, tuple)) else [self.loss]
+        of_losses = [SoftmaxClassifier(loss).__sklearn_tags__() for loss in losses or [self.loss]]
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = all(t.classifier_tags.multi_label for t in of_losses)
+        tags.target_tags.multi_output = tags.classifier_tags.multi_label
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        if "coef_" in vars(self):
+            return True
+        if "scores_" in vars(self):
+            raise NotFittedError(
+                "Predictions need a fit to all rows, which this SoftmaxClassifierCV has not: "
+                "'refit' was False, or the search was interrupted. Call fit with refit=True, or "
+                "fit SoftmaxClassifier with a C of your choice."
+            )
+        return False
 
     @with_callbacks
     def fit(self, X, y, sample_weight=None, **params):
@@ -147,118 +173,128 @@ class SoftmaxClassifierCV(
             The fitted estimator.
         """
         Cs, l1_ratios = checked_Cs(self.Cs), checked_l1_ratios(self.l1_ratios)
-        losses = checked_losses(self.losses, self.loss)
+        losses, scorer = checked_losses(self.losses, self.loss), checked_scoring(self)
         for name, rule in RULES.items():
             rule.check(name, getattr(self, name))
-        scorer, chooser = checked_scoring(self)
+        check_jobs(self.n_jobs)
         if scorer is None and self.losses is not None:
             scorer = neg_log_loss
         to_split, to_score = self._routed(sample_weight, params, scorer)
-        classifiers = [self._classifier(loss) for loss in losses]
-        for classifier in classifiers:
-            classifier._check_parameters()
-        rows = self._rows(classifiers, X, y, sample_weight, scorer)
+        classifiers = self._classifiers(losses)
+        rows = Rows(classifiers[0], X, y, sample_weight)
         encoded = [rows.encoded(loss) for loss in losses]
-        folds = self._folds(X, y, encoded[0], rows.in_memory, to_split)
+        self._require_possible(rows, encoded, scorer)
+        if rows.in_memory:
+            X, y = indexable(as_numpy(X, "X"), as_numpy(y, "y"))
+        folds = checked_folds(self.cv, X, y, encoded[0], rows.in_memory, to_split)
+        if self.select == "1se" and len(folds) < 2:
+            raise ValueError(
+                "select='1se' needs at least two folds for the standard error of their scores, got "
+                "one; use more folds, or select='best'."
+            )
+        for classifier in classifiers[1:]:
+            _share(OF_X, classifiers[0], classifier)
         if isinstance(Cs, int):
             grid = [copy.copy(classifiers[0]) for _ in l1_ratios]
             for classifier, l1_ratio in zip(grid, l1_ratios, strict=True):
                 classifier.l1_ratio = float(l1_ratio)
             Cs = automatic_Cs(Cs, grid, *rows.taken(encoded[0]))
-        raw = X, y, to_score
         keeps = self.store_paths or self.store_probabilities
-        options = l1_ratios, Cs, folds, scorer, raw, keeps
-        search = Search(classifiers, rows, encoded, *options)
-        self.Cs_, self.l1_ratios_, self.losses_ = Cs, l1_ratios, losses
-        n_fits = len(folds) * np.prod(search.shape) + bool(self.refit)
+        raw = X, y, to_score
+        search = Search(classifiers, rows, encoded, l1_ratios, Cs, folds, scorer, raw, keeps)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        progress = Progress(self, int(n_fits), {"X": X, "y": y, "metadata": metadata})
-        found = self._search(search, progress)
-        self._choose(search, found, chooser)
+        n_fits = len(folds) * math.prod(search.shape) + bool(self.refit)
+        progress = Progress(self, n_fits, {"X": X, "y": y, "metadata": metadata})
+        self._forget()
+        _share(OF_X, classifiers[0], self)
+        self.Cs_, self.l1_ratios_, self.losses_ = Cs, l1_ratios, losses
+        self._choose(search, self._search(search, progress), progress)
         progress.close()
         return self
 
     # ---- Before the search -----------------------------------------------------------------------
 
-    def _classifier(self, loss=None):
-        """Return a SoftmaxClassifier with the parameters that this shares, and a loss."""
+    def _classifiers(self, losses):
+        """Return a SoftmaxClassifier for each loss, with the parameters that this shares."""
         shared = {name: getattr(self, name) for name in SHARED}
-        return SoftmaxClassifier(self.loss if loss is None else loss, **shared)
+        if isinstance(self.random_state, np.random.RandomState):
+            # all fits begin with the same state, in this process and in others
+            shared["random_state"] = int(self.random_state.randint(np.iinfo(np.int32).max))
+        classifiers = [SoftmaxClassifier(loss, **shared) for loss in losses]
+        for classifier in classifiers:
+            classifier._check_parameters()
+            if self.warm_start and "coef_" in vars(self):
+                _share(("coef_", "intercept_", "classes_", "_fitted_kind"), self, classifier)
+        return classifiers
 
-    def _rows(self, classifiers, X, y, sample_weight, scorer):
-        """Return the rows; this and all classifiers learn what X looks like."""
-        rows = Rows(classifiers[0], X, y, sample_weight)
-        if not rows.in_memory and (scorer is not None or self.store_probabilities):
-            what = "'scoring' must be None" if scorer is not None else "store_probabilities=True"
+    def _require_possible(self, rows, encoded, scorer):
+        """Raise the ValueError of what X in row blocks, or losses of several kinds, cannot have."""
+        rule = None
+        if not rows.in_memory and self.store_probabilities:
+            rule = "'store_probabilities' must be False"
+        elif not rows.in_memory and scorer is not None:
+            rule = f"'{'losses' if self.scoring is None else 'scoring'}' must be None"
+        if rule is not None:
             raise ValueError(
-                f"{what} {'with' if scorer is not None else 'needs X in memory, not'} X in row "
-                "blocks: predictions of single rows would take a pass for each fold. Use the "
-                "default score, or X in memory."
+                f"{rule} for X in row blocks: predictions of single rows would take a pass for "
+                "each fold. Use the default score of a single loss, or X in memory."
             )
-        vars(self).pop("feature_names_in_", None)
-        for estimator in (self, *classifiers[1:]):
-            for name in OF_X:
-                if name in vars(classifiers[0]):
-                    setattr(estimator, name, getattr(classifiers[0], name))
-        if self.warm_start and "coef_" in vars(self):
-            for classifier in classifiers:
-                for name in ("coef_", "intercept_", "classes_", "_fitted_kind"):
-                    setattr(classifier, name, getattr(self, name))
-        return rows
+        n_outputs = [y.n_outputs for y in encoded]
+        if self.store_paths and len(set(n_outputs)) > 1:
+            raise ValueError(
+                "With 'store_paths', all 'losses' must have the same number of outputs, got "
+                f"{n_outputs}; set it to False, or leave some of 'losses' out."
+            )
+        if self.store_probabilities and self.refit is False and isinstance(self.scoring, MANY):
+            raise ValueError(
+                "'store_probabilities' needs a choice, which refit=False does not make of several "
+                "scores; set 'refit' to the name of one, or 'store_probabilities' to False."
+            )
 
-    def _folds(self, X, y, encoded, in_memory, params):
-        """Return the folds, as pairs of row numbers."""
-        labels = encoded.values[:, 0] if encoded.kind == "binary" else encoded.labels
-        cv = check_cv(self.cv, labels, classifier=labels is not None)
-        n_rows = len(encoded.weight)
-        if labels is None or np.ndim(y) != 1:
-            y = np.zeros(n_rows) if labels is None else labels
-        X = X if in_memory else np.broadcast_to(0.0, (n_rows, 1))
-        folds = [(np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y, **params)]
-        for name, rows in (("training", 0), ("test", 1)):
-            empty = [i for i, fold in enumerate(folds) if len(fold[rows]) == 0]
-            if empty:
-                raise ValueError(
-                    f"Each fold of 'cv' must have {name} rows; fold {empty[0]} has none."
-                )
-        if not folds:
-            raise ValueError("'cv' must give at least one fold, got none.")
-        return folds
+    def _forget(self):
+        """Delete the attributes of an earlier fit."""
+        for name in list(vars(self)):
+            if name in OF_FIT or (name.endswith("_") and not name.startswith("_")):
+                delattr(self, name)
 
     def _routed(self, sample_weight, params, scorer):
         """Return what the splitter's ``split`` and the scorer get besides X and y, by name."""
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         if get_config()["enable_metadata_routing"]:
-            routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
-            return routed.splitter.split, routed.scorer.score
+            routed = process_routing(self, "fit", **weights, **params)
+            if self.scoring is not None:
+                weights = routed.scorer.score
+            return routed.splitter.split, weights
         if params:
             raise ValueError(
                 f"fit() takes {sorted(params)} only with metadata routing: call "
                 "sklearn.set_config(enable_metadata_routing=True), or pass folds as 'cv', such as "
                 "cv=list(GroupKFold().split(X, y, groups))."
             )
-        if sample_weight is None or scorer is None or not takes_weights(scorer):
-            return {}, {}
-        return {}, {"sample_weight": sample_weight}
+        return {}, weights if scorer is not None and takes_weights(scorer) else {}
 
     # ---- The search, and after it ----------------------------------------------------------------
 
     def _search(self, search, progress):
         """Return all ``FoldFit`` objects of a search; what was found stays if it is interrupted."""
-        n_folds, found, stop = len(search.folds), [], False
+        n_folds, found = len(search.folds), []
         try:
             if effective_n_jobs(self.n_jobs) == 1 or n_folds == 1:
-                by_fold = (search.fits(i) for i in range(n_folds))
+                by_fold = map(search.fits, range(n_folds))
             else:
                 parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
                 by_fold = parallel(delayed(_fits)(search, i) for i in range(n_folds))
-            for fits in by_fold:
-                for fit in fits:
-                    found.append(fit)
-                    stop = progress.after(self._in_words(fit)) or stop
-                    if stop:
-                        return found
+            for fit in itertools.chain.from_iterable(by_fold):
+                found.append(fit)
+                chosen_score(fit.score, self.refit)
+                if progress.after(self._in_words(fit)):
+                    break
         finally:
-            self._record(search, found)
+            shape = n_folds, *search.shape
+            self.scores_ = scores_of(found, shape)
+            self.standard_errors_ = standard_errors(self.scores_)
+            if self.store_paths and found:
+                self.coefs_paths_ = paths_of(found, shape, self.fit_intercept)
         return found
 
     def _in_words(self, fit):
@@ -274,41 +310,27 @@ class SoftmaxClassifierCV(
         parts += [f"C={self.Cs_[i]:.3g}", *(f"{name} {value:.4f}" for name, value in scores)]
         return ", ".join(parts)
 
-    def _record(self, search, found):
-        """Set the attributes with scores and, where asked for, coefficients."""
-        n_folds = len(search.folds)
-        scores = {}
-        for fit in found:
-            by_name = fit.score if isinstance(fit.score, dict) else {None: fit.score}
-            for name, score in by_name.items():
-                if name not in scores:
-                    scores[name] = np.full((n_folds, *search.shape), np.nan)
-                scores[name][(fit.fold, *fit.at)] = score
-        self.scores_ = scores.get(None, scores)
-        errors = {name: standard_errors(values) for name, values in scores.items()}
-        self.standard_errors_ = errors.get(None, errors)
-        vars(self).pop("coefs_paths_", None)
-        if self.store_paths and found:
-            self.coefs_paths_ = _paths(found, (n_folds, *search.shape), self.fit_intercept)
-
-    def _choose(self, search, found, chooser):
+    def _choose(self, search, found, progress):
         """Set the attributes of the chosen setting, and fit it to all rows if that is asked for."""
-        scores, errors = self.scores_, self.standard_errors_
-        if isinstance(scores, dict):
-            if not self.refit:
-                return
-            scores, errors = scores[chooser], errors[chooser]
-        at = choose(scores.mean(axis=0), errors, self.Cs_, self.select)
+        warn_of_shortfalls(found, self.Cs_, self.tol)
+        scores = chosen_score(self.scores_, self.refit)
+        if scores is None:
+            return
+        if len(found) < scores.size:  # a callback has ended the search
+            n_folds = np.zeros(search.shape, dtype=int)
+            np.add.at(n_folds, tuple(zip(*(fit.at for fit in found), strict=True)), 1)
+            scores = np.where(n_folds == n_folds.max(), scores, np.nan)[: n_folds.max()]
+        means, errors = scores.mean(axis=0), standard_errors(scores)
+        at = choose(means, errors, self.Cs_, self.select)
         self.C_, self.l1_ratio_ = float(self.Cs_[at[2]]), float(self.l1_ratios_[at[1]])
         self.loss_ = search.encoded[at[0]].loss
-        warn_of_edge(scores.mean(axis=0)[at[:2]], self.Cs_)
-        warn_of_shortfalls(found, self.tol)
+        warn_of_edge(means[at[:2]], self.Cs_)
         chosen = [fit for fit in found if fit.at == at]
-        vars(self).pop("out_of_fold_proba_", None)
         if self.store_probabilities:
             self.out_of_fold_proba_ = search.probabilities(chosen)
         if self.refit:
             self._refit(search, at, chosen)
+            progress.after(f"all rows, C={self.C_:.3g}")
 
     def _refit(self, search, at, chosen):
         """Fit the chosen setting to all rows, from the mean of what its folds have found."""
@@ -347,16 +369,19 @@ class SoftmaxClassifierCV(
         """
         if self.scoring is None:
             return super().score(X, y, sample_weight)
-        scorer, chooser = checked_scoring(self)
+        scorer = checked_scoring(self)
         if get_config()["enable_metadata_routing"]:
-            given = {"sample_weight": sample_weight, **params}
-            params = process_routing(self, "score", **given).scorer.score
+            if sample_weight is not None:
+                params["sample_weight"] = sample_weight
+            params = process_routing(self, "score", **params).scorer.score
         elif params:
-            raise ValueError(f"score() takes {sorted(params)} only with metadata routing.")
+            raise ValueError(
+                f"score() takes {sorted(params)} only with metadata routing: call "
+                "sklearn.set_config(enable_metadata_routing=True)."
+            )
         elif sample_weight is not None:
             params = {"sample_weight": sample_weight}
-        found = scorer(self, X, y, **params)
-        return found[chooser] if isinstance(found, dict) else found
+        return chosen_score(scorer(self, X, y, **params), self.refit)
 
     def get_metadata_routing(self):
         """Return how metadata is routed to the splitter and the scorer.
@@ -372,7 +397,7 @@ class SoftmaxClassifierCV(
         if self.scoring is not None:
             both = MethodMapping().add(caller="score", callee="score")
             both.add(caller="fit", callee="score")
-            router.add(scorer=checked_scoring(self)[0], method_mapping=both)
+            router.add(scorer=checked_scoring(self), method_mapping=both)
         return router
 
 
@@ -381,19 +406,12 @@ def _fits(search, fold):
     return list(search.fits(fold))
 
 
-def _paths(found, shape, fit_intercept):
-    """Return the coefficients of all fits, with the intercept as the last column."""
-    shapes = {fit.coef.shape for fit in found}
-    if len(shapes) > 1:
-        raise ValueError(
-            "'store_paths' needs losses with the same number of outputs, got coefficients of "
-            f"shapes {sorted(shapes)}; set it to False, or leave some of 'losses' out."
-        )
-    n_outputs, n_features = shapes.pop()
-    paths = np.full((*shape, n_outputs, n_features + bool(fit_intercept)), np.nan)
-    for fit in found:
-        of_fit = paths[(fit.fold, *fit.at)]
-        of_fit[:, :n_features] = fit.coef
-        if fit_intercept:
-            of_fit[:, -1] = fit.intercept
-    return paths
+def _share(names, source, target):
+    """Set attributes of one estimator on another, if it has them."""
+    for name in names:
+        if name in vars(source):
+            setattr(target, name, getattr(source, name))
+
+
+# Attributes of a fit, apart from those whose names say so by their last character.
+OF_FIT = {*OF_X, "_stream", "_seen", "_fitted_kind", "_known_y"}
