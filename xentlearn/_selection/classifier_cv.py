@@ -1,33 +1,23 @@
 """SoftmaxClassifierCV: its parameters, and ``fit``."""
 
 import copy
-import itertools
 import math
 
 import numpy as np
-from joblib import effective_n_jobs
-from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import indexable
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.parallel import Parallel, delayed
 
 from .._estimator.callbacks import CallbackSupportMixin, with_callbacks
-from .._estimator.classifier import DEFAULTS, OF_X, SoftmaxClassifier
-from .._estimator.outcome import warn_of_outcome
+from .._estimator.classifier import OF_X, SoftmaxClassifier
 from .._estimator.parameters import require_settings
-from .._estimator.path import Path
 from .._estimator.pickling import VersionedPickleMixin
 from .._estimator.predicting import PredictingMixin
 from .._utils.arguments import AdvisedMixin
 from .._utils.notebook import NotebookMixin
 from .._utils.validation import as_numpy
-from .choice import choose, standard_errors
 from .folds import checked_folds
-from .found import paths_of, scores_of
 from .grid import automatic_Cs
-from .outcome import warn_of_edge, warn_of_shortfalls
 from .parameters import (
     CV_ADVICE,
     MANY,
@@ -38,24 +28,216 @@ from .parameters import (
     checked_l1_ratios,
     checked_losses,
     checked_scoring,
-    chosen_score,
 )
 from .progress import Progress
 from .rows import Rows
-from .scores import neg_log_loss, takes_weights
+from .scores import neg_log_loss
+from .scoring import ScoringMixin
 from .search import Search
+from .searching import SearchingMixin
 
 
 class SoftmaxClassifierCV(
     AdvisedMixin,
     NotebookMixin,
     CallbackSupportMixin,
+    ScoringMixin,
+    SearchingMixin,
     PredictingMixin,
     VersionedPickleMixin,
     ClassifierMixin,
     BaseEstimator,
 ):
-    """SoftmaxClassifier that chooses C, l1_ratio and loss by cross-validation."""
+    """SoftmaxClassifier that chooses C, l1_ratio and loss by cross-validation.
+
+    For each fold, loss, ``l1_ratio`` and ``C`` it minimises the objective of ``SoftmaxClassifier``
+    over the training rows of the fold, to the same ``tol`` as a single fit, and scores the result
+    on its test rows. The setting with the best mean score is then fitted to all rows. The fits
+    share what they can: X is read and checked once, what depends on the rows alone is computed once
+    per fold, and along C each fit starts where the two before it point to.
+
+    Parameters
+    ----------
+    loss : str or loss setting, default="auto"
+        The loss, as in ``SoftmaxClassifier``. ``losses`` take its place.
+    Cs : int or array-like of shape (n_Cs,), default=10
+        Values of C to try, > 0 and different, in any order; ``inf`` means no penalty. An integer is
+        the number of values in equal steps of log C over a range that the data give: from where
+        about 1 % of the loss of the class shares is learnt (with an L1 penalty: from ``l1_min_C``)
+        to where ten times that C would lower the training loss by less than 1 % of it. The range is
+        that of all rows and of the first of ``losses``, and covers all ``l1_ratios``.
+    l1_ratios : array-like of shape (n_l1_ratios,), default=(0.0,)
+        Values of l1_ratio to try, in [0, 1] and different.
+    losses : list of (str or loss setting), default=None
+        Losses to try; None means ``loss`` alone.
+    cv : int, splitter, iterable or None, default=None
+        Folds as in ``GridSearchCV``: None is 5 folds and an integer their number, stratified where
+        y has a label per row; otherwise a splitter, or an iterable of (training rows, test rows),
+        each of them indices or a mask.
+    scoring : str, callable, list, tuple, set, dict or None, default=None
+        Score on the test rows, higher is better. None is minus the mean loss, weighted by class
+        weights and ``sample_weight`` and without the penalty; with ``losses``, which cannot be
+        compared with each other, it is minus the plain cross-entropy, weighted by ``sample_weight``
+        alone. Otherwise the name of a score, a scorer, or several as in ``GridSearchCV``. Scores of
+        probabilities and decision functions are told all classes, which a fold may lack.
+    select : {"best", "1se"}, default="best"
+        "best" is the setting with the best mean score; of equal ones, the smallest C. "1se" is the
+        smallest C, at the loss and l1_ratio of the best setting, whose mean score is within one
+        standard error of the best mean score: a simpler model that the folds cannot tell from it.
+    refit : bool or str, default=True
+        Whether to fit the choice to all rows, which predictions need. With several scores the name
+        of the one that chooses, or False: then nothing is chosen.
+    n_jobs : int or None, default=None
+        Processes that share the folds (joblib), which share the cores; None means 1, and -1 all
+        cores. The results have the same bits for any number. A fit uses several threads by itself,
+        so that more processes pay for small fits only.
+    store_paths : bool, default=False
+        Whether to keep the coefficients of all fits as ``coefs_paths_``.
+    store_probabilities : bool, default=False
+        Whether to keep ``out_of_fold_proba_``. The coefficients of all fits are in memory until the
+        choice is made.
+    penalty_factor : array-like of shape (n_features,), default=None
+        As in ``SoftmaxClassifier``.
+    grouped : bool, default=False
+        As in ``SoftmaxClassifier``.
+    coef_bounds : (lower, upper), default=None
+        As in ``SoftmaxClassifier``.
+    fit_intercept : bool, default=True
+        As in ``SoftmaxClassifier``.
+    class_weight : dict, "balanced" or None, default=None
+        As in ``SoftmaxClassifier``. "balanced" weights are those of all rows, in every fold.
+    solver : str or solver setting, default="auto"
+        As in ``SoftmaxClassifier``.
+    max_iter : int, default=3000
+        As in ``SoftmaxClassifier``, for each fit.
+    tol : float, default=1e-4
+        As in ``SoftmaxClassifier``, for each fit.
+    warm_start : bool, default=False
+        Whether the first fit along each path starts from the coefficients of the previous ``fit``.
+    early_stopping : bool, default=False
+        As in ``SoftmaxClassifier``: each fit holds out a share of its own training rows.
+    validation_fraction : float, default=0.1
+        As in ``SoftmaxClassifier``.
+    n_iter_no_change : int, default=10
+        As in ``SoftmaxClassifier``.
+    random_state : int, RandomState instance or None, default=None
+        As in ``SoftmaxClassifier``; not for the folds. All fits begin with the same state.
+    verbose : int, default=0
+        If > 0, print a line per fit, with its score and about how many seconds are left.
+
+    Attributes
+    ----------
+    C_ : float
+        The chosen C.
+    l1_ratio_ : float
+        The chosen l1_ratio.
+    loss_ : loss setting
+        The chosen loss.
+    Cs_ : ndarray of shape (n_Cs,)
+        The values of C, in the order of ``Cs``.
+    l1_ratios_ : ndarray of shape (n_l1_ratios,)
+        The values of l1_ratio.
+    losses_ : list of (str or loss setting)
+        The losses, as they were passed; one if ``losses`` is None.
+    scores_ : ndarray of shape (n_folds, n_losses, n_l1_ratios, n_Cs), or dict of such
+        Scores of all fits; by name if there are several scores. nan where a search that was
+        interrupted has not come. These axes are those of LogisticRegressionCV with
+        ``use_legacy_attributes=False``, and one of losses, which is always there.
+    standard_errors_ : ndarray of shape (n_losses, n_l1_ratios, n_Cs), or dict of such
+        Standard errors of the mean scores over the folds: their standard deviation, divided by the
+        square root of the number of folds. nan for a single fold.
+    coefs_paths_ : ndarray of shape (n_folds, n_losses, n_l1_ratios, n_Cs, n_outputs, n_coefs)
+        Coefficients of all fits in float64, those of the features and then, with ``fit_intercept``,
+        the intercept; only with ``store_paths``.
+    out_of_fold_proba_ : ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+        Probabilities of each row by the fit of the chosen setting for which it was a test row (the
+        last one, if several); nan if there is none. Only with ``store_probabilities``.
+    classes_ : ndarray of shape (n_classes,)
+        As of ``SoftmaxClassifier``. This and all that follow are those of the fit to all rows, and
+        missing without ``refit``, apart from the number and the names of the features.
+    coef_ : ndarray of shape (1, n_features) or (n_outputs, n_features)
+        Coefficients.
+    intercept_ : ndarray of shape (1,) or (n_outputs,)
+        Intercepts.
+    n_iter_ : ndarray of shape (1,)
+        Iterations of the solver.
+    solver_ : str
+        Name of the solver that was used.
+    stop_reason_ : str
+        Why the solver stopped.
+    objective_ : float
+        The objective.
+    optimality_gap_ : float
+        A certified upper bound of (``objective_`` - minimum) / minimum.
+    history_ : dict
+        Objective, gap and seconds by iteration.
+    plan_ : PlanReport
+        The steps of the fit and the reasons for them.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, if X had names that are all strings.
+
+    Raises
+    ------
+    ValueError
+        In ``fit``: parameters out of range, a y that does not fit the loss, bad X, weights or
+        folds, and scores that are no numbers.
+    TypeError
+        In ``fit``: callbacks that watch the iterations of a single fit.
+    KeyboardInterrupt
+        In ``fit``, after an interrupt. ``scores_`` and, if asked for, ``coefs_paths_`` then have
+        the fits that are complete (with ``n_jobs``: the folds), and there is no ``coef_``.
+
+    Warns
+    -----
+    UserWarning
+        If the best C is the smallest or the largest that was tried and finite, as a better one may
+        lie outside; if the training rows of a fold lack classes that its test rows have, which the
+        default score leaves out; and where ``SoftmaxClassifier`` warns.
+    ConvergenceWarning
+        If fits stopped before ``tol`` was reached: once for all folds, and again for the last fit.
+
+    See Also
+    --------
+    SoftmaxClassifier : A single fit.
+    regularization_path : Fits for one C after the other, without folds.
+    l1_min_C : The C up to which an L1 penalty keeps all coefficients at 0.
+
+    Notes
+    -----
+    A transformer that is fitted to all rows before this search lets the test rows of its folds leak
+    into training. That does little harm if the transformer does not look at y, such as a scaler:
+    this class may be the last step of a Pipeline of such. If an earlier step looks at y, such as a
+    selection of features, search over the whole pipeline instead, by
+    ``GridSearchCV(make_pipeline(SelectKBest(), SoftmaxClassifier()), ...)``.
+
+    The score of the choice is the best of many, and so somewhat too good; ``cross_val_score`` of
+    this class (nested cross-validation) gives an honest one.
+
+    ``score`` returns the score by ``scoring``, and the accuracy if that is None.
+
+    Callbacks of scikit-learn see a task per fit; one that asks to stop ends the search, and the
+    choice is among the settings that were fitted in most folds.
+
+    LogisticRegressionCV without ``refit`` averages the coefficients of the folds; here there are
+    none then.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from xentlearn import SoftmaxClassifierCV
+    >>> X, y = load_wine(return_X_y=True)
+    >>> clf = SoftmaxClassifierCV(Cs=[0.01, 0.1, 1, 10, 100]).fit(X, y)
+    >>> clf.C_
+    10.0
+    >>> clf.scores_.shape
+    (5, 1, 1, 5)
+    >>> clf.scores_.mean(axis=0)[0, 0].round(3)
+    array([-0.29 , -0.144, -0.093, -0.088, -0.104])
+    >>> clf.set_params(select="1se").fit(X, y).C_
+    1.0
+    """
 
     _advice = CV_ADVICE
 
@@ -256,154 +438,6 @@ class SoftmaxClassifierCV(
         for name in list(vars(self)):
             if name in OF_FIT or (name.endswith("_") and not name.startswith("_")):
                 delattr(self, name)
-
-    def _routed(self, sample_weight, params, scorer):
-        """Return what the splitter's ``split`` and the scorer get besides X and y, by name."""
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        if get_config()["enable_metadata_routing"]:
-            routed = process_routing(self, "fit", **weights, **params)
-            if self.scoring is not None:
-                weights = routed.scorer.score
-            return routed.splitter.split, weights
-        if params:
-            raise ValueError(
-                f"fit() takes {sorted(params)} only with metadata routing: call "
-                "sklearn.set_config(enable_metadata_routing=True), or pass folds as 'cv', such as "
-                "cv=list(GroupKFold().split(X, y, groups))."
-            )
-        return {}, weights if scorer is not None and takes_weights(scorer) else {}
-
-    # ---- The search, and after it ----------------------------------------------------------------
-
-    def _search(self, search, progress):
-        """Return all ``FoldFit`` objects of a search; what was found stays if it is interrupted."""
-        n_folds, found = len(search.folds), []
-        try:
-            if effective_n_jobs(self.n_jobs) == 1 or n_folds == 1:
-                by_fold = map(search.fits, range(n_folds))
-            else:
-                parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
-                by_fold = parallel(delayed(_fits)(search, i) for i in range(n_folds))
-            for fit in itertools.chain.from_iterable(by_fold):
-                found.append(fit)
-                chosen_score(fit.score, self.refit)
-                if progress.after(self._in_words(fit)):
-                    break
-        finally:
-            shape = n_folds, *search.shape
-            self.scores_ = scores_of(found, shape)
-            self.standard_errors_ = standard_errors(self.scores_)
-            if self.store_paths and found:
-                self.coefs_paths_ = paths_of(found, shape, self.fit_intercept)
-        return found
-
-    def _in_words(self, fit):
-        """Return which fit it is and its score, for a line of ``verbose``."""
-        loss, l1, i = fit.at
-        parts = [f"fold {fit.fold + 1}"]
-        if len(self.losses_) > 1:
-            parts.append(f"loss {loss + 1}")
-        if len(self.l1_ratios_) > 1:
-            parts.append(f"l1_ratio={self.l1_ratios_[l1]:g}")
-        score = fit.score
-        scores = score.items() if isinstance(score, dict) else [("score", score)]
-        parts += [f"C={self.Cs_[i]:.3g}", *(f"{name} {value:.4f}" for name, value in scores)]
-        return ", ".join(parts)
-
-    def _choose(self, search, found, progress):
-        """Set the attributes of the chosen setting, and fit it to all rows if that is asked for."""
-        warn_of_shortfalls(found, self.Cs_, self.tol)
-        scores = chosen_score(self.scores_, self.refit)
-        if scores is None:
-            return
-        if len(found) < scores.size:  # a callback has ended the search
-            n_folds = np.zeros(search.shape, dtype=int)
-            np.add.at(n_folds, tuple(zip(*(fit.at for fit in found), strict=True)), 1)
-            scores = np.where(n_folds == n_folds.max(), scores, np.nan)[: n_folds.max()]
-        means, errors = scores.mean(axis=0), standard_errors(scores)
-        at = choose(means, errors, self.Cs_, self.select)
-        self.C_, self.l1_ratio_ = float(self.Cs_[at[2]]), float(self.l1_ratios_[at[1]])
-        self.loss_ = search.encoded[at[0]].loss
-        warn_of_edge(means[at[:2]], self.Cs_)
-        chosen = [fit for fit in found if fit.at == at]
-        if self.store_probabilities:
-            self.out_of_fold_proba_ = search.probabilities(chosen)
-        if self.refit:
-            self._refit(search, at, chosen)
-            progress.after(f"all rows, C={self.C_:.3g}")
-
-    def _refit(self, search, at, chosen):
-        """Fit the chosen setting to all rows, from the mean of what its folds have found."""
-        path = Path(search.classifier(*at), *search.rows.taken(search.encoded[at[0]]))
-        start = None
-        if all(fit.coef is not None for fit in chosen):
-            start = tuple(
-                np.mean([getattr(fit, name) for fit in chosen], axis=0, dtype=np.float64)
-                for name in ("coef", "intercept")
-            )
-        training = path.fit(self.C_, start)
-        vars(self).update(path.attributes(training))
-        if training.failed or training.separable or training.lost > 0:
-            warn_of_outcome(training, self.tol, self.max_iter not in (0, DEFAULTS["max_iter"]))
-
-    # ---- Scores and routing ----------------------------------------------------------------------
-
-    def score(self, X, y, sample_weight=None, **params):
-        """Return the score by ``scoring``, or the accuracy if that is None.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, row blocks} of shape (n_samples, n_features)
-            Samples.
-        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
-            True labels, as in ``fit``.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights >= 0 of the rows.
-        **params : dict
-            With metadata routing: further arrays for the scorer.
-
-        Returns
-        -------
-        float
-            Of several scores the one that ``refit`` names.
-        """
-        if self.scoring is None:
-            return super().score(X, y, sample_weight)
-        scorer = checked_scoring(self)
-        if get_config()["enable_metadata_routing"]:
-            if sample_weight is not None:
-                params["sample_weight"] = sample_weight
-            params = process_routing(self, "score", **params).scorer.score
-        elif params:
-            raise ValueError(
-                f"score() takes {sorted(params)} only with metadata routing: call "
-                "sklearn.set_config(enable_metadata_routing=True)."
-            )
-        elif sample_weight is not None:
-            params = {"sample_weight": sample_weight}
-        return chosen_score(scorer(self, X, y, **params), self.refit)
-
-    def get_metadata_routing(self):
-        """Return how metadata is routed to the splitter and the scorer.
-
-        Returns
-        -------
-        MetadataRouter
-        """
-        router = MetadataRouter(owner=self).add_self_request(self)
-        router.add(
-            splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split")
-        )
-        if self.scoring is not None:
-            both = MethodMapping().add(caller="score", callee="score")
-            both.add(caller="fit", callee="score")
-            router.add(scorer=checked_scoring(self), method_mapping=both)
-        return router
-
-
-def _fits(search, fold):
-    """Return the fits of a fold; for another process."""
-    return list(search.fits(fold))
 
 
 def _share(names, source, target):

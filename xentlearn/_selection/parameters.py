@@ -137,7 +137,10 @@ def checked_scoring(estimator):
             )
     if scoring is None:
         return None
-    is_name, is_other = isinstance(scoring, str), not (callable(scoring) or isinstance(scoring, MANY))
+    is_name, is_other = (
+        isinstance(scoring, str),
+        not (callable(scoring) or isinstance(scoring, MANY)),
+    )
     if is_other and not (is_name and scoring in get_scorer_names()):
         near = difflib.get_close_matches(scoring, get_scorer_names(), 1) if is_name else []
         raise ValueError(
@@ -172,6 +175,5 @@ def check_jobs(n_jobs):
     is_integer = isinstance(n_jobs, numbers.Integral) and not isinstance(n_jobs, (bool, np.bool_))
     if n_jobs is not None and not (is_integer and n_jobs != 0):
         raise ValueError(
-            "'n_jobs' must be None or an integer other than 0 (-1: all cores), got "
-            f"{n_jobs!r}."
+            f"'n_jobs' must be None or an integer other than 0 (-1: all cores), got {n_jobs!r}."
         )

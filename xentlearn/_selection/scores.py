@@ -96,7 +96,11 @@ class MinusLoss:
         coef = training.coef[outputs].T.astype(np.float64)
         intercept = training.intercept[outputs].astype(np.float64)
         rows = self.data.rows(self.y, outputs, self.n_threads)
-        return -float(rows.loss_gradient(coef, intercept, self.n_threads)[0] / self.total)
+        if self.data.in_memory:
+            loss = rows.loss(coef, intercept, self.n_threads)
+        else:
+            loss = rows.loss_gradient(coef, intercept, self.n_threads)[0]
+        return -float(loss / self.total)
 
     def _counted(self, path):
         """Return the weight of the rows that count; warn of classes that are left out."""
