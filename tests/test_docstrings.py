@@ -271,7 +271,7 @@ def test_there_is_something_to_look_at():
     assert len(of_solvers) == 5
     assert {"xentlearn.SoftmaxClassifier", "xentlearn.blocks.RowBlocks"} <= names
     assert {"xentlearn.callbacks.Checkpoint", "xentlearn.dask.SoftmaxClassifier"} <= names
-    assert len(FUNCTIONS) == 9
+    assert len(FUNCTIONS) == 10
     names = {name.split(".")[1] for name, _, _ in METHODS}
     assert {"fit", "predict", "predict_proba", "score", "loss_gradient", "__call__"} <= names
     assert "set_fit_request" not in names

@@ -4,7 +4,12 @@ import numpy as np
 
 
 def standard_errors(scores):
-    """Return the standard errors of mean scores over folds, the first axis; nan for one fold."""
+    """Return the standard errors of mean scores over folds, the first axis; nan for one fold.
+
+    nan is returned for a dict, too: of several scores, for each by its name.
+    """
+    if isinstance(scores, dict):
+        return {name: standard_errors(values) for name, values in scores.items()}
     n_folds = len(scores)
     if n_folds < 2:
         return np.full(scores.shape[1:], np.nan)
@@ -27,7 +32,8 @@ def choose(means, errors, Cs, select):
     Returns
     -------
     tuple of int
-        Of several settings with the best score the first one.
+        Of several settings with the best score the first loss, then the first l1_ratio, then the
+        smallest C.
 
     Raises
     ------
@@ -40,9 +46,6 @@ def choose(means, errors, Cs, select):
             "another 'scoring', or folds with rows of every class."
         )
     best = np.unravel_index(np.nanargmax(means), means.shape)
-    if select == "best":
-        return tuple(int(i) for i in best)
-    of_C = means[best[:2]]
-    error = np.nan_to_num(errors[best])
-    within = np.flatnonzero(of_C >= means[best] - error)
-    return int(best[0]), int(best[1]), int(within[np.argmin(Cs[within])])
+    error = np.nan_to_num(errors[best]) if select == "1se" else 0.0
+    good = np.flatnonzero(means[best[:2]] >= means[best] - error)
+    return int(best[0]), int(best[1]), int(good[np.argmin(Cs[good])])

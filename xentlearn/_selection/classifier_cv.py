@@ -1,31 +1,29 @@
 """SoftmaxClassifierCV: its parameters, and ``fit``."""
 
 import copy
+import math
 
 import numpy as np
-from joblib import effective_n_jobs
-from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import check_cv
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import indexable
 
 from .._estimator.callbacks import CallbackSupportMixin, with_callbacks
-from .._estimator.classifier import DEFAULTS, OF_X, SoftmaxClassifier
-from .._estimator.outcome import warn_of_outcome
+from .._estimator.classifier import OF_X, SoftmaxClassifier
 from .._estimator.parameters import require_settings
-from .._estimator.path import Path
 from .._estimator.pickling import VersionedPickleMixin
 from .._estimator.predicting import PredictingMixin
 from .._utils.arguments import AdvisedMixin
 from .._utils.notebook import NotebookMixin
-from .choice import choose, standard_errors
+from .._utils.validation import as_numpy
+from .folds import checked_folds
 from .grid import automatic_Cs
-from .outcome import warn_of_edge, warn_of_shortfalls
 from .parameters import (
     CV_ADVICE,
+    MANY,
     RULES,
     SHARED,
+    check_jobs,
     checked_Cs,
     checked_l1_ratios,
     checked_losses,
@@ -33,20 +31,213 @@ from .parameters import (
 )
 from .progress import Progress
 from .rows import Rows
-from .scores import neg_log_loss, takes_weights
+from .scores import neg_log_loss
+from .scoring import ScoringMixin
 from .search import Search
+from .searching import SearchingMixin
 
 
 class SoftmaxClassifierCV(
     AdvisedMixin,
     NotebookMixin,
     CallbackSupportMixin,
+    ScoringMixin,
+    SearchingMixin,
     PredictingMixin,
     VersionedPickleMixin,
     ClassifierMixin,
     BaseEstimator,
 ):
-    """SoftmaxClassifier that chooses C, l1_ratio and loss by cross-validation."""
+    """SoftmaxClassifier that chooses C, l1_ratio and loss by cross-validation.
+
+    For each fold, loss, ``l1_ratio`` and ``C`` it minimises the objective of ``SoftmaxClassifier``
+    over the training rows of the fold, to the same ``tol`` as a single fit, and scores the result
+    on its test rows. The setting with the best mean score is then fitted to all rows. The fits
+    share what they can: X is read and checked once, what depends on the rows alone is computed once
+    per fold, and along C each fit starts where the two before it point to.
+
+    Parameters
+    ----------
+    loss : str or loss setting, default="auto"
+        The loss, as in ``SoftmaxClassifier``. ``losses`` take its place.
+    Cs : int or array-like of shape (n_Cs,), default=10
+        Values of C to try, > 0 and different, in any order; ``inf`` means no penalty. An integer is
+        the number of values in equal steps of log C over a range that the data give: from where
+        about 1 % of the loss of the class shares is learnt (with an L1 penalty: from ``l1_min_C``)
+        to where ten times that C would lower the training loss by less than 1 % of it. The range is
+        that of all rows and of the first of ``losses``, and covers all ``l1_ratios``.
+    l1_ratios : array-like of shape (n_l1_ratios,), default=(0.0,)
+        Values of l1_ratio to try, in [0, 1] and different.
+    losses : list of (str or loss setting), default=None
+        Losses to try; None means ``loss`` alone.
+    cv : int, splitter, iterable or None, default=None
+        Folds as in ``GridSearchCV``: None is 5 folds and an integer their number, stratified where
+        y has a label per row; otherwise a splitter, or an iterable of (training rows, test rows),
+        each of them indices or a mask.
+    scoring : str, callable, list, tuple, set, dict or None, default=None
+        Score on the test rows, higher is better. None is minus the mean loss, weighted by class
+        weights and ``sample_weight`` and without the penalty; with ``losses``, which cannot be
+        compared with each other, it is minus the plain cross-entropy, weighted by ``sample_weight``
+        alone. Otherwise the name of a score, a scorer, or several as in ``GridSearchCV``. Scores of
+        probabilities and decision functions are told all classes, which a fold may lack.
+    select : {"best", "1se"}, default="best"
+        "best" is the setting with the best mean score; of equal ones, the smallest C. "1se" is the
+        smallest C, at the loss and l1_ratio of the best setting, whose mean score is within one
+        standard error of the best mean score: a simpler model that the folds cannot tell from it.
+    refit : bool or str, default=True
+        Whether to fit the choice to all rows, which predictions need. With several scores the name
+        of the one that chooses, or False: then nothing is chosen.
+    n_jobs : int or None, default=None
+        Processes that share the folds (joblib), which share the cores; None means 1, and -1 all
+        cores. The results have the same bits for any number. A fit uses several threads by itself,
+        so that more processes pay for small fits only.
+    store_paths : bool, default=False
+        Whether to keep the coefficients of all fits as ``coefs_paths_``.
+    store_probabilities : bool, default=False
+        Whether to keep ``out_of_fold_proba_``. The coefficients of all fits are in memory until the
+        choice is made.
+    penalty_factor : array-like of shape (n_features,), default=None
+        As in ``SoftmaxClassifier``.
+    grouped : bool, default=False
+        As in ``SoftmaxClassifier``.
+    coef_bounds : (lower, upper), default=None
+        As in ``SoftmaxClassifier``.
+    fit_intercept : bool, default=True
+        As in ``SoftmaxClassifier``.
+    class_weight : dict, "balanced" or None, default=None
+        As in ``SoftmaxClassifier``. "balanced" weights are those of all rows, in every fold.
+    solver : str or solver setting, default="auto"
+        As in ``SoftmaxClassifier``.
+    max_iter : int, default=3000
+        As in ``SoftmaxClassifier``, for each fit.
+    tol : float, default=1e-4
+        As in ``SoftmaxClassifier``, for each fit.
+    warm_start : bool, default=False
+        Whether the first fit along each path starts from the coefficients of the previous ``fit``.
+    early_stopping : bool, default=False
+        As in ``SoftmaxClassifier``: each fit holds out a share of its own training rows.
+    validation_fraction : float, default=0.1
+        As in ``SoftmaxClassifier``.
+    n_iter_no_change : int, default=10
+        As in ``SoftmaxClassifier``.
+    random_state : int, RandomState instance or None, default=None
+        As in ``SoftmaxClassifier``; not for the folds. All fits begin with the same state.
+    verbose : int, default=0
+        If > 0, print a line per fit, with its score and about how many seconds are left.
+
+    Attributes
+    ----------
+    C_ : float
+        The chosen C.
+    l1_ratio_ : float
+        The chosen l1_ratio.
+    loss_ : loss setting
+        The chosen loss.
+    Cs_ : ndarray of shape (n_Cs,)
+        The values of C, in the order of ``Cs``.
+    l1_ratios_ : ndarray of shape (n_l1_ratios,)
+        The values of l1_ratio.
+    losses_ : list of (str or loss setting)
+        The losses, as they were passed; one if ``losses`` is None.
+    scores_ : ndarray of shape (n_folds, n_losses, n_l1_ratios, n_Cs), or dict of such
+        Scores of all fits; by name if there are several scores. nan where a search that was
+        interrupted has not come. These axes are those of LogisticRegressionCV with
+        ``use_legacy_attributes=False``, and one of losses, which is always there.
+    standard_errors_ : ndarray of shape (n_losses, n_l1_ratios, n_Cs), or dict of such
+        Standard errors of the mean scores over the folds: their standard deviation, divided by the
+        square root of the number of folds. nan for a single fold.
+    coefs_paths_ : ndarray of shape (n_folds, n_losses, n_l1_ratios, n_Cs, n_outputs, n_coefs)
+        Coefficients of all fits in float64, those of the features and then, with ``fit_intercept``,
+        the intercept; only with ``store_paths``.
+    out_of_fold_proba_ : ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+        Probabilities of each row by the fit of the chosen setting for which it was a test row (the
+        last one, if several); nan if there is none. Only with ``store_probabilities``.
+    classes_ : ndarray of shape (n_classes,)
+        As of ``SoftmaxClassifier``. This and all that follow are those of the fit to all rows, and
+        missing without ``refit``, apart from the number and the names of the features.
+    coef_ : ndarray of shape (1, n_features) or (n_outputs, n_features)
+        Coefficients.
+    intercept_ : ndarray of shape (1,) or (n_outputs,)
+        Intercepts.
+    n_iter_ : ndarray of shape (1,)
+        Iterations of the solver.
+    solver_ : str
+        Name of the solver that was used.
+    stop_reason_ : str
+        Why the solver stopped.
+    objective_ : float
+        The objective.
+    optimality_gap_ : float
+        A certified upper bound of (``objective_`` - minimum) / minimum.
+    history_ : dict
+        Objective, gap and seconds by iteration.
+    plan_ : PlanReport
+        The steps of the fit and the reasons for them.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, if X had names that are all strings.
+
+    Raises
+    ------
+    ValueError
+        In ``fit``: parameters out of range, a y that does not fit the loss, bad X, weights or
+        folds, and scores that are no numbers.
+    TypeError
+        In ``fit``: callbacks that watch the iterations of a single fit.
+    KeyboardInterrupt
+        In ``fit``, after an interrupt. ``scores_`` and, if asked for, ``coefs_paths_`` then have
+        the fits that are complete (with ``n_jobs``: the folds), and there is no ``coef_``.
+
+    Warns
+    -----
+    UserWarning
+        If the best C is the smallest or the largest that was tried and finite, as a better one may
+        lie outside; if the training rows of a fold lack classes that its test rows have, which the
+        default score leaves out; and where ``SoftmaxClassifier`` warns.
+    ConvergenceWarning
+        If fits stopped before ``tol`` was reached: once for all folds, and again for the last fit.
+
+    See Also
+    --------
+    SoftmaxClassifier : A single fit.
+    regularization_path : Fits for one C after the other, without folds.
+    l1_min_C : The C up to which an L1 penalty keeps all coefficients at 0.
+
+    Notes
+    -----
+    A transformer that is fitted to all rows before this search lets the test rows of its folds leak
+    into training. That does little harm if the transformer does not look at y, such as a scaler:
+    this class may be the last step of a Pipeline of such. If an earlier step looks at y, such as a
+    selection of features, search over the whole pipeline instead, by
+    ``GridSearchCV(make_pipeline(SelectKBest(), SoftmaxClassifier()), ...)``.
+
+    The score of the choice is the best of many, and so somewhat too good; ``cross_val_score`` of
+    this class (nested cross-validation) gives an honest one.
+
+    ``score`` returns the score by ``scoring``, and the accuracy if that is None.
+
+    Callbacks of scikit-learn see a task per fit; one that asks to stop ends the search, and the
+    choice is among the settings that were fitted in most folds.
+
+    LogisticRegressionCV without ``refit`` averages the coefficients of the folds; here there are
+    none then.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from xentlearn import SoftmaxClassifierCV
+    >>> X, y = load_wine(return_X_y=True)
+    >>> clf = SoftmaxClassifierCV(Cs=[0.01, 0.1, 1, 10, 100]).fit(X, y)
+    >>> clf.C_
+    10.0
+    >>> clf.scores_.shape
+    (5, 1, 1, 5)
+    >>> clf.scores_.mean(axis=0)[0, 0].round(3)
+    array([-0.29 , -0.144, -0.093, -0.088, -0.104])
+    >>> clf.set_params(select="1se").fit(X, y).C_
+    1.0
+    """
 
     _advice = CV_ADVICE
 
@@ -121,7 +312,24 @@ class SoftmaxClassifierCV(
         return super().set_params(**params)
 
     def __sklearn_tags__(self):
-        return self._classifier().__sklearn_tags__()
+        tags = super().__sklearn_tags__()
+        losses = self.losses if isinstance(self.losses, (list, tuple)) else [self.loss]
+        of_losses = [SoftmaxClassifier(loss).__sklearn_tags__() for loss in losses or [self.loss]]
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = all(t.classifier_tags.multi_label for t in of_losses)
+        tags.target_tags.multi_output = tags.classifier_tags.multi_label
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        if "coef_" in vars(self):
+            return True
+        if "scores_" in vars(self):
+            raise NotFittedError(
+                "Predictions need a fit to all rows, which this SoftmaxClassifierCV has not: "
+                "'refit' was False, or the search was interrupted. Call fit with refit=True, or "
+                "fit SoftmaxClassifier with a C of your choice."
+            )
+        return False
 
     @with_callbacks
     def fit(self, X, y, sample_weight=None, **params):
@@ -147,253 +355,97 @@ class SoftmaxClassifierCV(
             The fitted estimator.
         """
         Cs, l1_ratios = checked_Cs(self.Cs), checked_l1_ratios(self.l1_ratios)
-        losses = checked_losses(self.losses, self.loss)
+        losses, scorer = checked_losses(self.losses, self.loss), checked_scoring(self)
         for name, rule in RULES.items():
             rule.check(name, getattr(self, name))
-        scorer, chooser = checked_scoring(self)
+        check_jobs(self.n_jobs)
         if scorer is None and self.losses is not None:
             scorer = neg_log_loss
         to_split, to_score = self._routed(sample_weight, params, scorer)
-        classifiers = [self._classifier(loss) for loss in losses]
-        for classifier in classifiers:
-            classifier._check_parameters()
-        rows = self._rows(classifiers, X, y, sample_weight, scorer)
+        classifiers = self._classifiers(losses)
+        rows = Rows(classifiers[0], X, y, sample_weight)
         encoded = [rows.encoded(loss) for loss in losses]
-        folds = self._folds(X, y, encoded[0], rows.in_memory, to_split)
+        self._require_possible(rows, encoded, scorer)
+        if rows.in_memory:
+            X, y = indexable(as_numpy(X, "X"), as_numpy(y, "y"))
+        folds = checked_folds(self.cv, X, y, encoded[0], rows.in_memory, to_split)
+        if self.select == "1se" and len(folds) < 2:
+            raise ValueError(
+                "select='1se' needs at least two folds for the standard error of their scores, got "
+                "one; use more folds, or select='best'."
+            )
+        for classifier in classifiers[1:]:
+            _share(OF_X, classifiers[0], classifier)
         if isinstance(Cs, int):
             grid = [copy.copy(classifiers[0]) for _ in l1_ratios]
             for classifier, l1_ratio in zip(grid, l1_ratios, strict=True):
                 classifier.l1_ratio = float(l1_ratio)
             Cs = automatic_Cs(Cs, grid, *rows.taken(encoded[0]))
-        raw = X, y, to_score
         keeps = self.store_paths or self.store_probabilities
-        options = l1_ratios, Cs, folds, scorer, raw, keeps
-        search = Search(classifiers, rows, encoded, *options)
-        self.Cs_, self.l1_ratios_, self.losses_ = Cs, l1_ratios, losses
-        n_fits = len(folds) * np.prod(search.shape) + bool(self.refit)
+        raw = X, y, to_score
+        search = Search(classifiers, rows, encoded, l1_ratios, Cs, folds, scorer, raw, keeps)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        progress = Progress(self, int(n_fits), {"X": X, "y": y, "metadata": metadata})
-        found = self._search(search, progress)
-        self._choose(search, found, chooser)
+        n_fits = len(folds) * math.prod(search.shape) + bool(self.refit)
+        progress = Progress(self, n_fits, {"X": X, "y": y, "metadata": metadata})
+        self._forget()
+        _share(OF_X, classifiers[0], self)
+        self.Cs_, self.l1_ratios_, self.losses_ = Cs, l1_ratios, losses
+        self._choose(search, self._search(search, progress), progress)
         progress.close()
         return self
 
     # ---- Before the search -----------------------------------------------------------------------
 
-    def _classifier(self, loss=None):
-        """Return a SoftmaxClassifier with the parameters that this shares, and a loss."""
+    def _classifiers(self, losses):
+        """Return a SoftmaxClassifier for each loss, with the parameters that this shares."""
         shared = {name: getattr(self, name) for name in SHARED}
-        return SoftmaxClassifier(self.loss if loss is None else loss, **shared)
+        if isinstance(self.random_state, np.random.RandomState):
+            # all fits begin with the same state, in this process and in others
+            shared["random_state"] = int(self.random_state.randint(np.iinfo(np.int32).max))
+        classifiers = [SoftmaxClassifier(loss, **shared) for loss in losses]
+        for classifier in classifiers:
+            classifier._check_parameters()
+            if self.warm_start and "coef_" in vars(self):
+                _share(("coef_", "intercept_", "classes_", "_fitted_kind"), self, classifier)
+        return classifiers
 
-    def _rows(self, classifiers, X, y, sample_weight, scorer):
-        """Return the rows; this and all classifiers learn what X looks like."""
-        rows = Rows(classifiers[0], X, y, sample_weight)
-        if not rows.in_memory and (scorer is not None or self.store_probabilities):
-            what = "'scoring' must be None" if scorer is not None else "store_probabilities=True"
+    def _require_possible(self, rows, encoded, scorer):
+        """Raise the ValueError of what X in row blocks, or losses of several kinds, cannot have."""
+        rule = None
+        if not rows.in_memory and self.store_probabilities:
+            rule = "'store_probabilities' must be False"
+        elif not rows.in_memory and scorer is not None:
+            rule = f"'{'losses' if self.scoring is None else 'scoring'}' must be None"
+        if rule is not None:
             raise ValueError(
-                f"{what} {'with' if scorer is not None else 'needs X in memory, not'} X in row "
-                "blocks: predictions of single rows would take a pass for each fold. Use the "
-                "default score, or X in memory."
+                f"{rule} for X in row blocks: predictions of single rows would take a pass for "
+                "each fold. Use the default score of a single loss, or X in memory."
             )
-        vars(self).pop("feature_names_in_", None)
-        for estimator in (self, *classifiers[1:]):
-            for name in OF_X:
-                if name in vars(classifiers[0]):
-                    setattr(estimator, name, getattr(classifiers[0], name))
-        if self.warm_start and "coef_" in vars(self):
-            for classifier in classifiers:
-                for name in ("coef_", "intercept_", "classes_", "_fitted_kind"):
-                    setattr(classifier, name, getattr(self, name))
-        return rows
-
-    def _folds(self, X, y, encoded, in_memory, params):
-        """Return the folds, as pairs of row numbers."""
-        labels = encoded.values[:, 0] if encoded.kind == "binary" else encoded.labels
-        cv = check_cv(self.cv, labels, classifier=labels is not None)
-        n_rows = len(encoded.weight)
-        if labels is None or np.ndim(y) != 1:
-            y = np.zeros(n_rows) if labels is None else labels
-        X = X if in_memory else np.broadcast_to(0.0, (n_rows, 1))
-        folds = [(np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y, **params)]
-        for name, rows in (("training", 0), ("test", 1)):
-            empty = [i for i, fold in enumerate(folds) if len(fold[rows]) == 0]
-            if empty:
-                raise ValueError(
-                    f"Each fold of 'cv' must have {name} rows; fold {empty[0]} has none."
-                )
-        if not folds:
-            raise ValueError("'cv' must give at least one fold, got none.")
-        return folds
-
-    def _routed(self, sample_weight, params, scorer):
-        """Return what the splitter's ``split`` and the scorer get besides X and y, by name."""
-        if get_config()["enable_metadata_routing"]:
-            routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
-            return routed.splitter.split, routed.scorer.score
-        if params:
+        n_outputs = [y.n_outputs for y in encoded]
+        if self.store_paths and len(set(n_outputs)) > 1:
             raise ValueError(
-                f"fit() takes {sorted(params)} only with metadata routing: call "
-                "sklearn.set_config(enable_metadata_routing=True), or pass folds as 'cv', such as "
-                "cv=list(GroupKFold().split(X, y, groups))."
+                "With 'store_paths', all 'losses' must have the same number of outputs, got "
+                f"{n_outputs}; set it to False, or leave some of 'losses' out."
             )
-        if sample_weight is None or scorer is None or not takes_weights(scorer):
-            return {}, {}
-        return {}, {"sample_weight": sample_weight}
-
-    # ---- The search, and after it ----------------------------------------------------------------
-
-    def _search(self, search, progress):
-        """Return all ``FoldFit`` objects of a search; what was found stays if it is interrupted."""
-        n_folds, found, stop = len(search.folds), [], False
-        try:
-            if effective_n_jobs(self.n_jobs) == 1 or n_folds == 1:
-                by_fold = (search.fits(i) for i in range(n_folds))
-            else:
-                parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
-                by_fold = parallel(delayed(_fits)(search, i) for i in range(n_folds))
-            for fits in by_fold:
-                for fit in fits:
-                    found.append(fit)
-                    stop = progress.after(self._in_words(fit)) or stop
-                    if stop:
-                        return found
-        finally:
-            self._record(search, found)
-        return found
-
-    def _in_words(self, fit):
-        """Return which fit it is and its score, for a line of ``verbose``."""
-        loss, l1, i = fit.at
-        parts = [f"fold {fit.fold + 1}"]
-        if len(self.losses_) > 1:
-            parts.append(f"loss {loss + 1}")
-        if len(self.l1_ratios_) > 1:
-            parts.append(f"l1_ratio={self.l1_ratios_[l1]:g}")
-        score = fit.score
-        scores = score.items() if isinstance(score, dict) else [("score", score)]
-        parts += [f"C={self.Cs_[i]:.3g}", *(f"{name} {value:.4f}" for name, value in scores)]
-        return ", ".join(parts)
-
-    def _record(self, search, found):
-        """Set the attributes with scores and, where asked for, coefficients."""
-        n_folds = len(search.folds)
-        scores = {}
-        for fit in found:
-            by_name = fit.score if isinstance(fit.score, dict) else {None: fit.score}
-            for name, score in by_name.items():
-                if name not in scores:
-                    scores[name] = np.full((n_folds, *search.shape), np.nan)
-                scores[name][(fit.fold, *fit.at)] = score
-        self.scores_ = scores.get(None, scores)
-        errors = {name: standard_errors(values) for name, values in scores.items()}
-        self.standard_errors_ = errors.get(None, errors)
-        vars(self).pop("coefs_paths_", None)
-        if self.store_paths and found:
-            self.coefs_paths_ = _paths(found, (n_folds, *search.shape), self.fit_intercept)
-
-    def _choose(self, search, found, chooser):
-        """Set the attributes of the chosen setting, and fit it to all rows if that is asked for."""
-        scores, errors = self.scores_, self.standard_errors_
-        if isinstance(scores, dict):
-            if not self.refit:
-                return
-            scores, errors = scores[chooser], errors[chooser]
-        at = choose(scores.mean(axis=0), errors, self.Cs_, self.select)
-        self.C_, self.l1_ratio_ = float(self.Cs_[at[2]]), float(self.l1_ratios_[at[1]])
-        self.loss_ = search.encoded[at[0]].loss
-        warn_of_edge(scores.mean(axis=0)[at[:2]], self.Cs_)
-        warn_of_shortfalls(found, self.tol)
-        chosen = [fit for fit in found if fit.at == at]
-        vars(self).pop("out_of_fold_proba_", None)
-        if self.store_probabilities:
-            self.out_of_fold_proba_ = search.probabilities(chosen)
-        if self.refit:
-            self._refit(search, at, chosen)
-
-    def _refit(self, search, at, chosen):
-        """Fit the chosen setting to all rows, from the mean of what its folds have found."""
-        path = Path(search.classifier(*at), *search.rows.taken(search.encoded[at[0]]))
-        start = None
-        if all(fit.coef is not None for fit in chosen):
-            start = tuple(
-                np.mean([getattr(fit, name) for fit in chosen], axis=0, dtype=np.float64)
-                for name in ("coef", "intercept")
+        if self.store_probabilities and self.refit is False and isinstance(self.scoring, MANY):
+            raise ValueError(
+                "'store_probabilities' needs a choice, which refit=False does not make of several "
+                "scores; set 'refit' to the name of one, or 'store_probabilities' to False."
             )
-        training = path.fit(self.C_, start)
-        vars(self).update(path.attributes(training))
-        if training.failed or training.separable or training.lost > 0:
-            warn_of_outcome(training, self.tol, self.max_iter not in (0, DEFAULTS["max_iter"]))
 
-    # ---- Scores and routing ----------------------------------------------------------------------
-
-    def score(self, X, y, sample_weight=None, **params):
-        """Return the score by ``scoring``, or the accuracy if that is None.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, row blocks} of shape (n_samples, n_features)
-            Samples.
-        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
-            True labels, as in ``fit``.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights >= 0 of the rows.
-        **params : dict
-            With metadata routing: further arrays for the scorer.
-
-        Returns
-        -------
-        float
-            Of several scores the one that ``refit`` names.
-        """
-        if self.scoring is None:
-            return super().score(X, y, sample_weight)
-        scorer, chooser = checked_scoring(self)
-        if get_config()["enable_metadata_routing"]:
-            given = {"sample_weight": sample_weight, **params}
-            params = process_routing(self, "score", **given).scorer.score
-        elif params:
-            raise ValueError(f"score() takes {sorted(params)} only with metadata routing.")
-        elif sample_weight is not None:
-            params = {"sample_weight": sample_weight}
-        found = scorer(self, X, y, **params)
-        return found[chooser] if isinstance(found, dict) else found
-
-    def get_metadata_routing(self):
-        """Return how metadata is routed to the splitter and the scorer.
-
-        Returns
-        -------
-        MetadataRouter
-        """
-        router = MetadataRouter(owner=self).add_self_request(self)
-        router.add(
-            splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split")
-        )
-        if self.scoring is not None:
-            both = MethodMapping().add(caller="score", callee="score")
-            both.add(caller="fit", callee="score")
-            router.add(scorer=checked_scoring(self)[0], method_mapping=both)
-        return router
+    def _forget(self):
+        """Delete the attributes of an earlier fit."""
+        for name in list(vars(self)):
+            if name in OF_FIT or (name.endswith("_") and not name.startswith("_")):
+                delattr(self, name)
 
 
-def _fits(search, fold):
-    """Return the fits of a fold; for another process."""
-    return list(search.fits(fold))
+def _share(names, source, target):
+    """Set attributes of one estimator on another, if it has them."""
+    for name in names:
+        if name in vars(source):
+            setattr(target, name, getattr(source, name))
 
 
-def _paths(found, shape, fit_intercept):
-    """Return the coefficients of all fits, with the intercept as the last column."""
-    shapes = {fit.coef.shape for fit in found}
-    if len(shapes) > 1:
-        raise ValueError(
-            "'store_paths' needs losses with the same number of outputs, got coefficients of "
-            f"shapes {sorted(shapes)}; set it to False, or leave some of 'losses' out."
-        )
-    n_outputs, n_features = shapes.pop()
-    paths = np.full((*shape, n_outputs, n_features + bool(fit_intercept)), np.nan)
-    for fit in found:
-        of_fit = paths[(fit.fold, *fit.at)]
-        of_fit[:, :n_features] = fit.coef
-        if fit_intercept:
-            of_fit[:, -1] = fit.intercept
-    return paths
+# Attributes of a fit, apart from those whose names say so by their last character.
+OF_FIT = {*OF_X, "_stream", "_seen", "_fitted_kind", "_known_y"}

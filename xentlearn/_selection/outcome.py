@@ -9,36 +9,40 @@ from .._utils.messages import warn
 def warn_of_edge(means, Cs):
     """Warn if the best C is the smallest or the largest one, so that a better one may be outside.
 
+    It is not if another C is as good, or if the largest one is inf.
+
     Parameters
     ----------
     means : ndarray of shape (n_Cs,)
         Mean scores at the best loss and l1_ratio.
     Cs : ndarray of shape (n_Cs,)
     """
-    if len(Cs) < 2:
-        return
-    order = np.argsort(Cs)
-    best = int(np.nanargmax(means[order]))
-    if 0 < best < len(Cs) - 1:
-        return
+    best = np.flatnonzero(means == np.nanmax(means))
     least, most = Cs.min(), Cs.max()
-    if best == 0:
-        end, where, other = f"{least:.3g}, is the smallest", "smaller", (least / 100, most)
+    C = Cs[best[0]]
+    if len(Cs) < 2 or len(best) > 1 or not (C == least or C == most < np.inf):
+        return
+    if C == least:
+        is_smallest, end = True, Cs[Cs < np.inf].max()
+        others = f"np.geomspace({least / 100:.2g}, {end:.2g}, {len(Cs) + 4})"
     else:
-        end, where, other = f"{most:.3g}, is the largest", "larger", (least, 100 * most)
+        is_smallest = False
+        others = f"np.geomspace({least:.2g}, {100 * most:.2g}, {len(Cs) + 4})"
     warn(
-        f"The best C, {end} one that was tried: a {where} one may be better. Try others by "
-        f"Cs=np.geomspace({other[0]:.2g}, {other[1]:.2g}, {len(Cs) + 4}).",
+        f"The best C, {C:.3g}, is the {'smallest' if is_smallest else 'largest'} one that was "
+        f"tried: a {'smaller' if is_smallest else 'larger'} one may be better. Try others, for "
+        f"example by Cs={others}.",
         UserWarning,
     )
 
 
-def warn_of_shortfalls(fits, tol):
+def warn_of_shortfalls(fits, Cs, tol):
     """Warn once of all fits that have not converged.
 
     Parameters
     ----------
     fits : list of FoldFit
+    Cs : ndarray of shape (n_Cs,)
     tol : float
         The tolerance that was asked for.
     """
@@ -46,8 +50,8 @@ def warn_of_shortfalls(fits, tol):
     if short:
         first = short[0]
         warn(
-            f"{len(short)} of {len(fits)} fits stopped before tol={tol:.2g} was reached; of fold "
-            f"{first.fold + 1} at the C with index {first.at[2]}: {first.shortfall}. Increase "
-            "'max_iter' or 'tol', or leave the largest Cs out.",
+            f"{len(short)} of {len(fits)} fits stopped before tol={tol:.2g} was reached, such as "
+            f"that of fold {first.fold + 1} at C={Cs[first.at[2]]:.3g}: {first.shortfall}. "
+            "Increase 'max_iter' or 'tol', or leave the largest Cs out.",
             ConvergenceWarning,
         )

@@ -1,10 +1,12 @@
 """What the parameters of a SoftmaxClassifierCV may be, and what they amount to."""
 
+import difflib
 import inspect
 import numbers
+from collections.abc import Iterator, Set
 
 import numpy as np
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, get_scorer_names
 
 from .._data.targets import resolve_loss
 from .._estimator.classifier import SoftmaxClassifier
@@ -38,6 +40,8 @@ CV_ADVICE = {
 for _name in ("n_jobs", "Cs", "cv", "scoring"):  # it has these
     CV_ADVICE.pop(_name)
 
+MANY = list, tuple, set, dict  # what 'scoring' is if there are several scores
+
 # Parameters of SoftmaxClassifier that the search has as well, under the same names.
 SHARED = [
     name
@@ -48,28 +52,43 @@ SHARED = [
 
 def checked_Cs(Cs, may_be_number=True):
     """Return ``Cs`` as a number of values, or as an array of shape (n_Cs,), float64."""
-    rule = "'Cs' must be values > 0 (inf: no penalty)"
+    rule = "'Cs' must be a list or array of values > 0 (inf: no penalty)"
     if may_be_number:
-        rule = "'Cs' must be a number of values >= 1 or values > 0 (inf: no penalty)"
-    if may_be_number and isinstance(Cs, numbers.Integral) and not isinstance(Cs, (bool, np.bool_)):
-        if Cs >= 1:
+        rule = f"{rule}, or their number, an integer >= 1"
+        if isinstance(Cs, numbers.Integral) and not isinstance(Cs, (bool, np.bool_)) and Cs >= 1:
             return int(Cs)
-        raise ValueError(f"{rule}, got {Cs}.")
-    values = _numbers(Cs, rule)
-    if not (values > 0).all():
-        raise ValueError(f"{rule}, got {shown(values[~(values > 0)][0])}.")
-    _require_different(values, "Cs")
-    return values
+    return _values(Cs, "Cs", rule, lambda values: values > 0)
 
 
 def checked_l1_ratios(l1_ratios):
     """Return ``l1_ratios`` as an array of shape (n_l1_ratios,), float64."""
-    rule = "'l1_ratios' must be values in [0, 1], such as (0.0, 0.5, 1.0)"
-    values = _numbers(l1_ratios, rule)
-    outside = ~((values >= 0) & (values <= 1))
-    if outside.any():
-        raise ValueError(f"{rule}, got {shown(values[outside][0])}.")
-    _require_different(values, "l1_ratios")
+    rule = "'l1_ratios' must be a list or array of values in [0, 1], such as (0.0, 0.5, 1.0)"
+    return _values(l1_ratios, "l1_ratios", rule, lambda values: (values >= 0) & (values <= 1))
+
+
+def _values(given, name, rule, holds):
+    """Return different numbers that a rule holds of, as an array of shape (n,), float64."""
+    try:
+        values = np.array(given, dtype=np.float64)
+        is_list = values.ndim == 1 and values.size > 0 and not isinstance(given, (str, bytes))
+    except (TypeError, ValueError):
+        is_list = False
+    if not is_list:
+        way_out = ""
+        if isinstance(given, numbers.Real) and not isinstance(given, (bool, np.bool_)):
+            way_out = f"; pass {name}=[{given}] for that value alone"
+        elif isinstance(given, (Set, Iterator)):
+            way_out = f"; pass {name}=list(...) of it"
+        raise ValueError(f"{rule}; got {shown(given)}{way_out}.")
+    wrong = ~holds(values)  # also of nan
+    if wrong.any():
+        raise ValueError(f"{rule}; got {shown(values[wrong][0])} among them.")
+    found, counts = np.unique(values, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"The values of '{name}' must be different, got {shown(found[counts > 1][0])} "
+            f"{counts.max()} times; leave the repetitions out."
+        )
     return values
 
 
@@ -79,63 +98,82 @@ def checked_losses(losses, loss):
         resolve_loss(loss)
         return [loss]
     rule = "'losses' must be None or a list of losses"
-    if isinstance(losses, (str, LossSetting)) or not np.iterable(losses):
+    if isinstance(losses, (str, LossSetting)):
         raise ValueError(f"{rule}, got {losses!r}; put it into a list, or pass it as 'loss'.")
-    losses = list(losses)
+    if not isinstance(losses, (list, tuple)):
+        raise ValueError(f"{rule}, got {losses!r}.")
     if not losses:
         raise ValueError(f"{rule}, got an empty one; None tries 'loss' alone.")
     for one in losses:
         resolve_loss(one)
-    return losses
+    return list(losses)
 
 
 def checked_scoring(estimator):
-    """Return (scorer or None, name of the score that chooses or None).
+    """Return the scorer, or None for minus the mean loss; check ``refit`` and what needs a choice.
 
-    ``estimator`` is the SoftmaxClassifierCV, whose ``scoring`` and ``refit`` are used. No scorer
-    means minus the mean loss; no name that there is a single score, or that nothing is chosen.
+    ``estimator`` is the SoftmaxClassifierCV, whose ``scoring`` and ``refit`` are used.
     """
     scoring, refit = estimator.scoring, estimator.refit
+    is_flag = isinstance(refit, (bool, np.bool_))
+    if scoring is None or isinstance(scoring, str):
+        if not is_flag:
+            raise ValueError(
+                f"'refit' must be True or False with a single score, got {refit!r}; names of "
+                "scores are for several in 'scoring'."
+            )
+    elif callable(scoring):
+        if not (is_flag or isinstance(refit, str)):
+            raise ValueError(
+                "'refit' must be True, False or, if 'scoring' returns a dict of scores, the name "
+                f"of the one that chooses; got {refit!r}."
+            )
+    elif isinstance(scoring, MANY):
+        names = sorted(scoring) if isinstance(scoring, set) else list(scoring)
+        if refit is not False and not (isinstance(refit, str) and refit in names):
+            raise ValueError(
+                f"'refit' must be the name of the score that chooses, one of {names}, or False if "
+                f"there are several scores; got {refit!r}."
+            )
     if scoring is None:
-        if not isinstance(refit, (bool, np.bool_)):
-            raise ValueError(
-                f"'refit' must be True or False with a single score, got {refit!r}; names of "
-                "scores are for several in 'scoring'."
-            )
-        return None, None
-    scorer = check_scoring(estimator, scoring=scoring)
-    if isinstance(scoring, str) or callable(scoring):
-        if isinstance(refit, str) and isinstance(scoring, str):
-            raise ValueError(
-                f"'refit' must be True or False with a single score, got {refit!r}; names of "
-                "scores are for several in 'scoring'."
-            )
-        return scorer, refit if isinstance(refit, str) else None
-    names = list(scoring)
-    if refit is not False and refit not in names:
+        return None
+    is_name, is_other = (
+        isinstance(scoring, str),
+        not (callable(scoring) or isinstance(scoring, MANY)),
+    )
+    if is_other and not (is_name and scoring in get_scorer_names()):
+        near = difflib.get_close_matches(scoring, get_scorer_names(), 1) if is_name else []
         raise ValueError(
-            f"'refit' must be the name of the score that chooses, one of {names}, or False if "
-            f"there are several scores; got {refit!r}."
+            "'scoring' must be None, a name of sklearn.metrics.get_scorer_names(), a scorer, or a "
+            f"list or dict of several; got {scoring!r}."
+            + (f" Did you mean {near[0]!r}?" if near else "")
         )
-    return scorer, refit or None
+    return check_scoring(estimator, scoring=scoring)
 
 
-def _numbers(values, rule):
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{rule}, got {shown(values)}.") from None
-    if isinstance(values, (str, bytes)) or array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{rule}, got {shown(values)}; pass them as a list.")
-    if np.isnan(array).any():
-        raise ValueError(f"{rule}, got nan.")
-    return array
-
-
-def _require_different(values, name):
-    found, counts = np.unique(values, return_counts=True)
-    if (counts > 1).any():
+def chosen_score(scores, refit):
+    """Return the score that chooses, of one score or a dict of them; None if nothing is chosen."""
+    if not isinstance(scores, dict):
+        if isinstance(refit, str):
+            raise ValueError(
+                f"'refit' must be True or False with a single score, got {refit!r}; names of "
+                "scores are for several in 'scoring'."
+            )
+        return scores
+    if refit is False:
+        return None
+    if refit not in scores:
         raise ValueError(
-            f"'{name}' must be different values, got {shown(found[counts > 1][0])} "
-            f"{counts.max()} times; leave the repetitions out."
+            f"'refit' must be the name of the score that chooses, one of {list(scores)}, or False "
+            f"if there are several scores; got {refit!r}."
+        )
+    return scores[refit]
+
+
+def check_jobs(n_jobs):
+    """Raise the ValueError of an ``n_jobs`` that joblib does not take."""
+    is_integer = isinstance(n_jobs, numbers.Integral) and not isinstance(n_jobs, (bool, np.bool_))
+    if n_jobs is not None and not (is_integer and n_jobs != 0):
+        raise ValueError(
+            f"'n_jobs' must be None or an integer other than 0 (-1: all cores), got {n_jobs!r}."
         )

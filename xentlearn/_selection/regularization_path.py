@@ -4,9 +4,10 @@ import copy
 
 import numpy as np
 
-from .._estimator.classifier import SoftmaxClassifier
+from .._estimator.classifier import DEFAULTS, SoftmaxClassifier
 from .._estimator.outcome import warn_of_outcome
 from .._estimator.path import Path
+from .._utils.messages import shown
 from .parameters import checked_Cs
 
 
@@ -25,7 +26,8 @@ def regularization_path(X, y, Cs, *, estimator=None, sample_weight=None):
     Cs : array-like of shape (n_Cs,)
         Values of C, > 0 and different. They are fitted in increasing order, whatever theirs is.
     estimator : SoftmaxClassifier or None, default=None
-        Its other parameters are used; it is not changed. None means the defaults.
+        Its parameters other than ``C`` are used, but for ``verbose``, and no callbacks; it is not
+        changed. None means the defaults.
     sample_weight : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
         Weights >= 0 of the rows, or of single labels.
 
@@ -39,6 +41,8 @@ def regularization_path(X, y, Cs, *, estimator=None, sample_weight=None):
     ------
     ValueError
         If ``Cs`` are not such values, and as in ``SoftmaxClassifier.fit``.
+    TypeError
+        If ``estimator`` is something else.
 
     Warns
     -----
@@ -61,14 +65,20 @@ def regularization_path(X, y, Cs, *, estimator=None, sample_weight=None):
     C=1: objective 0.193, gap below 1e-6: True
     C=100: objective 0.049, gap below 1e-6: True
     """
-    estimator = SoftmaxClassifier() if estimator is None else copy.copy(estimator)
+    estimator = SoftmaxClassifier() if estimator is None else estimator
+    if not isinstance(estimator, SoftmaxClassifier):
+        raise TypeError(
+            f"'estimator' must be a SoftmaxClassifier or None, got {shown(estimator)}; of a "
+            "Pipeline pass its last step, and X as the others transform it."
+        )
+    estimator, Cs = copy.copy(estimator), checked_Cs(Cs, may_be_number=False)
     estimator._check_parameters()
-    Cs = checked_Cs(Cs, may_be_number=False)
+    epochs_asked = estimator.max_iter not in (0, DEFAULTS["max_iter"])
     path, result = Path(estimator, *estimator._read(X, y, sample_weight)), [None] * len(Cs)
     for i in np.argsort(Cs, kind="stable"):
         training = path.fit(float(Cs[i]))
         result[i] = path.fitted(training)
         vars(result[i]).update(path.attributes(training))
         if training.failed or training.separable or training.lost > 0:
-            warn_of_outcome(training, estimator.tol, False)
+            warn_of_outcome(training, estimator.tol, epochs_asked)
     return result

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils import _safe_indexing
 
+from .._estimator.classifier import DEFAULTS
 from .._estimator.path import Path
+from .._plan.settings import STOCHASTIC
+from .._solvers.contract import StopReason
 from .scores import ByScorer, MinusLoss
 
 
@@ -66,6 +69,7 @@ class Search:
         self.classifiers, self.rows, self.encoded = classifiers, rows, encoded
         self.folds, self.l1_ratios, self.Cs = folds, l1_ratios, Cs
         self.scorer, self.raw, self.keeps = scorer, raw, keeps
+        self.epochs_asked = classifiers[0].max_iter not in (0, DEFAULTS["max_iter"])
 
     @property
     def shape(self):
@@ -88,9 +92,8 @@ class Search:
                     if not (self.keeps or self._are_small(training.coef)):
                         model = None, None
                     seconds = time.perf_counter() - began
-                    yield FoldFit(
-                        fold, (loss, l1, int(i)), found, *model, _shortfall(training), seconds
-                    )
+                    shortfall = _shortfall(training, self.epochs_asked)
+                    yield FoldFit(fold, (loss, l1, int(i)), found, *model, shortfall, seconds)
 
     def classifier(self, loss, l1, i=0):
         """Return the classifier of a setting, which knows the features of X."""
@@ -137,8 +140,13 @@ class Search:
         return result
 
 
-def _shortfall(training):
-    """Return how far a fit that has not converged is from ``tol``, in words; "" if it has."""
+def _shortfall(training, epochs_asked):
+    """Return how far a fit that has not converged is from ``tol``, in words; "" if it has.
+
+    ``epochs_asked`` as in ``warn_of_outcome``.
+    """
+    if epochs_asked and training.solver in STOCHASTIC and training.reason == StopReason.MAX_ITER:
+        return ""
     if training.separable:
         return "the classes are separable, so that there is no minimum without a penalty"
     if training.failed:
