@@ -1,5 +1,6 @@
 """PathDisplay: curves are the mean scores and coefficients of a search, marks what it chose."""
 
+import copy
 import sys
 import warnings
 
@@ -105,7 +106,7 @@ def test_marks_of_one_standard_error(search):
         "l1_ratio=1",
         f"chosen: {ratio}, C = {search.C_:.3g}",
         f"best: {ratio}, C = {CS[best]:.3g}",
-        "within one standard error of it",
+        "within one standard error of the best",
     }
 
 
@@ -205,6 +206,21 @@ def test_styles_of_curves(search):
     )
 
 
+def test_what_an_interrupted_search_has_found(search):
+    """All of the first fold, and two values of C of the second one."""
+    stopped = copy.deepcopy(search)
+    stopped.scores_[2:] = stopped.scores_[1, :, 1:] = stopped.scores_[1, :, 0, 2:] = np.nan
+    stopped.standard_errors_[:] = np.nan
+    del stopped.C_, stopped.coef_
+    display = from_estimator(stopped)
+    expected = stopped.scores_[0, 0].copy()
+    expected[0, :2] = (stopped.scores_[0, 0, 0, :2] + stopped.scores_[1, 0, 0, :2]) / 2
+    for line, mean in zip(display.lines_, expected, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), mean[np.argsort(CS)], rtol=1e-14)
+    assert display.chosen_ is display.best_ is None
+    rendered(display)
+
+
 # --- Coefficients ---------------------------------------------------------------------------------
 
 
@@ -230,7 +246,7 @@ def test_the_norm_over_the_classes(search):
     norms = np.sqrt(np.square(coefs).sum(axis=1))
     found = sorted(line.get_ydata().tolist() for line in display.lines_)
     np.testing.assert_allclose(found, sorted(norms.T.tolist()), rtol=1e-12)
-    assert display.ax_.get_ylabel() == "norm of the coefficients over the classes"
+    assert display.ax_.get_ylabel() == "norm of coefficients over classes"
 
 
 def test_a_list_of_classifiers(path):
@@ -260,7 +276,7 @@ def test_two_classes():
     X = data.data / data.data.std(axis=0)
     path = regularization_path(X, data.target_names[data.target], [0.01, 1.0])
     display = from_estimator(path, kind="coefficients", feature_names=data.feature_names)
-    assert display.ax_.get_ylabel() == "coefficient for malignant (+) or benign (-)"
+    assert display.ax_.get_ylabel() == "coefficient for malignant"
     assert len(display.lines_) == 7
     assert len(display.others_.get_segments()) == 23
     with pytest.raises(ValueError, match="'class_of_interest' must be None .* of 'malignant'; got"):

@@ -209,7 +209,7 @@ class PathDisplay:
             self.best_ = self._mark(at, scores, self.best, "best", style)
             if np.isfinite(error):
                 style = {"color": "silver", "alpha": 0.4, "linewidth": 0, "zorder": 0.5}
-                label = "within one standard error of it"
+                label = "within one standard error of the best"
                 self.band_ = ax.axhspan(score - error, score + error, label=label, **style)
         if self.chosen is not None:
             style = {"marker": "*", "markersize": 11}
@@ -238,8 +238,7 @@ class PathDisplay:
                     f"of coefficients, which are those of {shown(names[1])}; got "
                     f"{shown(class_of_interest)}."
                 )
-            label = f"coefficient for {_label(names[1])} (+) or {_label(names[0])} (-)"
-            return coefs[:, 0].T, label
+            return coefs[:, 0].T, f"coefficient for {_label(names[1])}"
         if len(names) != n_outputs:
             raise ValueError(
                 f"'class_names' must have one name per output of 'coefs', {n_outputs}"
@@ -248,7 +247,7 @@ class PathDisplay:
         if class_of_interest is None:
             if n_outputs == 1:
                 return coefs[:, 0].T, "coefficient"
-            return np.linalg.norm(coefs, axis=1).T, "norm of the coefficients over the classes"
+            return np.linalg.norm(coefs, axis=1).T, "norm of coefficients over classes"
         rows = [row for row, name in enumerate(names) if name == class_of_interest]
         if not rows:
             raise ValueError(
@@ -355,8 +354,10 @@ class PathDisplay:
         if isinstance(estimator, (list, tuple)):
             found, classifier, steps = _of_list(estimator), estimator[0], []
         else:
-            advice = "SoftmaxClassifierCV has scores along C"
-            classifier, steps = fitted_classifier(estimator, "standard_errors_", advice)
+            classifier, steps = estimator, []
+            if not hasattr(estimator, "standard_errors_"):  # without a refit, it cannot predict
+                advice = "SoftmaxClassifierCV has scores along C"
+                classifier, steps = fitted_classifier(estimator, "standard_errors_", advice)
             found = _of_search(classifier, scoring, name)
         if feature_names is None:
             feature_names = _names_of_features(classifier, steps)
@@ -408,7 +409,7 @@ def _of_search(search, scoring, name):
         "names": names if any(names) else None,
         "score_name": _name_of_score(search) if drawn is None else drawn,
     }
-    if search.refit or ruling is None:  # otherwise nothing was chosen among several scores
+    if hasattr(search, "C_"):  # something was chosen
         found["chosen"] = curve, int(np.flatnonzero(search.Cs_ == search.C_)[0])
         if search.select == "1se" and drawn == ruling:
             found["best"] = curve, best_C
@@ -442,7 +443,11 @@ def _means_and_errors(search, name):
     scores, errors = search.scores_, search.standard_errors_
     if name is not None:
         scores, errors = scores[name], errors[name]
-    return scores.mean(axis=0), errors
+    means = scores.mean(axis=0)
+    if np.isnan(means).all():  # no setting has all folds: the search was interrupted
+        with np.errstate(invalid="ignore"):
+            means = np.nansum(scores, axis=0) / np.isfinite(scores).sum(axis=0)
+    return means, errors
 
 
 def _name_of_score(search):
