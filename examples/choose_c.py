@@ -81,7 +81,7 @@ chosen = searches["5 folds, one standard error"]
 PathDisplay.from_estimator(searches["leave-one-out, best"], name="leave-one-out", ax=of_scores)
 PathDisplay.from_estimator(chosen, name="5 folds", ax=of_scores)
 of_scores.set(
-    title="Scores: minus the log loss of tumours that the fits have not seen", xlabel=None
+    title="Scores: minus the log loss of tumours unseen by the fits", xlabel=None
 )
 PathDisplay.from_estimator(chosen, kind="coefficients", max_features=5, ax=of_coefficients)
 of_coefficients.set_title("Coefficients: the five largest ones at the chosen C have a colour")
