@@ -84,7 +84,7 @@ def leave_one_out(objective, vector, *, thorough, settings=LeavingOut()):
             models = LeftOutModels(
                 X,
                 y.kernel_target(np.float64, rows.outputs[outputs]),
-                np.ascontiguousarray(W[:, outputs]),
+                np.ascontiguousarray(W[:, outputs].T),
                 penalty,
                 share[:, 0] if coupled else share[:, outputs[0] if share.shape[1] > 1 else 0],
                 objective.offset[outputs],
@@ -169,6 +169,8 @@ def left_out_logits(models, alone, thorough, settings):
     at, ratio, size = 0, settings.first_ratio, settings.first_models
     at_once = max(1, settings.stack_numbers // logits.size)
     while ratio * rest[at] > settings.accuracy * estimate.sum():
+        needed = np.count_nonzero(ratio * rest[:-1] > settings.accuracy * estimate.sum())
+        size = min(max(needed - at, settings.first_models), size)
         chosen = order[at : at + size]
         loop = ParallelLoop(len(chosen), at_once, models.n_threads)
 

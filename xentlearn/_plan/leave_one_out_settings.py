@@ -49,7 +49,7 @@ class LeavingOut:
     """
 
     minimum: float = 1e-8
-    near_minimum: float = 1e-5
+    near_minimum: float = 1e-3
     most_polishing: int = 20
     accuracy: float = 0.004
     first_ratio: float = 1.0
