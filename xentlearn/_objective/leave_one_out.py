@@ -3,7 +3,9 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
+from .._losses.hybrid import HybridLoss
 from .._plan.leave_one_out_settings import LeavingOut
 from .._utils.threads import ParallelLoop, sequential_blas
 from .composite import CompositeObjective
@@ -71,14 +73,16 @@ def leave_one_out(objective, vector, *, thorough, settings=LeavingOut()):
         )
     n, n_outputs = rows.n_rows, objective.n_outputs
     share = left_out_shares(y, rows.outputs)
-    alone = rows_alone(y, rows.outputs, share) if objective.fit_intercept else np.zeros(n, bool)
+    alone = np.zeros(n, dtype=bool)
+    if objective.fit_intercept:
+        alone = rows_alone(y, rows.outputs) & (share == 1.0).all(axis=1)
+        share = share * ~alone[:, np.newaxis]  # nothing has to be found for these
     mean = objective.mean if objective.fit_intercept else None
     X, W = rows._centred_X(mean, np.dtype(float)), vector.reshape(objective.shape)
     penalty, logits = penalty_of_sum(objective), np.empty((n, n_outputs))
     coupled = y.loss._couples
     sets = [np.arange(n_outputs)] if coupled else np.arange(n_outputs)[:, np.newaxis]
-    n_found = np.zeros(n, bool)
-    unsure = np.zeros(n, bool)
+    found, unsure = np.zeros((2, n), dtype=bool)
     with sequential_blas:
         for outputs in sets:
             models = LeftOutModels(
@@ -93,12 +97,11 @@ def leave_one_out(objective, vector, *, thorough, settings=LeavingOut()):
                 objective.n_threads,
                 settings,
             )
-            logits[:, outputs], found, doubtful = left_out_logits(models, alone, thorough, settings)
-            n_found |= found
-            unsure |= doubtful
+            logits[:, outputs], *of_outputs = left_out_logits(models, thorough, settings)
+            found, unsure = found | of_outputs[0], unsure | of_outputs[1]
     losses = evaluated(y, rows.outputs, logits - objective.offset)
     losses[alone] = np.inf
-    return LeaveOneOut(losses, np.count_nonzero(n_found), np.count_nonzero(unsure))
+    return LeaveOneOut(losses, np.count_nonzero(found), np.count_nonzero(unsure))
 
 
 def penalty_of_sum(objective):
@@ -144,47 +147,95 @@ def evaluated(y, outputs, logits):
     return losses / y.weight
 
 
-def rows_alone(y, outputs, share):
-    """Return which rows are the only ones of a class, or of one of the two values of a label."""
-    alone = np.zeros(len(y.weight), dtype=bool)
-    if y.loss._label_smoothing > 0:
-        return alone
-    return alone
+def rows_alone(y, outputs):
+    """Return which rows are the only ones of a class, or of one of the two values of a label.
+
+    Missing labels, and those of weight 0, do not count. With label smoothing, every row is a bit of
+    each class.
+    """
+    n = len(y.weight)
+    if any(loss._label_smoothing > 0 for loss in parts_of(y.loss)):
+        return np.zeros(n, dtype=bool)
+    if y.labels is not None:
+        shape = n, y.n_outputs
+        ones = sparse.csr_array((np.ones(n), (np.arange(n), y.labels)), shape)[:, outputs]
+    else:
+        ones = sparse.csr_array(y.values)[:, outputs]
+    if y.loss._proba_kind == "softmax":
+        alone = [_of_single(ones > 0)]
+    else:
+        counts = np.ones((n, len(outputs))) if y.entry_weight is None else y.entry_weight[:, outputs]
+        values = np.where(counts > 0, ones.toarray(), np.nan)
+        alone = [_of_single(sparse.csr_array(values == value)) for value in (0.0, 1.0)]
+    return np.logical_or.reduce(alone)
 
 
-def left_out_logits(models, alone, thorough, settings):
+def parts_of(loss):
+    """Return the losses that a hybrid one adds up, or the loss itself."""
+    return [part for _, part in loss.losses] if isinstance(loss, HybridLoss) else [loss]
+
+
+def _of_single(mask):
+    """Return which rows hold the only entry of a column of a sparse mask."""
+    is_single = np.asarray(mask.sum(axis=0)).ravel() == 1
+    return (mask @ is_single.astype(float)) > 0
+
+
+def left_out_logits(models, thorough, settings):
+    """Return the logits of all rows by the models without them.
+
+    Single steps come first. The error of the loss of a row is judged by its score, the change of
+    the loss by the single step times the largest change of a logit: the relative change of
+    curvatures along the step is of the order of the latter. Models are found for the rows with the
+    highest scores, until the scores of all others, times the ratio of errors to scores among the
+    last rows, no longer matter.
+
+    Parameters
+    ----------
+    models : LeftOutModels
+    thorough : bool
+    settings : LeavingOut
+
+    Returns
+    -------
+    logits : ndarray of shape (n, n_outputs)
+    found, unsure : ndarray of shape (n,), bool
+        Rows whose models have been found, and those whose models should have been.
+    """
     n = len(models.X)
     change = models.single_steps()
     logits = models.logits + change
-    estimate = np.empty(n)
-    models.target.loss_gradient(logits, estimate, None, 1)
-    gain = np.abs(estimate - models.losses)
-    score = gain * np.abs(change).max(axis=1)
-    score[alone] = 0.0
+    losses = models.losses_at(logits)
+    score = np.abs(losses - models.losses) * np.abs(change).max(axis=1)
+    models.typical_loss = losses.mean()
     order = np.argsort(-score, kind="stable")
-    estimate[alone] = 0.0
-    models.typical_loss = estimate.mean()
-    # errors of single steps in the order of the scores, as far as they may still be there
-    rest = np.append(np.cumsum(score[order][::-1])[::-1], 0.0)
-    at, ratio, size = 0, settings.first_ratio, settings.first_models
+    rest = np.cumsum(score[order][::-1])[::-1]  # scores of the row at a place and all that follow
+    most = n
+    if not thorough:
+        of_model = 2 * settings.products_per_model * logits.size * models.X.shape[1]
+        most = min(n, settings.most_models, int(settings.most_work / of_model))
     at_once = max(1, settings.stack_numbers // logits.size)
-    while ratio * rest[at] > settings.accuracy * estimate.sum():
-        needed = np.count_nonzero(ratio * rest[:-1] > settings.accuracy * estimate.sum())
-        size = min(max(needed - at, settings.first_models), size)
-        chosen = order[at : at + size]
-        loop = ParallelLoop(len(chosen), at_once, models.n_threads)
+    n_found, ratio, most_next = 0, settings.first_ratio, settings.first_models
+    while True:
+        wanted = np.count_nonzero(ratio * rest > settings.accuracy * losses.sum())
+        if n_found == 0 and not models.is_smooth:
+            wanted = max(wanted, 1)  # whether coefficients become 0 does not follow from the score
+        if wanted <= n_found or n_found == most:
+            break
+        end = min(max(wanted, n_found + settings.first_models), n_found + most_next, most, n)
+        chosen = order[n_found:end]
 
         def find(part, chosen=chosen):
             logits[chosen[part]] = models.found(chosen[part])
 
-        loop.each(find)
-        losses = np.empty(n)
-        models.target.loss_gradient(logits, losses, None, 1)
-        errors = np.abs(losses - estimate)[chosen]
-        ratio = settings.safety * errors.sum() / score[chosen].sum()
-        estimate[chosen] = losses[chosen]
-        at += len(chosen)
-        size = 2 * at
-    found, unsure = np.zeros(n, bool), np.zeros(n, bool)
-    found[order[:at]] = True
-    return logits, found, unsure
+        ParallelLoop(len(chosen), at_once, models.n_threads).each(find)
+        before, losses = losses, models.losses_at(logits)
+        errors = np.abs(losses - before)[chosen]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.nan_to_num(settings.safety * errors.sum() / score[chosen].sum())
+        models.typical_loss = losses.mean()
+        n_found, most_next = end, 2 * end
+    found, unsure = np.zeros((2, n), dtype=bool)
+    found[order[:n_found]] = True
+    unsure[order[n_found:wanted]] = True
+    return logits, found, unsure | models.unfinished

@@ -23,7 +23,7 @@ from scipy.linalg import lapack
 
 from .._data._factors import mirror
 from .._plan.leave_one_out_settings import LeavingOut
-from .._utils.numerics import EPS, LEAST_CURVATURE, SLACK_MULTIPLES
+from .._utils.numerics import EPS, LEAST_CURVATURE, SLACK, SLACK_MULTIPLES
 from .._utils.threads import THREADED_WORK, ParallelLoop
 from .penalties import least_subgradient
 from .preconditioners import cholesky_factor
@@ -65,10 +65,8 @@ class LeftOutModels:
         Logits and weighted losses of all rows at the minimum for all of them.
     typical_loss : float
         Mean of the weighted losses of rows that are left out, as far as it is known.
-    products : int
-        Number of products with X and its transpose for one model so far.
-    unfinished : int
-        Number of models whose minimum has not been found in the largest number of steps.
+    unfinished : ndarray of shape (n,), bool
+        Rows whose models have not been found in the largest number of steps.
     """
 
     def __init__(
@@ -80,10 +78,16 @@ class LeftOutModels:
         self.is_smooth &= np.all(self.upper == np.inf)
         self.offset, self.exact, self.shift_invariant = offset, exact, shift_invariant
         self.n_threads, self.settings = n_threads, settings
-        self.n_outputs, self.products, self.unfinished = len(W), 0, 0
+        self.n_outputs, self.unfinished = len(W), np.zeros(len(X), dtype=bool)
         self._find_minimum()
 
     # ---- Sums over rows ------------------------------------------------------------------------
+
+    def losses_at(self, logits):
+        """Return the weighted losses of all rows at some logits, of shape (n,)."""
+        losses = np.empty(len(logits))
+        self.target.loss_gradient(logits, losses, None, self.n_threads)
+        return losses
 
     def _hessian_product(self, logits, direction, out):
         """Fill ``out`` with the Hessian of the loss of each row times a direction of its logits."""
@@ -100,7 +104,6 @@ class LeftOutModels:
 
     def _logits(self, W):
         """Return the logits of all rows by a stack of models, of shape (m, n_outputs, n)."""
-        self.products += len(W)
         return (W.reshape(-1, W.shape[2]) @ self.X.T).reshape(*W.shape[:2], len(self.X))
 
     def _gradient(self, slopes):
@@ -148,7 +151,8 @@ class LeftOutModels:
             self._factorise()
             W, gap, _ = self._minimised(self.W[np.newaxis], *row)
             self.W = W[0]
-            if not gap[0] > self.settings.near_minimum * self.losses.sum():
+            is_near = gap[0] <= self.settings.near_minimum * self.losses.sum()
+            if is_near and np.array_equal(np.flatnonzero(self._is_active(self.W)), self.active):
                 break
         self._look()
 
@@ -168,7 +172,7 @@ class LeftOutModels:
     def _factorise(self):
         """Compute the inverse Hessian in the active coefficients, and G_i of all rows."""
         X, n_outputs, W = self.X, self.n_outputs, self.W
-        active = (W > self.lower) & (W < self.upper) & ((W != 0) | (self.l1 == 0))
+        active = self._is_active(W)
         self.active = np.flatnonzero(active)
         columns = [np.flatnonzero(of_output) for of_output in active]
         starts = np.cumsum([0, *map(len, columns)])
@@ -226,6 +230,8 @@ class LeftOutModels:
     def downdate(self, left, share):
         """Return (I - f S G)^-1 f of some rows, of shape (m, n_outputs, n_outputs)."""
         f, unit = share[:, np.newaxis, np.newaxis], np.eye(self.n_outputs)
+        # a row that alone determines a coefficient without a penalty has a leverage of 1
+        f = f * (1.0 - SLACK[unit.dtype])
         return np.linalg.solve(unit - f * (self.curvature[left] @ self.leverage[left]), f * unit)
 
     def single_steps(self):
@@ -272,6 +278,13 @@ class LeftOutModels:
         minima, found = W.copy(), np.empty((len(W), self.n_outputs))
         models, downdate = np.arange(len(W)), _Downdate(self, left, share)
         here = self._evaluate(W, left, share)
+        if (share > 0).any():  # the start may be worse than the minimum for all rows
+            penalty = 0.5 * self.l2 * self.W**2 + self.l1 * np.abs(self.W)
+            at_minimum = total + penalty.sum() - share * self.losses[left]
+            worse = np.flatnonzero(~(here.value <= at_minimum))
+            if len(worse):
+                again = np.repeat(self.W[np.newaxis], len(worse), axis=0)
+                here.put(worse, self._evaluate(again, left[worse], share[worse]))
         for _ in range(settings.most_steps):
             slope, free = self._slope(here)
             step = self._newton_step(here.logits, slope, free, left, share, downdate)
@@ -292,7 +305,7 @@ class LeftOutModels:
                 slope, step, end = slope[kept], step[kept], end[kept]
             here = self._searched(here, slope, step, end, left, share)
             minima[models], found[models] = here.W, here.own_logits
-        self.unfinished += len(models)
+        self.unfinished[left] = True
         return minima, gaps, found
 
     def _slope(self, here):
@@ -301,8 +314,11 @@ class LeftOutModels:
             return here.gradient, None
         W, lower, upper = here.W, self.lower, self.upper
         slope = least_subgradient(W, here.gradient, self.l1, lower, upper, False)
-        inside = (W > lower) & (W < upper) & ((W != 0) | (self.l1 == 0))
-        return slope, inside | (slope != 0)
+        return slope, self._is_active(W) | (slope != 0)
+
+    def _is_active(self, W):
+        """Return which coefficients have a smooth objective around their values, as a mask."""
+        return (W > self.lower) & (W < self.upper) & ((W != 0) | (self.l1 == 0))
 
     def _moved(self, W, step, slope):
         """Return W + step, where coefficients end at 0 and at bounds instead of crossing them."""

@@ -25,7 +25,12 @@ class LeavingOut:
     safety : float
         Factor of the errors that are estimated from the last models found.
     first_models : int
-        Number of models that are found first; each later time twice as many.
+        Number of models that are found first; later at most twice as many as so far.
+    most_models : int
+        Largest number of models if the work is limited.
+    most_work, products_per_model : float, int
+        Largest number of multiply-adds for them, if one model takes so many products with X and as
+        many with its transpose.
     stack_numbers : int
         Numbers of a stack of logits: models are found together as long as these fit in a cache.
     cg_left : float
@@ -55,7 +60,10 @@ class LeavingOut:
     first_ratio: float = 1.0
     safety: float = 1.5
     first_models: int = 8
-    stack_numbers: int = 200_000
+    most_models: int = 40
+    most_work: float = 2e9
+    products_per_model: int = 12
+    stack_numbers: int = 50_000
     cg_left: float = 0.1
     most_cg_iter: int = 50
     most_steps: int = 60
