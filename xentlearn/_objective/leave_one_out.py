@@ -99,7 +99,8 @@ def leave_one_out(objective, vector, *, thorough, settings=LeavingOut()):
             )
             logits[:, outputs], *of_outputs = left_out_logits(models, thorough, settings)
             found, unsure = found | of_outputs[0], unsure | of_outputs[1]
-    losses = evaluated(y, rows.outputs, logits - objective.offset)
+    logits -= left_out_offsets(objective, share)
+    losses = evaluated(y, rows.outputs, logits)
     losses[alone] = np.inf
     return LeaveOneOut(losses, np.count_nonzero(found), np.count_nonzero(unsure))
 
@@ -145,6 +146,24 @@ def evaluated(y, outputs, logits):
     losses = np.empty(len(logits))
     target.loss_gradient(np.ascontiguousarray(logits), losses, None, 1)
     return losses / y.weight
+
+
+def left_out_offsets(objective, share):
+    """Return what ``logit_adjustment`` adds to the logits of a row by the model without it.
+
+    The classes have other shares without the row. An intercept makes up for that, so that the
+    logits in training are the same.
+    """
+    y, outputs = objective.rows.y, objective.rows.outputs
+    if not (objective.offset.any() and objective.fit_intercept):
+        return objective.offset
+    weight = y.weight * share[:, 0]
+    if y.labels is None:
+        own = weight[:, np.newaxis] * y.values[:, outputs]
+    else:
+        own = np.where(y.labels[:, np.newaxis] == outputs, weight[:, np.newaxis], 0.0)
+    sums = y.class_weight_sums()[outputs] - own
+    return y.loss._logit_adjustment * np.log(sums / sums.sum(axis=1, keepdims=True))
 
 
 def rows_alone(y, outputs):

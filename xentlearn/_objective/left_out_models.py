@@ -287,7 +287,7 @@ class LeftOutModels:
                 here.put(worse, self._evaluate(again, left[worse], share[worse]))
         for _ in range(settings.most_steps):
             slope, free = self._slope(here)
-            step = self._newton_step(here.logits, slope, free, left, share, downdate)
+            step = self._step(here, slope, free, left, share, downdate)
             decrement = -np.einsum("mkd,mkd->m", slope, step)
             gaps = decrement if gaps is None else gaps
             end = self._moved(here.W, step, slope)
@@ -329,11 +329,48 @@ class LeftOutModels:
         end[(self.l1 > 0) & (end * sign < 0)] = 0.0
         return np.clip(end, self.lower, self.upper, out=end)
 
-    def _newton_step(self, logits, slope, free, left, share, downdate):
+    def _step(self, here, slope, free, left, share, downdate):
+        """Return Newton steps of a stack of models.
+
+        Where coefficients would cross 0 or a bound, they go that far and no further, and the others
+        are solved for anew.
+        """
+        stack, known = (here.logits, left, share, downdate), np.zeros_like(slope)
+        first = None
+        for _ in range(self.settings.most_rounds):
+            residual = -slope
+            if known.any():
+                residual -= self._product(known, *stack[:3])
+            step = known + self._solved(residual, free, *stack)
+            if free is None:
+                return step
+            first = step if first is None else first
+            blocked = free & (self._moved(here.W, step, slope) != here.W + step)
+            if not blocked.any():
+                break
+            free = free & ~blocked
+            known = np.where(free, 0.0, self._moved(here.W, step, slope) - here.W)
+        if step is not first:  # the way to the limits may lead upwards
+            gain = np.einsum("mkd,mkd->m", step, slope + 0.5 * self._product(step, *stack[:3]))
+            step = np.where(gain[:, np.newaxis, np.newaxis] < 0, step, first)
+        return step
+
+    def _product(self, direction, logits, left, share):
+        """Return the Hessians of a stack of models times a direction for each."""
+        curved = np.empty_like(logits)
+        for z, of_model, out in zip(logits, self._logits(direction), curved, strict=True):
+            self._hessian_product(z.T, of_model.T, out.T)
+        curved[np.arange(len(left)), :, left] *= 1.0 - share[:, np.newaxis]
+        product = self._gradient(curved)
+        product += self.l2 * direction
+        return product
+
+    def _solved(self, residual, free, logits, left, share, downdate):
         """Solve the Newton equations of a stack of models in their free coefficients."""
-        settings, at, left_share = self.settings, np.arange(len(left)), share[:, np.newaxis]
-        residual = -slope if free is None else np.where(free, -slope, 0.0)
-        result, direction, curved = np.zeros_like(slope), None, np.empty_like(logits)
+        settings = self.settings
+        if free is not None:
+            residual *= free
+        result, direction = np.zeros_like(residual), None
         for _ in range(settings.most_cg_iter):
             solved = downdate.apply(residual)
             if free is not None:
@@ -349,12 +386,7 @@ class LeftOutModels:
             size = np.where(new > settings.cg_left**2 * first, new, 0.0)
             if not size.any():
                 break
-            along = self._logits(direction)
-            for z, of_model, out in zip(logits, along, curved, strict=True):
-                self._hessian_product(z.T, of_model.T, out.T)
-            curved[at, :, left] *= 1.0 - left_share
-            product = self._gradient(curved)
-            product += self.l2 * direction
+            product = self._product(direction, logits, left, share)
             if free is not None:
                 product *= free
             curvature = np.einsum("mkd,mkd->m", direction, product)
@@ -372,7 +404,9 @@ class LeftOutModels:
             there = self._evaluate(end, left[at], share[at])
             change, value = end - here.W[at], here.value[at]
             before = np.einsum("mkd,mkd->m", slope[at], change)
-            after = there.gradient if self.is_smooth else there.gradient + self.l1 * np.sign(end)
+            after = there.gradient
+            if not self.is_smooth:  # at a coefficient that has come to 0 as on the way there
+                after = after + self.l1 * np.sign(np.where(end != 0, end, here.W[at]))
             after = np.einsum("mkd,mkd->m", after, change)
             noise = rounding * np.abs(value)
             good = there.value <= value + settings.sufficient_decrease * before + noise

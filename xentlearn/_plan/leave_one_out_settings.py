@@ -37,6 +37,9 @@ class LeavingOut:
         Conjugate gradients end when this share of the norm of the residual is left.
     most_cg_iter : int
         Largest number of their iterations.
+    most_rounds : int
+        Largest number of times that the equations of a Newton step are solved, each time without
+        the coefficients that would have crossed 0 or a bound the time before.
     most_steps : int
         Largest number of Newton steps for the model without a row.
     most_trials : int
@@ -66,6 +69,7 @@ class LeavingOut:
     stack_numbers: int = 50_000
     cg_left: float = 0.1
     most_cg_iter: int = 50
+    most_rounds: int = 5
     most_steps: int = 60
     most_trials: int = 30
     steepest_end: float = 0.5
