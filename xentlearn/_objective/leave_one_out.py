@@ -9,6 +9,7 @@ from .._losses.hybrid import HybridLoss
 from .._plan.leave_one_out_settings import LeavingOut
 from .._utils.threads import ParallelLoop, sequential_blas
 from .composite import CompositeObjective
+from .left_out_blocks import steps_by_blocks
 from .left_out_models import LeftOutModels
 
 
@@ -66,43 +67,89 @@ def leave_one_out(objective, vector, *, thorough, settings=LeavingOut()):
         If the loss is not convex.
     """
     rows, y = objective.rows, objective.rows.y
+    n = rows.n_rows
     if not y.loss._convex:
         raise ValueError(
             "Leave-one-out losses from a single fit need a convex loss, whose minimum follows the "
             f"rows continuously; got {y.loss!r}. Use cross-validation with folds."
         )
-    n, n_outputs = rows.n_rows, objective.n_outputs
     share = left_out_shares(y, rows.outputs)
     alone = np.zeros(n, dtype=bool)
     if objective.fit_intercept:
         alone = rows_alone(y, rows.outputs) & (share == 1.0).all(axis=1)
         share = share * ~alone[:, np.newaxis]  # nothing has to be found for these
-    mean = objective.mean if objective.fit_intercept else None
-    X, W = rows._centred_X(mean, np.dtype(float)), vector.reshape(objective.shape)
-    penalty, logits = penalty_of_sum(objective), np.empty((n, n_outputs))
-    coupled = y.loss._couples
-    sets = [np.arange(n_outputs)] if coupled else np.arange(n_outputs)[:, np.newaxis]
-    found, unsure = np.zeros((2, n), dtype=bool)
     with sequential_blas:
-        for outputs in sets:
-            models = LeftOutModels(
-                X,
-                y.kernel_target(np.float64, rows.outputs[outputs]),
-                np.ascontiguousarray(W[:, outputs].T),
-                penalty,
-                share[:, 0] if coupled else share[:, outputs[0] if share.shape[1] > 1 else 0],
-                objective.offset[outputs],
-                objective.exact_hessian,
-                objective.shift_invariant,
-                objective.n_threads,
-                settings,
-            )
-            logits[:, outputs], *of_outputs = left_out_logits(models, thorough, settings)
-            found, unsure = found | of_outputs[0], unsure | of_outputs[1]
+        if is_small(objective, vector, settings):
+            logits, found, unsure = by_models(objective, vector, share, thorough, settings)
+        else:
+            logits, found, unsure = by_blocks(objective, vector, share, settings)
     logits -= left_out_offsets(objective, share)
     losses = evaluated(y, rows.outputs, logits)
     losses[alone] = np.inf
     return LeaveOneOut(losses, np.count_nonzero(found), np.count_nonzero(unsure))
+
+
+def is_small(objective, vector, settings):
+    """Return whether inverse Hessians in all coefficients that the loss couples can be computed."""
+    n, (size, n_outputs) = objective.rows.n_rows, objective.shape
+    coupled, n_active = objective.rows.y.loss._couples, size * n_outputs
+    if isinstance(objective, CompositeObjective):
+        n_active = np.count_nonzero(vector)
+    n_together = n_active if coupled else n_active / n_outputs
+    work = (n + n_together) * n_together * n_active
+    n_curvatures = n * n_outputs * (n_outputs if coupled else 1)
+    return (
+        work <= settings.most_whole_work
+        and n_curvatures <= settings.most_curvatures
+        and n * size <= settings.most_dense
+    )
+
+
+def by_models(objective, vector, share, thorough, settings):
+    """Return logits of rows by models without them, by Newton steps with whole Hessians.
+
+    The results are those of ``left_out_logits``, for all outputs.
+    """
+    rows, y, coupled = objective.rows, objective.rows.y, objective.rows.y.loss._couples
+    n, n_outputs = rows.n_rows, objective.n_outputs
+    mean = objective.mean if objective.fit_intercept else None
+    X, W = rows._centred_X(mean, np.dtype(float)), vector.reshape(objective.shape)
+    penalty, logits = penalty_of_sum(objective), np.empty((n, n_outputs))
+    found, unsure = np.zeros((2, n), dtype=bool)
+    for outputs in [np.arange(n_outputs)] if coupled else np.arange(n_outputs)[:, np.newaxis]:
+        of_outputs = share[:, outputs[0]] if share.shape[1] > 1 else share[:, 0]
+        models = LeftOutModels(
+            X,
+            y.kernel_target(np.float64, rows.outputs[outputs]),
+            np.ascontiguousarray(W[:, outputs].T),
+            penalty,
+            of_outputs,
+            objective.offset[outputs],
+            objective.exact_hessian,
+            objective.shift_invariant,
+            objective.n_threads,
+            settings,
+        )
+        logits[:, outputs], of_set, doubtful = left_out_logits(models, thorough, settings)
+        found, unsure = found | of_set, unsure | doubtful
+    return logits, found, unsure
+
+
+def by_blocks(objective, vector, share, settings):
+    """Return the same by blocks of the Hessian; rows that matter are unsure."""
+    rows = objective.rows
+    logits, change = steps_by_blocks(objective, vector, share, settings)
+    target = rows.y.kernel_target(np.float64, rows.outputs)
+    before, after = np.empty((2, rows.n_rows))
+    target.loss_gradient(logits, before, None, objective.n_threads)
+    logits += change
+    target.loss_gradient(logits, after, None, objective.n_threads)
+    error = settings.block_error * np.abs(after - before)
+    order = np.argsort(-error, kind="stable")
+    rest = np.cumsum(error[order][::-1])[::-1]
+    unsure = np.zeros(rows.n_rows, dtype=bool)
+    unsure[order[rest > settings.accuracy * after.sum()]] = True
+    return logits, np.zeros(rows.n_rows, dtype=bool), unsure
 
 
 def penalty_of_sum(objective):
