@@ -252,7 +252,9 @@ def left_out_logits(models, thorough, settings):
 
     Single steps come first. The error of the loss of a row is judged by its score, the change of
     the loss by the single step times the largest change of a logit: the relative change of
-    curvatures along the step is of the order of the latter. Models are found for the rows with the
+    curvatures along the step is of the order of the latter. Where coefficients may become 0 or
+    stop being 0, which single steps do not see, it is at least the change of the loss by a second
+    step. Models are found for the rows with the
     highest scores, until the scores of all others, times the ratio of errors to scores among the
     last rows, no longer matter.
 
@@ -274,13 +276,20 @@ def left_out_logits(models, thorough, settings):
     losses = models.losses_at(logits)
     score = np.abs(losses - models.losses) * np.abs(change).max(axis=1)
     models.typical_loss = losses.mean()
+    at_once = max(1, settings.stack_numbers // logits.size)
+    of_product = float(logits.size) * models.X.shape[1]
+    if not models.is_smooth and (thorough or 2 * n * of_product <= settings.most_work):
+
+        def look(part):
+            score[part] = np.maximum(score[part], models.second_changes(np.arange(n)[part]))
+
+        ParallelLoop(n, at_once, models.n_threads).each(look)
     order = np.argsort(-score, kind="stable")
     rest = np.cumsum(score[order][::-1])[::-1]  # scores of the row at a place and all that follow
     most = n
     if not thorough:
-        of_model = 2 * settings.products_per_model * logits.size * models.X.shape[1]
+        of_model = 2 * settings.products_per_model * of_product
         most = min(n, settings.most_models, int(settings.most_work / of_model))
-    at_once = max(1, settings.stack_numbers // logits.size)
     n_found, ratio, most_next = 0, settings.first_ratio, settings.first_models
     while True:
         wanted = np.count_nonzero(ratio * rest > settings.accuracy * losses.sum())
@@ -299,6 +308,8 @@ def left_out_logits(models, thorough, settings):
         errors = np.abs(losses - before)[chosen]
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.nan_to_num(settings.safety * errors.sum() / score[chosen].sum())
+        if not models.is_smooth:  # steps of the first rows may have been too long, and say nothing
+            ratio = max(ratio, settings.first_ratio)
         models.typical_loss = losses.mean()
         n_found, most_next = end, 2 * end
     found, unsure = np.zeros((2, n), dtype=bool)

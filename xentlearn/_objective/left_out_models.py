@@ -247,14 +247,30 @@ class LeftOutModels:
 
     # ---- More steps ----------------------------------------------------------------------------
 
-    def found(self, left):
-        """Return the logits of some rows by the models without them, of shape (m, n_outputs)."""
+    def _stepped(self, left):
+        """Return the coefficients of models without some rows after their single steps."""
         step = np.zeros((len(left), self.W.size))
         of_rows = self.directions[left][:, :, np.newaxis] * self.X[left][:, np.newaxis]
         step[:, self.active] = of_rows.reshape(step.shape)[:, self.active] @ self.inverse
         step = step.reshape(-1, *self.W.shape)
-        start = step + self.W if self.is_smooth else self._moved(self.W, step, np.zeros(1))
-        return self._minimised(start, left, self.share[left])[2]
+        return self._moved(self.W, step, np.zeros(1))
+
+    def found(self, left):
+        """Return the logits of some rows by the models without them, of shape (m, n_outputs)."""
+        return self._minimised(self._stepped(left), left, self.share[left])[2]
+
+    def second_changes(self, left):
+        """Return about how much second steps change the losses of some rows, of shape (m,).
+
+        Unlike single steps, they change coefficients that are 0 at the minimum for all rows.
+        """
+        share = self.share[left]
+        here = self._evaluate(self._stepped(left), left, share)
+        slope, free = self._slope(here)
+        step = _Downdate(self, left, share).apply(-slope)
+        end = self._moved(here.W, step if free is None else step * free, slope)
+        change = ((end - here.W) @ self.X[left][:, :, np.newaxis])[:, :, 0]
+        return np.abs(np.einsum("mk,mk->m", change, here.own_slope))
 
     def _minimised(self, W, left, share):
         """Minimise a stack of models by Newton's method with conjugate gradients.
