@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from small_problems import (
@@ -28,8 +29,8 @@ from xentlearn._plan.leave_one_out_settings import LeavingOut
 from xentlearn._solvers.registry import SETTINGS, SOLVERS
 from xentlearn.losses import make_loss_scorer
 
-# Rows that are not refined, and refined ones to their own tolerance
-MEAN = 0.01
+MEAN = 0.01  # what users are promised
+BLOCKS = LeavingOut(most_whole_work=0.0)
 
 # --- The reference: a fit without each row --------------------------------------------------------
 
@@ -38,7 +39,7 @@ def minimum(
     X, y, sample_weight=None, *, C=1.0, l1_ratio=0.0, loss="auto", class_weight=None, tol=1e-10
 ):
     """(objective, vector): the minimum for all rows, as ``SoftmaxClassifier.fit`` finds it."""
-    encoded = encode_y(y, len(X), loss, class_weight, sample_weight)
+    encoded = encode_y(y, X.shape[0], loss, class_weight, sample_weight)
     kept, encoded = encoded.with_weight()
     rows = MemoryData(X[kept]).rows(encoded, np.arange(encoded.n_outputs))
     units = encoded.total_weight, encoded.weight_exponent
@@ -62,7 +63,6 @@ def of_one_fit(X, y, sample_weight=None, *, thorough=True, settings=LeavingOut()
 
 def exact(X, y, sample_weight=None, rows=None, **params):
     """Losses of rows by fits to all other rows; of a row's weight at most 1 is left out."""
-    weight = np.ones(y.shape) if sample_weight is None else sample_weight
     weight = np.ones(len(y)) if sample_weight is None else sample_weight
     found = []
     for i in range(len(y)) if rows is None else rows:
@@ -272,3 +272,53 @@ def test_results_do_not_depend_on_threads():
     objective.n_threads = 2
     two = leave_one_out(objective, vector, thorough=False)
     assert np.array_equal(one.losses, two.losses)
+
+
+# --- Blocks of the Hessian ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "loss"),
+    [
+        (binary_data, "binary_crossentropy"),
+        (binary_data, "sparse_categorical_crossentropy"),
+        (multiclass_data, "binary_crossentropy"),
+        (multilabel_data, "binary_crossentropy"),
+    ],
+)
+def test_blocks_without_couplings_give_single_newton_steps(make, loss):
+    X, y = make(60)
+    weight = positive_weights(60)
+    settings = LeavingOut(first_ratio=0.0)  # single steps alone
+    expected = of_one_fit(X, y, weight, loss=loss, settings=settings)
+    assert expected.n_found == 0
+    all_rows = replace(BLOCKS, drawn_per_feature=100)
+    result = of_one_fit(X, y, weight, loss=loss, settings=all_rows)
+    np.testing.assert_allclose(result.losses, expected.losses, rtol=1e-6)
+
+
+@pytest.mark.parametrize("C", [1e-2, 1.0])
+def test_blocks_of_a_softmax(C):
+    X, y = data_of("digits")
+    expected = of_one_fit(X / 16, y, C=C).losses.mean()
+    result = of_one_fit(X / 16, y, C=C, settings=BLOCKS)
+    assert result.losses.mean() == pytest.approx(expected, rel=0.1)
+    assert result.n_found == 0
+
+
+def test_random_projections_of_blocks():
+    X, y = data_of("digits")
+    exact = of_one_fit(X / 16, y, settings=BLOCKS)
+    estimated = of_one_fit(X / 16, y, settings=replace(BLOCKS, most_block_work=0.0))
+    assert estimated.losses.mean() == pytest.approx(exact.losses.mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_sparse_rows(l1_ratio):
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((200, 50), density=0.1, rng=rng, format="csr")
+    y = np.argmax(X @ (4 * rng.normal(size=(50, 3))) + rng.gumbel(size=(200, 3)), axis=1)
+    objective, vector = minimum(X, y, l1_ratio=l1_ratio)
+    expected = leave_one_out(objective, vector, thorough=True).losses.mean()
+    result = leave_one_out(objective, vector, thorough=True, settings=BLOCKS)
+    assert result.losses.mean() == pytest.approx(expected, rel=0.1)

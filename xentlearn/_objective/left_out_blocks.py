@@ -7,7 +7,8 @@ row i, and the row's logits change by about
     P diag(h_i) P r_i,
 
 with r_i the gradient of its loss, and P subtracting the mean over the outputs for a softmax. For
-uncoupled outputs this is the single Newton step. For coupled ones it neglects the couplings both
+uncoupled outputs this is the single Newton step, and half of it is for two outputs of a softmax.
+For more of them it neglects the couplings both
 in the inverse, which is smaller with them, and where the row is taken out, which makes the step
 larger. The two errors have opposite signs; what is left is stated in the documentation.
 """
@@ -18,9 +19,9 @@ from scipy.linalg import lapack
 
 from .._data._factors import weighted_factors
 from .._data.active_hessian import row_curvatures
-from .._data.statistics import row_blocks, row_loop
+from .._data.statistics import row_blocks
 from .._utils.numerics import LEAST_CURVATURE, SLACK
-from .._utils.threads import LOGIT_BLOCK, SPARSE_ROWS
+from .._utils.threads import LOGIT_BLOCK, SPARSE_ROWS, ParallelLoop
 from .composite import CompositeObjective
 from .hessian_blocks import computable, draw_rows, leverages
 
@@ -59,14 +60,13 @@ def steps_by_blocks(objective, vector, share, settings):
         leverage = _of_diagonals(objective, vector, curvature, penalty, share)
     else:
         leverage = _of_blocks(objective, curvature, penalty, share, settings)
-    if objective.fit_intercept:
-        of_intercept = curvature.sum(axis=0, dtype=np.float64) - share * curvature
-        leverage += 1.0 / np.maximum(of_intercept, LEAST_CURVATURE)
     change = share * slopes.astype(np.float64)
     if objective.shift_invariant:
         change -= change.mean(axis=1, keepdims=True)
     change *= leverage
     if objective.shift_invariant:
+        if objective.n_outputs == 2:  # exact: their difference has twice the curvature of each
+            change *= 0.5
         change -= change.mean(axis=1, keepdims=True)
     return logits.astype(np.float64), change
 
@@ -77,47 +77,48 @@ def _of_blocks(objective, curvature, penalty, share, settings):
     n_features, n_threads = objective.n_features, objective.n_threads
     odds_of = leverages(objective, objective.preconditioners.of_features(objective), settings.first_projections)
     odds_of += odds_of.mean()
-    drawn, weight = [], []
-    for of_output in curvature.T:
-        of_output = of_output.astype(np.float64)
-        chosen, odds = draw_rows(of_output * odds_of, settings.drawn_per_feature * n_features)
-        drawn.append(chosen)
-        weight.append(of_output[chosen] / odds)
-    X, at = computable(rows.X, np.concatenate(drawn))
-    nothing = np.zeros((n_features, n_features), dtype=X.dtype)
-    factors, scale = weighted_factors(
-        X,
-        objective.mean.astype(X.dtype),
-        at,
-        np.concatenate(weight),
-        np.cumsum([0, *map(len, drawn)], dtype=np.intp),
-        nothing,
-        np.zeros(n_outputs),
-        penalty,
-        LEAST_CURVATURE,
-        SLACK[X.dtype] * n_features,
-        n_threads,
-    )
-    del X
     exact = n * float(n_features) ** 2 * n_outputs <= settings.most_block_work
-    n_columns = n_features if exact else settings.projections
-    result = np.empty((n, n_outputs))
-    mean, rng = objective.mean.astype(scale.dtype), np.random.default_rng(0)
-    projections = np.eye(n_features, dtype=scale.dtype)
+    projections = np.eye(n_features)
     if not exact:
-        signs = rng.choice([-1.0, 1.0], size=(n_features, n_columns))
-        projections = (signs / np.sqrt(n_columns)).astype(scale.dtype)
-    solve = lapack.dtrtrs if scale.dtype == np.float64 else lapack.strtrs
-    for k in range(n_outputs):
-        solved = scale[k][:, np.newaxis] * solve(factors[k].T, projections, lower=1, trans=1)[0]
+        shape = n_features, settings.projections
+        projections = np.random.default_rng(0).choice([-1.0, 1.0], size=shape) / np.sqrt(shape[1])
+    result = np.empty((n, n_outputs))
 
-        def project(part, solved=np.ascontiguousarray(solved), k=k):
-            for block in row_blocks(rows.X, part):
-                centred = rows.X[block].astype(solved.dtype, copy=False) - mean
-                projected = centred @ solved
+    def compute(outputs):
+        for k in range(outputs.start, outputs.stop):
+            of_output = curvature[:, k].astype(np.float64)
+            total = of_output.sum()
+            chosen, odds = draw_rows(of_output * odds_of, settings.drawn_per_feature * n_features)
+            X, at = computable(rows.X, chosen)
+            weight = of_output[chosen] / odds
+            # with the mean by its curvature, the intercept has no coupling with the others
+            mean = np.zeros(n_features)
+            if objective.fit_intercept:
+                of_rows = np.bincount(at, weight, len(X)) / max(weight.sum(), LEAST_CURVATURE)
+                mean = (of_rows.astype(X.dtype) @ X).astype(np.float64)
+            factors, scale = weighted_factors(
+                X,
+                mean.astype(X.dtype),
+                at,
+                weight,
+                np.array([0, len(at)], dtype=np.intp),
+                np.zeros((n_features, n_features), dtype=X.dtype),
+                np.zeros(1),
+                penalty,
+                LEAST_CURVATURE,
+                SLACK[X.dtype] * n_features,
+                1,
+            )
+            solve = lapack.dtrtrs if X.dtype == np.float64 else lapack.strtrs
+            solved = solve(factors[0].T, projections, lower=1, trans=1)[0] * scale[0][:, np.newaxis]
+            solved, mean = np.ascontiguousarray(solved), mean.astype(X.dtype)
+            for block in row_blocks(rows.X, slice(0, n)):
+                projected = (rows.X[block].astype(X.dtype, copy=False) - mean) @ solved
                 result[block, k] = np.einsum("ij,ij->i", projected, projected)
+            if objective.fit_intercept:
+                result[:, k] += 1.0 / max(total, LEAST_CURVATURE)
 
-        row_loop(n, n_threads).each(project)
+    ParallelLoop(n_outputs, 1, n_threads).each(compute)
     own = share * curvature * result
     return result / (1.0 - np.minimum(own, settings.most_leverage))
 
@@ -155,4 +156,7 @@ def _of_diagonals(objective, vector, curvature, penalty, share):
             rest = np.maximum(diagonal[squares.indices, k] - own, LEAST_CURVATURE)
             terms = np.where(used[squares.indices, k], squares.data / rest, 0.0)
             result[block, k] = np.bincount(of_row, terms, squares.shape[0])
+    if objective.fit_intercept:
+        of_intercept = curvature.sum(axis=0, dtype=np.float64) - left_out
+        result += 1.0 / np.maximum(of_intercept, LEAST_CURVATURE)
     return result

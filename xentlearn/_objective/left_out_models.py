@@ -16,8 +16,6 @@ as the logits of row i without it: Wang et al., arXiv 1807.02694; Rahnama Rad an
 changes along this step, further Newton steps follow.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.linalg import lapack
 
@@ -25,6 +23,7 @@ from .._data._factors import mirror
 from .._plan.leave_one_out_settings import LeavingOut
 from .._utils.numerics import EPS, LEAST_CURVATURE, SLACK, SLACK_MULTIPLES
 from .._utils.threads import THREADED_WORK, ParallelLoop
+from .left_out_stack import Downdate, Evaluated
 from .penalties import least_subgradient
 from .preconditioners import cholesky_factor
 
@@ -124,7 +123,7 @@ class LeftOutModels:
 
         Returns
         -------
-        _Evaluated
+        Evaluated
         """
         logits = self._logits(W)
         logits += self.offset[:, np.newaxis]
@@ -139,7 +138,7 @@ class LeftOutModels:
         value += (0.5 * self.l2 * W**2 + self.l1 * np.abs(W)).sum(axis=(1, 2))
         gradient = self._gradient(slopes)
         gradient += self.l2 * W
-        return _Evaluated(W, value, gradient, logits, own_logits, own_loss, own_slope)
+        return Evaluated(W, value, gradient, logits, own_logits, own_loss, own_slope)
 
     # ---- The minimum for all rows, and steps from it -------------------------------------------
 
@@ -267,7 +266,7 @@ class LeftOutModels:
         share = self.share[left]
         here = self._evaluate(self._stepped(left), left, share)
         slope, free = self._slope(here)
-        step = _Downdate(self, left, share).apply(-slope)
+        step = Downdate(self, left, share).apply(-slope)
         end = self._moved(here.W, step if free is None else step * free, slope)
         change = ((end - here.W) @ self.X[left][:, :, np.newaxis])[:, :, 0]
         return np.abs(np.einsum("mk,mk->m", change, here.own_slope))
@@ -292,7 +291,7 @@ class LeftOutModels:
         """
         settings, total, gaps = self.settings, self.losses.sum(), None
         minima, found = W.copy(), np.empty((len(W), self.n_outputs))
-        models, downdate = np.arange(len(W)), _Downdate(self, left, share)
+        models, downdate = np.arange(len(W)), Downdate(self, left, share)
         here = self._evaluate(W, left, share)
         if (share > 0).any():  # the start may be worse than the minimum for all rows
             penalty = 0.5 * self.l2 * self.W**2 + self.l1 * np.abs(self.W)
@@ -439,73 +438,3 @@ class LeftOutModels:
             shorter = length[at, np.newaxis, np.newaxis] * step[at]
             end = self._moved(here.W[at], shorter, slope[at])
         return result
-
-
-@dataclass
-class _Evaluated:
-    """A stack of models without a row, evaluated at W.
-
-    Attributes
-    ----------
-    W : ndarray of shape (m, n_outputs, n_columns)
-    value : ndarray of shape (m,)
-        The objective without the row.
-    gradient : ndarray of the shape of W
-        That of all but the part of the penalty with ``l1``.
-    logits : ndarray of shape (m, n_outputs, n)
-    own_logits, own_slope : ndarray of shape (m, n_outputs)
-        Logits of the row left out, and the gradient of its loss in them.
-    own_loss : ndarray of shape (m,)
-    """
-
-    W: np.ndarray
-    value: np.ndarray
-    gradient: np.ndarray
-    logits: np.ndarray
-    own_logits: np.ndarray
-    own_loss: np.ndarray
-    own_slope: np.ndarray
-
-    def taken(self, kept):
-        """Return some of the models."""
-        return _Evaluated(*(array[kept] for array in vars(self).values()))
-
-    def put(self, at, others):
-        """Replace some of the models."""
-        for mine, new in zip(vars(self).values(), vars(others).values(), strict=True):
-            mine[at] = new
-
-
-class _Downdate:
-    """Multiplies by inverses of the Hessian at the minimum for all rows less that of one row.
-
-    With U = H^-1 X_i, the inverse is H^-1 + U (I - f S G)^-1 f S U^T in the active coefficients;
-    of others the diagonal alone is inverted.
-    """
-
-    def __init__(self, models, left, share):
-        self.models, n_active = models, len(models.active)
-        self.of_row = np.empty((len(left), n_active, models.n_outputs))
-        for k, (columns, part) in enumerate(zip(models.columns, models.parts, strict=True)):
-            self.of_row[:, :, k] = models.X[left][:, columns] @ models.inverse[part]
-        self.factor = models.downdate(left, share) @ models.curvature[left]
-
-    def taken(self, kept):
-        """Return that of some of the models."""
-        new = object.__new__(_Downdate)
-        new.models, new.of_row, new.factor = self.models, self.of_row[kept], self.factor[kept]
-        return new
-
-    def apply(self, V):
-        """Return the product with a stack of shape (m, n_outputs, n_columns)."""
-        models, given = self.models, V.reshape(len(V), -1)
-        part = given if models.is_smooth else given[:, models.active]
-        solved = part @ models.inverse
-        of_row = np.matmul(part[:, np.newaxis], self.of_row)
-        of_row = np.matmul(self.factor, of_row.transpose(0, 2, 1))
-        solved += np.matmul(self.of_row, of_row)[:, :, 0]
-        if models.is_smooth:
-            return solved.reshape(V.shape)
-        result = given * models.inverse_diagonal.ravel()
-        result[:, models.active] = solved
-        return result.reshape(V.shape)

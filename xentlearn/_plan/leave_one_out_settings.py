@@ -95,7 +95,7 @@ class LeavingOut:
     of_mean: float = 3e-4
     most_whole_work: float = 2e10
     most_curvatures: float = 2.5e7
-    most_dense: float = 3e7
+    most_dense: float = 1.5e7
     block_error: float = 0.1
     drawn_per_feature: int = 10
     first_projections: int = 16
