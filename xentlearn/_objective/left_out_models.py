@@ -148,6 +148,7 @@ class LeftOutModels:
         row = np.zeros(1, dtype=np.intp), np.zeros(1)  # of which nothing is left out
         for _ in range(self.settings.most_polishing):
             self._look()
+            self._find_curvature()
             self._factorise()
             W, gap, _ = self._minimised(self.W[np.newaxis], *row)
             self.W = W[0]
@@ -157,11 +158,17 @@ class LeftOutModels:
         self._look()
 
     def _look(self):
-        """Evaluate all rows at W, and the Hessians of their losses."""
+        """Evaluate all rows at W."""
         self.logits = self.X @ self.W.T + self.offset
         self.losses, self.slopes = np.empty(len(self.logits)), np.empty_like(self.logits)
         self.target.loss_gradient(self.logits, self.losses, self.slopes, self.n_threads)
         self.typical_loss = self.losses.mean()
+
+    def _find_curvature(self):
+        """Compute the Hessians of the losses of all rows at W.
+
+        They stay those at the point of the factor: with others, leverages might exceed 1.
+        """
         self.curvature = np.empty((*self.logits.shape, self.n_outputs))
         unit = np.zeros_like(self.logits)
         for k in range(self.n_outputs):
@@ -307,9 +314,13 @@ class LeftOutModels:
             gaps = decrement if gaps is None else gaps
             end = self._moved(here.W, step, slope)
             ahead = (end @ self.X[left][:, :, np.newaxis])[:, :, 0] + self.offset
-            change = np.abs(np.einsum("mk,mk->m", ahead - here.own_logits, here.own_slope))
+            moved = ahead - here.own_logits
+            change = np.abs(np.einsum("mk,mk->m", moved, here.own_slope))
+            # the slope holds for a short way alone
+            change[np.abs(moved).max(axis=1) > settings.short] = np.inf
             limit = settings.own * here.own_loss + settings.of_mean * self.typical_loss
             is_last = np.where(share > 0, change <= limit, decrement <= settings.minimum * total)
+            is_last &= (decrement > 0) | ~slope.any(axis=(1, 2))  # else rounding errors decided
             minima[models[is_last]], found[models[is_last]] = end[is_last], ahead[is_last]
             kept = np.flatnonzero(~is_last)
             if len(kept) == 0:

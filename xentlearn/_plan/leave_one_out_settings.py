@@ -51,6 +51,9 @@ class LeavingOut:
     own, of_mean : float
         The model without a row is found once a Newton step changes the loss of the row by at most
         the share ``own`` of it, plus the share ``of_mean`` of the mean loss of all rows.
+    short : float
+        Largest change of the logits of the row by that step: the slope of the loss is taken to hold
+        for it.
     most_whole_work, most_curvatures : float
         Largest number of multiply-adds for inverse Hessians in all coefficients that a loss
         couples, and largest number of second derivatives of the losses of all rows in their logits;
@@ -93,6 +96,7 @@ class LeavingOut:
     sufficient_decrease: float = 1e-4
     own: float = 3e-3
     of_mean: float = 3e-4
+    short: float = 1.0
     most_whole_work: float = 2e10
     most_curvatures: float = 2.5e7
     most_dense: float = 1.5e7
