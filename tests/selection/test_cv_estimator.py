@@ -1,24 +1,30 @@
 """SoftmaxClassifierCV as an estimator: scikit-learn's checks, choices, state, callbacks, errors."""
 
+import copy
 import pickle
 import re
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from joblib import parallel_config
+from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, cross_val_score
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
+import xentlearn
 from small_problems import assert_same_bits, ignoring, multiclass_data, no_warning
 from xentlearn import SoftmaxClassifier, SoftmaxClassifierCV
 from xentlearn._selection.choice import choose, standard_errors
 from xentlearn.losses import CategoricalFocalCrossentropy, SparseCategoricalCrossentropy
 from xentlearn.solvers import Adam
 
+PACKAGE = str(Path(xentlearn.__file__).parent)
 pytestmark = pytest.mark.filterwarnings("ignore:The best C")
 
 X, y = multiclass_data()
@@ -231,10 +237,10 @@ def test_params_clone_and_pickle():
     clf = SoftmaxClassifierCV(CategoricalFocalCrossentropy(gamma=1.0), Cs=CS, cv=KFold(3))
     clf.set_params(loss__gamma=0.5, solver=Adam(), select="1se")
     clf.set_params(solver__learning_rate=0.1)
-    copy = clone(clf)
-    assert copy.loss.gamma == 0.5
-    assert copy.solver.learning_rate == 0.1
-    assert copy.get_params()["loss__gamma"] == 0.5
+    other = clone(clf)
+    assert other.loss.gamma == 0.5
+    assert other.solver.learning_rate == 0.1
+    assert other.get_params()["loss__gamma"] == 0.5
     with pytest.raises(ValueError, match="needs a loss setting"):
         SoftmaxClassifierCV().set_params(loss__gamma=1.0)
     with pytest.raises(ValueError, match="'C_'"):
@@ -369,6 +375,58 @@ def test_interrupt(at, refit):
         assert np.isfinite(clf.coefs_paths_).all(axis=(-1, -2)).sum() == at
     with pytest.raises(NotFittedError, match="interrupted"):
         clf.predict(X[:, :2])
+
+
+class At:
+    """Raises KeyboardInterrupt at a line of the package that a fit runs; None: counts lines."""
+
+    def __init__(self, line=None):
+        self.line, self.n_lines = line, 0
+
+    def __call__(self, frame, event, argument):
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            self.n_lines += 1
+            if self.n_lines == self.line:
+                raise KeyboardInterrupt
+        return self
+
+    def fit(self, clf, X, y):
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            return clf.fit(X, y)
+        except KeyboardInterrupt:
+            return clf
+        finally:
+            sys.settrace(before)
+
+
+def test_interrupted_anywhere():
+    """All is as it was, or nothing of an earlier fit is left."""
+    params = {"Cs": CS, "cv": 2, "store_paths": True, "store_probabilities": True}
+    counter = At()
+    whole = counter.fit(SoftmaxClassifierCV(**params), X[:, 1:], y)
+    earlier = SoftmaxClassifierCV(**params).fit(X, y)
+    kept = set()
+    for line in np.linspace(1, counter.n_lines, 60).astype(int):
+        clf = copy.copy(earlier)
+        At(line).fit(clf, X[:, 1:], y)
+        if vars(clf).keys() == vars(earlier).keys() and clf.scores_ is earlier.scores_:
+            assert all(vars(clf)[name] is value for name, value in vars(earlier).items())
+            kept.add("all")
+            continue
+        assert attributes(clf) <= attributes(whole)
+        for name in attributes(clf) - {"n_features_in_", "classes_"}:
+            assert getattr(clf, name) is not getattr(earlier, name)
+        if "coef_" in attributes(clf):
+            np.testing.assert_array_equal(clf.coef_, whole.coef_)
+        elif "scores_" in attributes(clf):
+            done = np.isfinite(clf.scores_)
+            np.testing.assert_array_equal(clf.scores_[done], whole.scores_[done])
+            kept.add(int(done.sum()))
+    assert kept >= {"all", 1, 3, 5, 6}
 
 
 def test_interrupt_before_the_search(monkeypatch):
@@ -559,6 +617,13 @@ def test_every_parameter_is_among_them():
 def test_errors_that_say_more(params, words):
     with pytest.raises(ValueError, match=words):
         SoftmaxClassifierCV(**{"Cs": CS, **params}).fit(X, y)
+
+
+def test_validation_rows_are_no_argument():
+    for routing in (False, True):
+        with config_context(enable_metadata_routing=routing):
+            with pytest.raises(ValueError, match="takes no validation rows.*early_stopping"):
+                SoftmaxClassifierCV().fit(X, y, X_val=X, y_val=y)
 
 
 def test_losses_of_different_sizes_have_no_paths():

@@ -135,6 +135,13 @@ def test_narrow_rows(dtype, rng):
     np.testing.assert_allclose(found, search(counts.astype(np.float64)).scores_, rtol=1e-3)
 
 
+def test_narrow_rows_with_huge_offsets():
+    """Logits are small sums of huge terms, for which float32 has too few digits."""
+    times = np.round(X * 10 + 1e6).astype(np.float32)
+    found = search(times).scores_
+    np.testing.assert_allclose(found, search(times.astype(np.float64)).scores_, rtol=1e-3)
+
+
 def test_the_loss_that_is_fitted_is_the_score():
     """Smoothed: it is not the plain cross-entropy."""
     loss = SparseCategoricalCrossentropy(label_smoothing=0.2)
