@@ -1,38 +1,29 @@
 """Each of the fits of a search and of a path is as good as an independent fit to the same rows.
 
-The oracle is ``SoftmaxClassifier`` itself, which has tests of its own: fitted alone to a far smaller
-tolerance it gives the minimum, and with ``max_iter=0`` it tells the objective of given coefficients
-and its certificate.
+The oracle is ``SoftmaxClassifier`` itself, which has tests of its own: fitted alone to a far
+smaller tolerance it gives the minimum, and with ``max_iter=0`` it tells the objective of given
+coefficients and its certificate.
 """
-
-import warnings
 
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.class_weight import compute_class_weight
+
 from small_problems import (
     binary_data,
-    ignoring,
     multiclass_data,
     multilabel_data,
     multilabel_data_with_missing,
-    objective,
-    one_hot,
     positive_weights,
     soft_data,
-    softmax_rows,
 )
-
-from xentlearn import SoftmaxClassifier, SoftmaxClassifierCV, regularization_path
+from xentlearn import SoftmaxClassifier, SoftmaxClassifierCV
 from xentlearn.losses import (
-    AsymmetricBinaryCrossentropy,
     BinaryCrossentropy,
-    CategoricalFocalCrossentropy,
     SparseCategoricalCrossentropy,
 )
-from xentlearn.solvers import Adam
 
 CS = [10.0, 0.01, 0.3]  # in no order
 TOL = 1e-4

@@ -175,7 +175,10 @@ ADVICE = {
             "fit finds the numbers of classes and of features in y and X.",
         ),
         ("seed random_seed", "It is called 'random_state' here."),
-        ("Cs cv scoring", "Search by GridSearchCV(SoftmaxClassifier(), {'C': [0.1, 1, 10]})."),
+        (
+            "Cs cv scoring",
+            "SoftmaxClassifierCV(Cs=[0.1, 1, 10], cv=5) chooses C by cross-validation.",
+        ),
         (
             "activation units hidden_layer_sizes",
             "It is a linear classifier; its probabilities are those of the loss, a softmax or a "

@@ -69,10 +69,11 @@ class Path:
         """Return (Problem, Validation or None) for a value of C."""
         classifier = self.classifier
         classifier.C = C
-        # with early stopping, each fit draws its validation rows, and has a state of their loss
+        # With early stopping each fit draws its validation rows, and has a state of their loss; and
+        # stochastic solvers draw the order of the rows: each fit as a single one does.
         posed, self._posed = self._posed or self._pose(), None
         problem, validation, self._n_held_out = posed
-        if not classifier.early_stopping:
+        if not (classifier.early_stopping or problem.solver in STOCHASTIC):
             self._posed = posed
         penalty = replace(problem.penalty, C=C)
         return replace(problem, penalty=penalty, polish=self._polish), validation

@@ -387,9 +387,8 @@ class SoftmaxClassifierCV(
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         n_fits = len(folds) * math.prod(search.shape) + bool(self.refit)
         progress = Progress(self, n_fits, {"X": X, "y": y, "metadata": metadata})
-        self._forget()
-        _share(OF_X, classifiers[0], self)
-        self.Cs_, self.l1_ratios_, self.losses_ = Cs, l1_ratios, losses
+        of_X = {name: vars(classifiers[0])[name] for name in OF_X if name in vars(classifiers[0])}
+        self._forget({**of_X, "Cs_": Cs, "l1_ratios_": l1_ratios, "losses_": losses})
         self._choose(search, self._search(search, progress), progress)
         progress.close()
         return self
@@ -433,11 +432,14 @@ class SoftmaxClassifierCV(
                 "scores; set 'refit' to the name of one, or 'store_probabilities' to False."
             )
 
-    def _forget(self):
-        """Delete the attributes of an earlier fit."""
-        for name in list(vars(self)):
-            if name in OF_FIT or (name.endswith("_") and not name.startswith("_")):
-                delattr(self, name)
+    def _forget(self, new):
+        """Replace the attributes of an earlier fit, at once: an interrupt comes before or after."""
+        kept = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in OF_FIT and (name.startswith("_") or not name.endswith("_"))
+        }
+        self.__dict__ = {**kept, **new}
 
 
 def _share(names, source, target):

@@ -24,10 +24,10 @@ def warn_of_edge(means, Cs):
         return
     if C == least:
         is_smallest, end = True, Cs[Cs < np.inf].max()
-        others = f"np.geomspace({least / 100:.2g}, {end:.2g}, {len(Cs) + 4})"
+        others = f"np.geomspace({least / 100:.3g}, {end:.3g}, {len(Cs) + 4})"
     else:
         is_smallest = False
-        others = f"np.geomspace({least:.2g}, {100 * most:.2g}, {len(Cs) + 4})"
+        others = f"np.geomspace({least:.3g}, {100 * most:.3g}, {len(Cs) + 4})"
     warn(
         f"The best C, {C:.3g}, is the {'smallest' if is_smallest else 'largest'} one that was "
         f"tried: a {'smaller' if is_smallest else 'larger'} one may be better. Try others, for "

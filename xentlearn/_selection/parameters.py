@@ -105,7 +105,10 @@ def checked_losses(losses, loss):
     if not losses:
         raise ValueError(f"{rule}, got an empty one; None tries 'loss' alone.")
     for one in losses:
-        resolve_loss(one)
+        try:
+            resolve_loss(one)
+        except ValueError as error:
+            raise ValueError(f"In 'losses': {error}") from None
     return list(losses)
 
 
@@ -115,39 +118,32 @@ def checked_scoring(estimator):
     ``estimator`` is the SoftmaxClassifierCV, whose ``scoring`` and ``refit`` are used.
     """
     scoring, refit = estimator.scoring, estimator.refit
-    is_flag = isinstance(refit, (bool, np.bool_))
-    if scoring is None or isinstance(scoring, str):
-        if not is_flag:
-            raise ValueError(
-                f"'refit' must be True or False with a single score, got {refit!r}; names of "
-                "scores are for several in 'scoring'."
-            )
-    elif callable(scoring):
-        if not (is_flag or isinstance(refit, str)):
-            raise ValueError(
-                "'refit' must be True, False or, if 'scoring' returns a dict of scores, the name "
-                f"of the one that chooses; got {refit!r}."
-            )
-    elif isinstance(scoring, MANY):
+    is_flag, is_several = isinstance(refit, (bool, np.bool_)), isinstance(scoring, MANY)
+    given = scoring.values() if isinstance(scoring, dict) else scoring if is_several else [scoring]
+    for one in given or [scoring]:
+        is_name = isinstance(one, str)
+        if one is scoring is None or callable(one) or (is_name and one in get_scorer_names()):
+            continue
+        near = difflib.get_close_matches(one, get_scorer_names(), 1) if is_name else []
+        raise ValueError(
+            "'scoring' must be None, a name of sklearn.metrics.get_scorer_names(), a scorer, or a "
+            f"list or dict of several; got {one!r}."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+        )
+    if is_several:
         names = sorted(scoring) if isinstance(scoring, set) else list(scoring)
         if refit is not False and not (isinstance(refit, str) and refit in names):
             raise ValueError(
                 f"'refit' must be the name of the score that chooses, one of {names}, or False if "
                 f"there are several scores; got {refit!r}."
             )
+    elif not (is_flag or (callable(scoring) and isinstance(refit, str))):
+        raise ValueError(
+            f"'refit' must be True or False with a single score, got {refit!r}; names are for "
+            "several scores, in a list or dict 'scoring' or a dict that a function returns."
+        )
     if scoring is None:
         return None
-    is_name, is_other = (
-        isinstance(scoring, str),
-        not (callable(scoring) or isinstance(scoring, MANY)),
-    )
-    if is_other and not (is_name and scoring in get_scorer_names()):
-        near = difflib.get_close_matches(scoring, get_scorer_names(), 1) if is_name else []
-        raise ValueError(
-            "'scoring' must be None, a name of sklearn.metrics.get_scorer_names(), a scorer, or a "
-            f"list or dict of several; got {scoring!r}."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-        )
     return check_scoring(estimator, scoring=scoring)
 
 

@@ -12,6 +12,12 @@ class ScoringMixin:
 
     def _routed(self, sample_weight, params, scorer):
         """Return what the splitter's ``split`` and the scorer get besides X and y, by name."""
+        given = [name for name in ("X_val", "y_val") if name in params]
+        if given:
+            raise ValueError(
+                f"A search takes no validation rows, got {given}; with early_stopping=True each "
+                "fit holds out rows of its own, and the test rows of the folds judge it."
+            )
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         if get_config()["enable_metadata_routing"]:
             routed = process_routing(self, "fit", **weights, **params)
