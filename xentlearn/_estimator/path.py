@@ -45,6 +45,8 @@ class Path:
     y : EncodedY
     outputs : ndarray of int
         Indices of the outputs that are fitted.
+    last : (Problem, Plan)
+        Those of the last fit.
     """
 
     def __init__(self, classifier, data, y, polish=True):
@@ -103,11 +105,11 @@ class Path:
 
     def _steps_to(self, C):
         """Return values of C on the way from the last one, if that is far for a descent."""
-        if not (self._minima and self._is_smooth and self._last[1].groups):
+        if not (self._minima and self._is_smooth and self.last[1].groups):
             return []
         log_C, last = np.log(C), self._minima[-1][0]
-        is_plain = not self._last[0].penalty.is_composite
-        descends = self._last[1].groups[0].solver == "lbfgs"
+        is_plain = not self.last[0].penalty.is_composite
+        descends = self.last[1].groups[0].solver == "lbfgs"
         if not (is_plain and descends and np.isfinite(log_C - last)):
             return []
         n = int(np.ceil(abs(log_C - last) / np.log(AlongC.most_step)))
@@ -123,12 +125,12 @@ class Path:
             else:
                 n_iter = np.inf  # unknown; in most cases the Hessian near the minimum pays
             problem = replace(problem, start=start, n_iter_before=n_iter, tol=tol)
-        self._last = problem, make_plan(problem)
+        self.last = problem, make_plan(problem)
         # what a solver has learnt about a group of outputs is of no use to the next one
-        learns = self._is_smooth and len(self._last[1].groups) == 1
+        learns = self._is_smooth and len(self.last[1].groups) == 1
         state = self._state if learns else FitState()
         state.solver.learns, state.solved, state.validation = learns, [], validation
-        training = train(*self._last, state)
+        training = train(*self.last, state)
         if training.stopped_by is not None:
             raise training.stopped_by
         self._n_iter = training.n_iter
@@ -138,7 +140,7 @@ class Path:
 
     def attributes(self, training):
         """Return what the last fit, whose result is given, makes of a classifier, by name."""
-        problem, plan = self._last
+        problem, plan = self.last
         X = getattr(problem.data, "X", problem.data)
         outline = outlined(problem, plan, X, self._n_held_out, training.moments)
         report = PlanReport(outline, training.pass_seconds)
@@ -153,7 +155,7 @@ class Path:
 
     def mean_loss(self, training):
         """Return the mean loss without the penalty of the last fit, whose result is given."""
-        problem, coef = self._last[0], training.coef.T.astype(np.float64)
+        problem, coef = self.last[0], training.coef.T.astype(np.float64)
         penalty, units = problem.penalty, (problem.y.total_weight, problem.y.weight_exponent)
         if penalty.is_composite:
             return training.objective - penalty.terms(len(coef), *units).value(coef)

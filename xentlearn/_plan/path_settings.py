@@ -44,6 +44,6 @@ class Range:
     """
 
     least_learnt: float = 0.01
-    little_left: float = 0.01
+    little_left: float = 0.001
     tol: float = 1e-3
     most_decades: int = 16

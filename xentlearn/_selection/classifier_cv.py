@@ -18,6 +18,7 @@ from .._utils.notebook import NotebookMixin
 from .._utils.validation import as_numpy
 from .folds import checked_folds
 from .grid import automatic_Cs
+from .leave_one_out import LeaveOneOutSearch, require_possible
 from .parameters import (
     CV_ADVICE,
     MANY,
@@ -70,10 +71,11 @@ class SoftmaxClassifierCV(
         Values of l1_ratio to try, in [0, 1] and different.
     losses : list of (str or loss setting), default=None
         Losses to try; None means ``loss`` alone.
-    cv : int, splitter, iterable or None, default=None
+    cv : int, splitter, iterable, "loo" or None, default=None
         Folds as in ``GridSearchCV``: None is 5 folds and an integer their number, stratified where
         y has a label per row; otherwise a splitter, or an iterable of (training rows, test rows),
-        each of them indices or a mask.
+        each of them indices or a mask. "loo" is leave-one-out without folds: from the fit to all
+        rows, the loss of each row by the model without it (see Notes).
     scoring : str, callable, list, tuple, set, dict or None, default=None
         Score on the test rows, higher is better. None is minus the mean loss, weighted by class
         weights and ``sample_weight`` and without the penalty; with ``losses``, which cannot be
@@ -212,6 +214,14 @@ class SoftmaxClassifierCV(
     selection of features, search over the whole pipeline instead, by
     ``GridSearchCV(make_pipeline(SelectKBest(), SoftmaxClassifier()), ...)``.
 
+    With ``cv="loo"``, the loss of a row by the model that is fitted to all other rows, with the
+    same C, follows from the fit to all rows by a Newton step [1]_, of which several are taken for
+    rows that change the model much, until the mean loss is accurate to about 1 %. Where the time
+    does not allow that, a warning says so; for the chosen C there is no such limit, up to about a
+    thousand coefficients. Larger problems, in which a row changes little, use blocks of the
+    Hessian. ``scores_`` has a single fold, and ``standard_errors_`` are those of the mean over the
+    rows. It takes convex losses and X in memory.
+
     The score of the choice is the best of many, and so somewhat too good; ``cross_val_score`` of
     this class (nested cross-validation) gives an honest one.
 
@@ -222,6 +232,12 @@ class SoftmaxClassifierCV(
 
     LogisticRegressionCV without ``refit`` averages the coefficients of the folds; here there are
     none then.
+
+    References
+    ----------
+    .. [1] K. Rahnama Rad and A. Maleki, "A scalable estimate of the extra-sample prediction error
+       via approximate leave-one-out", arXiv:1801.10243; S. Wang et al., "Approximate leave-one-out
+       for high-dimensional non-differentiable learning problems", arXiv:1810.02716.
 
     Examples
     --------
@@ -368,12 +384,16 @@ class SoftmaxClassifierCV(
         self._require_possible(rows, encoded, scorer)
         if rows.in_memory:
             X, y = indexable(as_numpy(X, "X"), as_numpy(y, "y"))
-        folds = checked_folds(self.cv, X, y, encoded[0], rows.in_memory, to_split)
-        if self.select == "1se" and len(folds) < 2:
-            raise ValueError(
-                "select='1se' needs at least two folds for the standard error of their scores, got "
-                "one; use more folds, or select='best'."
-            )
+        folds, kind = None, LeaveOneOutSearch
+        if isinstance(self.cv, str) and self.cv == "loo":
+            require_possible(self, rows, encoded)
+        else:
+            folds, kind = checked_folds(self.cv, X, y, encoded[0], rows.in_memory, to_split), Search
+            if self.select == "1se" and len(folds) < 2:
+                raise ValueError(
+                    "select='1se' needs at least two folds for the standard error of their scores, "
+                    "got one; use more folds, or select='best'."
+                )
         for classifier in classifiers[1:]:
             _share(OF_X, classifiers[0], classifier)
         if isinstance(Cs, int):
@@ -383,9 +403,9 @@ class SoftmaxClassifierCV(
             Cs = automatic_Cs(Cs, grid, *rows.taken(encoded[0]))
         keeps = self.store_paths or self.store_probabilities
         raw = X, y, to_score
-        search = Search(classifiers, rows, encoded, l1_ratios, Cs, folds, scorer, raw, keeps)
+        search = kind(classifiers, rows, encoded, l1_ratios, Cs, folds, scorer, raw, keeps)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        n_fits = len(folds) * math.prod(search.shape) + bool(self.refit)
+        n_fits = len(search.folds) * math.prod(search.shape) + bool(self.refit)
         progress = Progress(self, n_fits, {"X": X, "y": y, "metadata": metadata})
         of_X = {name: vars(classifiers[0])[name] for name in OF_X if name in vars(classifiers[0])}
         self._forget({**of_X, "Cs_": Cs, "l1_ratios_": l1_ratios, "losses_": losses})

@@ -34,8 +34,8 @@ def checked_folds(cv, X, y, encoded, in_memory, params):
     """
     if isinstance(cv, str):
         raise ValueError(
-            "'cv' must be None, a number of folds, a splitter such as StratifiedKFold(5) or an "
-            f"iterable of (training rows, test rows), got {cv!r}."
+            "'cv' must be None, a number of folds, 'loo', a splitter such as StratifiedKFold(5) or "
+            f"an iterable of (training rows, test rows), got {cv!r}."
         )
     n_rows = len(encoded.weight)
     labels = encoded.values[:, 0] if encoded.kind == "binary" else encoded.labels

@@ -11,6 +11,7 @@ from .._estimator.classifier import DEFAULTS
 from .._estimator.path import Path
 from .._plan.settings import STOCHASTIC
 from .._solvers.contract import StopReason
+from .choice import standard_errors
 from .scores import ByScorer, MinusLoss
 
 
@@ -32,6 +33,8 @@ class FoldFit:
         "" if the fit has converged; otherwise how far it is from ``tol``, in words.
     seconds : float
         Time of the fit and of its score.
+    error : float, default=nan
+        Standard error of the score, if it does not follow from several folds.
     """
 
     fold: int
@@ -41,6 +44,7 @@ class FoldFit:
     intercept: np.ndarray
     shortfall: str
     seconds: float
+    error: float = np.nan
 
 
 class Search:
@@ -92,7 +96,7 @@ class Search:
                     if not (self.keeps or self._are_small(training.coef)):
                         model = None, None
                     seconds = time.perf_counter() - began
-                    shortfall = _shortfall(training, self.epochs_asked)
+                    shortfall = shortfall_of(training, self.epochs_asked)
                     yield FoldFit(fold, (loss, l1, int(i)), found, *model, shortfall, seconds)
 
     def classifier(self, loss, l1, i=0):
@@ -100,6 +104,13 @@ class Search:
         result = copy.copy(self.classifiers[loss])
         result.l1_ratio, result.C = float(self.l1_ratios[l1]), float(self.Cs[i])
         return result
+
+    def errors(self, scores):
+        """Return the standard errors of the mean scores of all settings; by name if they are."""
+        return standard_errors(scores)
+
+    def confirmed(self, at):
+        """Return None: the scores of folds are not approximate."""
 
     def _are_small(self, coef):
         """Whether the coefficients of all fits take no more memory than X."""
@@ -140,7 +151,7 @@ class Search:
         return result
 
 
-def _shortfall(training, epochs_asked):
+def shortfall_of(training, epochs_asked):
     """Return how far a fit that has not converged is from ``tol``, in words; "" if it has.
 
     ``epochs_asked`` as in ``warn_of_outcome``.

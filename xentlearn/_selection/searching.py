@@ -9,7 +9,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._estimator.classifier import DEFAULTS
 from .._estimator.outcome import warn_of_outcome
 from .._estimator.path import Path
-from .choice import choose, standard_errors
+from .choice import choose
 from .found import paths_of, scores_of
 from .outcome import warn_of_edge, warn_of_shortfalls
 from .parameters import chosen_score
@@ -35,7 +35,7 @@ class SearchingMixin:
         finally:
             shape = n_folds, *search.shape
             self.scores_ = scores_of(found, shape)
-            self.standard_errors_ = standard_errors(self.scores_)
+            self.standard_errors_ = search.errors(self.scores_)
             if self.store_paths and found:
                 self.coefs_paths_ = paths_of(found, shape, self.fit_intercept)
         return found
@@ -63,8 +63,14 @@ class SearchingMixin:
             n_folds = np.zeros(search.shape, dtype=int)
             np.add.at(n_folds, tuple(zip(*(fit.at for fit in found), strict=True)), 1)
             scores = np.where(n_folds == n_folds.max(), scores, np.nan)[: n_folds.max()]
-        means, errors = scores.mean(axis=0), standard_errors(scores)
-        at = choose(means, errors, self.Cs_, self.select)
+        while True:
+            means, errors = scores.mean(axis=0), search.errors(scores)
+            at = choose(means, errors, self.Cs_, self.select)
+            confirmed = search.confirmed(at)
+            if confirmed is None:
+                break
+            scores[(confirmed.fold, *at)] = confirmed.score  # those of `scores_`
+            self.standard_errors_ = search.errors(scores)
         self.C_, self.l1_ratio_ = float(self.Cs_[at[2]]), float(self.l1_ratios_[at[1]])
         self.loss_ = search.encoded[at[0]].loss
         warn_of_edge(means[at[:2]], self.Cs_)
