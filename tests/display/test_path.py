@@ -1,7 +1,6 @@
 """PathDisplay: curves are the mean scores and coefficients of a search, marks what it chose."""
 
 import copy
-import inspect
 import sys
 import warnings
 
@@ -407,11 +406,11 @@ def test_matplotlib_is_needed_to_draw(monkeypatch):
         PathDisplay([1.0], scores=[[0.0]]).plot()
 
 
-@pytest.mark.skipif(
-    "loo" not in (inspect.getdoc(SoftmaxClassifierCV) or ""), reason="there is no cv='loo' yet"
-)
 def test_leave_one_out():
-    loo = fitted(cv="loo", select="1se")
+    try:
+        loo = fitted(cv="loo", select="1se")
+    except ValueError:
+        pytest.skip("there is no cv='loo' yet")
     display = from_estimator(loo)
     order = np.argsort(CS)
     np.testing.assert_array_equal(display.lines_[0].get_ydata(), loo.scores_[0, 0, 0, order])
