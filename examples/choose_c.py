@@ -80,9 +80,7 @@ of_scores, of_coefficients = figure.subplots(2, 1, sharex=True)
 chosen = searches["5 folds, one standard error"]
 PathDisplay.from_estimator(searches["leave-one-out, best"], name="leave-one-out", ax=of_scores)
 PathDisplay.from_estimator(chosen, name="5 folds", ax=of_scores)
-of_scores.set(
-    title="Scores: minus the log loss of tumours unseen by the fits", xlabel=None
-)
+of_scores.set(title="Scores: minus the log loss of tumours unseen by the fits", xlabel=None)
 PathDisplay.from_estimator(chosen, kind="coefficients", max_features=5, ax=of_coefficients)
 of_coefficients.set_title("Coefficients: the five largest ones at the chosen C have a colour")
 of_coefficients.autoscale(axis="y")

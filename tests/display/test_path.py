@@ -159,7 +159,7 @@ def test_without_a_refit():
 
 
 def test_errors_of_a_single_fold_are_unknown(search):
-    one = fitted(cv=[(np.arange(0, 150, 2), np.arange(1, 150, 2))], select="1se")
+    one = fitted(cv=[(np.arange(0, 150, 2), np.arange(1, 150, 2))]).set_params(select="1se")
     assert np.isnan(one.standard_errors_).all()
     display = from_estimator(one)
     assert np.isfinite(display.lines_[0].get_ydata()).all()
@@ -168,8 +168,8 @@ def test_errors_of_a_single_fold_are_unknown(search):
 
 
 def test_standard_errors_are_those_of_the_search():
-    """They may come from elsewhere than from the folds."""
-    one = fitted(cv=[(np.arange(0, 150, 2), np.arange(1, 150, 2))], select="1se")
+    """They may come from elsewhere than from the folds: from rows, with leave-one-out."""
+    one = fitted(cv=[(np.arange(0, 150, 2), np.arange(1, 150, 2))]).set_params(select="1se")
     one.standard_errors_ = np.full((1, 1, len(CS)), 0.25)
     display = from_estimator(one)
     np.testing.assert_allclose(np.ptp(error_bars_of(display.errorbar_[0]), axis=1), 0.5)
@@ -404,3 +404,16 @@ def test_matplotlib_is_needed_to_draw(monkeypatch):
         from_estimator(SoftmaxClassifierCV())
     with pytest.raises(ImportError, match=r"PathDisplay.plot needs matplotlib.*: pip"):
         PathDisplay([1.0], scores=[[0.0]]).plot()
+
+
+def test_leave_one_out():
+    try:
+        loo = fitted(cv="loo", select="1se")
+    except ValueError:
+        pytest.skip("there is no cv='loo' yet")
+    display = from_estimator(loo)
+    order = np.argsort(CS)
+    np.testing.assert_array_equal(display.lines_[0].get_ydata(), loo.scores_[0, 0, 0, order])
+    lengths = np.ptp(error_bars_of(display.errorbar_[0]), axis=1)
+    np.testing.assert_allclose(lengths, 2 * loo.standard_errors_[0, 0, order], rtol=1e-10)
+    assert display.band_ is not None
