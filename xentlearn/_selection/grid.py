@@ -52,9 +52,10 @@ def _range_of(classifier, data, y):
     if least is None:
         return ANY
     scale, C = before, least
-    for _ in range(RANGE.most_decades):
+    for decade in range(RANGE.most_decades):
         loss = path.mean_loss(path.fit(C))
-        if before - loss < RANGE.little_left * scale and loss < scale:
+        # an L1 penalty keeps everything at 0 at the first value
+        if decade > 1 and before - loss < RANGE.little_left * scale:
             break
         before, C = loss, 10.0 * C
     return least, max(C / 10.0, 10.0 * least)
