@@ -335,7 +335,7 @@ def test_warm_start():
     clf = SoftmaxClassifierCV(Cs=CS, warm_start=True, max_iter=1, tol=1e-3)
     with ignoring(ConvergenceWarning):
         first = clf.fit(X, y).objective_
-        for _ in range(10):
+        for _ in range(3):
             clf.fit(X, y)
     assert clf.objective_ <= first
 
@@ -410,7 +410,7 @@ def test_interrupted_anywhere():
     whole = counter.fit(SoftmaxClassifierCV(**params), X[:, 1:], y)
     earlier = SoftmaxClassifierCV(**params).fit(X, y)
     kept = set()
-    for line in np.linspace(1, counter.n_lines, 60).astype(int):
+    for line in np.linspace(1, counter.n_lines, 40).astype(int):
         clf = copy.copy(earlier)
         At(line).fit(clf, X[:, 1:], y)
         if vars(clf).keys() == vars(earlier).keys() and clf.scores_ is earlier.scores_:
@@ -426,7 +426,7 @@ def test_interrupted_anywhere():
             done = np.isfinite(clf.scores_)
             np.testing.assert_array_equal(clf.scores_[done], whole.scores_[done])
             kept.add(int(done.sum()))
-    assert kept >= {"all", 1, 3, 5, 6}
+    assert kept >= {"all", 1, 4, 6}
 
 
 def test_interrupt_before_the_search(monkeypatch):
@@ -602,7 +602,7 @@ def test_every_parameter_is_among_them():
         ({"scoring": "accuracy", "refit": "accuracy"}, "'refit' must be True or False"),
         ({"scoring": lambda c, X, y: 1.0, "refit": "x"}, "'refit' must be True or False"),
         ({"scoring": lambda c, X, y: 1.0, "refit": 3}, "'refit' must be True or False"),
-        ({"scoring": "acuracy"}, "Did you mean 'accuracy'"),
+        ({"scoring": "f1_macr"}, "Did you mean 'f1_macro'"),
         ({"select": "1se", "cv": ShuffleSplit(1)}, "at least two folds"),
         (
             {"scoring": ["accuracy"], "refit": False, "store_probabilities": True},

@@ -394,8 +394,9 @@ class SoftmaxClassifierCV(
                     "select='1se' needs at least two folds for the standard error of their scores, "
                     "got one; use more folds, or select='best'."
                 )
+        of_X = {name: vars(classifiers[0])[name] for name in OF_X if name in vars(classifiers[0])}
         for classifier in classifiers[1:]:
-            _share(OF_X, classifiers[0], classifier)
+            vars(classifier).update(of_X)
         if isinstance(Cs, int):
             grid = [copy.copy(classifiers[0]) for _ in l1_ratios]
             for classifier, l1_ratio in zip(grid, l1_ratios, strict=True):
@@ -407,7 +408,6 @@ class SoftmaxClassifierCV(
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         n_fits = len(search.folds) * math.prod(search.shape) + bool(self.refit)
         progress = Progress(self, n_fits, {"X": X, "y": y, "metadata": metadata})
-        of_X = {name: vars(classifiers[0])[name] for name in OF_X if name in vars(classifiers[0])}
         self._forget({**of_X, "Cs_": Cs, "l1_ratios_": l1_ratios, "losses_": losses})
         self._choose(search, self._search(search, progress), progress)
         progress.close()
@@ -421,11 +421,12 @@ class SoftmaxClassifierCV(
         if isinstance(self.random_state, np.random.RandomState):
             # all fits begin with the same state, in this process and in others
             shared["random_state"] = int(self.random_state.randint(np.iinfo(np.int32).max))
-        classifiers = [SoftmaxClassifier(loss, **shared) for loss in losses]
+        classifiers, start = [SoftmaxClassifier(loss, **shared) for loss in losses], {}
+        if self.warm_start and "coef_" in vars(self):
+            start = {name: vars(self)[name] for name in OF_START if name in vars(self)}
         for classifier in classifiers:
             classifier._check_parameters()
-            if self.warm_start and "coef_" in vars(self):
-                _share(("coef_", "intercept_", "classes_", "_fitted_kind"), self, classifier)
+            vars(classifier).update(start)
         return classifiers
 
     def _require_possible(self, rows, encoded, scorer):
@@ -446,7 +447,7 @@ class SoftmaxClassifierCV(
                 "With 'store_paths', all 'losses' must have the same number of outputs, got "
                 f"{n_outputs}; set it to False, or leave some of 'losses' out."
             )
-        if self.store_probabilities and self.refit is False and isinstance(self.scoring, MANY):
+        if self.store_probabilities and not self.refit and isinstance(self.scoring, MANY):
             raise ValueError(
                 "'store_probabilities' needs a choice, which refit=False does not make of several "
                 "scores; set 'refit' to the name of one, or 'store_probabilities' to False."
@@ -462,12 +463,8 @@ class SoftmaxClassifierCV(
         self.__dict__ = {**kept, **new}
 
 
-def _share(names, source, target):
-    """Set attributes of one estimator on another, if it has them."""
-    for name in names:
-        if name in vars(source):
-            setattr(target, name, getattr(source, name))
-
+# What a warm start needs.
+OF_START = "coef_", "intercept_", "classes_", "_fitted_kind"
 
 # Attributes of a fit, apart from those whose names say so by their last character.
 OF_FIT = {*OF_X, "_stream", "_seen", "_fitted_kind", "_known_y"}

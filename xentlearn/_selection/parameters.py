@@ -132,7 +132,8 @@ def checked_scoring(estimator):
         )
     if is_several:
         names = sorted(scoring) if isinstance(scoring, set) else list(scoring)
-        if refit is not False and not (isinstance(refit, str) and refit in names):
+        is_off = is_flag and not refit
+        if not (is_off or (isinstance(refit, str) and refit in names)):
             raise ValueError(
                 f"'refit' must be the name of the score that chooses, one of {names}, or False if "
                 f"there are several scores; got {refit!r}."
@@ -156,7 +157,7 @@ def chosen_score(scores, refit):
                 "scores are for several in 'scoring'."
             )
         return scores
-    if refit is False:
+    if not refit:
         return None
     if refit not in scores:
         raise ValueError(
