@@ -63,8 +63,10 @@ def small(path, n_blocks=7):
     return NpyBlocks(path, N_ROWS * ROW_BYTES // n_blocks)
 
 
-def assert_same_fit(X, blocks, y, tol=1e-12, atol=1e-6, sample_weight=None, **parameters):
+def assert_same_fit(X, blocks, y, tol=None, atol=1e-6, sample_weight=None, **parameters):
     """The fit of blocks is that of X, and predicts the same from either."""
+    if tol is None:
+        tol = 1e-12 if atol <= 1e-6 else 1e-8  # float32 has no digits for more
     clf = SoftmaxClassifier(tol=tol, **parameters)
     expected = clf.fit(X, y, sample_weight)
     found = SoftmaxClassifier(tol=tol, **parameters).fit(blocks, y, sample_weight)
@@ -94,7 +96,7 @@ def assert_same_fit(X, blocks, y, tol=1e-12, atol=1e-6, sample_weight=None, **pa
         (np.float32, "C", 3e-4),
         (np.float32, "F", 3e-4),
         (np.float16, "C", 3e-4),
-        (np.uint8, "C", 3e-4),
+        (np.uint8, "C", 1e-3),  # of the root of a rounding error, about 2.5e-4, times its condition
         (np.int32, "C", 3e-4),  # converted to float64, stored in float32
         (">f8", "C", 1e-6),
     ],
