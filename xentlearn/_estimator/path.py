@@ -100,23 +100,22 @@ class Path:
         """
         if start is None:
             for between in self._steps_to(C):
-                self._solve(between, None, max(self.classifier.tol, AlongC.step_tol))
-        return self._solve(C, start, self.classifier.tol)
+                self._solve(between, None, is_step=True)
+        return self._solve(C, start)
 
     def _steps_to(self, C):
         """Return values of C on the way from the last one, if that is far for a descent."""
         if not (self._minima and self._is_smooth and self.last[1].groups):
             return []
-        log_C, last = np.log(C), self._minima[-1][0]
-        is_plain = not self.last[0].penalty.is_composite
-        descends = self.last[1].groups[0].solver == "lbfgs"
-        if not (is_plain and descends and np.isfinite(log_C - last)):
+        log_C, last, group = np.log(C), self._minima[-1][0], self.last[1].groups[0]
+        is_blind = group.preconditioning.local not in ("whole", "sample")
+        if not (group.solver == "lbfgs" and is_blind and np.isfinite(log_C - last)):
             return []
-        n = int(np.ceil(abs(log_C - last) / np.log(AlongC.most_step)))
+        n = max(1, round(abs(log_C - last) / np.log(AlongC.step)))
         return np.exp(np.linspace(last, log_C, n + 1)[1:-1]).tolist()
 
-    def _solve(self, C, start, tol):
-        """Fit for a value of C; parameters and result as of ``fit``."""
+    def _solve(self, C, start, is_step=False):
+        """Fit for a value of C, or only roughly for a step; else as ``fit``."""
         problem, validation = self.problem(C)
         if self._is_smooth:
             n_iter = self._n_iter
@@ -124,7 +123,9 @@ class Path:
                 start = self._start(problem.penalty)
             else:
                 n_iter = np.inf  # unknown; in most cases the Hessian near the minimum pays
-            problem = replace(problem, start=start, n_iter_before=n_iter, tol=tol)
+            problem = replace(problem, start=start, n_iter_before=n_iter)
+        if is_step:
+            problem = replace(problem, tol=max(problem.tol, AlongC.step_tol))
         self.last = problem, make_plan(problem)
         # what a solver has learnt about a group of outputs is of no use to the next one
         learns = self._is_smooth and len(self.last[1].groups) == 1
