@@ -158,8 +158,7 @@ class Fit:
         objective.preconditioners.local = state.preconditioner
         self.in_unit = self.data.undo_moments(objective.moments, but_for=(ScaledX,))
         self.in_unit.require_comparable(objective.rows.dtype, self.l2_reg)
-        self.found = None
-        self.group, self.objective = group, objective
+        self.group, self.objective, self.found = group, objective, None
         settings, solve = SETTINGS[group.solver], SOLVERS[group.solver]
         if group.history_size is not None:
             settings = replace(settings, large_history=group.history_size)
@@ -259,8 +258,7 @@ class Fit:
         """Keep what is known of the groups that are not finished; raise if that is nothing."""
         y, start, solved = self.problem.y, self.problem.start, self.state.solved
         rest = self.plan.groups[len(solved) :]
-        at_work = bool(rest) and rest[0] is self.group
-        if at_work and self.found is not None and self.found[0].objectives:
+        if rest and rest[0] is self.group and self.found is not None and self.found[0].objectives:
             self._keep(*self.found)
         if not solved:
             raise self.stopped_by

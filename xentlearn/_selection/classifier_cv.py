@@ -235,9 +235,8 @@ class SoftmaxClassifierCV(
 
     References
     ----------
-    .. [1] K. Rahnama Rad and A. Maleki, "A scalable estimate of the extra-sample prediction error
-       via approximate leave-one-out", arXiv:1801.10243; S. Wang et al., "Approximate leave-one-out
-       for high-dimensional non-differentiable learning problems", arXiv:1810.02716.
+    .. [1] A. Beirami, M. Razaviyayn, S. Shahrampour and V. Tarokh, "On optimal generalizability in
+       parametric learning" (2017), arXiv:1711.05420.
 
     Examples
     --------

@@ -163,11 +163,14 @@ class Descent(Stateful):
         self.x, self.value, self.gradient = x_new, value_new, gradient_new
         if rule.lean:
             self._forget_last_point()
+        result.n_iter += 1
+        if rule.exact and self.stopping.is_certified_at(self, tol):
+            self.direction, self.slope = None, 0.0  # the next Hessian would be in vain
+            return True
         self.take_direction()
         if not self.slope < 0:  # rounding errors have made the matrix indefinite
             rule.clear()
             self.take_direction()
-        result.n_iter += 1
         return True
 
     def _forget_last_point(self):

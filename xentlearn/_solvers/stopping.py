@@ -145,10 +145,11 @@ class Stopping(Stateful):
         self.doubts = "precondition_at" in offers and not (exact or polish or lean)
         self.reached_at, self.excesses, self.agreed = -1, [], None
         self.check_from, self.approach_from, self.was_known = 0, 0, True
+        self._looked_at, self._bound = -1, np.inf  # the iteration that has a bound, and the bound
 
     def begin_again(self, value):
         """Forget the progress so far, which was made on another function than the present one."""
-        self.values = [value]
+        self.values, self._looked_at = [value], -1
         self.best_slope, self.last_slope, self.last_gap = np.inf, 0.0, 0.0
 
     def forget_best(self, value):
@@ -264,13 +265,27 @@ class Stopping(Stateful):
         near = left > 0 and then < np.inf and now * last <= left * (then - now)
         return near or n_iter < self.approach_from
 
-    def _is_certified(self, descent, tol):
-        """Return whether a certificate shows that the gap is within the tolerance.
+    def is_certified_at(self, descent, tol):
+        """Return whether a certificate is near enough at a new point, before its direction."""
+        if not self.certifies or descent.result.n_iter < descent.schedule.settled_from:
+            return False
+        return self._bound_at(descent, tol) < np.inf
+
+    def _bound_at(self, descent, tol):
+        """Return the bound of the gap at the present point; inf if it is not within the tolerance.
 
         The gap of a fit is relative to the lower bound of the minimum.
         """
-        result, wanted = descent.result, tol / (1.0 + tol) * descent.scale
-        bound = self.objective.certified_gap(descent.x, descent.value, descent.gradient, wanted)
+        n_iter = descent.result.n_iter
+        if self._looked_at != n_iter:
+            scale = max(abs(descent.value), self.objective.value_scale)
+            point, wanted = (descent.x, descent.value, descent.gradient), tol / (1.0 + tol) * scale
+            self._looked_at, self._bound = n_iter, self.objective.certified_gap(*point, wanted)
+        return self._bound
+
+    def _is_certified(self, descent, tol):
+        """Return whether a certificate shows that the gap is within the tolerance."""
+        result, bound = descent.result, self._bound_at(descent, tol)
         if bound == np.inf:
             self.excesses.append(np.log(self.objective.certificate_excess))
             return False
