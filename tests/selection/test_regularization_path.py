@@ -164,3 +164,27 @@ def test_bad_parameters_and_data():
         regularization_path(np.full_like(X, np.nan), y, CS)
     with pytest.raises(ValueError, match="'sample_weight'"):
         regularization_path(X, y, CS, sample_weight=[1.0])
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "auto"])
+def test_a_penalty_so_weak_that_features_are_replaced(solver):
+    """What fits carry over to the next one is of the features that their solver saw."""
+    rng = np.random.default_rng(0)
+    dependent = np.hstack([X, X[:, :2] + 1e-7 * rng.normal(size=(len(X), 2))])
+    estimator, Cs = SoftmaxClassifier(solver=solver), [1.0, 1e4, 1e13, 1e15, np.inf]
+    with ignoring(ConvergenceWarning):
+        path = regularization_path(dependent, y, Cs, estimator=estimator)
+        alone = [clone(estimator).set_params(C=C).fit(dependent, y) for C in Cs]
+    for found, single in zip(path, alone, strict=True):
+        assert found.objective_ == pytest.approx(single.objective_, rel=1e-4)
+
+
+def test_many_classes_in_little_memory(set_rules):
+    """The history of a single step is not carried over, nor is a preconditioner given back."""
+    set_rules(many_classes=3, many_coefficients=0, polished_work=0, tiny_hessian=0)
+    Cs = [0.1, 1.0, 10.0]
+    path = regularization_path(X.astype(np.float32), y, Cs)
+    for found, C in zip(path, Cs, strict=True):
+        alone = SoftmaxClassifier(C=C).fit(X.astype(np.float32), y)
+        assert found.solver_ == alone.solver_ == "lbfgs"
+        assert found.objective_ == pytest.approx(alone.objective_, rel=1e-4)

@@ -409,6 +409,7 @@ class MemoryData(Data):
             return self
         known, key = self._presolved, (plan, weight, fit_intercept)
         if known is None or not _is_same(known[0], key) or not known[1].steps[-1].serves(l2_reg):
+            self._presolved = known = None  # its memory is used again
             steps = presolved(self.X, plan, weight, fit_intercept, l2_reg)
             self._presolved = known = key, MemoryData(self.X, steps)
         return known[1]
@@ -476,7 +477,7 @@ class MemoryData(Data):
 
 
 def _is_same(one, other):
-    """Whether two triples (plan, weight, fit_intercept) ask for the same X, if both are of one."""
+    """Whether two triples (plan, weight, fit_intercept) ask for the same, both of one X."""
     plan, weight, fit_intercept = one
     if weight is not other[1] or fit_intercept != other[2] or plan.kept is not other[0].kept:
         return False

@@ -28,7 +28,7 @@ class BlockRows(ShardedRows):
     def __init__(self, data, y, outputs, dtype=None):
         super().__init__(data, y, outputs, dtype)
         # targets by slice; kept, since X is about n_features times larger
-        self._encoded = self.derived.setdefault(("encoded", self.dtype), {})
+        self._encoded = self.derived.setdefault("encoded", {})
 
     def total(self, method, *arguments):
         """Sum over all blocks, in their order, of the results of ``method`` for their rows."""

@@ -207,6 +207,8 @@ class CentredX:
     def serves(self, l2_reg):
         """Whether X would be the same with a penalty of this strength."""
         before = self._l2_reg
+        if self._weak == 0.0:  # no features are replaced, whatever the penalty
+            return True
         return (l2_reg <= self._weak, l2_reg > 0) == (before <= self._weak, before > 0)
 
     def _replacement(self, X):

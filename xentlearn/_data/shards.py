@@ -84,7 +84,7 @@ class ShardedData(Data):
     """
 
     in_memory, unit = False, 1.0
-    _known = None  # (y, outputs, derived) of the last rows
+    _known = None  # (y, outputs, dtype, derived) of the last rows
 
     @property
     def is_sparse(self):
@@ -95,12 +95,14 @@ class ShardedData(Data):
         """Rows with the chosen outputs of ``y`` (``EncodedY``); ``dtype`` as in ``MemoryData``."""
         return self.rows_type(self, y, outputs, dtype)
 
-    def derived(self, y, outputs):
-        """Return ``MemoryRows.derived`` of the rows with these outputs; kept for the last ones."""
+    def derived(self, y, outputs, dtype):
+        """Return ``MemoryRows.derived`` of such rows; it is kept for the last ones."""
         known = self._known
-        if known is None or known[0] is not y or not np.array_equal(known[1], outputs):
-            self._known = known = y, outputs, {}
-        return known[2]
+        if known is None or known[0] is not y or known[2] != dtype:
+            known = None
+        if known is None or not np.array_equal(known[1], outputs):
+            self._known = known = y, outputs, dtype, {}
+        return known[3]
 
     @property
     def n_sampled(self):
@@ -159,7 +161,7 @@ class ShardedRows:
         self.n_rows, self.n_features = data.shape
         self.dtype, self.target = sample.dtype, sample.target
         self.y, self.outputs, self._data = y, outputs, data
-        self.derived = data.derived(y, outputs)
+        self.derived = data.derived(y, outputs, self.dtype)
 
     loss_gradient = _summed(MemoryRows.loss_gradient)
     hessian_product = _summed(MemoryRows.hessian_product)

@@ -59,6 +59,8 @@ class FitState:
         State of the solver of the present group.
     preconditioner : object or None
         Along C, that of the last fit, which its solver had from the Hessian at a point.
+    data : MemoryData, ShardedData or None
+        X after presolve, in whose features it is, and what the solver has learnt.
     validation : Validation or None
         Of the validation rows; an ``EarlyStopping`` if they may end the fit.
     saved : tree or None
@@ -72,9 +74,28 @@ class FitState:
     solved: list = field(default_factory=list)
     solver: State = field(default_factory=State)
     preconditioner: object = None
+    data: object = None
     validation: object = None
     saved: dict | None = None
     identity: dict | None = None
+
+    def enter(self, data):
+        """Begin a fit to X after presolve; forget what was learnt about other features.
+
+        The same X has other features if a penalty so weak that features had to be replaced comes
+        after a stronger one.
+        """
+        if self.data is not data:
+            self.data, self.preconditioner, self.solver.learnt = data, None, None
+
+    def keep(self, objective):
+        """Keep the preconditioner of a fit that has ended for the next one, if there will be one.
+
+        Large models have given its memory back.
+        """
+        known = objective.preconditioners
+        if self.solver.learns:
+            self.preconditioner = None if known is None else known.local
 
     def dump(self, problem):
         """Return all attributes, and the identity of the fit, as a tree."""

@@ -87,7 +87,8 @@ class Path:
         ----------
         C : float
         start : (coef, intercept) or None, default=None
-            Coefficients near the minimum, to start from; None means to find some.
+            Coefficients near the minimum, to start from. None means where the last two minima point
+            to. Fits that begin as single ones do ignore it.
 
         Returns
         -------
@@ -121,7 +122,9 @@ class Path:
             n_iter = self._n_iter
             if start is None:
                 start = self._start(problem.penalty)
-            else:
+            if start is None:
+                start = problem.start  # of `warm_start`
+            if start is not None and not self._minima:
                 n_iter = np.inf  # unknown; in most cases the Hessian near the minimum pays
             problem = replace(problem, start=start, n_iter_before=n_iter)
         if is_step:

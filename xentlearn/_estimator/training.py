@@ -142,15 +142,15 @@ class Fit:
             self.options["random_state"] = problem.random_state
         else:
             self.options["polish"] = plan.polish
-        self.data, self.stopped_by, self.moments = problem.data, None, None
+        self.data, self.stopped_by, self.moments, self.pass_seconds = problem.data, None, None, 0.0
         self.group = self.objective = self.result = None  # the present ones
         self.exact = None  # (coef, intercept) of the present group in float64, as they were found
         self.found = None  # (result, whether its value is known) of the present group, see `_keep`
-        self.pass_seconds = 0.0
         if plan.groups:
             self.data = problem.data.presolved(
                 plan.presolve, y.weight, problem.fit_intercept, self.l2_reg
             )
+        state.enter(self.data)
 
     def solve(self, group):
         """Fit a group from the best start that is known, and store its coefficients."""
@@ -307,8 +307,7 @@ class Fit:
         solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
         self.moments = self.data.undo_moments(objective.moments)
         self.state.solved.append(solved)
-        if self.state.solver.learns:
-            self.state.preconditioner = objective.preconditioners.local
+        self.state.keep(objective)
         self.result = self.exact = None
         self.pass_seconds += objective.pass_seconds
 

@@ -35,8 +35,8 @@ class Problem:
         Dtype in which to store the coefficients, unless that loses too many digits.
     start : (coef, intercept) or None
         Coefficients to start from, in the units of X.
-    n_iter_before : int
-        Iterations that the last fit along C took; 0 if there is none.
+    n_iter_before : float
+        Iterations that the last fit along C took; 0 if there is none, inf if that is unknown.
     polish : bool
         Whether a small problem is solved to machine precision, beyond ``tol``.
     early_stopping : bool
@@ -59,7 +59,7 @@ class Problem:
     max_iter: int
     dtype: np.dtype
     start: tuple | None = None
-    n_iter_before: int = 0
+    n_iter_before: float = 0
     polish: bool = True
     early_stopping: bool = False
     n_iter_no_change: int = 10

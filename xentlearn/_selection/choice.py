@@ -6,7 +6,7 @@ import numpy as np
 def standard_errors(scores):
     """Return the standard errors of mean scores over folds, the first axis; nan for one fold.
 
-    nan is returned for a dict, too: of several scores, for each by its name.
+    For a dict of scores, return a dict of their standard errors by name.
     """
     if isinstance(scores, dict):
         return {name: standard_errors(values) for name, values in scores.items()}

@@ -115,7 +115,8 @@ class SoftmaxClassifierCV(
     tol : float, default=1e-4
         As in ``SoftmaxClassifier``, for each fit.
     warm_start : bool, default=False
-        Whether the first fit along each path starts from the coefficients of the previous ``fit``.
+        Whether the first fit along each path starts from the coefficients of the previous ``fit``;
+        of losses that are not convex, and with early stopping, each fit does.
     early_stopping : bool, default=False
         As in ``SoftmaxClassifier``: each fit holds out a share of its own training rows.
     validation_fraction : float, default=0.1

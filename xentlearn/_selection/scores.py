@@ -6,7 +6,7 @@ import numbers
 
 import numpy as np
 from sklearn.metrics import get_scorer
-from sklearn.metrics._scorer import _BaseScorer, _MultimetricScorer
+from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
@@ -39,10 +39,13 @@ def neg_log_loss(classifier, X, y, sample_weight=None):
 
 
 def takes_weights(scorer):
-    """Whether a scorer has a parameter ``sample_weight``, as those of scikit-learn have."""
-    if isinstance(scorer, (_BaseScorer, _MultimetricScorer)):
-        return True
-    return "sample_weight" in inspect.signature(scorer).parameters
+    """Whether a scorer, or each of several, and its metric have a parameter ``sample_weight``."""
+    if isinstance(scorer, _MultimetricScorer):
+        return all(takes_weights(one) for one in scorer._scorers.values())
+    parameters = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters
+    return "sample_weight" in parameters or any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
 
 
 def with_classes(scorer, classes):

@@ -106,7 +106,7 @@ class Search:
         return result
 
     def errors(self, scores):
-        """Return the standard errors of the mean scores of all settings; by name if they are."""
+        """Return the standard errors of mean scores; a dict by name if there are several scores."""
         return standard_errors(scores)
 
     def confirmed(self, at):
@@ -124,7 +124,8 @@ class Search:
             return ByScorer(self.scorer, *self.raw, test)
         if self.rows.in_memory:
             return MinusLoss(*self.rows.taken(y, test), fold)
-        return MinusLoss(data, self.rows.masked(y, test), fold)
+        # what rows have derived is kept for one y: the scores need an object of their own
+        return MinusLoss(copy.copy(data), self.rows.masked(y, test), fold)
 
     def probabilities(self, fits):
         """Return the probabilities of the rows in the fold in which each is a test row.

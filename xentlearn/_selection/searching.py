@@ -9,6 +9,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._estimator.classifier import DEFAULTS
 from .._estimator.outcome import warn_of_outcome
 from .._estimator.path import Path
+from .._estimator.start import finite_intercept
 from .choice import choose
 from .found import paths_of, scores_of
 from .outcome import warn_of_edge, warn_of_shortfalls
@@ -69,7 +70,8 @@ class SearchingMixin:
             confirmed = search.confirmed(at)
             if confirmed is None:
                 break
-            scores[(confirmed.fold, *at)] = confirmed.score  # those of `scores_`
+            scores[(confirmed.fold, *at)] = confirmed.score
+            self.scores_[(confirmed.fold, *at)] = confirmed.score
             self.standard_errors_ = search.errors(scores)
         self.C_, self.l1_ratio_ = float(self.Cs_[at[2]]), float(self.l1_ratios_[at[1]])
         self.loss_ = search.encoded[at[0]].loss
@@ -86,10 +88,9 @@ class SearchingMixin:
         path = Path(search.classifier(*at), *search.rows.taken(search.encoded[at[0]]))
         start = None
         if all(fit.coef is not None for fit in chosen):
-            start = tuple(
-                np.mean([getattr(fit, name) for fit in chosen], axis=0, dtype=np.float64)
-                for name in ("coef", "intercept")
-            )
+            coefs = [fit.coef for fit in chosen]
+            intercepts = [finite_intercept(fit.intercept) for fit in chosen]
+            start = np.mean(coefs, axis=0, dtype=np.float64), np.mean(intercepts, axis=0)
         training = path.fit(self.C_, start)
         vars(self).update(path.attributes(training))
         if training.failed or training.separable or training.lost > 0:

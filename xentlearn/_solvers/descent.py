@@ -115,6 +115,8 @@ class Descent(Stateful):
         result, gradient = self.result, self.gradient
         self.scale = max(abs(self.value), self.objective.value_scale)
         self.gap = self.stopping.estimate(self.value, self.slope, result.n_iter)
+        if self.direction is None:  # the certificate is known, and no direction is needed
+            self.gap = self.stopping.bound / self.scale
         result.vector, result.objective, result.gap = self.x, self.value, self.gap
         if self.schedule.continued:
             extra = self.objective.continuation_penalty(self.x)
@@ -461,6 +463,7 @@ def descend(rule, objective, start, *, polish=False, settings=None, **options):
     learns = state is not None and state.learns
     if learns and state.learnt is not None:
         rule.begin_with(state.learnt)
+        state.learnt = None  # its memory is used again
     result = carry_out(Descent(objective, rule, start, polish), **options)
     if learns:
         state.learnt = rule.learnt()

@@ -106,8 +106,8 @@ class History:
     def begin_with(self, learnt):
         """Fill the history with what ``learnt`` returned for another penalty.
 
-        Differences of gradients follow the penalty exactly. Differences without curvature left,
-        which only rounding errors make, are left out.
+        Differences of gradients follow the penalty up to rounding errors. Differences that have no
+        curvature left, because of these, are left out.
         """
         s, y = (rows[-self.length :].astype(self.s.dtype, copy=False) for rows in learnt)
         y = y + self.objective.penalty_product(s)

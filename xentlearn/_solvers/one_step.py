@@ -56,6 +56,12 @@ class OneStep(Stateful):
         self.loop = ParallelLoop(objective.size, FLOAT32_BLOCK, self.n_threads)
         self.clear()
 
+    def learnt(self):
+        """Return None: two vectors are little, and half of the memory of a fit."""
+
+    def begin_with(self, learnt):
+        """Do nothing, as nothing was learnt."""
+
     def kept(self, gradient):
         """Return a gradient in float32, for ``add``."""
         self.second[:] = gradient

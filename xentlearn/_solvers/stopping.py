@@ -126,11 +126,15 @@ class Stopping(Stateful):
         decrement agreed with the estimate there.
     was_known : bool
         Whether the last attempt to confirm an estimate has found Newton's decrement.
+    looked_at, bound : int, float
+        The iteration for which a certificate was last looked for, and its bound of the gap; inf if
+        that was not within the tolerance.
     """
 
     CHANGES = (
         *("values", "last_slope", "last_gap", "best_slope", "since_best", "best"),
         *("approach_from", "reached_at", "excesses", "check_from", "agreed", "was_known"),
+        *("looked_at", "bound"),
     )
 
     def __init__(self, objective, polish, exact, lean, settings):
@@ -145,11 +149,11 @@ class Stopping(Stateful):
         self.doubts = "precondition_at" in offers and not (exact or polish or lean)
         self.reached_at, self.excesses, self.agreed = -1, [], None
         self.check_from, self.approach_from, self.was_known = 0, 0, True
-        self._looked_at, self._bound = -1, np.inf  # the iteration that has a bound, and the bound
+        self.looked_at, self.bound = -1, np.inf
 
     def begin_again(self, value):
         """Forget the progress so far, which was made on another function than the present one."""
-        self.values, self._looked_at = [value], -1
+        self.values, self.looked_at = [value], -1
         self.best_slope, self.last_slope, self.last_gap = np.inf, 0.0, 0.0
 
     def forget_best(self, value):
@@ -277,11 +281,11 @@ class Stopping(Stateful):
         The gap of a fit is relative to the lower bound of the minimum.
         """
         n_iter = descent.result.n_iter
-        if self._looked_at != n_iter:
+        if self.looked_at != n_iter:
             scale = max(abs(descent.value), self.objective.value_scale)
             point, wanted = (descent.x, descent.value, descent.gradient), tol / (1.0 + tol) * scale
-            self._looked_at, self._bound = n_iter, self.objective.certified_gap(*point, wanted)
-        return self._bound
+            self.looked_at, self.bound = n_iter, self.objective.certified_gap(*point, wanted)
+        return self.bound
 
     def _is_certified(self, descent, tol):
         """Return whether a certificate shows that the gap is within the tolerance."""
