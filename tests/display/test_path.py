@@ -407,10 +407,7 @@ def test_matplotlib_is_needed_to_draw(monkeypatch):
 
 
 def test_leave_one_out():
-    try:
-        loo = fitted(cv="loo", select="1se")
-    except ValueError:
-        pytest.skip("there is no cv='loo' yet")
+    loo = fitted(cv="loo", select="1se")
     display = from_estimator(loo)
     order = np.argsort(CS)
     np.testing.assert_array_equal(display.lines_[0].get_ydata(), loo.scores_[0, 0, 0, order])

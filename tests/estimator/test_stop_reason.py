@@ -111,7 +111,8 @@ def test_rounding_in_float32(make, unit):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         clf.fit(X, y)
-    assert clf.stop_reason_ == "rounding"
+    # which of the two is a matter of rounding errors, which differ between CPU targets
+    assert clf.stop_reason_ in ("rounding", "estimated")
     least = SoftmaxClassifier(C=100.0, tol=1e-9).fit(X.astype(np.float64), y)
     assert least.stop_reason_ == "certified"
     loss = log_loss(y, softmax(X.astype(np.float64) @ clf.coef_.T + clf.intercept_))

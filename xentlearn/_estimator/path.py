@@ -35,8 +35,6 @@ class Path:
         Its parameters are used, apart from ``C``, and what it knows of X. It is not changed.
     data : MemoryData or ShardedData
     y : EncodedY
-    polish : bool, default=True
-        Whether small problems are solved to machine precision, as single fits are.
 
     Attributes
     ----------
@@ -49,10 +47,9 @@ class Path:
         Those of the last fit.
     """
 
-    def __init__(self, classifier, data, y, polish=True):
+    def __init__(self, classifier, data, y):
         self.classifier = copy.copy(classifier)
         self.y, self._data, self._setting = y, data, self.classifier._check_parameters()
-        self._polish = polish
         self._posed = self._pose()
         self.outputs = self._posed[0].outputs
         self._is_smooth = (
@@ -77,8 +74,7 @@ class Path:
         problem, validation, self._n_held_out = posed
         if not (classifier.early_stopping or problem.solver in STOCHASTIC):
             self._posed = posed
-        penalty = replace(problem.penalty, C=C)
-        return replace(problem, penalty=penalty, polish=self._polish), validation
+        return replace(problem, penalty=replace(problem.penalty, C=C)), validation
 
     def fit(self, C, start=None):
         """Fit for a value of C.

@@ -37,8 +37,6 @@ class Problem:
         Coefficients to start from, in the units of X.
     n_iter_before : float
         Iterations that the last fit along C took; 0 if there is none, inf if that is unknown.
-    polish : bool
-        Whether a small problem is solved to machine precision, beyond ``tol``.
     early_stopping : bool
         Whether the loss of rows that are not trained on may end the fit.
     n_iter_no_change : int
@@ -60,7 +58,6 @@ class Problem:
     dtype: np.dtype
     start: tuple | None = None
     n_iter_before: float = 0
-    polish: bool = True
     early_stopping: bool = False
     n_iter_no_change: int = 10
     random_state: object = None

@@ -119,7 +119,7 @@ def make_plan(problem):
         return Plan(Presolve(data.unit), False, tuple(groups), work, one_thread)
     composite = problem.penalty.is_composite
     presolve = _presolve(data, problem.fit_intercept, work, not composite)
-    polish = one_thread and problem.polish and not problem.early_stopping
+    polish = one_thread and not problem.early_stopping
     if presolve.kept is not None:
         n_features = len(presolve.kept)
     if presolve.centre and presolve.rotate:

@@ -87,7 +87,7 @@ class Search:
             data, of_train = self.rows.taken(y, train)
             score = self._scorer(fold, data, y, test)
             for l1 in range(len(self.l1_ratios)):
-                path = Path(self.classifier(loss, l1), data, of_train, polish=False)
+                path = Path(self.classifier(loss, l1), data, of_train)
                 for i in np.argsort(self.Cs, kind="stable"):
                     began = time.perf_counter()
                     training = path.fit(float(self.Cs[i]))

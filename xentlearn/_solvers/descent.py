@@ -166,7 +166,7 @@ class Descent(Stateful):
         if rule.lean:
             self._forget_last_point()
         result.n_iter += 1
-        if rule.exact and self.stopping.is_certified_at(self, tol):
+        if rule.exact and self.stopping.is_certified(self, tol, judged=False):
             self.direction, self.slope = None, 0.0  # the next Hessian would be in vain
             return True
         self.take_direction()

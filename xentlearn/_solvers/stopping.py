@@ -235,7 +235,7 @@ class Stopping(Stateful):
         wanted = min(tol, settings.polished) if polishing else tol
         if n_iter < descent.schedule.settled_from:
             return None
-        if self.certifies and self._is_certified(descent, tol):
+        if self.is_certified(descent, tol):
             return StopReason.CERTIFIED
         # Newton's decrement is too small in the metric of L-BFGS, but the minimum is not far away
         near = self.certifies and -0.5 * descent.slope <= tol * descent.scale
@@ -269,27 +269,22 @@ class Stopping(Stateful):
         near = left > 0 and then < np.inf and now * last <= left * (then - now)
         return near or n_iter < self.approach_from
 
-    def is_certified_at(self, descent, tol):
-        """Return whether a certificate is near enough at a new point, before its direction."""
-        if not self.certifies or descent.result.n_iter < descent.schedule.settled_from:
-            return False
-        return self._bound_at(descent, tol) < np.inf
+    def is_certified(self, descent, tol, judged=True):
+        """Return whether a certificate shows that the gap is within the tolerance.
 
-    def _bound_at(self, descent, tol):
-        """Return the bound of the gap at the present point; inf if it is not within the tolerance.
-
-        The gap of a fit is relative to the lower bound of the minimum.
+        The gap of a fit is relative to the lower bound of the minimum. A point that is not judged
+        yet has no direction, which takes a Hessian and is in vain if this is true.
         """
-        n_iter = descent.result.n_iter
+        result, n_iter = descent.result, descent.result.n_iter
+        if not self.certifies or n_iter < descent.schedule.settled_from:
+            return False
         if self.looked_at != n_iter:
             scale = max(abs(descent.value), self.objective.value_scale)
             point, wanted = (descent.x, descent.value, descent.gradient), tol / (1.0 + tol) * scale
             self.looked_at, self.bound = n_iter, self.objective.certified_gap(*point, wanted)
-        return self.bound
-
-    def _is_certified(self, descent, tol):
-        """Return whether a certificate shows that the gap is within the tolerance."""
-        result, bound = descent.result, self._bound_at(descent, tol)
+        bound = self.bound
+        if not judged:
+            return bound < np.inf
         if bound == np.inf:
             self.excesses.append(np.log(self.objective.certificate_excess))
             return False
