@@ -110,7 +110,7 @@ def test_small_data(name, C):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("C", [1e-2, 1.0, 100.0, 1e4])
+@pytest.mark.parametrize("C", [1.0, 1e4])
 @pytest.mark.parametrize("name", ["breast_cancer", "breast_cancer standardised", "digits"])
 def test_larger_data(name, C):
     X, y = data_of(name)
