@@ -408,7 +408,10 @@ class MemoryData(Data):
         if plan.unit == 1.0 and plan.kept is None and not plan.centre:
             return self
         known, key = self._presolved, (plan, weight, fit_intercept)
-        if known is None or not _is_same(known[0], key) or not known[1].steps[-1].serves(l2_reg):
+        serves = known is not None and _is_same(known[0], key)
+        if serves and plan.centre:  # the last step, which alone depends on the penalty
+            serves = known[1].steps[-1].serves(l2_reg)
+        if not serves:
             self._presolved = known = None  # its memory is used again
             steps = presolved(self.X, plan, weight, fit_intercept, l2_reg)
             self._presolved = known = key, MemoryData(self.X, steps)

@@ -84,10 +84,6 @@ class ScaledX:
         else:
             self.X = X / X.dtype.type(unit)
 
-    def serves(self, l2_reg):
-        """Whether X would be the same with a penalty of this strength."""
-        return True
-
     def apply(self, coef, intercept):
         """Return (coef, intercept) for ``X`` from those for the original features."""
         return coef * self.unit, intercept
@@ -129,10 +125,6 @@ class VaryingX:
             self._constant[:] = X[0]
             self._constant[kept] = 0.0
             self.X = np.take(X, kept, axis=1)
-
-    def serves(self, l2_reg):
-        """Whether X would be the same with a penalty of this strength."""
-        return True
 
     def apply(self, coef, intercept):
         """Return (coef, intercept) for ``X`` from those for the original features."""

@@ -77,7 +77,7 @@ def regularization_path(X, y, Cs, *, estimator=None, sample_weight=None):
     path, result = Path(estimator, *estimator._read(X, y, sample_weight)), [None] * len(Cs)
     for i in np.argsort(Cs, kind="stable"):
         training = path.fit(float(Cs[i]))
-        result[i] = path.fitted(training)
+        result[i] = copy.copy(path.classifier)
         vars(result[i]).update(path.attributes(training))
         if training.failed or training.separable or training.lost > 0:
             warn_of_outcome(training, estimator.tol, epochs_asked)

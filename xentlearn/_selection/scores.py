@@ -116,7 +116,7 @@ class MinusLoss:
             weight = np.where(unseen[labels], 0.0, weight)
             unseen &= in_test > 0
         elif y.kind != "soft":
-            unseen[path.y.fitted_weight_sums()[:, 1] == 0] = True
+            unseen = sums[:, 1] == 0
             unseen &= y.fitted_weight_sums()[:, 1] > 0
         if not weight.sum() > 0:
             raise ValueError(

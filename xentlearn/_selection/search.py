@@ -1,7 +1,6 @@
 """The fits of a cross-validation, fold by fold along C, and their scores."""
 
 import copy
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +30,6 @@ class FoldFit:
         None if those of all fits would take too much memory.
     shortfall : str
         "" if the fit has converged; otherwise how far it is from ``tol``, in words.
-    seconds : float
-        Time of the fit and of its score.
     error : float, default=nan
         Standard error of the score, if it does not follow from several folds.
     """
@@ -43,7 +40,6 @@ class FoldFit:
     coef: np.ndarray
     intercept: np.ndarray
     shortfall: str
-    seconds: float
     error: float = np.nan
 
 
@@ -89,15 +85,13 @@ class Search:
             for l1 in range(len(self.l1_ratios)):
                 path = Path(self.classifier(loss, l1), data, of_train)
                 for i in np.argsort(self.Cs, kind="stable"):
-                    began = time.perf_counter()
                     training = path.fit(float(self.Cs[i]))
                     found = score(path, training)
                     model = training.coef, training.intercept
                     if not (self.keeps or self._are_small(training.coef)):
                         model = None, None
-                    seconds = time.perf_counter() - began
                     shortfall = shortfall_of(training, self.epochs_asked)
-                    yield FoldFit(fold, (loss, l1, int(i)), found, *model, shortfall, seconds)
+                    yield FoldFit(fold, (loss, l1, int(i)), found, *model, shortfall)
 
     def classifier(self, loss, l1, i=0):
         """Return the classifier of a setting, which knows the features of X."""

@@ -456,10 +456,8 @@ def descend(rule, objective, start, *, polish=False, settings=None, **options):
     Result
     """
     require(objective, rule.name, rule.requires)
-    rule, state = (
-        rule(objective, rule.defaults if settings is None else settings),
-        options.get("state"),
-    )
+    rule = rule(objective, rule.defaults if settings is None else settings)
+    state = options.get("state")
     learns = state is not None and state.learns
     if learns and state.learnt is not None:
         rule.begin_with(state.learnt)
