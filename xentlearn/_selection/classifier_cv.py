@@ -65,8 +65,8 @@ class SoftmaxClassifierCV(
         Values of C to try, > 0 and different, in any order; ``inf`` means no penalty. An integer is
         the number of values in equal steps of log C over a range that the data give: from where
         about 1 % of the loss of the class shares is learnt (with an L1 penalty: from ``l1_min_C``)
-        to where ten times that C would lower the training loss by less than 0.1 % of it. The range is
-        that of all rows and of the first of ``losses``, and covers all ``l1_ratios``.
+        to where ten times that C would lower the training loss by less than 0.1 % of it. The range
+        is that of all rows and of the first of ``losses``, and covers all ``l1_ratios``.
     l1_ratios : array-like of shape (n_l1_ratios,), default=(0.0,)
         Values of l1_ratio to try, in [0, 1] and different.
     losses : list of (str or loss setting), default=None
@@ -219,9 +219,10 @@ class SoftmaxClassifierCV(
     same C, follows from the fit to all rows by a Newton step [1]_, of which several are taken for
     rows that change the model much, until the mean loss is accurate to about 1 % (with an L1
     penalty: unless C is very large). Where the time does not allow that, a warning says so; for the
-    chosen C there is no such limit, up to about a thousand coefficients. Larger problems, in which a row changes little, use blocks of the
-    Hessian. ``scores_`` has a single fold, and ``standard_errors_`` are those of the mean over the
-    rows. It takes convex losses and X in memory.
+    chosen C there is no such limit, up to about a thousand coefficients. Larger problems, in which
+    a row changes little, use blocks of the Hessian. ``scores_`` has a single fold, and
+    ``standard_errors_`` are those of the mean over the rows. It takes convex losses and X in
+    memory.
 
     The score of the choice is the best of many, and so somewhat too good; ``cross_val_score`` of
     this class (nested cross-validation) gives an honest one.
