@@ -34,15 +34,6 @@
  * holds a vector of the other matrix. */
 #define BESIDE(n) ((REGISTERS - 3) / ((n) + 1) < 8 ? (REGISTERS - 3) / ((n) + 1) : 8)
 
-/* Prevent GCC from loading x again for each use. */
-#if XENT_X86 && VECTOR_BYTES == 64
-#define KEEP(x) __asm__("" : "+v"(x))
-#elif XENT_X86
-#define KEEP(x) __asm__("" : "+x"(x))
-#else
-#define KEEP(x) (void)(x)
-#endif
-
 /* A vector whose lane i is the sum of the lanes of x[i] for i < n, and 0 for the others. Each round
  * adds halves of pairs of vectors, which halves the number of vectors; all sums are formed in the
  * same order. Each shuffle, of numbers (f32, f64) or of pieces of 16 bytes, is one instruction. */

@@ -646,8 +646,9 @@ static void NAME(row_terms)(ptrdiff_t count, const void *s_in, const void *weigh
 }
 
 /* In a difference of two products, only one of them can be fused into the subtraction, and
- * compilers may choose a different one for whole vectors than for the remaining numbers. The bits
- * of a row would then depend on its position. SELECT leaves only one product to fuse. */
+ * compilers may choose a different one for whole vectors than for the remaining numbers, and for
+ * weights than for none. The bits of a row would then depend on its position. KEEP leaves only the
+ * product with the weight to fuse, which has the same bits either way if the weight is 1. */
 static void NAME(label_gradient)(ptrdiff_t count, const void *s_in, const void *e_in,
                                  const void *factor, const void *weight, double target_in,
                                  double rest_in, void *out)
@@ -656,10 +657,9 @@ static void NAME(label_gradient)(ptrdiff_t count, const void *s_in, const void *
     ELEMENTWISE(count, {
         const V s = READ(s_in), e = READ(e_in), f = READ(factor), w = READ_OR_ONE(weight);
         const M none = EQUAL(w, ZERO);
-        if (rest < target)
-            WRITE(out, rest * w - SELECT(none, ZERO, (s + (ONE - e)) * f));
-        else
-            WRITE(out, SELECT(none, ZERO, e * f) - target * w);
+        V pull = SELECT(none, ZERO, (rest < target ? s + (ONE - e) : e) * f);
+        KEEP(pull);
+        WRITE(out, rest < target ? rest * w - pull : pull - target * w);
     });
 }
 

@@ -131,6 +131,18 @@ XENT_INLINE VI NAME(shift_left)(VI bits, int count)
 }
 #define SHIFT_LEFT NAME(shift_left)
 
+/* KEEP: from here on, compilers know nothing of x but its value in a register. They neither load it
+ * again for each use nor fuse the product that it may be into a later sum. */
+#if XENT_X86 && VECTOR_BYTES == 64
+#define KEEP(x) __asm__("" : "+v"(x))
+#elif XENT_X86
+#define KEEP(x) __asm__("" : "+x"(x))
+#elif defined(__aarch64__) && defined(__GNUC__)
+#define KEEP(x) __asm__("" : "+w"(x))
+#else
+#define KEEP(x) (void)(x)
+#endif
+
 /* ---- Comparisons and choices ---------------------------------------------------------------- */
 
 #if IS_FLOAT
