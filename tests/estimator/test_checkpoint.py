@@ -709,7 +709,7 @@ class Loud(Checkpoint):
         time.sleep(0.01)  # so that a signal comes in time
 
 data = np.load(sys.argv[1])
-clf = SoftmaxClassifier(solver="lbfgs", tol=1e-8).set_callbacks(Loud(sys.argv[2], seconds=0))
+clf = SoftmaxClassifier(solver="lbfgs", tol=1e-6).set_callbacks(Loud(sys.argv[2], seconds=0))
 search = GridSearchCV(clf, {"C": [0.1, 1.0, 10.0]}, cv=2, n_jobs=int(sys.argv[5]))
 search.fit(data["X"], data["y"])
 scores = search.cv_results_["mean_test_score"]

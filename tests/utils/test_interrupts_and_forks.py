@@ -74,9 +74,10 @@ def fit_on():
 others = [threading.Thread(target=fit_on) for _ in range(2)]
 for other in others:
     other.start()
-bad = []
-for i in range(300):
-    time.sleep(0.0007 * (i % 7))  # other moments of the fits
+bad, n_forks, end = [], 0, time.monotonic() + 20
+while n_forks < 20 or (n_forks < 300 and time.monotonic() < end):
+    n_forks += 1
+    time.sleep(0.0007 * (n_forks % 7))  # other moments of the fits
     child = os.fork()
     if child == 0:
         signal.alarm(20)  # ends the child if it waits for ever
@@ -85,7 +86,7 @@ for i in range(300):
         os._exit(0 if same and blas == {2} else 3)
     _, status = os.waitpid(child, 0)
     if status:
-        bad.append((i, status))
+        bad.append((n_forks, status))
         if len(bad) > 3:
             break
 stop.set()
