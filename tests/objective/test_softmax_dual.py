@@ -331,7 +331,7 @@ def test_bounds_hold(name, C, dtype, fit_intercept, rng):
     def objective():
         return LinearObjective(data.rows(encoded, outputs), l2_reg, fit_intercept, 2)
 
-    best = lbfgs(objective(), objective().start(), tol=1e-13, max_iter=1500, polish=True)
+    best = lbfgs(objective(), objective().start(), tol=1e-13, max_iter=1500, polish=1e-18)
     of_sweeps = objective()
     dual = of_sweeps.dual
     start, point = dual.point(of_sweeps.start())
@@ -366,7 +366,7 @@ def test_values_far_below_1(share, one_hot, rng):
         return LinearObjective(rows, l2_reg, True, 2)
 
     exact, of_sweeps = objective(np.float64), objective(np.float32)
-    best = lbfgs(objective(np.float64), exact.start(), tol=1e-12, max_iter=1500, polish=True)
+    best = lbfgs(objective(np.float64), exact.start(), tol=1e-12, max_iter=1500, polish=1e-18)
     dual = of_sweeps.dual
     _, point = dual.point(of_sweeps.start())
     for _ in range(40):

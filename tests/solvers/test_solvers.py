@@ -382,7 +382,7 @@ def test_start_is_left_alone(start_dtype, solver):
 
 
 @each_solver
-@pytest.mark.parametrize("polish", [False, True])
+@pytest.mark.parametrize("polish", [0.0, 1e-18])
 @pytest.mark.parametrize("tol", [0.0, 1e-8])
 @pytest.mark.parametrize("make", [Quadratic, lambda: Quadratic(least=0.0)])
 def test_start_at_the_optimum(make, tol, polish, solver):
@@ -505,7 +505,7 @@ def test_an_error_keeps_the_best_point(solver):
 @only_lbfgs
 def test_polish_goes_on_until_rounding_stops_it(solver):
     rough = run(solver, Quadratic(condition=1e2), tol=1e-2)
-    polished = run(solver, Quadratic(condition=1e2), tol=1e-2, polish=True)
+    polished = run(solver, Quadratic(condition=1e2), tol=1e-2, polish=1e-18)
     assert polished.converged
     assert polished.n_iter > rough.n_iter
     minimum = Quadratic(condition=1e2).minimum
@@ -525,9 +525,9 @@ def test_polishing_asks_for_a_better_preconditioner(solver):
             self.at = (*self.at, vector.copy())
             self.preconditioner = "exact"
 
-    plain = run(solver, Quadratic(), tol=1e-2, polish=True)
+    plain = run(solver, Quadratic(), tol=1e-2, polish=1e-18)
     objective = Refreshed()
-    result = run(solver, objective, tol=1e-2, polish=True)
+    result = run(solver, objective, tol=1e-2, polish=1e-18)
     assert result.converged
     assert result.n_iter < plain.n_iter / 4
     assert objective.at
@@ -609,7 +609,7 @@ def test_polishing_does_not_undo_convergence(solver):
     """Where it has to stop early, what was reached before is still within the tolerance."""
     rough = run(solver, Quadratic(), tol=1e-2)
     for more in (0, 1, 5, 20):
-        result = run(solver, Quadratic(), tol=1e-2, polish=True, max_iter=rough.n_iter + more)
+        result = run(solver, Quadratic(), tol=1e-2, polish=1e-18, max_iter=rough.n_iter + more)
         if result.gap <= 1e-2:
             assert result.converged
 
@@ -618,7 +618,7 @@ def test_polishing_does_not_undo_convergence(solver):
 def test_polish_ends(solver):
     """After POLISH_ITERATIONS the tolerance is as good as any."""
     rough = run(solver, Quadratic(size=100, condition=3e3), tol=0.1)
-    result = run(solver, Quadratic(size=100, condition=3e3), tol=0.1, polish=True)
+    result = run(solver, Quadratic(size=100, condition=3e3), tol=0.1, polish=1e-18)
     assert rough.n_iter < POLISH_ITERATIONS
     assert result.converged
     assert result.message == "the gap reached 'tol'"
@@ -639,7 +639,7 @@ def test_same_bits_on_every_run(solver):
 @each_solver
 @pytest.mark.parametrize("noise", [1e-12, 1e-8, 1e-5])
 @pytest.mark.parametrize("preconditioner", ["identity", "exact"])
-@pytest.mark.parametrize("polish", [False, True])
+@pytest.mark.parametrize("polish", [0.0, 1e-18])
 def test_noise_of_values_does_not_stop_the_descent_early(noise, preconditioner, polish, solver):
     """Nor keep it from stopping: with tol=0 it ends where the noise hides what is left."""
     objective = Noisy(noise, condition=1e3, preconditioner=preconditioner)
@@ -816,7 +816,7 @@ def test_a_start_without_a_value_is_not_called_convergence(value, solver):
             return value, np.full(self.size, value)
 
     with np.errstate(invalid="ignore"):
-        result = SOLVERS[solver](Nowhere(3), np.zeros(3), tol=1e-4, max_iter=20, polish=True)
+        result = SOLVERS[solver](Nowhere(3), np.zeros(3), tol=1e-4, max_iter=20, polish=1e-18)
     assert not result.converged
     assert result.n_iter == 0
     assert result.message
@@ -971,7 +971,7 @@ def test_a_certificate_ends_a_fit(solver):
     assert result.n_iter < without.n_iter
     assert result.gap == (result.objective - objective.least) / result.objective <= 1e-6
     assert 0 < objective.n_asked
-    for certifiable, polish in ((True, True), (False, False)):
+    for certifiable, polish in ((True, 1e-18), (False, 0.0)):
         without = Certified(size=100)
         without.certifiable = certifiable
         run(solver, without, tol=1e-6, polish=polish)

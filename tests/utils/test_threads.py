@@ -83,6 +83,7 @@ def test_none_takes_all_the_physical_cores():
 def test_none_takes_no_more_than_joblib_leaves(monkeypatch):
     monkeypatch.setattr(threads, "_is_chosen", False)
     monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: 1)
+    monkeypatch.setattr(threads, "_physical_cores", threads._physical_cores.__wrapped__)
     assert effective_n_threads() == 1
     assert effective_n_threads(2) == 2
     # OpenMP has been loaded and does not read it any more, so it lifts no limit either

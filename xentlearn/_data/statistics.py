@@ -65,6 +65,17 @@ class Moments:
         with np.errstate(over="ignore"):
             return self.variance if self.is_sparse else self.variance + self.mean**2
 
+    def squares_of_terms(self, coef, intercept):
+        """Return the mean over the rows of the sum of the squares of a logit's terms.
+
+        It is that of the output in which it is largest; if small, it may be an upper bound.
+        """
+        mean_square, of_intercept = self.mean_squares(), float(np.vdot(intercept, intercept))
+        most = np.einsum("kj,kj->", coef, coef) * mean_square.max(initial=0.0)
+        if most <= numerics.SMALL_TERMS:
+            return most + of_intercept
+        return np.einsum("kj,kj,j->k", coef, coef, mean_square).max(initial=0.0) + of_intercept
+
     def require_comparable(self, dtype, l2_reg):
         """Raise ValueError if the sizes of features differ so much that squares lose their digits.
 

@@ -35,6 +35,8 @@ class Path:
         Its parameters are used, apart from ``C``, and what it knows of X. It is not changed.
     data : MemoryData or ShardedData
     y : EncodedY
+    only_predicts : bool, default=False
+        Whether only predictions are made of the results (``Problem``).
 
     Attributes
     ----------
@@ -47,7 +49,7 @@ class Path:
         Those of the last fit.
     """
 
-    def __init__(self, classifier, data, y):
+    def __init__(self, classifier, data, y, only_predicts=False):
         self.classifier = copy.copy(classifier)
         self.y, self._data, self._setting = y, data, self.classifier._check_parameters()
         self._posed = self._pose()
@@ -57,6 +59,7 @@ class Path:
             and y.loss._convex
             and not self.classifier.early_stopping
         )
+        self._only_predicts = only_predicts and self._is_smooth
         self._state, self._n_iter = FitState(), 0  # of the last fit: what its solver has learnt
         self._minima = []  # of the last two fits: (log C, coef, intercept), in float64
 
@@ -74,7 +77,9 @@ class Path:
         problem, validation, self._n_held_out = posed
         if not (classifier.early_stopping or problem.solver in STOCHASTIC):
             self._posed = posed
-        return replace(problem, penalty=replace(problem.penalty, C=C)), validation
+        return replace(
+            problem, penalty=replace(problem.penalty, C=C), only_predicts=self._only_predicts
+        ), validation
 
     def fit(self, C, start=None):
         """Fit for a value of C.
@@ -172,7 +177,8 @@ class Path:
         factor = (log_C - at) / (at - before)
         coef = last[0] + factor * (last[0] - first[0])
         with np.errstate(invalid="ignore"):  # intercepts of constant outputs are infinite
-            intercept = last[1] + factor * np.nan_to_num(last[1] - first[1])
+            change = last[1] - first[1]
+            intercept = last[1] + np.where(np.isfinite(change), factor * change, 0.0)
         if penalty.is_composite:  # a coefficient that would change its sign becomes 0
             coef[coef * last[0] <= 0] = 0.0
         return coef, intercept

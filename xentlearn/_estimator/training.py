@@ -17,13 +17,13 @@ from .._utils._sweeps import give_back_memory
 from .._utils.numerics import (
     EPS,
     EXPECTED,
-    SMALL_TERMS,
     STORED_FLOOR,
     STORED_SAFETY,
     STRENGTHS,
 )
 from .._utils.threads import effective_n_threads, sequential_blas
 from .fit_state import Solved
+from .start import finite_intercept
 
 
 @dataclass
@@ -172,8 +172,8 @@ class Fit:
             pass
         elif self.problem.start is not None:
             coef, intercept = self.problem.start
-            known = np.nan_to_num(intercept[group.outputs], posinf=0.0, neginf=0.0)
-            first = objective.pack(*self.data.apply(coef[group.outputs], known))
+            known = coef[group.outputs], finite_intercept(intercept[group.outputs])
+            first = objective.pack(*self.data.apply(*known))
             if group.hessian_at_start:
                 objective.precondition_at(first)
         elif self.convex_y is not None:
@@ -266,7 +266,7 @@ class Fit:
             coef, intercept = 0.0, 0.0
             if start is not None:
                 coef = start[0][group.outputs]
-                intercept = np.nan_to_num(start[1][group.outputs], posinf=0.0, neginf=0.0)
+                intercept = finite_intercept(start[1][group.outputs])
             elif self.problem.fit_intercept:  # several groups are of binary outputs
                 logs = np.log(y.fitted_weight_sums()[group.outputs])
                 intercept = logs[:, 1] - logs[:, 0]
@@ -295,7 +295,8 @@ class Fit:
                 vector = objective.pack(*self.data.apply(*self.exact))
                 value, bound = objective.value_gradient(vector)[0], np.inf
                 del vector
-            value, bound, lost = self._stored(value, bound)
+            certifies = not (self.problem.only_predicts and result.converged)
+            value, bound, lost = self._stored(value, bound, certifies)
         except (KeyboardInterrupt, Exception) as error:
             self.stopped_by, bound = self.stopped_by or error, np.inf
         self._place(group, *self.exact)
@@ -311,7 +312,7 @@ class Fit:
         self.result = self.exact = None
         self.pass_seconds += objective.pass_seconds
 
-    def _stored(self, reached, bound):
+    def _stored(self, reached, bound, certifies):
         """Compute the objective and its bound at the coefficients as they are stored.
 
         ``self.exact`` has them in float64 and in the units of X. Once it is known that float32 has
@@ -326,6 +327,8 @@ class Fit:
         ----------
         reached, bound : float
             Their objective, and an upper bound of objective - minimum, as the fit computes them.
+        certifies : bool
+            Whether to look for a bound if that is inf.
 
         Returns
         -------
@@ -342,7 +345,7 @@ class Fit:
                 coef, intercept = rounded[0].astype(np.float64), rounded[1].astype(np.float64)
                 overflows = not np.isfinite(coef.sum() + intercept.sum())
             if overflows:
-                return self._stored_in_float64(reached, bound)
+                return self._stored_in_float64(reached, bound, certifies)
         scale = max(abs(reached), objective.value_scale)
         allowed = max(self.problem.tol, STORED_FLOOR[dtype]) * scale
         # Rounding changes the logits of each row by about `error`, with random signs. Its mean loss
@@ -350,21 +353,22 @@ class Fit:
         # squares of residuals, and curvatures, are at most about as large as losses.
         unit = self.plan.presolve.unit
         in_unit = coef if unit == 1.0 else coef * unit
-        error = EPS[dtype] * math.sqrt(_squares_of_terms(in_unit, intercept, self.in_unit))
+        error = EPS[dtype] * math.sqrt(self.in_unit.squares_of_terms(in_unit, intercept))
         expected = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
         if dtype == np.float32 and expected > EXPECTED:
-            return self._stored_in_float64(reached, bound)
+            return self._stored_in_float64(reached, bound, certifies)
         if self.stopped_by is not None:
             return reached, np.inf, 0.0
         value, of_value, evaluated = reached, bound, None
-        if dtype == np.float32 or bound == np.inf:
+        if dtype == np.float32 or (certifies and bound == np.inf):
             vector = objective.pack(*self.data.apply(coef, intercept))
             if not expected > 1:
                 coef = in_unit = None  # their memory is used again
             if self.group.history_size is not None:  # vectors are large
                 objective.few = objective.preconditioners = None  # the solver has ended
                 give_back_memory()
-            if bound < np.inf and objective.rows.sample is objective.rows:
+            only_value = bound < np.inf or not certifies
+            if only_value and objective.rows.sample is objective.rows:
                 value = objective.value(vector)
                 of_value = max(bound + value - reached, 0.0)
             else:
@@ -374,7 +378,7 @@ class Fit:
         if expected > 1:
             loss = self._predicted_loss(coef, intercept)
             if loss is not None:
-                penalty = 0.5 * objective.l2_reg * _square(in_unit)
+                penalty = 0.5 * objective.l2_reg * np.einsum("kj,kj->", in_unit, in_unit)
                 if self.terms is not None:
                     penalty = self.terms.value(in_unit.T)
                 predicted = loss / objective.total_weight + penalty
@@ -391,14 +395,14 @@ class Fit:
         if lost <= allowed:
             return value, of_value, 0.0
         if dtype == np.float32:
-            return self._stored_in_float64(reached, bound)
+            return self._stored_in_float64(reached, bound, certifies)
         return predicted, max(of_value + predicted - value, 0.0), lost / scale
 
-    def _stored_in_float64(self, reached, bound):
+    def _stored_in_float64(self, reached, bound, certifies):
         """Return the result of ``_stored`` after a change to float64."""
         self.state.coef = self.state.coef.astype(np.float64)
         self.state.intercept = self.state.intercept.astype(np.float64)
-        return self._stored(reached, bound)
+        return self._stored(reached, bound, certifies)
 
     def _predicted_loss(self, coef, intercept):
         """Return the sum of the losses of predictions by stored coefficients.
@@ -478,22 +482,3 @@ class Fit:
             total[n_done:] += losses[-1]
             rest = rest[n_done:]
         return total
-
-
-def _squares_of_terms(coef, intercept, moments):
-    """Return the mean over the rows of the sum of the squares of a logit's terms.
-
-    It is that of the output in which it is largest; if small, it may be an upper bound.
-    """
-    mean_square = moments.mean_squares()
-    of_intercept = float(np.vdot(intercept, intercept))
-    most = _square(coef) * mean_square.max(initial=0.0)
-    if most <= SMALL_TERMS:
-        return most + of_intercept
-    return np.einsum("kj,kj,j->k", coef, coef, mean_square).max(initial=0.0) + of_intercept
-
-
-def _square(array):
-    """Return the sum of the squares of a contiguous array, whatever its order."""
-    entries = array.ravel(order="K")
-    return float(entries @ entries)

@@ -299,7 +299,7 @@ class LeftOutModels:
         settings, total, gaps = self.settings, self.losses.sum(), None
         minima, found = W.copy(), np.empty((len(W), self.n_outputs))
         models, downdate = np.arange(len(W)), Downdate(self, left, share)
-        here = self._evaluate(W, left, share)
+        here, before = self._evaluate(W, left, share), np.full(len(W), np.inf)
         if (share > 0).any():  # the start may be worse than the minimum for all rows
             penalty = 0.5 * self.l2 * self.W**2 + self.l1 * np.abs(self.W)
             at_minimum = total + penalty.sum() - share * self.losses[left]
@@ -319,8 +319,13 @@ class LeftOutModels:
             # the slope holds for a short way alone
             change[np.abs(moved).max(axis=1) > settings.short] = np.inf
             limit = settings.own * here.own_loss + settings.of_mean * self.typical_loss
-            is_last = np.where(share > 0, change <= limit, decrement <= settings.minimum * total)
+            with np.errstate(invalid="ignore"):  # this step and those to come, if they shrink alike
+                to_go = np.where(change < before, change / (1.0 - change / before), np.inf)
+            is_last = np.where(share > 0, to_go <= limit, decrement <= settings.minimum * total)
             is_last &= (decrement > 0) | ~slope.any(axis=(1, 2))  # else rounding errors decided
+            if free is not None:  # a step that ends where coefficients become 0 says nothing more
+                is_same = self._is_active(end) == self._is_active(here.W)
+                is_last &= is_same.all(axis=(1, 2)) | (share == 0)
             minima[models[is_last]], found[models[is_last]] = end[is_last], ahead[is_last]
             kept = np.flatnonzero(~is_last)
             if len(kept) == 0:
@@ -328,8 +333,9 @@ class LeftOutModels:
             if len(kept) < len(models):
                 models, left, share = models[kept], left[kept], share[kept]
                 downdate, here = downdate.taken(kept), here.taken(kept)
+                change = change[kept]
                 slope, step, end = slope[kept], step[kept], end[kept]
-            here = self._searched(here, slope, step, end, left, share)
+            here, before = self._searched(here, slope, step, end, left, share), change
             minima[models], found[models] = here.W, here.own_logits
         self.unfinished[left] = True
         return minima, gaps, found

@@ -37,6 +37,9 @@ class Problem:
         Coefficients to start from, in the units of X.
     n_iter_before : float
         Iterations that the last fit along C took; 0 if there is none, inf if that is unknown.
+    only_predicts : bool
+        Whether only predictions are made of the result, as for the score of a fold. It is then as
+        near to the minimum as its solver says, without a certificate of its own.
     early_stopping : bool
         Whether the loss of rows that are not trained on may end the fit.
     n_iter_no_change : int
@@ -58,6 +61,7 @@ class Problem:
     dtype: np.dtype
     start: tuple | None = None
     n_iter_before: float = 0
+    only_predicts: bool = False
     early_stopping: bool = False
     n_iter_no_change: int = 10
     random_state: object = None

@@ -206,7 +206,7 @@ def outlined(problem, plan, X, n_held_out, moments):
         n_kept=None if presolve.kept is None else len(presolve.kept),
         centre=presolve.centre,
         rotate=presolve.rotate,
-        polish=plan.polish,
+        polish=plan.polish > 0,
         groups=tuple(groups),
         **of_penalty,
     )

@@ -80,9 +80,8 @@ class Plan:
     ----------
     presolve : Presolve
         What is done to X first.
-    polish : bool
-        Whether the solver continues beyond ``tol`` until no further progress is possible at
-        floating-point precision.
+    polish : float
+        Gap to which the solver continues beyond ``tol``; 0 if it does not.
     groups : tuple of Group
         The groups in the order in which they are fitted; empty if no output has anything to fit.
     work : int
@@ -92,7 +91,7 @@ class Plan:
     """
 
     presolve: Presolve
-    polish: bool
+    polish: float
     groups: tuple
     work: int
     one_thread: bool
@@ -116,10 +115,15 @@ def make_plan(problem):
     if solver in STOCHASTIC:
         outputs = problem.outputs
         groups = [Group(outputs, solver, Preconditioning())] if len(outputs) else []
-        return Plan(Presolve(data.unit), False, tuple(groups), work, one_thread)
+        return Plan(Presolve(data.unit), 0.0, tuple(groups), work, one_thread)
     composite = problem.penalty.is_composite
     presolve = _presolve(data, problem.fit_intercept, work, not composite)
-    polish = one_thread and not problem.early_stopping
+    strength = problem.penalty.strength(y.total_weight, y.weight_exponent, presolve.unit)
+    polish = 0.0
+    if one_thread and not problem.early_stopping:
+        polish = RULES.polished
+        if problem.only_predicts:
+            polish = max(polish, min(RULES.polished_to_predict, problem.tol * strength))
     if presolve.kept is not None:
         n_features = len(presolve.kept)
     if presolve.centre and presolve.rotate:
@@ -134,7 +138,6 @@ def make_plan(problem):
     groups = output_groups((n_rows, n_features), problem.outputs, alone, sums, is_sparse)
     alone &= is_sparse
     size = _Size(n_rows, data.n_sampled, n_features, problem.fit_intercept, is_sparse)
-    strength = problem.penalty.strength(y.total_weight, y.weight_exponent, presolve.unit)
     if len(groups) > 1 and not is_sparse:
         blocks = _preconditioning(size, len(groups[0]), y.loss._couples, strength)
         if blocks.refresh_after >= LBFGS.first_refresh:  # most fits end before these pay off

@@ -11,7 +11,7 @@ from .composite_settings import ProximalNewton
 from .cost import certifies, first_refresh, memory_bytes, n_coefficients, pass_work, passes
 from .outline import Outline
 from .plan import RULES
-from .settings import LBFGS, STOCHASTIC, Preconditioning, Stopping
+from .settings import LBFGS, STOCHASTIC, Preconditioning
 
 HESSIANS = {
     "whole": "the Hessian of all rows",
@@ -283,7 +283,7 @@ def _end_steps(outline):
     elif outline.polish:
         until = "rounding stops it"
         if outline.groups[-1].solver == "proximal-newton":
-            until = f"a step gains at most {Stopping.polished:g} of the objective"
+            until = f"a step gains at most {RULES.polished:g} of the objective"
         yield (
             f"Polishes until {until}",
             f"as a pass has at most {_shown(RULES.polished_work, 'number')} products",

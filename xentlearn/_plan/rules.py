@@ -17,6 +17,12 @@ class Rules:
         takes milliseconds in any case, and its result then does not depend on how the problem is
         stated (a row with a weight of 2, or the same row twice). For the 8 x 8 digits, with 1.2
         million multiply-adds, polishing takes three times as long as the fit.
+    polished : float
+        Gap to which a fit is polished: its coefficients are right to about 9 digits.
+    polished_to_predict : float
+        The same if only predictions are made of it: to about 6 digits. It takes three iterations of
+        Newton's method rather than five. If ``tol`` times the strength of the penalty is less, that
+        is taken: a decrement shows a gap in its own metric, a certificate in that of the penalty.
     small_work : int
         Largest work of a pass, in multiply-adds, at which X is copied to float64 and centred.
     least_constant : float
@@ -112,6 +118,8 @@ class Rules:
     """
 
     polished_work: int = 300_000
+    polished: float = 1e-18
+    polished_to_predict: float = 1e-12
     small_work: int = 4_000_000
     least_constant: float = 0.1
     most_copied: int = 4_000_000

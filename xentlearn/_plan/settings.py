@@ -41,8 +41,6 @@ class Stopping:
 
     Attributes
     ----------
-    polished : float
-        Gap at which a polished problem stops: its coefficients are right to about 9 digits.
     polish_iterations : int
         Number of iterations after which a polished problem stops at ``tol`` as others do.
     rounding : float
@@ -98,7 +96,6 @@ class Stopping:
         Number of iterations after a change of the extra penalty during which estimates are ignored.
     """
 
-    polished: float = 1e-18
     polish_iterations: int = 200
     rounding: float = 100.0
     flat: int = 10

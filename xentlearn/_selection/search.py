@@ -1,6 +1,7 @@
 """The fits of a cross-validation, fold by fold along C, and their scores."""
 
 import copy
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +84,7 @@ class Search:
             data, of_train = self.rows.taken(y, train)
             score = self._scorer(fold, data, y, test)
             for l1 in range(len(self.l1_ratios)):
-                path = Path(self.classifier(loss, l1), data, of_train)
+                path = Path(self.classifier(loss, l1), data, of_train, only_predicts=True)
                 for i in np.argsort(self.Cs, kind="stable"):
                     training = path.fit(float(self.Cs[i]))
                     found = score(path, training)
@@ -109,8 +110,8 @@ class Search:
     def _are_small(self, coef):
         """Whether the coefficients of all fits take no more memory than X."""
         X = self.rows.X
-        n_bytes = X.data.nbytes if self.rows.in_memory else np.prod(X.shape) * X.dtype.itemsize
-        return len(self.folds) * np.prod(self.shape) * coef.nbytes <= n_bytes
+        n_bytes = X.data.nbytes if self.rows.in_memory else math.prod(X.shape) * X.dtype.itemsize
+        return len(self.folds) * math.prod(self.shape) * coef.nbytes <= n_bytes
 
     def _scorer(self, fold, data, y, test):
         """Return the function of (Path, Training) that scores a fit on the test rows of a fold."""

@@ -47,9 +47,8 @@ class Descent(Stateful):
         vectors are so large that only what is needed is kept, if possible in float32; ``dump()``
         and ``load(tree)``.
     start : ndarray of shape (size,)
-    polish : bool
-        Whether to continue beyond ``tol`` until no further progress is possible at floating-point
-        precision.
+    polish : float
+        Gap to which to continue beyond ``tol``; 0 means no further.
     """
 
     CHANGES = ("x", "value", "gradient", "direction", "slope", "scale", "gap")
@@ -431,7 +430,7 @@ def carry_out(solver, *, tol, max_iter, callback=None, state=None):
     return solver.result
 
 
-def descend(rule, objective, start, *, polish=False, settings=None, **options):
+def descend(rule, objective, start, *, polish=0.0, settings=None, **options):
     """Minimise an objective by line searches along the directions of a rule.
 
     Parameters
@@ -443,9 +442,9 @@ def descend(rule, objective, start, *, polish=False, settings=None, **options):
         See ``contract.py``.
     start : ndarray of shape (size,)
         The vector to start from.
-    polish : bool, default=False
-        Whether to continue beyond ``tol`` until no further progress is possible at floating-point
-        precision, for a few hundred iterations at most.
+    polish : float, default=0.0
+        Gap to which to continue beyond ``tol``, or until no further progress is possible at
+        floating-point precision, for a few hundred iterations at most; 0 means no further.
     settings : object or None, default=None
         Settings of the rule (``_plan/settings.py``); None means its defaults.
     **options

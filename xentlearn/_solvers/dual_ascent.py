@@ -24,7 +24,7 @@ from .stopping import Result
 REQUIRES = (*REQUIRED, "dual")
 
 
-def dual_ascent(objective, start, *, polish=False, settings=DualAscent(), **options):
+def dual_ascent(objective, start, *, polish=0.0, settings=DualAscent(), **options):
     """Minimise an objective by dual ascent; parameters and result as in ``descend``.
 
     An iteration consists of as many sweeps as should be needed to reach ``tol``, up to a limit, and
@@ -89,7 +89,7 @@ class _Ascent(Stateful):
 
     def _make_descent(self):
         objective = self.objective
-        return Descent(objective, History(objective), self.result.vector, polish=False)
+        return Descent(objective, History(objective), self.result.vector, polish=0.0)
 
     def run(self, tol, max_iter, callback):
         """Iterate from the start, or from a dump, which is made during a call of the callback."""

@@ -30,7 +30,7 @@ REQUIRES = (
 )
 
 
-def proximal_newton(objective, start, *, polish=False, settings=DEFAULTS, **options):
+def proximal_newton(objective, start, *, polish=0.0, settings=DEFAULTS, **options):
     """Minimise an objective by proximal Newton; parameters and result as in ``descend``."""
     require(objective, "proximal-newton", REQUIRES)
     return carry_out(_ProximalNewton(objective, start, settings, polish), **options)
@@ -156,7 +156,7 @@ class _ProximalNewton(Stateful):
         """Return the reason to stop here, or None; the result records it."""
         result, objective = self.result, self.objective
         at_work = self.strengthened > 1.0
-        polished = self.remaining <= STOPPING.polished or not self.polish
+        polished = self.remaining <= self.polish or not self.polish
         if objective.certifiable and result.bound < np.inf and not at_work and polished:
             result.stop(StopReason.CERTIFIED, True)
             return result.reason

@@ -95,8 +95,8 @@ class Stopping(Stateful):
     ----------
     objective : object
         See ``contract.py``.
-    polish : bool
-        Whether to continue until no further progress is possible at floating-point precision.
+    polish : float
+        Gap to which to continue beyond ``tol``; 0 means no further.
     exact, lean : bool
         Whether directions are Newton directions, and whether vectors are too large for more.
     settings : settings.Stopping
@@ -232,7 +232,7 @@ class Stopping(Stateful):
         """
         result, settings, n_iter = descent.result, self.settings, descent.result.n_iter
         polishing = self.polish and n_iter < settings.polish_iterations
-        wanted = min(tol, settings.polished) if polishing else tol
+        wanted = min(tol, self.polish) if polishing else tol
         if n_iter < descent.schedule.settled_from:
             return None
         if self.is_certified(descent, tol):

@@ -83,7 +83,17 @@ def effective_n_threads(n_threads=None):
     allowed = _openmp.max_threads()
     if _is_chosen:
         return allowed
-    return max(1, min(allowed, joblib.cpu_count(only_physical_cores=True)))
+    affinity = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return max(1, min(allowed, _physical_cores(os.environ.get("LOKY_MAX_CPU_COUNT"), affinity)))
+
+
+@functools.cache
+def _physical_cores(asked, affinity):
+    """Return the number of physical cores; counting them takes as long as a small fit.
+
+    The parameters are what may change that number while a program runs.
+    """
+    return joblib.cpu_count(only_physical_cores=True)
 
 
 sequential_blas = SequentialBlas()
