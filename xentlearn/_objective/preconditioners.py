@@ -246,11 +246,11 @@ class LocalHessian:
             # a penalty below the rounding error of the loss has no effect
             rounding = SLACK[np.dtype(np.float64)] * len(matrix) / n_outputs * sums
             penalised[: len(penalty)] = penalty > rounding[: len(penalty)]
-            free = np.flatnonzero(~penalised)
-            like = sums[free] / n_outputs**2
             of_rows = matrix.reshape(n_outputs, n_rows, n_outputs, n_rows)
-            of_rows[:, free, :, free] += like.astype(dtype)[:, np.newaxis, np.newaxis]
-            diagonal.reshape(n_outputs, n_rows)[:, free] += like
+            for j in np.flatnonzero(~penalised):  # most often the intercept alone
+                like = float(sums[j]) / n_outputs**2
+                of_rows[:, j, :, j] += like
+                diagonal[j::n_rows] += like
         scale = 1.0 / np.sqrt(diagonal)
         if dtype == np.float64:  # flat directions need all digits: try a small slack first
             with contextlib.suppress(np.linalg.LinAlgError):

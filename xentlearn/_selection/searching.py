@@ -1,6 +1,8 @@
 """The course of a search: all fits of its folds, the choice, and the fit to all rows."""
 
 import itertools
+import os
+import warnings
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -10,6 +12,7 @@ from .._estimator.classifier import DEFAULTS
 from .._estimator.outcome import warn_of_outcome
 from .._estimator.path import Path
 from .._estimator.start import finite_intercept
+from .._utils.messages import warn
 from .choice import choose
 from .found import paths_of, scores_of
 from .outcome import warn_of_edge, warn_of_shortfalls
@@ -26,8 +29,7 @@ class SearchingMixin:
             if effective_n_jobs(self.n_jobs) == 1 or n_folds == 1:
                 by_fold = map(search.fits, range(n_folds))
             else:
-                parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
-                by_fold = parallel(delayed(_fits)(search, i) for i in range(n_folds))
+                by_fold = _side_by_side(search, self.n_jobs)
             for fit in itertools.chain.from_iterable(by_fold):
                 found.append(fit)
                 chosen_score(fit.score, self.refit)
@@ -97,6 +99,21 @@ class SearchingMixin:
             warn_of_outcome(training, self.tol, self.max_iter not in (0, DEFAULTS["max_iter"]))
 
 
-def _fits(search, fold):
-    """Return the fits of a fold; for another process."""
-    return list(search.fits(fold))
+def _side_by_side(search, n_jobs):
+    """Yield the list of fits of each fold, and warn of what its process has warned of."""
+    parallel, process = Parallel(n_jobs=n_jobs, return_as="generator"), os.getpid()
+    calls = (delayed(_listed)(search, fold, process) for fold in range(len(search.folds)))
+    for fits, caught in parallel(calls):
+        for message, category in caught:
+            warn(message, category)
+        yield fits
+
+
+def _listed(search, fold, process):
+    """Return the fits of a fold, and what was warned of if this is not the process of that id."""
+    if os.getpid() == process:  # a thread of it, of which warnings are known there
+        return list(search.fits(fold)), []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fits = list(search.fits(fold))
+    return fits, [(str(warning.message), warning.category) for warning in caught]
