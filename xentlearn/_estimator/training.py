@@ -295,8 +295,7 @@ class Fit:
                 vector = objective.pack(*self.data.apply(*self.exact))
                 value, bound = objective.value_gradient(vector)[0], np.inf
                 del vector
-            certifies = not (self.problem.only_predicts and result.converged)
-            value, bound, lost = self._stored(value, bound, certifies)
+            value, bound, lost = self._stored(value, bound)
         except (KeyboardInterrupt, Exception) as error:
             self.stopped_by, bound = self.stopped_by or error, np.inf
         self._place(group, *self.exact)
@@ -312,7 +311,7 @@ class Fit:
         self.result = self.exact = None
         self.pass_seconds += objective.pass_seconds
 
-    def _stored(self, reached, bound, certifies):
+    def _stored(self, reached, bound):
         """Compute the objective and its bound at the coefficients as they are stored.
 
         ``self.exact`` has them in float64 and in the units of X. Once it is known that float32 has
@@ -327,8 +326,6 @@ class Fit:
         ----------
         reached, bound : float
             Their objective, and an upper bound of objective - minimum, as the fit computes them.
-        certifies : bool
-            Whether to look for a bound if that is inf.
 
         Returns
         -------
@@ -345,7 +342,7 @@ class Fit:
                 coef, intercept = rounded[0].astype(np.float64), rounded[1].astype(np.float64)
                 overflows = not np.isfinite(coef.sum() + intercept.sum())
             if overflows:
-                return self._stored_in_float64(reached, bound, certifies)
+                return self._stored_in_float64(reached, bound)
         scale = max(abs(reached), objective.value_scale)
         allowed = max(self.problem.tol, STORED_FLOOR[dtype]) * scale
         # Rounding changes the logits of each row by about `error`, with random signs. Its mean loss
@@ -356,19 +353,20 @@ class Fit:
         error = EPS[dtype] * math.sqrt(self.in_unit.squares_of_terms(in_unit, intercept))
         expected = (error * math.sqrt(scale / objective.rows.n_rows) + error**2 * scale) / allowed
         if dtype == np.float32 and expected > EXPECTED:
-            return self._stored_in_float64(reached, bound, certifies)
+            return self._stored_in_float64(reached, bound)
         if self.stopped_by is not None:
             return reached, np.inf, 0.0
         value, of_value, evaluated = reached, bound, None
-        if dtype == np.float32 or (certifies and bound == np.inf):
+        # of a fit that has not converged a certificate may still show that it is near the minimum
+        is_enough = bound < np.inf or (self.problem.only_predicts and self.found[0].converged)
+        if dtype == np.float32 or not is_enough:
             vector = objective.pack(*self.data.apply(coef, intercept))
             if not expected > 1:
                 coef = in_unit = None  # their memory is used again
             if self.group.history_size is not None:  # vectors are large
                 objective.few = objective.preconditioners = None  # the solver has ended
                 give_back_memory()
-            only_value = bound < np.inf or not certifies
-            if only_value and objective.rows.sample is objective.rows:
+            if is_enough and objective.rows.sample is objective.rows:
                 value = objective.value(vector)
                 of_value = max(bound + value - reached, 0.0)
             else:
@@ -395,14 +393,14 @@ class Fit:
         if lost <= allowed:
             return value, of_value, 0.0
         if dtype == np.float32:
-            return self._stored_in_float64(reached, bound, certifies)
+            return self._stored_in_float64(reached, bound)
         return predicted, max(of_value + predicted - value, 0.0), lost / scale
 
-    def _stored_in_float64(self, reached, bound, certifies):
+    def _stored_in_float64(self, reached, bound):
         """Return the result of ``_stored`` after a change to float64."""
         self.state.coef = self.state.coef.astype(np.float64)
         self.state.intercept = self.state.intercept.astype(np.float64)
-        return self._stored(reached, bound, certifies)
+        return self._stored(reached, bound)
 
     def _predicted_loss(self, coef, intercept):
         """Return the sum of the losses of predictions by stored coefficients.

@@ -646,9 +646,9 @@ static void NAME(row_terms)(ptrdiff_t count, const void *s_in, const void *weigh
 }
 
 /* In a difference of two products, only one of them can be fused into the subtraction, and
- * compilers may choose a different one for whole vectors than for the remaining numbers, and for
- * weights than for none. The bits of a row would then depend on its position. KEEP leaves only the
- * product with the weight to fuse, which has the same bits either way if the weight is 1. */
+ * compilers may choose a different one for whole vectors than for the remaining numbers, and for a
+ * call with weights than for one without. The bits of a row would then depend on its position. KEEP
+ * leaves only the product with the weight to fuse, which is exact if the weight is 1. */
 static void NAME(label_gradient)(ptrdiff_t count, const void *s_in, const void *e_in,
                                  const void *factor, const void *weight, double target_in,
                                  double rest_in, void *out)

@@ -131,8 +131,8 @@ XENT_INLINE VI NAME(shift_left)(VI bits, int count)
 }
 #define SHIFT_LEFT NAME(shift_left)
 
-/* KEEP: from here on, compilers know nothing of x but its value in a register. They neither load it
- * again for each use nor fuse the product that it may be into a later sum. */
+/* KEEP: compilers forget how x was computed, and have its value in a register. They neither load it
+ * again for each use, nor fuse it into a later sum if it is a product. */
 #if XENT_X86 && VECTOR_BYTES == 64
 #define KEEP(x) __asm__("" : "+v"(x))
 #elif XENT_X86

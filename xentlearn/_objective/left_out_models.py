@@ -319,11 +319,12 @@ class LeftOutModels:
             # the slope holds for a short way alone
             change[np.abs(moved).max(axis=1) > settings.short] = np.inf
             limit = settings.own * here.own_loss + settings.of_mean * self.typical_loss
-            with np.errstate(invalid="ignore"):  # this step and those to come, if they shrink alike
-                to_go = np.where(change < before, change / (1.0 - change / before), np.inf)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                to_go = change / (1.0 - change / before)  # with steps to come that shrink alike
+            to_go[~(change < before)] = np.inf
             is_last = np.where(share > 0, to_go <= limit, decrement <= settings.minimum * total)
             is_last &= (decrement > 0) | ~slope.any(axis=(1, 2))  # else rounding errors decided
-            if free is not None:  # a step that ends where coefficients become 0 says nothing more
+            if free is not None:  # once other coefficients are active, steps have another length
                 is_same = self._is_active(end) == self._is_active(here.W)
                 is_last &= is_same.all(axis=(1, 2)) | (share == 0)
             minima[models[is_last]], found[models[is_last]] = end[is_last], ahead[is_last]

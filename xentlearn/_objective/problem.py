@@ -38,8 +38,8 @@ class Problem:
     n_iter_before : float
         Iterations that the last fit along C took; 0 if there is none, inf if that is unknown.
     only_predicts : bool
-        Whether only predictions are made of the result, as for the score of a fold. It is then as
-        near to the minimum as its solver says, without a certificate of its own.
+        Whether only predictions are made of the result, as for the score of a fold. A fit that has
+        converged then gets no certificate beyond what its solver has found.
     early_stopping : bool
         Whether the loss of rows that are not trained on may end the fit.
     n_iter_no_change : int

@@ -20,9 +20,10 @@ class Rules:
     polished : float
         Gap to which a fit is polished: its coefficients are right to about 9 digits.
     polished_to_predict : float
-        The same if only predictions are made of it: to about 6 digits. It takes three iterations of
-        Newton's method rather than five. If ``tol`` times the strength of the penalty is less, that
-        is taken: a decrement shows a gap in its own metric, a certificate in that of the penalty.
+        The same if only predictions are made of it: to about 6 digits. On iris, fits along C then
+        take 3.7 iterations instead of 5. If ``tol`` times the strength of the penalty is less, that
+        is the gap: a weak penalty makes certificates, which divide by its strength, that much
+        looser than Newton's decrement.
     small_work : int
         Largest work of a pass, in multiply-adds, at which X is copied to float64 and centred.
     least_constant : float

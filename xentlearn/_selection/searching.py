@@ -100,7 +100,7 @@ class SearchingMixin:
 
 
 def _side_by_side(search, n_jobs):
-    """Yield the list of fits of each fold, and warn of what its process has warned of."""
+    """Yield the list of fits of each fold, and repeat the warnings of its process in this one."""
     parallel, process = Parallel(n_jobs=n_jobs, return_as="generator"), os.getpid()
     calls = (delayed(_listed)(search, fold, process) for fold in range(len(search.folds)))
     for fits, caught in parallel(calls):
@@ -110,8 +110,12 @@ def _side_by_side(search, n_jobs):
 
 
 def _listed(search, fold, process):
-    """Return the fits of a fold, and what was warned of if this is not the process of that id."""
-    if os.getpid() == process:  # a thread of it, of which warnings are known there
+    """Return the fits of a fold, and its warnings if this is another process than the caller's.
+
+    Threads share the filters of warnings, which must not be changed there; a warning in a thread
+    reaches the user by itself.
+    """
+    if os.getpid() == process:
         return list(search.fits(fold)), []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
