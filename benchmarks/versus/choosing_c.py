@@ -48,6 +48,12 @@ QUICK = 20.0  # seconds: what takes fewer is measured in several rounds
 SLACK, MORE_SLACK = 1.1, 2.0  # a variant may take so many times, and seconds, more than the best
 CLOSE = 1e-4  # relative distance from the minimum that xentlearn's default ``tol`` promises
 ASKED_OF_PATH = 3.0  # times the seconds of one fit, at most
+MOST_MEMORY = 1.3  # times what one fit takes, at most
+# leave-one-out: seconds beyond the fits along C, over theirs, up to FEW coefficients and beyond
+ASKED_OF_LEAVE_ONE_OUT, FEW = (5.0, 1.0), 1_000
+ALONE = "one fit", "path"  # candidates that choose nothing
+OURS = "xentlearn", "xentlearn, n_jobs=2"
+OF_SKLEARN = "sklearn", "sklearn converging", "sklearn exact"
 N_IMAGENET = 1_281_167
 DISK_SHAPE, DISK_CLASSES, DISK_CS = (200_000, 512), 1_000, np.logspace(-3, 3, 7)
 
@@ -63,7 +69,7 @@ class Task(NamedTuple):
     n_Cs: int = 12
     n_folds: int = 5
     exponents: tuple = (-4, 4)  # of the least and the largest C
-    candidates: tuple = ("exact", "xentlearn", "grid", "sklearn", "sklearn converging")
+    candidates: tuple = ("exact", *OURS, "grid", *OF_SKLEARN, *ALONE, "leave-one-out")
     lambda_ratio: float | None = None  # of an L1 path: of its least penalty to its largest
 
     def search(self, folder, n_rows):
@@ -123,7 +129,7 @@ def sparse_truth():
 L1 = {
     "asked": {"cv.glmnet": 1},
     "n_Cs": 50,
-    "candidates": ("exact", "xentlearn", "grid", "cv.glmnet"),
+    "candidates": ("exact", *OURS, "grid", "cv.glmnet"),
 }
 TASKS = {
     "digits": Task(lambda _: small_table("digits, raw"), {"sklearn": 6, "sklearn converging": 10}),
@@ -139,7 +145,7 @@ TASKS = {
         5,
         3,
         exponents=(-2, 2),  # at 1,000 dual ascent takes minutes for each fold
-        candidates=("exact", "xentlearn", "grid", "sklearn", "saga"),
+        candidates=("exact", *OURS, "grid", "sklearn", "saga"),
     ),
     "multinomial": Task(lambda _: multinomial_example(), lambda_ratio=1e-4, **L1),
     "sparse-truth": Task(lambda _: sparse_truth(), lambda_ratio=1e-2, **L1),
@@ -195,9 +201,11 @@ def measure(name, args):
                 elif candidate != "exact" and runs[candidate][0].get("seconds", QUICK) < QUICK:
                     variant = runs[candidate][0]["variant"]
                     runs[candidate].append(run_once(folder, candidate, variant, args.limit))
+    n_classes = int(search.y.max()) + 1
     return {
         "kind": "choice",
         "task": name,
+        "n_coefficients": (d + 1) * (1 if n_classes == 2 else n_classes),
         "shape": f"{shape}, {len(search.Cs)} Cs x {task.n_folds} folds",
         "Cs": search.Cs.tolist(),
         "candidates": {
@@ -240,7 +248,7 @@ def median_seconds(runs):
 
 
 def measure_disk(args):
-    """One fit and a whole path of X on disk."""
+    """One fit and a whole path of X on disk; of fewer rows, also the fits one by one."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         X, y = embeddings(np.float16, *DISK_SHAPE, DISK_CLASSES)
@@ -251,7 +259,8 @@ def measure_disk(args):
         del X, written
         np.savez(folder / "rest.npz", y=y[:n], Cs=DISK_CS)
         found = {}
-        for what in ("fit", "path"):
+        # all fits one by one take hours for all rows
+        for what in ("fit", "path", "alone") if args.rows else ("fit", "path"):
             found[what] = in_fresh_process("choosing_c_disk.py", folder, what)
             progress(f"disk, {what}: {found[what]}")
     shape = f"{n:,} x {DISK_SHAPE[1]}, {DISK_CLASSES:,} classes, float16 on disk"
@@ -275,6 +284,8 @@ def print_report(results):
         rows = [row for choice in choices for row in candidate_rows(choice)]
         print_table("Choosing C", header, rows)
         print_table("Tasks", ["task", "data"], [[each["task"], each["shape"]] for each in choices])
+    print_memory(choices)
+    print_leave_one_out(choices)
     disk = [result for result in results if result["kind"] == "disk"]
     if disk:
         print_disk(disk)
@@ -293,9 +304,10 @@ def least_seconds(found):
 
 
 def asked_rows(choice):
-    """A row for each peer that something was asked beside."""
-    ours = choice["candidates"].get("xentlearn", {})
-    if "seconds" not in ours:
+    """A row for each peer that something was asked beside; ours is the best variant, too."""
+    ours = [choice["candidates"].get(name, {}) for name in OURS]
+    ours = min((each for each in ours if "seconds" in each), key=least_seconds, default=None)
+    if ours is None:
         return
     for peer, asked in TASKS[choice["task"]].asked.items():
         theirs = choice["candidates"].get(peer)
@@ -309,7 +321,9 @@ def asked_rows(choice):
         elif not distance <= CLOSE:
             verdict = f"no: distance {distance:.1e}"
         above = "" if "seconds" in theirs else "> "
-        row = [choice["task"], time_of(ours), peer, time_of(theirs), above + number(times)]
+        with_jobs = f" ({ours['variant']})" if ours["variant"] else ""
+        row = [choice["task"], time_of(ours) + with_jobs]
+        row += [peer, time_of(theirs), above + number(times)]
         yield [*row, f"at least {asked}", verdict]
 
 
@@ -337,27 +351,66 @@ def candidate_rows(choice):
     every = choice["candidates"]
     ours, exact = every.get("xentlearn", {}), every.get("exact", {})
     for name, found in sorted(every.items(), key=lambda item: least_seconds(item[1])):
-        row = [choice["task"], name, time_of(found)]
+        if name in ALONE:
+            continue
         times = least_seconds(found) / ours.get("seconds", math.nan)
-        row.append(
-            "" if math.isnan(times) else ("" if "seconds" in found else "> ") + number(times)
-        )
+        above = "" if "seconds" in found else "> "
+        row = [
+            choice["task"],
+            name,
+            time_of(found),
+            "" if math.isnan(times) else above + number(times),
+        ]
         if "seconds" not in found:
             yield [*row, *[""] * 6, found.get("failed", "")]
             continue
         steps = steps_from_exact(choice, found)
-        differences = np.abs(np.array(found["losses"]) - exact.get("losses", math.nan))
-        unknown = np.isnan(differences).all()
+        differences = np.abs(
+            np.array(found.get("losses", math.nan)) - exact.get("losses", math.nan)
+        )
+        known = not np.isnan(differences).all()
+        distance = distance_of(choice, found)
         yield [
             *row,
             str(found["warnings"]),
             f"{found['C']:.3g}",
             "" if steps is None else str(steps),
-            "" if unknown else f"{np.nanmax(differences):.1e}",
-            f"{distance_of(choice, found):.1e}",
+            f"{np.nanmax(differences):.1e}" if known else "",
+            "" if math.isnan(distance) else f"{distance:.1e}",
             "" if found["extra_bytes"] is None else number(found["extra_bytes"] / 1e6),
             "" if found["variant"] == AS_IT_IS else found["variant"],
         ]
+
+
+def print_memory(choices):
+    """What choosing C takes of memory beside X, and one fit."""
+    rows = []
+    for choice in choices:
+        fit, ours = (choice["candidates"].get(name, {}) for name in ("one fit", "xentlearn"))
+        if "extra_bytes" in fit and "extra_bytes" in ours:
+            times = ours["extra_bytes"] / max(fit["extra_bytes"], 1)
+            row = [choice["task"], *(number(each["extra_bytes"] / 1e6) for each in (fit, ours))]
+            rows.append([*row, number(times), "yes" if times <= MOST_MEMORY else "no"])
+    if rows:
+        header = ["task", "one fit, MB", "choosing C, MB", "times", f"at most {MOST_MEMORY:g}"]
+        print_table("Memory", header, rows)
+
+
+def print_leave_one_out(choices):
+    """What leave-one-out takes beside the fits along C that it is made from."""
+    rows = []
+    for choice in choices:
+        path, ours = (choice["candidates"].get(name, {}) for name in ("path", "leave-one-out"))
+        if "seconds" in path and "seconds" in ours:
+            times = ours["seconds"] / path["seconds"] - 1
+            asked = ASKED_OF_LEAVE_ONE_OUT[choice["n_coefficients"] > FEW]
+            row = [choice["task"], f"{choice['n_coefficients']:,}", number(path["seconds"])]
+            row += [number(ours["seconds"]), str(ours["warnings"]), number(times)]
+            rows.append([*row, f"at most {asked:g}", "yes" if times <= asked else "no"])
+    if rows:
+        header = ["task", "coefficients", "fits along C, s", "with leave-one-out, s", "warnings"]
+        header += ["beyond the fits, over theirs", "asked", "reached"]
+        print_table("Leave-one-out", header, rows)
 
 
 def print_disk(results):
@@ -367,7 +420,7 @@ def print_disk(results):
         fit, path = result["fit"], result["path"]
         if "failed" in fit or "failed" in path:
             rows.append([result["shape"], *[str(each.get("failed", "")) for each in (fit, path)]])
-            rows[-1] += [""] * 4
+            rows[-1] += [""] * 6
             continue
         times = path["seconds"] / fit["seconds"]
         scale = N_IMAGENET / result["n"]
@@ -378,12 +431,15 @@ def print_disk(results):
                 number(path["seconds"]),
                 number(times),
                 "yes" if times <= ASKED_OF_PATH else "no",
+                number(result["alone"]["seconds"]) if "alone" in result else "",
                 f"{max(path['gaps']):.1e}",
+                "; ".join(", ".join(map(str, each.get("n_iter", []))) for each in (fit, path)),
                 f"{number(scale * fit['seconds'] / 60)}, {number(scale * path['seconds'] / 60)}",
             ]
         )
     header = ["data", "one fit, s", f"path of {len(DISK_CS)} values of C, s", "times"]
-    header += [f"at most {ASKED_OF_PATH:g}", "largest certified distance"]
+    header += [f"at most {ASKED_OF_PATH:g}", "fits one by one, s", "largest certified distance"]
+    header += ["iterations of the fit; by C, without those of steps between"]
     header += [f"extrapolated to {N_IMAGENET:,} rows, minutes"]
     print_table("A path of X on disk", header, rows)
 

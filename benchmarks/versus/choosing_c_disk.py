@@ -1,7 +1,10 @@
-"""Seconds of one fit, or of a path, of X on disk: ``choosing_c.py`` calls it in a fresh process.
+"""Seconds of one fit, of a path, or of its fits one by one, of X on disk.
 
-python benchmarks/versus/choosing_c_disk.py FOLDER fit
-python benchmarks/versus/choosing_c_disk.py FOLDER path
+``choosing_c.py`` calls it in a fresh process::
+
+    python benchmarks/versus/choosing_c_disk.py FOLDER fit
+    python benchmarks/versus/choosing_c_disk.py FOLDER path
+    python benchmarks/versus/choosing_c_disk.py FOLDER alone
 """
 
 import json
@@ -16,9 +19,11 @@ from xentlearn import SoftmaxClassifier
 
 
 def fitted(what, X, y, Cs):
-    """List of classifiers: one with the C in the middle, or one for each."""
+    """List of classifiers: one with the C in the middle, or one for each C, along them or alone."""
     if what == "fit":
         return [SoftmaxClassifier(C=Cs[len(Cs) // 2]).fit(X, y)]
+    if what == "alone":
+        return [SoftmaxClassifier(C=C).fit(X, y) for C in Cs]
     from xentlearn import regularization_path
 
     return regularization_path(X, y, Cs=Cs)
@@ -33,7 +38,8 @@ def main():
     models = fitted(what, X, y, Cs)
     seconds = time.perf_counter() - begin
     gaps = [float(model.optimality_gap_) for model in models]
-    result = {"seconds": seconds, "gaps": gaps, "Cs": [model.C for model in models]}
+    of_models = {"Cs": [model.C for model in models], "n_iter": [model.n_iter_ for model in models]}
+    result = {"seconds": seconds, "gaps": gaps, **of_models}
     (folder / RESULT).write_text(json.dumps(result))
 
 

@@ -1,9 +1,12 @@
 """Whoever chooses C by cross-validation, each as one function; this script times one of them.
 
 All get the same folds and the same values of C, and score by the mean log loss. Nobody is helped:
-the tolerances are those that come by default, and of the numbers of iterations too, except for
-"converging". scikit-learn's are tried with two processes, with the threads of BLAS as they are, and
-with one thread of BLAS (see `measure.fastest_blas_threads`); the benchmark takes the best.
+the tolerances and the numbers of iterations are those that come by default, except for "sklearn
+converging", which has enough iterations for its tolerance, and "sklearn exact", whose tolerance is
+the largest power of ten that takes it as near to the minimum of the digits as the others are (a
+relative distance of 1e-4). scikit-learn's are tried with two processes, with the threads of BLAS as
+they are, and with one thread of BLAS (see `measure.fastest_blas_threads`); the benchmark takes the
+best.
 
 cv.glmnet runs in R, in a process of its own, and is timed there with the data loaded. Its lambda is
 1 / (C n) for the n rows that all folds but one have.
@@ -18,6 +21,7 @@ and processes. A fit that takes more than LIMIT seconds ends the process by SIGA
 """
 
 import json
+import math
 import re
 import signal
 import statistics
@@ -41,11 +45,11 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV
 from sparse_peers import RSCRIPT, columns
 
-from xentlearn import SoftmaxClassifier
+from xentlearn import SoftmaxClassifier, SoftmaxClassifierCV, regularization_path
 
 SCORING = "neg_log_loss"
 ENOUGH_ITERATIONS = 10_000
-EXACT_TOL = 1e-7
+EXACT_TOL, SKLEARN_EXACT_TOL = 1e-7, 1e-8
 LOG, RESULT = "stderr.txt", "result.json"
 SHARES_OF_PATH = (0.25, 0.5, 0.75, 1.0)  # where the objective along C is looked at
 
@@ -110,18 +114,17 @@ def few_rows(search):
 class Found(NamedTuple):
     """What came out of a search."""
 
-    C: float
-    losses: np.ndarray  # mean over the folds for each C; nan where a path was not followed so far
-    solutions: Callable  # () -> (coef, intercept) of the first fold for each C of `looked_at`
+    C: float = math.nan
+    losses: np.ndarray = ()  # mean over the folds for each C; nan where a path was not followed
+    solutions: Callable | None = None  # () -> (coef, intercept) of the first fold, by `looked_at`
     seconds: float | None = None  # of those with a clock of their own
     n_warnings: int = 0  # of those in other processes
 
 
-def ours(search):
+def ours(search, n_jobs=None):
     """`SoftmaxClassifierCV`; its solutions are those of a second fit, of the first fold alone."""
-    from xentlearn import SoftmaxClassifierCV
-
     model = SoftmaxClassifierCV(Cs=search.Cs, l1_ratios=(search.l1_ratio,), cv=search.folds)
+    model.set_params(n_jobs=n_jobs)
     model.fit(search.X, search.y)
 
     def solutions():
@@ -148,6 +151,27 @@ def grid(search, **parameters):
 
     losses = -model.cv_results_["mean_test_score"]
     return Found(float(model.best_params_["C"]), losses, solutions)
+
+
+def one_fit(search):
+    """A single fit of all rows, by whose time and memory those of a search are judged."""
+    middle = float(search.Cs[len(search.Cs) // 2])
+    SoftmaxClassifier(C=middle, l1_ratio=search.l1_ratio).fit(search.X, search.y)
+    return Found()
+
+
+def path(search):
+    """The fits of all rows along C, of which leave-one-out makes its scores."""
+    estimator = SoftmaxClassifier(l1_ratio=search.l1_ratio)
+    regularization_path(search.X, search.y, search.Cs, estimator=estimator)
+    return Found()
+
+
+def leave_one_out(search):
+    """`SoftmaxClassifierCV` with cv="loo"."""
+    model = SoftmaxClassifierCV(Cs=search.Cs, l1_ratios=(search.l1_ratio,), cv="loo", refit=False)
+    model.fit(search.X, search.y)
+    return Found(float(model.C_))
 
 
 def exact(search):
@@ -212,10 +236,18 @@ TWO, AS_IT_IS, ONE = "n_jobs=2", "n_jobs=None", "n_jobs=None, BLAS with 1 thread
 SCIKIT_LEARN = {TWO: {"n_jobs": 2}, AS_IT_IS: {}, ONE: {}}
 CANDIDATES = {  # name: (function, {variant: parameters})
     "xentlearn": (ours, {"": {}}),
+    "xentlearn, n_jobs=2": (ours, {TWO: {"n_jobs": 2}}),
+    "one fit": (one_fit, {"": {}}),
+    "path": (path, {"": {}}),
+    "leave-one-out": (leave_one_out, {"": {}}),
     "grid": (grid, {"": {}}),
     "exact": (exact, {"": {}}),
     "sklearn": (logistic_cv, SCIKIT_LEARN),
     "sklearn converging": (partial(logistic_cv, max_iter=ENOUGH_ITERATIONS), SCIKIT_LEARN),
+    "sklearn exact": (
+        partial(logistic_cv, tol=SKLEARN_EXACT_TOL, max_iter=100 * ENOUGH_ITERATIONS),
+        SCIKIT_LEARN,
+    ),
     "saga": (
         partial(logistic_cv, solver="saga", random_state=0),
         {TWO: {"n_jobs": 2}, AS_IT_IS: {}},
@@ -264,21 +296,22 @@ def main():
                 warnings.simplefilter("ignore")
                 function(few_rows(search))
         seconds, n_warnings, found, extra = timed(function, search, limit, folder / LOG)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        objectives = [
-            objective(coef, intercept, search.first_problem(i))
-            for i, (coef, intercept) in zip(search.looked_at, found.solutions(), strict=True)
-        ]
     result = {
         "seconds": seconds,
         "warnings": n_warnings,
-        "C": found.C,
-        "losses": list(found.losses),
-        "objectives": objectives,
         "extra_bytes": None if in_another_process or variant == TWO else extra,
         "variant": variant,
     }
+    if not math.isnan(found.C):
+        result["C"] = found.C
+    if found.solutions is not None:
+        result["losses"] = list(found.losses)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result["objectives"] = [
+                objective(coef, intercept, search.first_problem(i))
+                for i, (coef, intercept) in zip(search.looked_at, found.solutions(), strict=True)
+            ]
     (folder / RESULT).write_text(json.dumps(result))
 
 
