@@ -52,7 +52,7 @@ MOST_MEMORY = 1.3  # times what one fit takes, at most
 # leave-one-out: seconds beyond the fits along C, over theirs, up to FEW coefficients and beyond
 ASKED_OF_LEAVE_ONE_OUT, FEW = (5.0, 1.0), 1_000
 ALONE = "one fit", "path"  # candidates that choose nothing
-OURS = "xentlearn", "xentlearn, n_jobs=2"
+OURS = "xentlearn", "xentlearn n_jobs=2"
 OF_SKLEARN = "sklearn", "sklearn converging", "sklearn exact"
 N_IMAGENET = 1_281_167
 DISK_SHAPE, DISK_CLASSES, DISK_CS = (200_000, 512), 1_000, np.logspace(-3, 3, 7)

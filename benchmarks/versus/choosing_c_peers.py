@@ -236,7 +236,7 @@ TWO, AS_IT_IS, ONE = "n_jobs=2", "n_jobs=None", "n_jobs=None, BLAS with 1 thread
 SCIKIT_LEARN = {TWO: {"n_jobs": 2}, AS_IT_IS: {}, ONE: {}}
 CANDIDATES = {  # name: (function, {variant: parameters})
     "xentlearn": (ours, {"": {}}),
-    "xentlearn, n_jobs=2": (ours, {TWO: {"n_jobs": 2}}),
+    "xentlearn n_jobs=2": (ours, {TWO: {"n_jobs": 2}}),
     "one fit": (one_fit, {"": {}}),
     "path": (path, {"": {}}),
     "leave-one-out": (leave_one_out, {"": {}}),

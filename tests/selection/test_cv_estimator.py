@@ -233,6 +233,68 @@ def test_a_fit_that_fails_changes_nothing():
     assert vars(clf) == before
 
 
+def failing_scorer(clf, X, y):
+    raise RuntimeError("no score")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"penalty_factor": [1.0]}, "'penalty_factor'"),
+        ({"solver": "lbfgs", "l1_ratios": [0.0, 0.5]}, "'solver' must be 'auto'"),
+        ({"scoring": failing_scorer}, "no score"),
+        (
+            {
+                "scoring": lambda clf, X, y: {"a": 0.5, "b": 1.0},
+                "refit": False,
+                "store_probabilities": True,
+            },
+            "'store_probabilities' needs a choice",
+        ),
+    ],
+)
+def test_a_search_that_fails_at_its_beginning_changes_nothing(parameters, words):
+    clf = fitted().set_params(**parameters)
+    before = dict(vars(clf))
+    with pytest.raises((ValueError, RuntimeError), match=words):
+        clf.fit(X[:, :2], y)
+    assert vars(clf) == before
+
+
+def test_losses_that_take_y_in_different_ways():
+    Y = np.eye(3)[y]
+    with pytest.raises(ValueError, match="All 'losses' must take y in the same way"):
+        fitted(y=Y, losses=["categorical_crossentropy", "binary_crossentropy"])
+
+
+@pytest.mark.parametrize("kind", ["labels", "multilabel"])
+def test_a_fold_without_weight_in_training(kind):
+    weight = np.where(np.arange(len(X)) < 50, 1.0, 0.0)
+    folds = [(np.arange(50), np.arange(50)), (np.arange(50, len(X)), np.arange(50))]
+    Y = y if kind == "labels" else np.eye(3)[y]
+    clf = SoftmaxClassifierCV("auto" if kind == "labels" else "binary_crossentropy", cv=folds)
+    with pytest.raises(ValueError, match="those of fold 2 have none"):
+        clf.fit(X, Y, weight)
+
+
+def test_a_warm_start_of_losses_of_several_sizes():
+    two = (y == 1).astype(int)
+    losses = ["binary_crossentropy", "sparse_categorical_crossentropy"]
+    first = fitted(y=two, losses=losses, tol=1e-8)
+    again = fitted(y=two, losses=losses, tol=1e-8, warm_start=True).fit(X, two)
+    np.testing.assert_allclose(again.scores_, first.scores_, rtol=1e-4)
+
+
+def test_the_values_of_C_do_not_depend_on_tol():
+    np.testing.assert_array_equal(fitted(Cs=4, tol=1e-8).Cs_, fitted(Cs=4, tol=1e-2).Cs_)
+
+
+def test_a_backend_without_generators():
+    with parallel_config("multiprocessing"):
+        found = fitted(n_jobs=2).scores_
+    np.testing.assert_array_equal(found, fitted().scores_)
+
+
 def test_params_clone_and_pickle():
     clf = SoftmaxClassifierCV(CategoricalFocalCrossentropy(gamma=1.0), Cs=CS, cv=KFold(3))
     clf.set_params(loss__gamma=0.5, solver=Adam(), select="1se")
@@ -365,14 +427,17 @@ def test_interrupt(at, refit):
 
     clf = fitted(store_probabilities=True)
     clf.set_params(scoring=scoring, store_paths=True, refit=refit)
+    before = dict(vars(clf))
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X[:, :2], y)
+    if at == 0:  # nothing was found
+        assert vars(clf) == before
+        return
     done = [*range(1, at + 1), *[np.nan] * (9 - at)]
     np.testing.assert_array_equal(clf.scores_.ravel(), done)
     known = {"Cs_", "l1_ratios_", "losses_", "scores_", "standard_errors_", "n_features_in_"}
-    assert attributes(clf) == known | ({"coefs_paths_"} if at else set())
-    if at:
-        assert np.isfinite(clf.coefs_paths_).all(axis=(-1, -2)).sum() == at
+    assert attributes(clf) == known | {"coefs_paths_"}
+    assert np.isfinite(clf.coefs_paths_).all(axis=(-1, -2)).sum() == at
     with pytest.raises(NotFittedError, match="interrupted"):
         clf.predict(X[:, :2])
 

@@ -97,6 +97,7 @@ def test_the_refit_is_a_single_fit(iris):
         ({"grouped": True}, "'grouped' must be False with cv='loo', got True"),
         ({"early_stopping": True}, "'early_stopping' must be False"),
         ({"store_probabilities": True}, "'store_probabilities' must be False"),
+        ({"solver": "adam"}, "'solver' must not be a stochastic one with cv='loo', got 'adam'"),
         ({"loss": GeneralizedCrossentropy()}, "needs a convex loss, got Generalized"),
         ({"cv": "LOO"}, "'cv' must be None, a number of folds, 'loo', .* got 'LOO'"),
     ],

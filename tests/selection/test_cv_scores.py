@@ -193,6 +193,62 @@ def test_a_class_that_training_rows_lack_is_left_out(n_jobs):
 
 
 @pytest.mark.filterwarnings("ignore:Class")
+def test_a_class_that_training_rows_lack_when_losses_are_compared():
+    """All kinds leave out the same rows, whatever the classes weigh."""
+    X, y = load_iris(return_X_y=True)
+    test, all_rows = np.r_[0:10, 50:60, 100:110], np.arange(150)
+    folds = [(np.setdiff1d(np.arange(100), test), test), (all_rows, test)]
+    sparse = SparseCategoricalCrossentropy(label_smoothing=0.0)
+    losses = ["sparse_categorical_crossentropy", "binary_crossentropy", sparse]
+    weights = {0: 1.0, 1: 5.0, 2: 1.0}
+    with pytest.warns(UserWarning, match=r"fold 1 leaves classes out .* \[2\]"):
+        clf = SoftmaxClassifierCV(
+            Cs=[1.0, 10.0], losses=losses, cv=folds, class_weight=weights, **TIGHT
+        ).fit(X, y)
+    for fold, (train, _) in enumerate(folds):
+        counted = test[y[test] < 2] if fold == 0 else test
+        for i, loss in enumerate(losses):
+            one = SoftmaxClassifier(loss, class_weight=weights, **TIGHT).fit(X[train], y[train])
+            wanted = -log_loss(y[counted], one.predict_proba(X[counted]))
+            close(clf.scores_[fold, i, 0, 0], wanted)
+    close(clf.scores_[:, 0], clf.scores_[:, 2])
+
+
+@pytest.mark.filterwarnings("ignore:Class")
+def test_the_share_of_a_soft_row_that_training_rows_lack():
+    X, targets = soft_data()
+    targets[:60, 0], train = 0.0, np.arange(60)
+    targets /= targets.sum(axis=1, keepdims=True)
+    test = np.arange(60, len(X))
+    parameters = {"loss": "categorical_crossentropy", **TIGHT}
+    with pytest.warns(UserWarning, match=r"fold 1 leaves classes out .* \[0\]"):
+        clf = SoftmaxClassifierCV(Cs=[1.0], cv=[(train, test)], **parameters).fit(X, targets)
+    one = SoftmaxClassifier(**parameters).fit(X[train], targets[train])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_p = np.where(targets[test] == 0, 0.0, np.log(one.predict_proba(X[test])))
+    rest = targets[test, 1:]
+    close(clf.scores_.item(), (rest * log_p[:, 1:]).sum() / rest.sum())
+    with pytest.raises(ValueError, match="classes must be among .* fold 1"):
+        SoftmaxClassifierCV(cv=KFold(3), **parameters).fit(
+            np.arange(9.0)[:, np.newaxis], np.repeat(np.eye(3), 3, axis=0)
+        )
+
+
+@pytest.mark.filterwarnings("ignore:Class")
+@pytest.mark.parametrize("constant", [0, 1])
+def test_a_label_that_does_not_vary_in_training_is_left_out(constant):
+    X, Y = multilabel_data()
+    half = len(X) // 2
+    Y[:half, 0], Y[half:, 0] = constant, 1 - constant
+    folds = [(np.arange(half), np.arange(half, len(X)))]
+    with pytest.warns(UserWarning, match=r"fold 1 leaves labels out .* \[0\]"):
+        clf = SoftmaxClassifierCV(Cs=[1.0], cv=folds, **TIGHT).fit(X, Y)
+    one = SoftmaxClassifier(loss="binary_crossentropy", **TIGHT).fit(X[:half], Y[:half, 1:])
+    wanted = -binary_rows(X[half:] @ one.coef_.T + one.intercept_, Y[half:, 1:]).mean()
+    close(clf.scores_.item(), wanted)
+
+
+@pytest.mark.filterwarnings("ignore:Class")
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_folds_without_a_class_in_common(n_classes):
     X, y = load_iris(return_X_y=True)
@@ -349,6 +405,28 @@ def test_scorers_get_the_weights_without_routing():
     close(search(weight=WEIGHT, scoring=takes_none).scores_, expected(unweighted, weight=WEIGHT))
 
 
+def test_each_of_several_scorers_gets_the_weights_if_it_takes_them():
+    def takes(clf, X, y, sample_weight=None):
+        return np.average(clf.predict(X) == y, weights=sample_weight)
+
+    def takes_none(clf, X, y):
+        return takes(clf, X, y)
+
+    scoring = {"accuracy": "accuracy", "takes": takes, "takes_none": takes_none}
+    clf = search(weight=WEIGHT, scoring=scoring, refit="takes")
+    weighted = search(weight=WEIGHT, scoring="accuracy").scores_
+    np.testing.assert_array_equal(clf.scores_["accuracy"], weighted)
+    close(clf.scores_["takes"], weighted)
+    unweighted = search(weight=WEIGHT, scoring=takes_none).scores_
+    np.testing.assert_array_equal(clf.scores_["takes_none"], unweighted)
+    assert clf.score(X, y, WEIGHT) == takes(clf, X, y, WEIGHT)
+
+
+def test_scores_without_axes_are_numbers():
+    found = search(scoring=lambda clf, X, y: np.asarray(clf.score(X, y))).scores_
+    np.testing.assert_array_equal(found, search(scoring="accuracy").scores_)
+
+
 def test_routing_of_weights():
     def weighted(clf, test):
         return clf.score(X[test], y[test], sample_weight=WEIGHT[test])
@@ -495,6 +573,14 @@ def test_row_blocks_choose_as_in_memory(weight, tmp_path):
     np.testing.assert_allclose(on_disk.coef_, in_memory.coef_, atol=1e-5)
     default = search(NpyBlocks(tmp_path), Cs=4).Cs_
     np.testing.assert_allclose(default, search(Cs=4).Cs_, rtol=1e-6)
+
+
+def test_rows_that_a_fold_repeats_count_twice_in_row_blocks(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    train, test = FOLDS[0]
+    folds = [(np.append(train, train[::2]), np.append(test, test[::3]))]
+    found = search(NpyBlocks(tmp_path / "X.npy"), folds=folds).scores_
+    close(found, search(folds=folds).scores_)
 
 
 def test_what_row_blocks_do_not_take(tmp_path):

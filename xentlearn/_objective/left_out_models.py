@@ -338,7 +338,7 @@ class LeftOutModels:
                 slope, step, end = slope[kept], step[kept], end[kept]
             here, before = self._searched(here, slope, step, end, left, share), change
             minima[models], found[models] = here.W, here.own_logits
-        self.unfinished[left] = True
+        self.unfinished[left[share > 0]] = True
         return minima, gaps, found
 
     def _slope(self, here):

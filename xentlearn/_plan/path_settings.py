@@ -45,5 +45,5 @@ class Range:
 
     least_learnt: float = 0.01
     little_left: float = 0.001
-    tol: float = 1e-3
+    tol: float = 1e-4
     most_decades: int = 16

@@ -11,6 +11,7 @@ from sklearn.utils import indexable
 from .._estimator.callbacks import CallbackSupportMixin, with_callbacks
 from .._estimator.classifier import OF_X, SoftmaxClassifier
 from .._estimator.parameters import require_settings
+from .._estimator.penalty import penalty_of
 from .._estimator.pickling import VersionedPickleMixin
 from .._estimator.predicting import PredictingMixin
 from .._utils.arguments import AdvisedMixin
@@ -29,10 +30,11 @@ from .parameters import (
     checked_l1_ratios,
     checked_losses,
     checked_scoring,
+    require_choice,
 )
 from .progress import Progress
 from .rows import Rows
-from .scores import neg_log_loss
+from .scores import PLAIN
 from .scoring import ScoringMixin
 from .search import Search
 from .searching import SearchingMixin
@@ -376,9 +378,9 @@ class SoftmaxClassifierCV(
         for name, rule in RULES.items():
             rule.check(name, getattr(self, name))
         check_jobs(self.n_jobs)
-        if scorer is None and self.losses is not None:
-            scorer = neg_log_loss
         to_split, to_score = self._routed(sample_weight, params, scorer)
+        if scorer is None and self.losses is not None:
+            scorer = PLAIN
         classifiers = self._classifiers(losses)
         rows = Rows(classifiers[0], X, y, sample_weight)
         encoded = [rows.encoded(loss) for loss in losses]
@@ -395,9 +397,7 @@ class SoftmaxClassifierCV(
                     "select='1se' needs at least two folds for the standard error of their scores, "
                     "got one; use more folds, or select='best'."
                 )
-        of_X = {name: vars(classifiers[0])[name] for name in OF_X if name in vars(classifiers[0])}
-        for classifier in classifiers[1:]:
-            vars(classifier).update(of_X)
+        of_X = self._prepare(classifiers, encoded, l1_ratios)
         if isinstance(Cs, int):
             grid = [copy.copy(classifiers[0]) for _ in l1_ratios]
             for classifier, l1_ratio in zip(grid, l1_ratios, strict=True):
@@ -409,8 +409,15 @@ class SoftmaxClassifierCV(
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         n_fits = len(search.folds) * math.prod(search.shape) + bool(self.refit)
         progress = Progress(self, n_fits, {"X": X, "y": y, "metadata": metadata})
-        self._forget({**of_X, "Cs_": Cs, "l1_ratios_": l1_ratios, "losses_": losses})
-        self._choose(search, self._search(search, progress), progress)
+        before, found = self.__dict__, []
+        try:
+            self._forget({**of_X, "Cs_": Cs, "l1_ratios_": l1_ratios, "losses_": losses})
+            self._search(search, progress, found)
+            self._choose(search, found, progress)
+        except BaseException:
+            if not found:  # as if it had not been called
+                self.__dict__ = before
+            raise
         progress.close()
         return self
 
@@ -422,13 +429,32 @@ class SoftmaxClassifierCV(
         if isinstance(self.random_state, np.random.RandomState):
             # all fits begin with the same state, in this process and in others
             shared["random_state"] = int(self.random_state.randint(np.iinfo(np.int32).max))
-        classifiers, start = [SoftmaxClassifier(loss, **shared) for loss in losses], {}
-        if self.warm_start and "coef_" in vars(self):
-            start = {name: vars(self)[name] for name in OF_START if name in vars(self)}
+        classifiers = [SoftmaxClassifier(loss, **shared) for loss in losses]
         for classifier in classifiers:
             classifier._check_parameters()
-            vars(classifier).update(start)
         return classifiers
+
+    def _prepare(self, classifiers, encoded, l1_ratios):
+        """Give the classifiers what they start from and know of X; check their penalties.
+
+        Of several losses, those start from the coefficients of the last fit that have as many
+        outputs.
+        """
+        of_X = {name: vars(classifiers[0])[name] for name in OF_X if name in vars(classifiers[0])}
+        start, n_outputs = {}, None
+        if self.warm_start and "coef_" in vars(self):
+            start = {name: vars(self)[name] for name in OF_START if name in vars(self)}
+            n_outputs = self.coef_.shape[0]
+        for classifier, y in zip(classifiers, encoded, strict=True):
+            fits = len(classifiers) == 1 or y.n_outputs == n_outputs
+            vars(classifier).update({**of_X, **(start if fits else {})})
+        by_feature = self.penalty_factor is not None or self.coef_bounds is not None
+        for l1_ratio in l1_ratios[(l1_ratios > 0) | by_feature]:
+            one = copy.copy(classifiers[0])
+            one.l1_ratio = float(l1_ratio)
+            solver = one._check_parameters()
+            penalty_of(one, of_X["n_features_in_"], None if solver is None else solver.name)
+        return of_X
 
     def _require_possible(self, rows, encoded, scorer):
         """Raise the ValueError of what X in row blocks, or losses of several kinds, cannot have."""
@@ -448,10 +474,13 @@ class SoftmaxClassifierCV(
                 "With 'store_paths', all 'losses' must have the same number of outputs, got "
                 f"{n_outputs}; set it to False, or leave some of 'losses' out."
             )
-        if self.store_probabilities and not self.refit and isinstance(self.scoring, MANY):
+        if not self.refit and isinstance(self.scoring, MANY):
+            require_choice(None, self.store_probabilities)
+        if len({y.kind == "multilabel" for y in encoded}) > 1:
             raise ValueError(
-                "'store_probabilities' needs a choice, which refit=False does not make of several "
-                "scores; set 'refit' to the name of one, or 'store_probabilities' to False."
+                "All 'losses' must take y in the same way: some of them predict labels that are "
+                "independent of each other, others a single class per row, and their scores "
+                "cannot be compared. Search them one by one."
             )
 
     def _forget(self, new):

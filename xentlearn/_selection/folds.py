@@ -30,7 +30,8 @@ def checked_folds(cv, X, y, encoded, in_memory, params):
     Raises
     ------
     ValueError
-        If there is no fold, or if one has no training rows or no test rows, or rows that X has not.
+        If there is no fold, or if one has no training rows or no test rows, rows that X has not, or
+        no weight in training.
     """
     if isinstance(cv, str):
         raise ValueError(
@@ -48,6 +49,12 @@ def checked_folds(cv, X, y, encoded, in_memory, params):
         (_indices(train, n_rows, i, "training"), _indices(test, n_rows, i, "test"))
         for i, (train, test) in enumerate(splitter.split(X, y, **params), start=1)
     ]
+    for i, (train, _) in enumerate(folds, start=1):
+        if not encoded.weight[train].sum() > 0:
+            raise ValueError(
+                "The training rows of each fold must have a positive weight; those of fold "
+                f"{i} have none. Use other folds, or leave rows without weight out."
+            )
     if not folds:
         raise ValueError(
             "'cv' must give at least one fold, got none; an iterator gives its folds only once, so "

@@ -1,5 +1,7 @@
 """The values of C that a search tries, found from the data."""
 
+import copy
+
 import numpy as np
 
 from .._estimator.fit_state import FitState
@@ -46,8 +48,9 @@ def automatic_Cs(n, classifiers, data, y):
 
 def _range_of(classifier, data, y):
     """Return the first and the last C for a classifier."""
+    classifier = copy.copy(classifier)
+    classifier.tol = RANGE.tol
     path = Path(classifier, data, y)
-    path.classifier.tol = RANGE.tol
     before, least = _at_0(path)
     if least is None:
         return ANY

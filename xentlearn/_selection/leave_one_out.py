@@ -6,6 +6,8 @@ from .._estimator.fit_state import FitState
 from .._estimator.path import Path
 from .._estimator.training import Fit
 from .._objective.leave_one_out import leave_one_out
+from .._plan.settings import STOCHASTIC
+from .._solvers.settings import resolve_solver
 from .._utils.messages import warn
 from .search import FoldFit, Search, shortfall_of
 
@@ -143,6 +145,12 @@ def require_possible(estimator, rows, encoded):
     ):
         if asked:
             raise ValueError(f"{name!r} must be False with cv='loo', got {asked!r}. {way_out}")
+    solver = resolve_solver(estimator.solver)
+    if solver is not None and solver.name in STOCHASTIC:
+        raise ValueError(
+            f"'solver' must not be a stochastic one with cv='loo', got {estimator.solver!r}: "
+            f"models without a row are those near a minimum. {way_out}"
+        )
     if not encoded[0].loss._convex:
         raise ValueError(
             f"cv='loo' needs a convex loss, got {encoded[0].loss!r}: another minimum may be near. "

@@ -167,6 +167,15 @@ def chosen_score(scores, refit):
     return scores[refit]
 
 
+def require_choice(score, store_probabilities):
+    """Raise the ValueError of ``store_probabilities`` if no score chooses: ``score`` is None."""
+    if score is None and store_probabilities:
+        raise ValueError(
+            "'store_probabilities' needs a choice, which refit=False does not make of several "
+            "scores; set 'refit' to the name of one, or 'store_probabilities' to False."
+        )
+
+
 def check_jobs(n_jobs):
     """Raise the ValueError of an ``n_jobs`` that joblib does not take."""
     is_integer = isinstance(n_jobs, numbers.Integral) and not isinstance(n_jobs, (bool, np.bool_))

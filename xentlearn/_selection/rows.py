@@ -8,6 +8,7 @@ from .._data.dataset import MemoryData
 from .._data.out_of_core import BlockData
 from .._data.targets import encode_y
 from .._estimator.inputs import validated
+from .scores import plain_loss
 
 
 class Rows:
@@ -37,10 +38,15 @@ class Rows:
         classifier = self.classifier
         return encode_y(self.y, self.X.shape[0], loss, classifier.class_weight, self.sample_weight)
 
+    def encoded_plainly(self, y):
+        """Return y of all rows for the plain cross-entropy of its kind, without class weights."""
+        return encode_y(self.y, self.X.shape[0], plain_loss(y), None, self.sample_weight)
+
     def taken(self, y, chosen=None):
         """Return (data, y) of the chosen rows that have a weight.
 
-        X in blocks is not copied: the other rows keep their place and get a weight of 0.
+        X in blocks is not copied: the other rows keep their place and get a weight of 0, and rows
+        that are chosen twice get twice their weight.
 
         Parameters
         ----------
@@ -64,9 +70,8 @@ class Rows:
         return MemoryData(self.X[at[kept]]), y
 
     def masked(self, y, chosen):
-        """Return y of all rows, with a weight of 0 for those that are not chosen."""
+        """Return y of all rows, with weights times how often each is chosen."""
         if chosen is None:
             return y
-        factor = np.zeros(self.X.shape[0])
-        factor[chosen] = 1.0
+        factor = np.bincount(chosen, minlength=self.X.shape[0]).astype(np.float64)
         return y.taken(slice(None), factor)

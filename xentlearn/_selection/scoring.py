@@ -4,7 +4,7 @@ from sklearn import get_config
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from .parameters import checked_scoring, chosen_score
-from .scores import takes_weights
+from .scores import scored, takes_weights
 
 
 class ScoringMixin:
@@ -65,7 +65,7 @@ class ScoringMixin:
             )
         elif sample_weight is not None:
             params = {"sample_weight": sample_weight}
-        return chosen_score(scorer(self, X, y, **params), self.refit)
+        return chosen_score(scored(scorer, self, X, y, params), self.refit)
 
     def get_metadata_routing(self):
         """Return how metadata is routed to the splitter and the scorer.

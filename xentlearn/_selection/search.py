@@ -12,7 +12,7 @@ from .._estimator.path import Path
 from .._plan.settings import STOCHASTIC
 from .._solvers.contract import StopReason
 from .choice import standard_errors
-from .scores import ByScorer, MinusLoss
+from .scores import PLAIN, ByScorer, MinusLogLoss, MinusLoss
 
 
 @dataclass
@@ -57,8 +57,9 @@ class Search:
     l1_ratios, Cs : ndarray
     folds : list of (ndarray of int, ndarray of int)
         Training rows and test rows of each fold.
-    scorer : callable or None
-        ``scorer(classifier, X, y, **params)``; None means minus the mean loss.
+    scorer : callable, ``scores.PLAIN`` or None
+        ``scorer(classifier, X, y, **params)``; None means minus the mean loss, and PLAIN minus the
+        mean plain cross-entropy.
     raw : (X, y, dict)
         X and y as they were passed to ``fit``, for the scorer, and its further arrays by name, with
         an entry per row.
@@ -70,6 +71,8 @@ class Search:
         self.classifiers, self.rows, self.encoded = classifiers, rows, encoded
         self.folds, self.l1_ratios, self.Cs = folds, l1_ratios, Cs
         self.scorer, self.raw, self.keeps = scorer, raw, keeps
+        is_plain = scorer is PLAIN
+        self.scored = [rows.encoded_plainly(y) for y in encoded] if is_plain else encoded
         self.epochs_asked = classifiers[0].max_iter not in (0, DEFAULTS["max_iter"])
 
     @property
@@ -82,7 +85,7 @@ class Search:
         train, test = self.folds[fold]
         for loss, y in enumerate(self.encoded):
             data, of_train = self.rows.taken(y, train)
-            score = self._scorer(fold, data, y, test)
+            score = self._scorer(fold, data, self.scored[loss], test)
             for l1 in range(len(self.l1_ratios)):
                 path = Path(self.classifier(loss, l1), data, of_train, only_predicts=True)
                 for i in np.argsort(self.Cs, kind="stable"):
@@ -115,7 +118,9 @@ class Search:
 
     def _scorer(self, fold, data, y, test):
         """Return the function of (Path, Training) that scores a fit on the test rows of a fold."""
-        if self.scorer is not None:
+        if self.scorer is PLAIN and y.kind == "one_vs_rest":
+            return MinusLogLoss(_safe_indexing(self.raw[0], test), y.taken(test), fold)
+        if callable(self.scorer):
             return ByScorer(self.scorer, *self.raw, test)
         if self.rows.in_memory:
             return MinusLoss(*self.rows.taken(y, test), fold)

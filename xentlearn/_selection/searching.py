@@ -16,23 +16,23 @@ from .._utils.messages import warn
 from .choice import choose
 from .found import paths_of, scores_of
 from .outcome import warn_of_edge, warn_of_shortfalls
-from .parameters import chosen_score
+from .parameters import chosen_score, require_choice
 
 
 class SearchingMixin:
     """Mixin that runs a ``Search`` and sets the attributes that it leads to."""
 
-    def _search(self, search, progress):
-        """Return all ``FoldFit`` objects of a search; what was found stays if it is interrupted."""
-        n_folds, found = len(search.folds), []
+    def _search(self, search, progress, found):
+        """Add all ``FoldFit`` objects of a search to ``found``, which stay if it is interrupted."""
+        n_folds = len(search.folds)
         try:
             if effective_n_jobs(self.n_jobs) == 1 or n_folds == 1:
                 by_fold = map(search.fits, range(n_folds))
             else:
                 by_fold = _side_by_side(search, self.n_jobs)
             for fit in itertools.chain.from_iterable(by_fold):
+                require_choice(chosen_score(fit.score, self.refit), self.store_probabilities)
                 found.append(fit)
-                chosen_score(fit.score, self.refit)
                 if progress.after(self._in_words(fit)):
                     break
         finally:
@@ -41,7 +41,6 @@ class SearchingMixin:
             self.standard_errors_ = search.errors(self.scores_)
             if self.store_paths and found:
                 self.coefs_paths_ = paths_of(found, shape, self.fit_intercept)
-        return found
 
     def _in_words(self, fit):
         """Return which fit it is and its score, for a line of ``verbose``."""
@@ -101,7 +100,11 @@ class SearchingMixin:
 
 def _side_by_side(search, n_jobs):
     """Yield the list of fits of each fold, and repeat the warnings of its process in this one."""
-    parallel, process = Parallel(n_jobs=n_jobs, return_as="generator"), os.getpid()
+    process = os.getpid()
+    try:
+        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+    except ValueError:  # of a backend that has no generators, such as "multiprocessing"
+        parallel = Parallel(n_jobs=n_jobs)
     calls = (delayed(_listed)(search, fold, process) for fold in range(len(search.folds)))
     for fits, caught in parallel(calls):
         for message, category in caught:
