@@ -48,7 +48,8 @@ QUICK = 20.0  # seconds: what takes fewer is measured in several rounds
 SLACK, MORE_SLACK = 1.1, 2.0  # a variant may take so many times, and seconds, more than the best
 CLOSE = 1e-4  # relative distance from the minimum that xentlearn's default ``tol`` promises
 ASKED_OF_PATH = 3.0  # times the seconds of one fit, at most
-MOST_MEMORY = 1.3  # times what one fit takes, at most
+MOST_MEMORY = 1.3  # times what one fit takes, at most; told if that is at least
+LEAST_MEMORY = 1e6  # bytes
 # leave-one-out: times what single fits of the same values of C take, up to FEW coefficients; beyond
 ASKED_OF_LEAVE_ONE_OUT, FEW = (5.0, 1.0), 1_000
 ALONE = "one fit", "single fits"  # candidates that choose nothing
@@ -383,12 +384,12 @@ def candidate_rows(choice):
 
 
 def print_memory(choices):
-    """What choosing C takes of memory beside X, and one fit."""
+    """What choosing C takes of memory beside X, and one fit, where that is worth a word."""
     rows = []
     for choice in choices:
         fit, ours = (choice["candidates"].get(name, {}) for name in ("one fit", "xentlearn"))
-        if "extra_bytes" in fit and "extra_bytes" in ours:
-            times = ours["extra_bytes"] / max(fit["extra_bytes"], 1)
+        if fit.get("extra_bytes", 0) > LEAST_MEMORY and "extra_bytes" in ours:
+            times = ours["extra_bytes"] / fit["extra_bytes"]
             row = [choice["task"], *(number(each["extra_bytes"] / 1e6) for each in (fit, ours))]
             rows.append([*row, number(times), "yes" if times <= MOST_MEMORY else "no"])
     if rows:

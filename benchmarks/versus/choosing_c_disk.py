@@ -38,7 +38,10 @@ def main():
     models = fitted(what, X, y, Cs)
     seconds = time.perf_counter() - begin
     gaps = [float(model.optimality_gap_) for model in models]
-    of_models = {"Cs": [model.C for model in models], "n_iter": [model.n_iter_ for model in models]}
+    of_models = {
+        "Cs": [model.C for model in models],
+        "n_iter": [int(np.max(model.n_iter_)) for model in models],
+    }
     result = {"seconds": seconds, "gaps": gaps, **of_models}
     (folder / RESULT).write_text(json.dumps(result))
 

@@ -192,7 +192,8 @@ class SoftmaxClassifierCV(
         In ``fit``: callbacks that watch the iterations of a single fit.
     KeyboardInterrupt
         In ``fit``, after an interrupt. ``scores_`` and, if asked for, ``coefs_paths_`` then have
-        the fits that are complete (with ``n_jobs``: the folds), and there is no ``coef_``.
+        the fits that are complete (with ``n_jobs``: the folds), and there is no ``coef_``. If none
+        is complete, all attributes stay as they were.
 
     Warns
     -----
@@ -441,12 +442,11 @@ class SoftmaxClassifierCV(
         outputs.
         """
         of_X = {name: vars(classifiers[0])[name] for name in OF_X if name in vars(classifiers[0])}
-        start, n_outputs = {}, None
+        start = {}
         if self.warm_start and "coef_" in vars(self):
             start = {name: vars(self)[name] for name in OF_START if name in vars(self)}
-            n_outputs = self.coef_.shape[0]
         for classifier, y in zip(classifiers, encoded, strict=True):
-            fits = len(classifiers) == 1 or y.n_outputs == n_outputs
+            fits = len(classifiers) == 1 or not start or y.n_outputs == len(self.coef_)
             vars(classifier).update({**of_X, **(start if fits else {})})
         by_feature = self.penalty_factor is not None or self.coef_bounds is not None
         for l1_ratio in l1_ratios[(l1_ratios > 0) | by_feature]:

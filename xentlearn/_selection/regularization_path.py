@@ -79,6 +79,5 @@ def regularization_path(X, y, Cs, *, estimator=None, sample_weight=None):
         training = path.fit(float(Cs[i]))
         result[i] = copy.copy(path.classifier)
         vars(result[i]).update(path.attributes(training))
-        if training.failed or training.separable or training.lost > 0:
-            warn_of_outcome(training, estimator.tol, epochs_asked)
+        warn_of_outcome(training, estimator.tol, epochs_asked)
     return result

@@ -94,8 +94,7 @@ class SearchingMixin:
             start = np.mean(coefs, axis=0, dtype=np.float64), np.mean(intercepts, axis=0)
         training = path.fit(self.C_, start)
         vars(self).update(path.attributes(training))
-        if training.failed or training.separable or training.lost > 0:
-            warn_of_outcome(training, self.tol, self.max_iter not in (0, DEFAULTS["max_iter"]))
+        warn_of_outcome(training, self.tol, self.max_iter not in (0, DEFAULTS["max_iter"]))
 
 
 def _side_by_side(search, n_jobs):
