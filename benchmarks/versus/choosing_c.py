@@ -265,7 +265,7 @@ def measure_disk(args):
             found[what] = in_fresh_process("choosing_c_disk.py", folder, what)
             progress(f"disk, {what}: {found[what]}")
     shape = f"{n:,} x {DISK_SHAPE[1]}, {DISK_CLASSES:,} classes, float16 on disk"
-    return {"kind": "disk", "task": "disk", "shape": shape, "n": n, **found}
+    return {"kind": "disk", "task": f"disk, {n:,} rows", "shape": shape, "n": n, **found}
 
 
 # ---- Report --------------------------------------------------------------------------------------
@@ -436,7 +436,9 @@ def print_disk(results):
                 "yes" if times <= ASKED_OF_PATH else "no",
                 number(result["alone"]["seconds"]) if "alone" in result else "",
                 f"{max(path['gaps']):.1e}",
-                "; ".join(", ".join(map(str, each.get("n_iter", []))) for each in (fit, path)),
+                "; ".join(
+                    ", ".join(map(str, each["n_iter"])) for each in (fit, path) if "n_iter" in each
+                ),
                 f"{number(scale * fit['seconds'] / 60)}, {number(scale * path['seconds'] / 60)}",
             ]
         )
