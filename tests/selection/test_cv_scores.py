@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 import pytest
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.metrics import brier_score_loss, get_scorer, log_loss, make_scorer
 from sklearn.model_selection import (
@@ -212,6 +213,8 @@ def test_a_class_that_training_rows_lack_when_losses_are_compared():
             wanted = -log_loss(y[counted], one.predict_proba(X[counted]))
             close(clf.scores_[fold, i, 0, 0], wanted)
     close(clf.scores_[:, 0], clf.scores_[:, 2])
+    by_two = clone(clf).set_params(n_jobs=2).fit(X, y)
+    np.testing.assert_array_equal(by_two.scores_, clf.scores_)
 
 
 @pytest.mark.filterwarnings("ignore:Class")

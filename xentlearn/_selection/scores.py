@@ -103,7 +103,7 @@ def counted_weights(path, y, fold, rows_alone=False):
     -------
     ndarray of shape (n_rows,)
     """
-    sums, weight, left_out = path.y.fitted_weight_sums(), y.weight, None
+    sums, weight = path.y.fitted_weight_sums(), y.weight
     if y.kind == "multilabel":
         # predicted with certainty, and not always right
         ones, in_test = sums[:, 1] > 0, y.fitted_weight_sums() > 0

@@ -71,8 +71,9 @@ class Search:
         self.classifiers, self.rows, self.encoded = classifiers, rows, encoded
         self.folds, self.l1_ratios, self.Cs = folds, l1_ratios, Cs
         self.scorer, self.raw, self.keeps = scorer, raw, keeps
-        is_plain = scorer is PLAIN
-        self.scored = [rows.encoded_plainly(y) for y in encoded] if is_plain else encoded
+        self.scored = encoded
+        if scorer == PLAIN:
+            self.scored = [rows.encoded_plainly(y) for y in encoded]
         self.epochs_asked = classifiers[0].max_iter not in (0, DEFAULTS["max_iter"])
 
     @property
@@ -118,7 +119,7 @@ class Search:
 
     def _scorer(self, fold, data, y, test):
         """Return the function of (Path, Training) that scores a fit on the test rows of a fold."""
-        if self.scorer is PLAIN and y.kind == "one_vs_rest":
+        if self.scorer == PLAIN and y.kind == "one_vs_rest":
             return MinusLogLoss(_safe_indexing(self.raw[0], test), y.taken(test), fold)
         if callable(self.scorer):
             return ByScorer(self.scorer, *self.raw, test)
