@@ -57,7 +57,7 @@ class SoftmaxClassifierCV(
     over the training rows of the fold, to the same ``tol`` as a single fit, and scores the result
     on its test rows. The setting with the best mean score is then fitted to all rows. The fits
     share what they can: X is read and checked once, what depends on the rows alone is computed once
-    per fold, and along C each fit starts where the two before it point to.
+    per fold, and along C each fit starts from an extrapolation of the two before it.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class SoftmaxClassifierCV(
         Whether to fit the choice to all rows, which predictions need. With several scores the name
         of the one that chooses, or False: then nothing is chosen.
     n_jobs : int or None, default=None
-        Processes that share the folds (joblib), which share the cores; None means 1, and -1 all
+        Number of joblib processes that share the folds and the cores; None means 1, and -1 all
         cores. The results have the same bits for any number. A fit uses several threads by itself,
         so that more processes pay for small fits only.
     store_paths : bool, default=False
@@ -145,12 +145,12 @@ class SoftmaxClassifierCV(
     losses_ : list of (str or loss setting)
         The losses, as they were passed; one if ``losses`` is None.
     scores_ : ndarray of shape (n_folds, n_losses, n_l1_ratios, n_Cs), or dict of such
-        Scores of all fits; by name if there are several scores. nan where a search that was
-        interrupted has not come. These axes are those of LogisticRegressionCV with
+        Scores of all fits; by name if there are several scores. nan for fits that an interrupted
+        search did not reach. These axes are those of LogisticRegressionCV with
         ``use_legacy_attributes=False``, and one of losses, which is always there.
     standard_errors_ : ndarray of shape (n_losses, n_l1_ratios, n_Cs), or dict of such
-        Standard errors of the mean scores over the folds: their standard deviation, divided by the
-        square root of the number of folds. nan for a single fold.
+        Standard errors of the mean scores: the standard deviation of the scores of the folds (n - 1
+        in the denominator) over the root of their number; nan for one fold, but see "loo" below.
     coefs_paths_ : ndarray of shape (n_folds, n_losses, n_l1_ratios, n_Cs, n_outputs, n_coefs)
         Coefficients of all fits in float64, those of the features and then, with ``fit_intercept``,
         the intercept; only with ``store_paths``.
@@ -187,7 +187,7 @@ class SoftmaxClassifierCV(
     ------
     ValueError
         In ``fit``: parameters out of range, a y that does not fit the loss, bad X, weights or
-        folds, and scores that are no numbers.
+        folds, ``select="1se"`` with one fold, and scores that are no numbers.
     TypeError
         In ``fit``: callbacks that watch the iterations of a single fit.
     KeyboardInterrupt
@@ -214,18 +214,18 @@ class SoftmaxClassifierCV(
     -----
     A transformer that is fitted to all rows before this search lets the test rows of its folds leak
     into training. That does little harm if the transformer does not look at y, such as a scaler:
-    this class may be the last step of a Pipeline of such. If an earlier step looks at y, such as a
+    this class may then be the last step of the Pipeline. If an earlier step looks at y, such as a
     selection of features, search over the whole pipeline instead, by
     ``GridSearchCV(make_pipeline(SelectKBest(), SoftmaxClassifier()), ...)``.
 
     With ``cv="loo"``, the loss of a row by the model that is fitted to all other rows, with the
     same C, follows from the fit to all rows by a Newton step [1]_, of which several are taken for
-    rows that change the model much, until the mean loss is accurate to about 1 % (with an L1
-    penalty: unless C is very large). Where the time does not allow that, a warning says so; for the
-    chosen C there is no such limit, up to about a thousand coefficients. Larger problems, in which
+    rows that change the model much, until the mean loss is accurate to about 1 %. Where the time
+    does not allow that, or an L1 penalty is too weak, a warning says so; for the chosen C the time
+    is not limited, up to about a thousand coefficients. Larger problems, in which
     a row changes little, use blocks of the Hessian. ``scores_`` has a single fold, and
-    ``standard_errors_`` are those of the mean over the rows. It takes convex losses and X in
-    memory.
+    ``standard_errors_`` are those of the mean over the rows. It takes convex losses, X in memory
+    and the default score, and not ``losses``, ``grouped``, early stopping or stochastic solvers.
 
     The score of the choice is the best of many, and so somewhat too good; ``cross_val_score`` of
     this class (nested cross-validation) gives an honest one.
@@ -235,8 +235,8 @@ class SoftmaxClassifierCV(
     Callbacks of scikit-learn see a task per fit; one that asks to stop ends the search, and the
     choice is among the settings that were fitted in most folds.
 
-    LogisticRegressionCV without ``refit`` averages the coefficients of the folds; here there are
-    none then.
+    With ``refit=False`` LogisticRegressionCV averages the coefficients of the folds; this class
+    then has no ``coef_``.
 
     References
     ----------
