@@ -1,6 +1,6 @@
 # cv.glmnet: choosing_c_peers.py writes the data and the task into a folder, and reads back the
-# median of the seconds, the number of warnings, which lambda was chosen, and the mean log loss for
-# each; and from a file the coefficients of the first fold for some values of lambda.
+# median of the seconds, the number of warnings and which lambda was chosen; and from a file the
+# coefficients of the first fold for some values of lambda.
 suppressPackageStartupMessages(library(glmnet))
 folder <- commandArgs(TRUE)[1]
 numbers <- function(name, what, n) readBin(file.path(folder, name), what, n)
@@ -35,6 +35,5 @@ fit <- glmnet(
 coefs <- coef(fit, s = lambda[looked_at]) # a matrix for each class: (1 + d, values of lambda)
 coefs <- sapply(seq_along(looked_at), function(i) sapply(coefs, function(coef) coef[, i]))
 writeBin(as.double(coefs), file.path(folder, "coef"))
-# the deviance is twice the log loss
 options(digits = 15)
-cat(median(seconds), n_warnings, which(cv$lambda == cv$lambda.min), cv$cvm / 2, "\n")
+cat(median(seconds), n_warnings, which(cv$lambda == cv$lambda.min), "\n")

@@ -48,10 +48,11 @@ QUICK = 20.0  # seconds: what takes fewer is measured in several rounds
 SLACK, MORE_SLACK = 1.1, 2.0  # a variant may take so many times, and seconds, more than the best
 CLOSE = 1e-4  # relative distance from the minimum that xentlearn's default ``tol`` promises
 ASKED_OF_PATH = 3.0  # times the seconds of one fit, at most
-MOST_MEMORY = 1.3  # times what one fit takes, at most; told if that is at least
-LEAST_MEMORY = 1e6  # bytes
-# leave-one-out: times what single fits of the same values of C take, up to FEW coefficients; beyond
-ASKED_OF_LEAVE_ONE_OUT, FEW = (5.0, 1.0), 1_000
+MOST_MEMORY = 1.3  # times what one fit takes, at most
+LEAST_MEMORY = 1e6  # bytes that one fit takes, below which memory is not reported
+FEW = 1_000  # coefficients
+# times what single fits of the same values of C take, at most: up to FEW coefficients, and beyond
+ASKED_OF_LEAVE_ONE_OUT = 5.0, 1.0
 ALONE = "one fit", "single fits"  # candidates that choose nothing
 OURS = "xentlearn", "xentlearn n_jobs=2"
 OF_SKLEARN = "sklearn", "sklearn converging", "sklearn exact"
@@ -361,7 +362,7 @@ def candidate_rows(choice):
             yield [*row, *[""] * 5, found.get("failed", "")]
             continue
         # leave-one-out has scores of its own, of which another C may be the best one
-        steps = steps_from_exact(choice, found) if "losses" in found else None
+        steps = steps_from_exact(choice, found) if "objectives" in found else None
         distance = distance_of(choice, found)
         yield [
             *row,
