@@ -267,6 +267,7 @@ def print_memory(results):
     for result in results:
         allowed = ALLOWED_COEFS * result["coef_bytes"] + ALLOWED_BYTES
         for name, extra in result["extra"].items():
-            rows.append([result["task"], name, number(extra / 1e6), number(allowed / 1e6)])
-    header = ["data", "solver", "extra MB", f"{ALLOWED_COEFS} x coefficients + 64 MB"]
+            row = [result["task"], name, number(extra / 1e6), number(allowed / 1e6)]
+            rows.append([*row, "yes" if extra <= allowed else "no"])
+    header = ["data", "solver", "extra MB", f"{ALLOWED_COEFS} x coefficients + 64 MB", "within"]
     print_table("Peak memory of a fit beside X", header, rows)

@@ -21,10 +21,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from peers import TINY, Peer, Solution, has_two_classes, logistic
+from peers import TINY, Peer, Solution, has_two_classes, logistic, solution
 from problems import Problem
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
+
+from xentlearn import SoftmaxClassifier
 
 try:
     import cyanure.estimators as cyanure
@@ -41,6 +43,7 @@ try:
 except ImportError:
     celer = None
 
+ALIKE = "xentlearn, best number of iterations"
 INTERCEPT_FEATURE = 100.0
 LAMBDAS = 10
 RSCRIPT = "Rscript"
@@ -69,6 +72,19 @@ def columns(X):
     if sparse.issparse(X):
         return sparse.csc_matrix(X, dtype=np.float64)
     return np.asfortranarray(X, dtype=np.float64)
+
+
+# ---- xentlearn, timed as its peers are -----------------------------------------------------------
+
+
+def xentlearn_alike():
+    """Default settings; the setting is the number of iterations, as for peers."""
+
+    def fit(X, problem, max_iter):
+        model = SoftmaxClassifier(C=problem.C, max_iter=max_iter, **problem.penalty)
+        return solution(model.fit(X, problem.y))
+
+    return Peer(ALIKE, fit, first=4, blas=False)
 
 
 # ---- glmnet --------------------------------------------------------------------------------------

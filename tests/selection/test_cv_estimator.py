@@ -674,6 +674,9 @@ def test_every_parameter_is_among_them():
             "needs a choice",
         ),
         ({"Cs": {1.0}}, r"Cs=list\(...\)"),
+        ({"Cs": 0.5}, r"Cs=\[0.5\]"),
+        ({"Cs": 0}, r"got 0\.$"),  # [0] would not do, either
+        ({"Cs": [10**400]}, "'Cs' must be a list"),
         ({"l1_ratios": 0.5}, r"l1_ratios=\[0.5\]"),
         ({"cv": iter([])}, "at least one fold.*list"),
     ],

@@ -71,11 +71,12 @@ def _values(given, name, rule, holds):
     try:
         values = np.array(given, dtype=np.float64)
         is_list = values.ndim == 1 and values.size > 0 and not isinstance(given, (str, bytes))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last one: of an integer
         is_list = False
     if not is_list:
         way_out = ""
-        if isinstance(given, numbers.Real) and not isinstance(given, (bool, np.bool_)):
+        is_number = isinstance(given, numbers.Real) and not isinstance(given, (bool, np.bool_))
+        if is_number and holds(np.array([given], dtype=np.float64)).all():
             way_out = f"; pass {name}=[{given}] for that value alone"
         elif isinstance(given, (Set, Iterator)):
             way_out = f"; pass {name}=list(...) of it"
