@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from small_problems import X_KINDS, assert_same_bits, counts_data, no_warning
@@ -70,12 +71,31 @@ class Pieces(RowBlocks):
         return self.X[self.ends[i] - self.lengths[i] : self.ends[i]]
 
 
+@pytest.mark.parametrize("penalty", ["l1", "elastic net", "grouped"])
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_features_that_the_sample_of_the_blocks_lacks(is_sparse, penalty, rng, set_rules):
+    """A word of six rows has no entry in the sample, and is selected all the same."""
+    set_rules(sample_rows=300)
+    X = sparse.random_array((6000, 80), density=0.05, rng=rng).toarray()
+    y = rng.integers(0, 3, 6000)
+    X[:6, 7], y[:6] = 5.0, 1  # rows of the sample are 10, 30, 50, ...
+    X[:, 8] = 0.0
+    X[::700, 8], y[::700] = -4.0, 2
+    X = sparse.csr_array(X) if is_sparse else X
+    options = {**LARGER[penalty], "C": 0.5}
+    with no_warning():
+        expected = SoftmaxClassifier(**options, tol=1e-10).fit(X, y)
+        clf = SoftmaxClassifier(**options).fit(Pieces(X, [2000, 4000]), y)
+    assert clf.optimality_gap_ <= clf.tol
+    assert expected.coef_[:, 7].any()
+    assert expected.coef_[:, 8].any()
+    np.testing.assert_allclose(clf.coef_, expected.coef_, atol=0.05)
+
+
 @each_larger
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("source", ["npy", "memmap", "pieces", "csr pieces"])
 def test_rows_in_blocks(source, dtype, penalty, problem, tmp_path, monkeypatch):
-    from scipy import sparse
-
     from xentlearn._data.readers import MemmapBlocks
 
     X, y = problem

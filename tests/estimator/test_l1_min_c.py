@@ -120,6 +120,20 @@ def test_weights(penalty, data):
         assert_least(C, X, y, weight, **options)
 
 
+@pytest.mark.parametrize("penalty", ["l1", "elastic net", "a factor of 0"])
+@pytest.mark.parametrize(
+    ("of_weight", "of_X"), [(990, 0), (-990, 0), (0, 300), (0, -300), (600, 300), (-600, -300)]
+)
+def test_units_of_any_size(of_weight, of_X, penalty):
+    """C is in units of one over those of the weights and of X."""
+    X, y = multiclass_data()
+    expected = l1_min_C(X, y, **PENALTIES[penalty])
+    weight = np.full(len(y), 2.0**of_weight)
+    C = l1_min_C(X * 2.0**of_X, y, sample_weight=weight, **PENALTIES[penalty])
+    relative = 1e-6 if penalty == "a factor of 0" else 1e-12
+    assert np.ldexp(C, of_weight + of_X) == pytest.approx(expected, rel=relative)
+
+
 def test_weights_of_labels(rng):
     X, y = multilabel_data()
     weight = rng.uniform(size=y.shape)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import RFE, SelectFromModel
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -172,12 +173,45 @@ def test_bounds_are_kept(grouped, l1_ratio, data):
     assert_same_bits(lists, clf)
 
 
-def test_float32_coefficients_keep_bounds():
-    """A bound that float32 cannot hold is not rounded to the outside."""
+@pytest.mark.parametrize("bounds", [(-0.1, 0.1), (-0.3, [0.1, 0.7, 0.1, np.inf])])
+def test_float32_coefficients_are_within_bounds_as_given(bounds):
     X, y = multiclass_data()
-    clf = SoftmaxClassifier(coef_bounds=(-0.1, 0.1)).fit(X.astype(np.float32), y)
+    clf = SoftmaxClassifier(C=100, coef_bounds=bounds).fit(X.astype(np.float32), y)
+    lower, upper = (np.broadcast_to(bound, 4) for bound in bounds)
+    coef = clf.coef_.astype(float)
     assert clf.coef_.dtype == np.float32
-    assert np.abs(clf.coef_.astype(float)).max() <= 0.1 * (1 + np.finfo(np.float32).eps)
+    assert ((lower <= coef) & (coef <= upper)).all()
+    near = np.isclose(coef, lower, rtol=1e-6) | np.isclose(coef, upper, rtol=1e-6)
+    assert near.any()
+
+
+# --- Features without a penalty -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_features_without_a_penalty_that_separate_the_classes(l1_ratio):
+    """There is no minimum, as without any penalty."""
+    X, y = binary_data()
+    X = np.column_stack([X, 2.0 * y - 1.0])
+    factor = [*np.ones(X.shape[1] - 1), 0.0]
+    clf = SoftmaxClassifier(l1_ratio=l1_ratio, penalty_factor=factor)
+    with pytest.warns(ConvergenceWarning, match="separable by features that are not penalised"):
+        clf.fit(X, y)
+    assert clf.stop_reason_ == "separable"
+    with no_warning():
+        clf.set_params(coef_bounds=(-5, 5)).fit(X, y)
+    assert clf.stop_reason_ in ("estimated", "rounding")
+    assert clf.coef_[0, -1] == 5
+
+
+@pytest.mark.parametrize("bound", [5.0, 50.0])
+def test_no_penalty_but_bounds(bound):
+    """The minimum of separable classes is at the bound."""
+    clf = SoftmaxClassifier(C=np.inf, coef_bounds=(-bound, bound))
+    with no_warning():
+        clf.fit([[-1.0], [1.0]], [0, 1])
+    assert clf.stop_reason_ != "separable"
+    assert clf.coef_[0, 0] == bound
 
 
 @each_data
@@ -353,6 +387,7 @@ def test_default_threshold_of_select_from_model():
     ("parameters", "words"),
     [
         ({"penalty_factor": [1.0, 1.0]}, r"'penalty_factor' must .*4.*got .*2"),
+        ({"penalty_factor": 2}, r"'penalty_factor' must .*4.*got 2; .*lower 'C'"),
         ({"penalty_factor": np.ones((4, 1))}, r"'penalty_factor' must .*4.*got .*\(4, 1\)"),
         ({"penalty_factor": [1.0, -0.5, 1.0, 1.0]}, r"'penalty_factor' must .*>= 0.*got .*-0\.5"),
         ({"penalty_factor": [1.0, np.nan, 1.0, 1.0]}, r"'penalty_factor' must .*got .*nan"),
@@ -363,6 +398,7 @@ def test_default_threshold_of_select_from_model():
         ({"coef_bounds": (0.0, [1.0, 1.0, -2.0, 1.0])}, r"'coef_bounds' must .*got .*-2"),
         ({"coef_bounds": ([0.0, 0.0], np.inf)}, r"'coef_bounds' must .*4.*got .*2"),
         ({"coef_bounds": (np.nan, 1.0)}, r"'coef_bounds' must .*got .*nan"),
+        ({"coef_bounds": (0, None)}, r"'coef_bounds' must .*got \(0, None\).*inf for no bound"),
         ({"coef_bounds": 1.0}, r"'coef_bounds' must .*pair.*got 1\.0"),
         ({"coef_bounds": (0.0, 1.0, 2.0)}, r"'coef_bounds' must .*pair.*got "),
         ({"l1_ratio": 1.5}, r"'l1_ratio' must .*\[0, 1\].*got 1\.5"),

@@ -162,8 +162,8 @@ class SoftmaxClassifier(
     loss_ : loss setting
         The loss that was minimised.
     solver_ : str
-        Name of the solver that was used: one of those of ``solver``, or "dual-ascent". Many labels
-        over sparse X are fitted in groups; it is then the solver of the last group.
+        Name of the solver that was used, of the last group of labels: one of those of ``solver``,
+        "dual-ascent", or "proximal-newton" for L1 penalties, factors and bounds of features.
     stop_reason_ : str
         Why the solver stopped: "certified" (``optimality_gap_`` is within ``tol``), "estimated"
         (it is not, but the estimated gap is; before a descent ends so, Newton's decrement has
@@ -178,9 +178,9 @@ class SoftmaxClassifier(
         knew it; if labels are fitted in groups, the sum over those that were reached.
     optimality_gap_ : float
         A certified upper bound of (``objective_`` - minimum) / minimum; inf where none is known:
-        with ``C=inf``, after a KeyboardInterrupt, and for losses other than cross-entropy (smoothed
-        and weighted cross-entropy have one). There the last entry of ``history_["gap"]`` is an
-        estimate. Rounding errors are allowed for, but are not bounded themselves.
+        with ``C=inf``, a ``penalty_factor`` of 0 or a loss that is no cross-entropy (smoothed and
+        weighted ones are), and after a KeyboardInterrupt. There the last entry of
+        ``history_["gap"]`` is an estimate. Rounding errors are allowed for, but not bounded.
     history_ : dict
         Arrays of equal length: "objective", "gap" (the solver's estimate) and "seconds" (since the
         solver began), one entry for the start and one per iteration; with ``X_val`` or

@@ -1,5 +1,6 @@
 """``l1_min_C``: up to which C an L1 penalty keeps all coefficients at 0."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -127,7 +128,9 @@ def l1_min_C(
         )
     data, encoded = asked._read(X, y, sample_weight)
     problem = asked._pose(None, data, encoded, None, None, None)[0]
-    problem = replace(problem, dtype=np.dtype(np.float64))
+    C = problem.reference_C
+    penalty = replace(problem.penalty, C=C)
+    problem = replace(problem, dtype=np.dtype(np.float64), penalty=penalty)
     plan, start = make_plan(problem), None
     groups = plan.groups
     if not _starts_at_minimum(problem):
@@ -137,7 +140,8 @@ def l1_min_C(
         fit = Fit(problem, plan, FitState(), None)
         largest = max((_largest(fit, group, start) for group in groups), default=0.0)
     # less by a few units in the last place: a fit rounds, and must not select anything at this C
-    return float((1.0 - 32 * EPS[problem.dtype]) / largest) if largest > 0 else np.inf
+    C *= 1.0 - 32 * EPS[problem.dtype]
+    return min(C / largest, sys.float_info.max) if largest > 0 else np.inf
 
 
 def _starts_at_minimum(problem):
@@ -170,7 +174,7 @@ def _unpenalised(problem):
 
 
 def _largest(fit, group, start):
-    """Return the largest derivative of a group, over the strength of its L1 penalty at C = 1."""
+    """Return the largest derivative of a group, over the strength of its L1 penalty."""
     objective = fit.objective_of(fit.problem.y, group)
     in_unit = fit.data.undo_moments(objective.moments, but_for=(ScaledX,))
     in_unit.require_comparable(objective.rows.dtype, fit.l2_reg)

@@ -38,9 +38,10 @@ def warn_of_outcome(training, tol, epochs_asked):
     dtype = training.coef.dtype
     if training.separable:
         warn(
-            "The classes are separable and nothing is penalised (C=inf): there is no minimum, as "
-            "the objective goes to 0 while the coefficients grow without bound. Choose a finite "
-            f"'C'; {training.solver} stopped at objective {training.objective:.2g}.",
+            "The classes are separable by features that are not penalised (C=inf, or a "
+            "'penalty_factor' of 0): there is no minimum, as the objective goes to 0 while their "
+            "coefficients grow without bound. Choose a finite 'C' and factors > 0, or bounds; "
+            f"{training.solver} stopped at objective {training.objective:.2g}.",
             ConvergenceWarning,
         )
     elif training.failed and not as_asked:

@@ -95,6 +95,8 @@ def _bounds(bounds, n_features):
         lower, upper = bounds
     except (TypeError, ValueError):
         raise ValueError(f"{rule}, got {shown(bounds)}.") from None
+    if lower is None or upper is None:
+        raise ValueError(f"{rule}, got {shown(bounds)}. Use -inf or inf for no bound.")
     lower = _by_feature(lower, "coef_bounds", n_features)
     upper = _by_feature(upper, "coef_bounds", n_features)
     wrong = np.flatnonzero(~((lower <= 0) & (upper >= 0)))
@@ -108,14 +110,12 @@ def _bounds(bounds, n_features):
 
 def _by_feature(values, name, n_features, numbers=True):
     """Return numbers by feature in float64; a single number is for all if ``numbers``."""
-    is_number = numbers and np.ndim(values) == 0
-    array, _ = as_floating([values] if is_number else values, name)
-    array = array.astype(np.float64)
-    if is_number:
-        return np.full(n_features, array[0])
+    rule = f"{name!r} must have shape ({n_features},), one number per feature of X"
+    if np.ndim(values) == 0:
+        if not numbers:
+            raise ValueError(f"{rule}, got {shown(values)}; to penalise all more, lower 'C'.")
+        return np.full(n_features, as_floating([values], name)[0].astype(np.float64)[0])
+    array = as_floating(values, name)[0].astype(np.float64)
     if array.shape != (n_features,):
-        raise ValueError(
-            f"{name!r} must have shape ({n_features},), one number per feature of X, got an array "
-            f"of shape {array.shape}."
-        )
+        raise ValueError(f"{rule}, got an array of shape {array.shape}.")
     return array

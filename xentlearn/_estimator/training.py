@@ -266,6 +266,7 @@ class Fit:
             coef, intercept = 0.0, 0.0
             if start is not None:
                 coef = start[0][group.outputs]
+                coef = coef if self.terms is None else self.problem.penalty.allowed(coef)
                 intercept = finite_intercept(start[1][group.outputs])
             elif self.problem.fit_intercept:  # several groups are of binary outputs
                 logs = np.log(y.fitted_weight_sums()[group.outputs])
@@ -299,7 +300,7 @@ class Fit:
         except (KeyboardInterrupt, Exception) as error:
             self.stopped_by, bound = self.stopped_by or error, np.inf
         self._place(group, *self.exact)
-        separable = self.problem.penalty.C == np.inf and result.objective < objective.value_scale
+        separable = result.objective < objective.value_scale and self.problem.penalty.is_open
         if separable and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
             result.reason = StopReason.SEPARABLE
         if validation is not None and validation.has_ended:
@@ -339,6 +340,8 @@ class Fit:
         if dtype == np.float32:
             with np.errstate(over="ignore", invalid="ignore"):
                 rounded = coef.astype(dtype), intercept.astype(dtype)
+                if self.terms is not None:
+                    rounded = self.problem.penalty.allowed(rounded[0]), rounded[1]
                 coef, intercept = rounded[0].astype(np.float64), rounded[1].astype(np.float64)
                 overflows = not np.isfinite(coef.sum() + intercept.sum())
             if overflows:
@@ -421,7 +424,9 @@ class Fit:
     def training(self):
         """Return the result of the fit, combined from those of the groups."""
         state = self.state
-        solver = "lbfgs" if self.problem.solver == "auto" else self.problem.solver
+        solver = self.problem.solver
+        if solver == "auto":
+            solver = "proximal-newton" if self.problem.penalty.is_composite else "lbfgs"
         found = Training(state.coef, state.intercept, solver)
         found.moments, found.stopped_by = self.moments, self.stopped_by
         found.pass_seconds = self.pass_seconds

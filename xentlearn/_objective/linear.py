@@ -36,8 +36,8 @@ class L2:
     C: float
     is_composite = False  # whether it takes solvers for sums with a term that is not smooth
 
-    def strength(self, total_weight, exponent=0, unit=1.0):
-        """Return l2_reg = 1 / (C S) for the units that X and the weights are in.
+    def strength(self, total_weight, exponent=0, unit=1.0, degree=2):
+        """Return 1 / (C S) for the units that X and the weights are in: l2_reg by default.
 
         Parameters
         ----------
@@ -47,6 +47,8 @@ class L2:
             Exponent of the power of 2 that the weights have been divided by.
         unit : float, default=1.0
             Number that X has been divided by; coefficients are multiplied by it.
+        degree : int, default=2
+            Power of the coefficients that the penalty is of.
 
         Returns
         -------
@@ -58,11 +60,16 @@ class L2:
             return 0.0
         # The result may be in range though products of the factors are not: exponents are added.
         mantissa, power = 1.0, -exponent
-        for factor in (self.C, total_weight, unit, unit):
+        for factor in (self.C, total_weight, *[unit] * degree):
             part, of_part = math.frexp(factor)
             mantissa, power = mantissa / part, power - of_part
         strength = math.ldexp(mantissa, max(-1000, min(power, 1000)))
         return max(STRENGTHS[0], min(strength, STRENGTHS[1]))
+
+    @property
+    def is_open(self):
+        """Whether some coefficient may grow without bound at no cost."""
+        return self.C == np.inf
 
 
 class LinearObjective:

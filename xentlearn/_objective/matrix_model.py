@@ -29,7 +29,7 @@ class MatrixModel(NewtonModel):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        objective = self.objective
+        objective, self._is_kept = self.objective, False
         if objective.small is not None:
             H = objective.small.hessian(self.vector)[self.feature[:, np.newaxis], self.feature]
             mirror(H)
@@ -103,6 +103,7 @@ class MatrixModel(NewtonModel):
                 known = None
         else:
             known = None
+        self._is_kept = known is not None
         if known is None:
             known = {"vector": self.vector.copy(), "feature": self.feature[: self.starts[1]]}
             state["hessian_at"], objective.kept_hessian = known, None
@@ -113,6 +114,13 @@ class MatrixModel(NewtonModel):
             return objective.kept_hessian
         at = np.searchsorted(feature, self.feature) + len(feature) * self.output
         return objective.kept_hessian[np.ix_(at, at)]
+
+    def renew(self):
+        """As in ``NewtonModel``."""
+        is_kept, self._is_kept = self._is_kept, False
+        if is_kept:
+            self.state["hessian_at"] = None
+        return is_kept
 
     @property
     def n_sweeps(self):

@@ -337,5 +337,9 @@ class NewtonModel:
         matrix[self.feature, self.output] = self.w
         return matrix.ravel()
 
+    def renew(self):
+        """Have the next model made from scratch; return whether this one was not."""
+        return False
+
     def remember(self, step):
         """Note how far a share of the step has moved the rows; matrices do not know it."""

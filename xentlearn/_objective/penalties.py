@@ -76,17 +76,40 @@ class FeaturePenalty(L2):
     upper: object = np.inf
     is_composite = True
 
-    def terms(self, n_features, *units):
-        """Return the ``FeatureTerms`` for the units of ``strength``, which are its parameters."""
-        strength, unit = self.strength(*units), units[2] if len(units) > 2 else 1.0
-        arrays = self.factor, self.lower, self.upper
-        factor, lower, upper = (np.broadcast_to(a, n_features).astype(float) for a in arrays)
-        out = factor == np.inf
-        factor[out] = lower[out] = upper[out] = 0.0
+    def terms(self, n_features, total_weight, exponent=0, unit=1.0):
+        """Return the ``FeatureTerms`` for the units of ``strength``."""
+        units = total_weight, exponent, unit
+        factor = np.broadcast_to(self.factor, n_features).astype(float)
+        factor[factor == np.inf] = 0.0
+        lower, upper = (np.broadcast_to(a, n_features) for a in self._bounds)
         with np.errstate(over="ignore"):
-            l1 = np.minimum(strength * unit * self.l1_ratio * factor, STRENGTHS[1])
-            l2 = np.minimum(strength * (1.0 - self.l1_ratio) * factor, STRENGTHS[1])
+            l1 = self.strength(*units, degree=1) * self.l1_ratio * factor
+            l2 = self.strength(*units) * (1.0 - self.l1_ratio) * factor
+            l1, l2 = np.minimum(l1, STRENGTHS[1]), np.minimum(l2, STRENGTHS[1])
             return FeatureTerms(l1, l2, lower * unit, upper * unit, self.grouped)
+
+    @property
+    def _bounds(self):
+        """Lower and upper bounds; those of features that are left out are 0."""
+        is_out = np.equal(self.factor, np.inf)
+        return np.where(is_out, 0.0, self.lower), np.where(is_out, 0.0, self.upper)
+
+    @property
+    def is_open(self):
+        """As in ``L2``."""
+        lower, upper = self._bounds
+        is_free = np.equal(self.factor, 0) | (self.C == np.inf)
+        return bool(np.any(is_free & ((lower == -np.inf) | (upper == np.inf))))
+
+    def allowed(self, coef):
+        """Return coefficients of shape (n_outputs, n_features), moved to a bound that they exceed.
+
+        A bound that their dtype does not have is rounded towards 0.
+        """
+        lower, upper = (bound.astype(coef.dtype) for bound in self._bounds)
+        lower = np.where(lower < self._bounds[0], np.nextafter(lower, coef.dtype.type(0)), lower)
+        upper = np.where(upper > self._bounds[1], np.nextafter(upper, coef.dtype.type(0)), upper)
+        return np.clip(coef, lower, upper)
 
 
 @dataclass(frozen=True)

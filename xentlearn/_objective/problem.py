@@ -1,5 +1,6 @@
 """The problem that a fit has to solve, as one immutable object."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,3 +66,10 @@ class Problem:
     early_stopping: bool = False
     n_iter_no_change: int = 10
     random_state: object = None
+
+    @property
+    def reference_C(self):
+        """A power of 2 at which the strength of an L1 penalty is about 1, and not clipped."""
+        y = self.y
+        exponent = y.weight_exponent + math.frexp(y.total_weight)[1] + math.frexp(self.data.unit)[1]
+        return math.ldexp(1.0, max(-1000, min(-exponent, 1000)))

@@ -43,6 +43,8 @@ class RowsModel(NewtonModel):
         diagonal = np.asarray(diagonal, dtype=dtype) / dtype.type(total)
         if coupling is not None:
             coupling = np.asarray(coupling, dtype=dtype) / np.sqrt(dtype.type(total))
+        if sample is not objective.rows:
+            diagonal, coupling = self._completed(sample.weight / total, diagonal, coupling)
         self._hold(diagonal, coupling)
 
     def _hold(self, diagonal, coupling):
@@ -97,11 +99,54 @@ class RowsModel(NewtonModel):
             np.asarray(data, dtype=dtype),
         )
 
+    def _completed(self, weight, diagonal, coupling):
+        """Add a row for each column of which the sample lacks more than half the mean square.
+
+        A feature that few rows have may have no entry in the sample of the rows. Then it would have
+        no curvature, and no step would change its coefficients. The mean square of all rows is
+        known; the rest of it gets the mean curvature of each output, by a row of that feature
+        alone.
+
+        Parameters
+        ----------
+        weight : ndarray of shape (n_rows,)
+            Of the rows of the sample, with the sum 1.
+        diagonal, coupling : ndarray of shape (n_rows, n_outputs)
+            Curvatures of the rows; the latter may be None.
+
+        Returns
+        -------
+        diagonal, coupling
+            With further rows, which ``columns`` has then, too.
+        """
+        indptr, indices, data = self.columns
+        wanted = np.append(self.objective.variance, 0.0)[np.unique(self.feature)]
+        of_entries = np.repeat(np.arange(len(wanted)), np.diff(indptr))
+        found = np.bincount(of_entries, weight[indices] * np.square(data, dtype=float), len(wanted))
+        is_short = found < 0.5 * wanted
+        short, n_rows = np.flatnonzero(is_short), len(diagonal)
+        if not len(short):
+            return diagonal, coupling
+        ends = indptr[short + 1]
+        self.columns = (
+            indptr + np.append(0, np.cumsum(is_short)),
+            np.insert(indices, ends, n_rows + np.arange(len(short), dtype=np.int32)),
+            np.insert(data, ends, 1.0),
+        )
+        own = diagonal if coupling is None else diagonal - coupling**2
+        more = np.outer((wanted - found)[short], own.sum(axis=0)).astype(diagonal.dtype)
+        diagonal = np.concatenate([diagonal, more])
+        if coupling is not None:
+            coupling = np.concatenate([coupling, np.zeros_like(more)])
+        return diagonal, coupling
+
     def remember(self, step):
         """Note how far a share of the step has moved each row."""
-        moved, coupling = self._by_output(self.moved), self._by_output(self.coupling)
+        rows = slice(self.objective.rows.sample.n_rows)
+        moved, coupling = (self._by_output(a)[:, rows] for a in (self.moved, self.coupling))
         if len(self.coupling):  # the same change of all logits does not change a softmax
-            mean = self.along / np.maximum(coupling.sum(axis=0), np.finfo(coupling.dtype).tiny)
+            sums = coupling.sum(axis=0)
+            mean = self.along[rows] / np.maximum(sums, np.finfo(coupling.dtype).tiny)
             moved = moved - mean
         self.state["moved"] = np.minimum(step * np.abs(moved.T), self.settings.moved)
 

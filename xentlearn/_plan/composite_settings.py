@@ -60,8 +60,11 @@ class ProximalNewton:
         outputs of a feature are in use together, so that their matrices cost most.
     changed : float
         Share by which the curvatures of rows may change until a matrix for groups is made anew.
+    slow : float
+        Where a step is predicted to gain more than this share of the one before, such a matrix has
+        changed too much.
     bisections : int
-        Steps towards the scale of a dual point: its bound depends on the square of what they leave.
+        Steps towards the scale of a dual point, whose last digits matter where a bound is reached.
     most_trials : int
         Largest number of trials of a line search.
     sufficient_decrease : float
@@ -95,7 +98,8 @@ class ProximalNewton:
     quick_work: float = 1e8
     first_group_rows: int = 2
     changed: float = 0.1
-    bisections: int = 30
+    slow: float = 0.25
+    bisections: int = 50
     most_trials: int = 20
     sufficient_decrease: float = 1e-4
     steep: float = 0.15

@@ -1,6 +1,7 @@
 """The values of C that a search tries, found from the data."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 
@@ -67,6 +68,8 @@ def _range_of(classifier, data, y):
 def _at_0(path):
     """Return L(0) and the first C; None for the latter if no C learns anything."""
     problem, _ = path.problem(1.0)
+    C = problem.reference_C
+    problem = replace(problem, penalty=replace(problem.penalty, C=C))
     plan, y, loss, least = make_plan(problem), problem.y, 0.0, np.inf
     strength = problem.penalty.strength(y.total_weight, y.weight_exponent, plan.presolve.unit)
     with sequential_blas:
@@ -77,10 +80,10 @@ def _at_0(path):
             loss += value
             if problem.penalty.is_composite and problem.penalty.l1_ratio > 0:
                 strongest = objective.strongest(gradient)
-                least = min(least, 1.0 / strongest if strongest > 0 else np.inf)
+                least = min(least, C / strongest if strongest > 0 else np.inf)
                 continue
             G = gradient.reshape(objective.shape)[: objective.n_features]
             square = float(np.vdot(G, G))
             if square > 0:
-                least = min(least, 2.0 * RANGE.least_learnt * value * strength / square)
+                least = min(least, 2.0 * RANGE.least_learnt * value * C * strength / square)
     return loss, least if np.isfinite(least) else None

@@ -219,7 +219,7 @@ class _ProximalNewton(Stateful):
                 found = None
         self.strengthened = self._next_strength()
         if found is None:
-            if at_work:
+            if at_work or model.renew():
                 self.result.n_iter += 1
                 return True
             self._end_in_rounding(tol, predicted)
@@ -246,6 +246,8 @@ class _ProximalNewton(Stateful):
         quicker = min(self.predicted / before, 1.0) if 0.0 < before < np.inf else 1.0
         self.remaining = self.predicted * (max(quicker, left) if step == 1.0 else 1.0)
         self.state["far"] = self.strengthened > 1.0 or self.predicted > settings.near
+        if quicker > settings.slow:
+            model.renew()
         self.result.n_iter += 1
         return True
 
@@ -296,8 +298,8 @@ class _ProximalNewton(Stateful):
         least = max(tol, STOPPING.rounding * rounding)
         if self.objective.certifiable:
             self._certify(tol)
-        result.gap = self._known_gap if self.objective.certifiable else gap
-        result.gaps[-1] = result.gap
+            gap = self._known_gap
+        result.gap = result.gaps[-1] = gap
         if result.bound < np.inf:
             result.stop(StopReason.CERTIFIED, True)
             return
