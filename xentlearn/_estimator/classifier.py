@@ -162,7 +162,7 @@ class SoftmaxClassifier(
     loss_ : loss setting
         The loss that was minimised.
     solver_ : str
-        Name of the solver that was used, of the last group of labels: one of those of ``solver``,
+        Name of the solver that was used (for the last group of labels): one of those of ``solver``,
         "dual-ascent", or "proximal-newton" for L1 penalties, factors and bounds of features.
     stop_reason_ : str
         Why the solver stopped: "certified" (``optimality_gap_`` is within ``tol``), "estimated"

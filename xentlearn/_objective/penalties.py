@@ -106,10 +106,12 @@ class FeaturePenalty(L2):
 
         A bound that their dtype does not have is rounded towards 0.
         """
-        lower, upper = (bound.astype(coef.dtype) for bound in self._bounds)
-        lower = np.where(lower < self._bounds[0], np.nextafter(lower, coef.dtype.type(0)), lower)
-        upper = np.where(upper > self._bounds[1], np.nextafter(upper, coef.dtype.type(0)), upper)
-        return np.clip(coef, lower, upper)
+        rounded = []
+        for bound in self._bounds:
+            near = bound.astype(coef.dtype)
+            inner = np.nextafter(near, coef.dtype.type(0))
+            rounded.append(np.where(np.abs(near) > np.abs(bound), inner, near))
+        return np.clip(coef, *rounded)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class ProximalNewton:
         Share by which the curvatures of rows may change until a matrix for groups is made anew.
     slow : float
         Where a step is predicted to gain more than this share of the one before, such a matrix has
-        changed too much.
+        changed too much. Gains fall with the square of the distance: more than half of it is left.
     bisections : int
         Steps towards the scale of a dual point, whose last digits matter where a bound is reached.
     most_trials : int
