@@ -128,6 +128,19 @@ def test_with_any_solver(solver, parameters, loss, X):
 
 
 @alone
+@pytest.mark.parametrize(
+    "penalty",
+    [{"l1_ratio": 1.0}, {"l1_ratio": 0.5, "grouped": True}, {"coef_bounds": (0, 1)}],
+    ids=str,
+)
+def test_with_penalties_of_single_features(penalty, X):
+    y = np.arange(N) % 3
+    clf = SoftmaxClassifier(**penalty).fit(X, y, y == 1)
+    assert clf.solver_ == "proximal-newton"
+    assert_constant(clf, X, 1, 3)
+
+
+@alone
 @pytest.mark.parametrize("data", [sparse.csr_array, Pieces, np.float32], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("loss", ["auto", "binary_crossentropy"])
 def test_with_any_data(data, loss, X):

@@ -1,5 +1,6 @@
 """Interrupts at any moment: what was found so far or nothing at all, and no further pass."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -159,3 +160,27 @@ def test_interrupted_anywhere(name, fitted_before, data, rng, set_rules, monkeyp
             np.testing.assert_allclose(clf.intercept_[k], starts[k], rtol=1e-5, atol=1e-6)
     assert n_nothing >= 1
     assert n_kept >= {0, 1, 2}
+
+
+def test_interrupted_warm_start_keeps_bounds(data, set_rules, monkeypatch):
+    """Labels that the interrupt leaves out keep their coefficients, moved to the bounds."""
+    X, Y = data
+    set_rules(grouped=0, group_numbers=WIDTH * N_FEATURES)
+    first = SoftmaxClassifier(warm_start=True, C=10.0).fit(X, Y)
+    assert first.coef_.max() > 0.2
+    bounds, n_moved = {"coef_bounds": (-0.1, 0.2)}, set()
+    watched = Interrupt(None, monkeypatch)
+    watched.fit(copy.deepcopy(first).set_params(**bounds), X, Y)
+    for at in np.linspace(1, watched.n_lines, 41).astype(int):
+        clf, interrupt = copy.deepcopy(first).set_params(**bounds), Interrupt(at, monkeypatch)
+        try:
+            interrupt.fit(clf, X, Y)
+        except KeyboardInterrupt:
+            pass
+        if (clf.coef_ == first.coef_).all():  # nothing was found
+            continue
+        assert clf.coef_.min() >= np.float32(-0.1)
+        assert clf.coef_.max() <= np.float32(0.2)
+        n_moved.add(int((clf.coef_ == np.clip(first.coef_, *clf.coef_bounds)).all(axis=1).sum()))
+    assert max(n_moved) >= N_LABELS - 2 * WIDTH  # some groups were left out, and none at the end
+    assert min(n_moved) == 0

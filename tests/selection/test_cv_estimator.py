@@ -178,6 +178,18 @@ def test_automatic_Cs(l1_ratios):
     assert clf.Cs_[0] < one.Cs_[0] < clf.Cs_[-1]
 
 
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+@pytest.mark.parametrize(("of_weight", "of_X"), [(990, 0), (-990, 0), (0, 300), (-600, 300)])
+def test_automatic_Cs_in_units_of_any_size(of_weight, of_X, l1_ratio):
+    """C is in units of one over those of the weights and of X, with an L2 penalty of X squared."""
+    expected = fitted(Cs=4, l1_ratios=(l1_ratio,)).Cs_
+    weight, squared = np.full(len(y), 2.0**of_weight), l1_ratio == 0
+    clf = SoftmaxClassifierCV(cv=3, Cs=4, l1_ratios=(l1_ratio,))
+    clf.fit(X * 2.0**of_X, y, sample_weight=weight)
+    Cs = np.ldexp(clf.Cs_, of_weight + of_X * (2 if squared else 1))
+    np.testing.assert_allclose(Cs, expected, rtol=1e-6)
+
+
 def test_automatic_Cs_where_nothing_can_be_learnt():
     clf = fitted(X=np.ones((30, 2)), y=np.arange(30) % 3, Cs=4)
     assert np.isfinite(clf.Cs_).all()

@@ -160,8 +160,10 @@ class Path:
 
     def mean_loss(self, training):
         """Return the mean loss without the penalty of the last fit, whose result is given."""
-        problem, coef = self.last[0], training.coef.T.astype(np.float64)
-        penalty, units = problem.penalty, (problem.y.total_weight, problem.y.weight_exponent)
+        problem, unit = self.last[0], self.last[1].presolve.unit
+        # in the unit of X that the solver sees: there, no strength is clipped that matters
+        coef = training.coef.T.astype(np.float64) * unit
+        penalty, units = problem.penalty, (problem.y.total_weight, problem.y.weight_exponent, unit)
         if penalty.is_composite:
             return training.objective - penalty.terms(len(coef), *units).value(coef)
         return training.objective - 0.5 * penalty.strength(*units) * float(np.vdot(coef, coef))
