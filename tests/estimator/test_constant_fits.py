@@ -136,7 +136,7 @@ def test_with_any_solver(solver, parameters, loss, X):
 def test_with_penalties_of_single_features(penalty, X):
     y = np.arange(N) % 3
     clf = SoftmaxClassifier(**penalty).fit(X, y, y == 1)
-    assert clf.solver_ == "proximal-newton"
+    assert clf.solver_ == clf.plan_.solver == "proximal-newton"
     assert_constant(clf, X, 1, 3)
 
 

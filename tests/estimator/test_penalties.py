@@ -204,6 +204,42 @@ def test_features_without_a_penalty_that_separate_the_classes(l1_ratio):
     assert clf.coef_[0, -1] == 5
 
 
+@pytest.mark.parametrize("C", [1.0, 1e10])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+def test_features_with_a_penalty_that_separate_the_classes(l1_ratio, C, rng):
+    """The minimum is near 0, but there is one."""
+    x = np.concatenate([rng.normal(-1e6, 10, 100), rng.normal(1e6, 10, 100)])
+    X, y = np.column_stack([np.ones(200), x]), x > 0
+    clf = SoftmaxClassifier(C=C, l1_ratio=l1_ratio, penalty_factor=[0, 1], fit_intercept=False)
+    with no_warning():
+        clf.fit(X, y)
+    assert 0 < clf.objective_ < 1e-6
+    assert clf.stop_reason_ in ("estimated", "rounding")
+
+
+def test_bounds_that_hold_back_what_separates_the_classes():
+    X = np.array([[-1.0], [1.0]])
+    clf = SoftmaxClassifier(C=np.inf, coef_bounds=(-50, np.inf))
+    with no_warning():
+        clf.fit(X, [1, 0])
+    assert clf.coef_[0, 0] == -50
+    with pytest.warns(ConvergenceWarning, match="separable"):
+        clf.fit(X, [0, 1])
+
+
+def test_coefficients_beyond_the_steepest_ones():
+    """A step changes 200 coefficients at first; an estimate must not rest on these alone."""
+    rng = np.random.default_rng(0)
+    n = 5000
+    large, small = rng.normal(size=(2, n))
+    y = small + 0.3 * rng.logistic(size=n) > 0
+    X = np.column_stack([large[:, np.newaxis] * (1000 + np.arange(1000)), 1e-3 * small])
+    clf = SoftmaxClassifier(penalty_factor=np.append(np.ones(1000), 0.0), tol=1e-3).fit(X, y)
+    expected = SoftmaxClassifier(C=np.inf).fit(1e-3 * small[:, np.newaxis], y)
+    assert clf.objective_ == pytest.approx(expected.objective_, rel=1e-3)
+    assert clf.stop_reason_ == "estimated"
+
+
 @pytest.mark.parametrize("bound", [5.0, 50.0])
 def test_no_penalty_but_bounds(bound):
     """The minimum of separable classes is at the bound."""

@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import xentlearn
 from small_problems import assert_same_bits, ignoring, multiclass_data, no_warning
-from xentlearn import SoftmaxClassifier, SoftmaxClassifierCV
+from xentlearn import SoftmaxClassifier, SoftmaxClassifierCV, l1_min_C
 from xentlearn._selection.choice import choose, standard_errors
 from xentlearn.losses import CategoricalFocalCrossentropy, SparseCategoricalCrossentropy
 from xentlearn.solvers import Adam
@@ -188,6 +188,52 @@ def test_automatic_Cs_in_units_of_any_size(of_weight, of_X, l1_ratio):
     clf.fit(X * 2.0**of_X, y, sample_weight=weight)
     Cs = np.ldexp(clf.Cs_, of_weight + of_X * (2 if squared else 1))
     np.testing.assert_allclose(Cs, expected, rtol=1e-6)
+
+
+def classes_by_one_feature(n=500):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 5))
+    return X, (X[:, 0] + 0.3 * rng.logistic(size=n) > 0).astype(int)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+def test_automatic_Cs_beside_features_with_large_values(l1_ratio):
+    X, y = classes_by_one_feature()
+    options = {"Cs": 7, "l1_ratios": (l1_ratio,)}
+    expected = fitted(X, y, **options)
+    large = 1e6 * np.random.default_rng(1).normal(size=len(y))
+    clf = fitted(np.column_stack([large, X]), y, **options)
+    assert clf.scores_.mean(axis=0).max() > expected.scores_.mean(axis=0).max() - 0.01
+    assert clf.Cs_[-1] / clf.Cs_[0] < 1000 * expected.Cs_[-1] / expected.Cs_[0]
+    factor = np.append(np.inf, np.ones(5))
+    left_out = fitted(np.column_stack([large, X]), y, penalty_factor=factor, **options)
+    np.testing.assert_allclose(left_out.Cs_, expected.Cs_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_automatic_Cs_and_factors(l1_ratio):
+    """A penalty of X in other units, and the same with factors."""
+    X, y = classes_by_one_feature()
+    unit = np.array([1e3, 1e-4, 10.0, 1e-2, 1e5])
+    factor = unit if l1_ratio else unit**2
+    expected = fitted(X, y, Cs=5, l1_ratios=(l1_ratio,))
+    clf = fitted(X * unit, y, Cs=5, l1_ratios=(l1_ratio,), penalty_factor=factor)
+    np.testing.assert_allclose(clf.Cs_, expected.Cs_, rtol=1e-6)
+    np.testing.assert_allclose(clf.scores_, expected.scores_, rtol=1e-3)
+
+
+def test_automatic_Cs_beside_a_feature_without_a_penalty():
+    X, y = classes_by_one_feature()
+    X = np.column_stack([X[:, 0], 1000 * X[:, 0], X])
+    factor = np.append(0.0, np.ones(6))
+    clf = fitted(X, y, Cs=5, l1_ratios=(1.0,), penalty_factor=factor)
+    assert clf.Cs_[0] == pytest.approx(l1_min_C(X, y, penalty_factor=factor), rel=1e-6)
+
+
+def test_automatic_Cs_of_an_elastic_net_and_tiny_values():
+    X, y = classes_by_one_feature()
+    clf, tiny = (fitted(unit * X, y, Cs=7, l1_ratios=(0.5,)) for unit in (1.0, 1e-6))
+    assert tiny.scores_.mean(axis=0).max() > clf.scores_.mean(axis=0).max() - 0.01
 
 
 def test_automatic_Cs_where_nothing_can_be_learnt():

@@ -36,15 +36,24 @@ BLOCKS = LeavingOut(most_whole_work=0.0)
 
 
 def minimum(
-    X, y, sample_weight=None, *, C=1.0, l1_ratio=0.0, loss="auto", class_weight=None, tol=1e-10
+    X,
+    y,
+    sample_weight=None,
+    *,
+    C=1.0,
+    l1_ratio=0.0,
+    of_features=None,
+    loss="auto",
+    class_weight=None,
+    tol=1e-10,
 ):
     """(objective, vector): the minimum for all rows, as ``SoftmaxClassifier.fit`` finds it."""
     encoded = encode_y(y, X.shape[0], loss, class_weight, sample_weight)
     kept, encoded = encoded.with_weight()
     rows = MemoryData(X[kept]).rows(encoded, np.arange(encoded.n_outputs))
     units = encoded.total_weight, encoded.weight_exponent
-    if l1_ratio > 0:
-        terms = FeaturePenalty(C, l1_ratio).terms(X.shape[1], *units)
+    if l1_ratio > 0 or of_features is not None:
+        terms = FeaturePenalty(C, l1_ratio, **(of_features or {})).terms(X.shape[1], *units)
         objective, solver = CompositeObjective(rows, terms, True), "proximal-newton"
     else:
         objective = LinearObjective(rows, L2(C).strength(*units), True)
@@ -304,6 +313,24 @@ def test_blocks_of_a_softmax(C):
     result = of_one_fit(X / 16, y, C=C, settings=BLOCKS)
     assert result.losses.mean() == pytest.approx(expected, rel=0.1)
     assert result.n_found == 0
+
+
+@pytest.mark.parametrize("settings", [BLOCKS, None], ids=["blocks", "whole"])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+def test_features_that_do_not_move(l1_ratio, settings):
+    """Features that are left out, and coefficients at a bound, leave all losses as they are."""
+    X, y = binary_data()
+    options = {"l1_ratio": l1_ratio, "settings": settings}
+    expected = of_one_fit(X, y, of_features={}, **options).losses
+    n, rest = X.shape[1], np.random.default_rng(0).normal(size=(len(X), 40))
+    factor = np.repeat([1.0, np.inf], [n, 40])
+    found = of_one_fit(np.hstack([X, rest]), y, of_features={"factor": factor}, **options)
+    np.testing.assert_allclose(found.losses, expected, rtol=MEAN)
+    # negative coefficients alone could use these
+    both = np.hstack([X, 0.1 * rest - 3.0 * y[:, np.newaxis]])
+    bounds = {"lower": np.repeat([-np.inf, 0.0], [n, 40]), "upper": np.full(n + 40, np.inf)}
+    found = of_one_fit(both, y, of_features=bounds, **options)
+    np.testing.assert_allclose(found.losses, expected, rtol=MEAN)
 
 
 def test_random_projections_of_blocks():

@@ -128,9 +128,29 @@ def l1_min_C(
         )
     data, encoded = asked._read(X, y, sample_weight)
     problem = asked._pose(None, data, encoded, None, None, None)[0]
-    C = problem.reference_C
-    penalty = replace(problem.penalty, C=C)
-    problem = replace(problem, dtype=np.dtype(np.float64), penalty=penalty)
+    return least_C(problem)
+
+
+def least_C(problem):
+    """Return ``l1_min_C`` of a ``Problem``, with any C."""
+    C, largest = problem.reference_C, 0.0
+    for objective, _, gradient in at_0(problem, C):
+        largest = max(largest, objective.strongest(gradient))
+    # less by a few units in the last place: a fit rounds, and must not select anything at this C
+    C *= 1.0 - 32 * EPS[np.dtype(np.float64)]
+    return min(C / largest, sys.float_info.max) if largest > 0 else np.inf
+
+
+def at_0(problem, C):
+    """Yield the objective for a C, its value and its gradient where all that has a penalty is 0.
+
+    They are those of one group of outputs after the other, without groups whose loss is 0 there.
+    What has no penalty is at its minimum; for losses other than plain cross-entropies the intercept
+    is so only if the penalty is one by feature.
+    """
+    problem = replace(
+        problem, dtype=np.dtype(np.float64), penalty=replace(problem.penalty, C=C), tol=0.0
+    )
     plan, start = make_plan(problem), None
     groups = plan.groups
     if not _starts_at_minimum(problem):
@@ -138,14 +158,23 @@ def l1_min_C(
         groups = [g for g, is_separable in zip(groups, separable, strict=True) if not is_separable]
     with sequential_blas:
         fit = Fit(problem, plan, FitState(), None)
-        largest = max((_largest(fit, group, start) for group in groups), default=0.0)
-    # less by a few units in the last place: a fit rounds, and must not select anything at this C
-    C *= 1.0 - 32 * EPS[problem.dtype]
-    return min(C / largest, sys.float_info.max) if largest > 0 else np.inf
+    for group in groups:
+        with sequential_blas:
+            objective = fit.objective_of(problem.y, group)
+            in_unit = fit.data.undo_moments(objective.moments, but_for=(ScaledX,))
+            in_unit.require_comparable(objective.rows.dtype, fit.l2_reg)
+            vector = objective.start()
+            if start is not None:
+                coef, intercept = (part[group.outputs] for part in start)
+                vector = objective.pack(*fit.data.apply(coef, intercept))
+            value, gradient = objective.value_gradient(vector)
+        yield objective, value, gradient
 
 
 def _starts_at_minimum(problem):
     """Whether the start of a fit is the minimum over what has no penalty."""
+    if not problem.penalty.is_composite:
+        return True
     if np.any(problem.penalty.factor == 0):
         return False
     return problem.y.loss._certifiable or not problem.fit_intercept
@@ -171,15 +200,3 @@ def _unpenalised(problem):
     if not found.separable:
         warn_of_outcome(found, problem.tol, False)
     return (found.coef, found.intercept), separable
-
-
-def _largest(fit, group, start):
-    """Return the largest derivative of a group, over the strength of its L1 penalty."""
-    objective = fit.objective_of(fit.problem.y, group)
-    in_unit = fit.data.undo_moments(objective.moments, but_for=(ScaledX,))
-    in_unit.require_comparable(objective.rows.dtype, fit.l2_reg)
-    vector = objective.start()
-    if start is not None:
-        coef, intercept = (part[group.outputs] for part in start)
-        vector = objective.pack(*fit.data.apply(coef, intercept))
-    return objective.strongest(objective.value_gradient(vector)[1])

@@ -145,6 +145,7 @@ class Fit:
         self.data, self.stopped_by, self.moments, self.pass_seconds = problem.data, None, None, 0.0
         self.group = self.objective = self.result = None  # the present ones
         self.exact = None  # (coef, intercept) of the present group in float64, as they were found
+        self.separable = False  # whether its objective tends to 0
         self.found = None  # (result, whether its value is known) of the present group, see `_keep`
         if plan.groups:
             self.data = problem.data.presolved(
@@ -253,6 +254,9 @@ class Fit:
         with np.errstate(over="ignore"):  # `_stored` deals with overflow in float32
             self.state.coef[group.outputs] = coef
             self.state.intercept[group.outputs] = intercept
+        if self.terms is not None:
+            stored = self.problem.penalty.allowed(self.state.coef[group.outputs])
+            self.state.coef[group.outputs] = stored
 
     def break_off(self):
         """Keep what is known of the groups that are not finished; raise if that is nothing."""
@@ -266,7 +270,6 @@ class Fit:
             coef, intercept = 0.0, 0.0
             if start is not None:
                 coef = start[0][group.outputs]
-                coef = coef if self.terms is None else self.problem.penalty.allowed(coef)
                 intercept = finite_intercept(start[1][group.outputs])
             elif self.problem.fit_intercept:  # several groups are of binary outputs
                 logs = np.log(y.fitted_weight_sums()[group.outputs])
@@ -286,6 +289,8 @@ class Fit:
         group, objective, validation = self.group, self.objective, self.state.validation
         if result.vector is not None:  # otherwise an interrupt has ended an earlier call
             self.exact = self.coefficients(group, objective, result.vector)
+            near_0 = result.objective < objective.value_scale
+            self.separable = near_0 and objective.is_unbounded(result.vector, result.objective)
         result.vector = None  # as large as the coefficients, in float64
         value, bound, lost = result.objective, result.bound, 0.0
         if validation is not None and validation.best is not None:
@@ -300,12 +305,11 @@ class Fit:
         except (KeyboardInterrupt, Exception) as error:
             self.stopped_by, bound = self.stopped_by or error, np.inf
         self._place(group, *self.exact)
-        separable = result.objective < objective.value_scale and self.problem.penalty.is_open
-        if separable and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
+        if self.separable and result.reason in (StopReason.ESTIMATED, StopReason.ROUNDING):
             result.reason = StopReason.SEPARABLE
         if validation is not None and validation.has_ended:
             result.reason = StopReason.EARLY_STOPPING
-        solved = Solved(result, group.solver, value, min(bound, value), separable, lost)
+        solved = Solved(result, group.solver, value, min(bound, value), self.separable, lost)
         self.moments = self.data.undo_moments(objective.moments)
         self.state.solved.append(solved)
         self.state.keep(objective)

@@ -104,6 +104,21 @@ class CompositeObjective(LinearObjective):
             self._inverse_reach = 1.0 / np.maximum(reach, LEAST_REACH)
         return self._inverse_reach
 
+    def most_gained(self, gradient):
+        """As in ``LinearObjective``; features without an L2 penalty do not count."""
+        excess = np.maximum(self.terms.excess(gradient.reshape(self.shape)[: self.n_features]), 0.0)
+        squares = np.square(excess) if self.terms.grouped else np.square(excess).sum(axis=1)
+        has_l2 = self.terms.l2 > 0
+        return 0.5 * float((squares[has_l2] / self.terms.l2[has_l2]).sum())
+
+    def is_unbounded(self, vector, value):
+        """As in ``LinearObjective``; it is not so where penalised features separate the rows.
+
+        At such a minimum, the penalty w^2 / 2 of a coefficient is w x / 2 times the loss of a row
+        with a logit of w x >> 1. On the way to 0, penalties fall with the square of the loss.
+        """
+        return self.terms.grows(self.coefficients(vector)) and 2.0 * self.penalty(vector) < value
+
     def strongest(self, gradient):
         """Return how many times as strong an L1 penalty would have to be to keep all W at 0."""
         G = gradient.reshape(self.shape)[: self.n_features]
@@ -114,7 +129,9 @@ class CompositeObjective(LinearObjective):
         return float((sizes / terms.l1).max(initial=0.0))
 
     def active(self, vector, gradient, terms, settings):
-        """Return which coefficients a step may change, of the shape of the vector's matrix.
+        """Return the coefficients that a step may change, and whether the gradient moves others.
+
+        The former as a mask of the shape of the vector's matrix.
 
         Those in use, and of those that the gradient moves away from 0 as many as are in use, the
         steepest ones, or ``least_new`` if that is more: a matrix costs the square of their number,
@@ -131,13 +148,14 @@ class CompositeObjective(LinearObjective):
         if terms.grouped:
             room = settings.most_coefficients // self.n_outputs - self.fit_intercept - n_used
             most = min(most, room) if room > 0 else most
-        if not self.moments.is_sparse and np.count_nonzero(new) > most:
+        is_partial = not self.moments.is_sparse and np.count_nonzero(new) > most
+        if is_partial:
             excess = terms.excess(G)
             steepness = excess[new]
             new &= excess >= np.partition(steepness, len(steepness) - most)[len(steepness) - most]
         active = np.ones(self.shape, dtype=bool)
         active[: self.n_features] = (used | new)[:, np.newaxis] if terms.grouped else used | new
-        return active
+        return active, is_partial
 
     def newton_model(self, vector, gradient, strengthened, settings, state):
         """Return the quadratic model of the mean loss at a vector, plus the penalty.
@@ -157,7 +175,7 @@ class CompositeObjective(LinearObjective):
             None if no coefficient may change.
         """
         terms = self.terms.times(strengthened)
-        active = self.active(vector, gradient, terms, settings)
+        active, state["partial"] = self.active(vector, gradient, terms, settings)
         n = int(np.count_nonzero(active))
         if n == 0:
             return None

@@ -145,9 +145,8 @@ def _of_diagonals(objective, vector, curvature, penalty, share):
     for block in blocks:
         diagonal += squares_of(block).T @ curvature[block].astype(np.float64)
     used = np.ones(diagonal.shape, dtype=bool)
-    if isinstance(objective, CompositeObjective) and objective.terms.l1.any():
-        W = objective.coefficients(vector)
-        used = (W != 0) | (objective.terms.l1 == 0)[:, np.newaxis]
+    if isinstance(objective, CompositeObjective):
+        used = objective.terms.is_free(objective.coefficients(vector))
     result = np.zeros(curvature.shape)
     for block in blocks:
         squares = squares_of(block)

@@ -66,11 +66,6 @@ class L2:
         strength = math.ldexp(mantissa, max(-1000, min(power, 1000)))
         return max(STRENGTHS[0], min(strength, STRENGTHS[1]))
 
-    @property
-    def is_open(self):
-        """Whether some coefficient may grow without bound at no cost."""
-        return self.C == np.inf
-
 
 class LinearObjective:
     """The objective as a function of one flat vector, for solvers (``_solvers/contract.py``).
@@ -246,6 +241,18 @@ class LinearObjective:
         W = vector.reshape(self.shape)[: self.n_features]
         loss = self.rows.loss(*self.at(vector), self.n_threads)
         return float(loss / self.total_weight + 0.5 * self.l2_reg * np.vdot(W, W))
+
+    def most_gained(self, gradient):
+        """Return a bound of the decrease of the objective from W = 0, where it has this gradient.
+
+        It is that of the gradient alone, without curvature; the intercept does not count.
+        """
+        G = gradient.reshape(self.shape)[: self.n_features]
+        return 0.5 * float(np.vdot(G, G)) / self.l2_reg
+
+    def is_unbounded(self, vector, value):
+        """Return whether a value near 0 tends to 0 as coefficients that have no penalty grow."""
+        return self.l2_reg == 0
 
     def penalty_product(self, directions):
         """Return the Hessian of the penalty times each row of ``directions``, in their dtype."""

@@ -96,7 +96,8 @@ class NewtonModel:
         What is known from earlier steps: "bound", the largest change of a logit by one coefficient,
         "moved", by how much the last step has changed the logits of the rows, "raised", the share
         of it for which curvatures are raised, "far", whether the minimum is so far away that a
-        coarse Hessian is enough, and "hessian_at", where and of which coefficients a Hessian that
+        coarse Hessian is enough, "partial", whether the gradient would move coefficients that may
+        not change, and "hessian_at", where and of which coefficients a Hessian that
         serves several steps was computed.
 
     Attributes

@@ -94,13 +94,6 @@ class FeaturePenalty(L2):
         is_out = np.equal(self.factor, np.inf)
         return np.where(is_out, 0.0, self.lower), np.where(is_out, 0.0, self.upper)
 
-    @property
-    def is_open(self):
-        """As in ``L2``."""
-        lower, upper = self._bounds
-        is_free = np.equal(self.factor, 0) | (self.C == np.inf)
-        return bool(np.any(is_free & ((lower == -np.inf) | (upper == np.inf))))
-
     def allowed(self, coef):
         """Return coefficients of shape (n_outputs, n_features), moved to a bound that they exceed.
 
@@ -169,6 +162,21 @@ class FeatureTerms:
     def value(self, W):
         """Return the penalty of coefficients W."""
         return sums.penalty(W, self.l1, self.l2, self.grouped)
+
+    def is_free(self, W):
+        """Return which coefficients a small change of the loss would change, of the shape of W.
+
+        Neither those that the penalty keeps at 0 nor those at a bound.
+        """
+        l1, lower, upper = (a[:, np.newaxis] for a in (self.l1, self.lower, self.upper))
+        used = W.any(axis=1, keepdims=True) if self.grouped else W != 0
+        return (used | (l1 == 0)) & (lower < W) & (W < upper)
+
+    def grows(self, W):
+        """Return whether a coefficient that is not 0 could grow without bound at no cost."""
+        is_open = np.where(W > 0, self.upper[:, np.newaxis], -self.lower[:, np.newaxis]) == np.inf
+        costs = (self.l1 > 0) | (self.l2 > 0)
+        return bool(((W != 0) & is_open)[~costs].any())
 
     def excess(self, gradient):
         """Return by how much the size of a gradient exceeds l1 where W = 0, by coefficient.

@@ -106,6 +106,11 @@ class Outline:
         return self.dtype.itemsize
 
     @property
+    def is_composite(self):
+        """Whether the penalty is not smooth, or differs by feature, or there are bounds."""
+        return self.l1_ratio > 0 or self.has_factors or self.has_bounds
+
+    @property
     def n_solved(self):
         """Features that the solver sees."""
         n_features = self.n_features if self.n_kept is None else self.n_kept

@@ -37,6 +37,10 @@ class Range:
     little_left : float
         At the last value, 10 times that C would lower the loss by less than this share of the loss
         of the class shares.
+    growing : float
+        Factor by which a tenth of the penalty makes a coefficient at least larger that it holds
+        back; without it, coefficients stay the same, and where nothing but the penalty counts, they
+        become 10 times as large.
     tol : float
         Relative gap of the fits that find the last value: a tenth of that share.
     most_decades : int
@@ -45,5 +49,6 @@ class Range:
 
     least_learnt: float = 0.01
     little_left: float = 0.001
+    growing: float = 1.5
     tol: float = 1e-4
-    most_decades: int = 16
+    most_decades: int = 30

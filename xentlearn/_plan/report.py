@@ -57,7 +57,9 @@ class PlanReport:
         outline = self.outline
         if outline.groups:
             return outline.groups[-1].solver
-        return "lbfgs" if outline.solver == "auto" else outline.solver
+        if outline.solver != "auto":
+            return outline.solver
+        return "proximal-newton" if outline.is_composite else "lbfgs"
 
     @property
     def steps(self):

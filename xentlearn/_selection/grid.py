@@ -1,16 +1,13 @@
 """The values of C that a search tries, found from the data."""
 
 import copy
-from dataclasses import replace
+import sys
 
 import numpy as np
 
-from .._estimator.fit_state import FitState
+from .._estimator.l1_min_c import at_0, least_C
 from .._estimator.path import Path
-from .._estimator.training import Fit
 from .._plan.path_settings import Range
-from .._plan.plan import make_plan
-from .._utils.threads import sequential_blas
 
 RANGE = Range()
 ANY = np.array([1e-4, 1e4])  # where there is nothing to learn
@@ -19,15 +16,21 @@ ANY = np.array([1e-4, 1e4])  # where there is nothing to learn
 def automatic_Cs(n, classifiers, data, y):
     """Return ``n`` values of C in equal steps of log C that cover all that can be learnt.
 
-    With L(C) the mean loss at the minimum for C, and L(0) that of the class shares:
+    With L(C) the mean loss at the minimum for C, and L(0) that without all that has a penalty:
 
     - The first value is where next to nothing is learnt. With an L1 penalty it is the largest C
       that keeps all coefficients at 0 (``l1_min_C``). Otherwise, with G the gradient of the mean
-      loss at W = 0, a step along G lowers the objective by at most ``C S ||G||^2 / 2``; the first
-      value makes that the share ``Range.least_learnt`` of L(0).
+      loss at W = 0 and v_j the factors of the features, a step along G lowers the objective by at
+      most ``C S sum_j ||G_j||^2 / (2 v_j)``; the first value makes that the share
+      ``Range.least_learnt`` of L(0).
     - The last value is where the loss is near its unpenalised minimum: 10 times that C lowers L by
       less than the share ``Range.little_left`` of L(0). If rows can be separated, L falls to 0, and
       the range ends there, too.
+
+    The loss is flat near the first value, too, if that is small because of features with large
+    values, but those from which something can be learnt have small ones. Therefore L must also have
+    fallen by the share ``Range.least_learnt``, or no coefficient may grow any more; and decades in
+    which less than that share of what the last one has learnt is learnt are left out.
 
     Parameters
     ----------
@@ -52,38 +55,47 @@ def _range_of(classifier, data, y):
     classifier = copy.copy(classifier)
     classifier.tol = RANGE.tol
     path = Path(classifier, data, y)
-    before, least = _at_0(path)
+    at_start, least = _at_0(path.problem(1.0)[0])
     if least is None:
         return ANY
-    scale, C = before, least
-    for decade in range(RANGE.most_decades):
-        loss = path.mean_loss(path.fit(C))
+    with np.errstate(over="ignore"):
+        Cs = np.minimum(least * 10.0 ** np.arange(RANGE.most_decades), sys.float_info.max)
+    losses, sizes = [], []
+    for decade, C in enumerate(Cs):
+        training = path.fit(C)
+        losses.append(path.mean_loss(training))
+        sizes.append(np.linalg.norm(training.coef.astype(np.float64), axis=0))
         # an L1 penalty keeps everything at 0 at the first value
-        if decade > 1 and before - loss < RANGE.little_left * scale:
-            break
-        before, C = loss, 10.0 * C
-    return least, max(C / 10.0, 10.0 * least)
+        if decade > 1 and losses[-2] - losses[-1] < RANGE.little_left * at_start:
+            has_learnt = at_start - losses[-1] >= RANGE.least_learnt * at_start
+            if has_learnt or not _may_grow(path, *sizes[-2:]):
+                break
+    learnt = at_start - np.array(losses)
+    first = max(0, int(np.argmax(learnt >= RANGE.least_learnt * learnt[-1])) - 1)
+    return Cs[first], Cs[max(decade - 1, first + 1)]
 
 
-def _at_0(path):
+def _at_0(problem):
     """Return L(0) and the first C; None for the latter if no C learns anything."""
-    problem, _ = path.problem(1.0)
-    C = problem.reference_C
-    problem = replace(problem, penalty=replace(problem.penalty, C=C))
-    plan, y, loss, least = make_plan(problem), problem.y, 0.0, np.inf
-    strength = problem.penalty.strength(y.total_weight, y.weight_exponent, plan.presolve.unit)
-    with sequential_blas:
-        fit = Fit(problem, plan, FitState(), None)
-        for group in plan.groups:
-            objective = fit.objective_of(y, group)
-            value, gradient = objective.value_gradient(objective.start())
-            loss += value
-            if problem.penalty.is_composite and problem.penalty.l1_ratio > 0:
-                strongest = objective.strongest(gradient)
-                least = min(least, C / strongest if strongest > 0 else np.inf)
-                continue
-            G = gradient.reshape(objective.shape)[: objective.n_features]
-            square = float(np.vdot(G, G))
-            if square > 0:
-                least = min(least, 2.0 * RANGE.least_learnt * value * C * strength / square)
+    C, loss, least = problem.reference_C, 0.0, np.inf
+    for objective, value, gradient in at_0(problem, C):
+        loss += value
+        most_gained = objective.most_gained(gradient)
+        if most_gained > 0:
+            least = min(least, RANGE.least_learnt * value * C / most_gained)
+    if problem.penalty.is_composite and problem.penalty.l1_ratio > 0:
+        least = least_C(problem)
     return loss, least if np.isfinite(least) else None
+
+
+def _may_grow(path, before, after):
+    """Return whether a larger C may make a coefficient much larger than the last one did.
+
+    ``before`` and ``after`` are the sizes of the coefficients of each feature. Those that are 0 are
+    yet to be selected, or too small for the tolerance of the fit.
+    """
+    problem, plan = path.last
+    grows = (after > RANGE.growing * before) | (after == 0)
+    if problem.penalty.is_composite:
+        grows &= np.less(problem.penalty.factor, np.inf)
+    return bool(grows.any() if plan.presolve.kept is None else grows[plan.presolve.kept].any())

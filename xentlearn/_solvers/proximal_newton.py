@@ -69,7 +69,7 @@ class _ProximalNewton(Stateful):
         self.strengthened, self.agreed = None, False
         self.predicted = self.remaining = np.inf
         self.state = {"bound": settings.bound, "far": True, "raised": 1.0}
-        self.state.update(moved=None, hessian_at=None)
+        self.state.update(moved=None, hessian_at=None, partial=False)
         self.value = self.gradient = None
 
     def dump(self):
@@ -160,7 +160,8 @@ class _ProximalNewton(Stateful):
         if objective.certifiable and result.bound < np.inf and not at_work and polished:
             result.stop(StopReason.CERTIFIED, True)
             return result.reason
-        if not objective.certifiable and not at_work and polished and self.predicted <= tol:
+        is_certain = not (at_work or self.state["partial"])
+        if not objective.certifiable and is_certain and polished and self.predicted <= tol:
             if self.agreed:
                 result.stop(StopReason.ESTIMATED, True)
                 return result.reason
