@@ -29,6 +29,9 @@ class ProximalNewton:
     as_predicted : float
         Share of the decrease of a model that a step has to bring if curvatures are to be raised
         less in the next one.
+    hardly : float
+        Share of the decrease of a model below which a whole step halves ``bound``: the model does
+        not hold that far. Otherwise coefficients may jump to and fro, with hardly any gain.
     left : float
         Where rounding errors hide the decrease of the objective, steps are taken as long as each
         leaves at most this share of what single coefficients could gain.
@@ -82,6 +85,7 @@ class ProximalNewton:
     most_bound: float = 1e30
     moved: float = 2.0
     as_predicted: float = 0.8
+    hardly: float = 0.25
     left: float = 0.95
     sweeps: int = 5
     most_sweeps: int = 60
