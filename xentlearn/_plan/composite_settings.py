@@ -31,7 +31,7 @@ class ProximalNewton:
         less in the next one.
     hardly : float
         Share of the decrease of a model below which a whole step halves ``bound``: the model does
-        not hold that far. Otherwise coefficients may jump to and fro, with hardly any gain.
+        not hold that far. Otherwise coefficients may jump back and forth, with hardly any gain.
     left : float
         Where rounding errors hide the decrease of the objective, steps are taken as long as each
         leaves at most this share of what single coefficients could gain.
