@@ -225,6 +225,9 @@ def test_bounds_that_hold_back_what_separates_the_classes():
     assert clf.coef_[0, 0] == -50
     with pytest.warns(ConvergenceWarning, match="separable"):
         clf.fit(X, [0, 1])
+    clf.set_params(warm_start=True).coef_[:] = 1e4  # the loss is 0 there
+    with pytest.warns(ConvergenceWarning, match="separable"):
+        clf.fit(X, [0, 1])
 
 
 def test_coefficients_beyond_the_steepest_ones():
@@ -238,6 +241,8 @@ def test_coefficients_beyond_the_steepest_ones():
     expected = SoftmaxClassifier(C=np.inf).fit(1e-3 * small[:, np.newaxis], y)
     assert clf.objective_ == pytest.approx(expected.objective_, rel=1e-3)
     assert clf.stop_reason_ == "estimated"
+    with pytest.warns(ConvergenceWarning, match="max_iter"):
+        clf.set_params(max_iter=2).fit(X, y)
 
 
 @pytest.mark.parametrize("bound", [5.0, 50.0])

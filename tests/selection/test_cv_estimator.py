@@ -236,6 +236,22 @@ def test_automatic_Cs_of_an_elastic_net_and_tiny_values():
     assert tiny.scores_.mean(axis=0).max() > clf.scores_.mean(axis=0).max() - 0.01
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"l1_ratios": (1.0,)}, {"l1_ratios": (0.5,)}, {"coef_bounds": (0, np.inf)}],
+    ids=str,
+)
+@pytest.mark.parametrize("extra", ["nothing", "constant", "twin"])
+def test_automatic_Cs_where_little_can_be_learnt(extra, parameters):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5000, 6))
+    y = X[:, 0] + 10 * rng.logistic(size=5000) > 0
+    if extra != "nothing":
+        X = np.column_stack([X, np.ones(5000) if extra == "constant" else X[:, 0]])
+    clf = fitted(X, y, Cs=5, **parameters)
+    assert clf.Cs_[-1] / clf.Cs_[0] < 1e4
+
+
 def test_automatic_Cs_where_nothing_can_be_learnt():
     clf = fitted(X=np.ones((30, 2)), y=np.arange(30) % 3, Cs=4)
     assert np.isfinite(clf.Cs_).all()

@@ -128,25 +128,25 @@ def l1_min_C(
         )
     data, encoded = asked._read(X, y, sample_weight)
     problem = asked._pose(None, data, encoded, None, None, None)[0]
-    return least_C(problem)
+    C = problem.reference_C
+    of_groups = (least_C(C, objective, gradient) for objective, _, gradient in at_0(problem, C))
+    return min(of_groups, default=np.inf)
 
 
-def least_C(problem):
-    """Return ``l1_min_C`` of a ``Problem``, with any C."""
-    C, largest = problem.reference_C, 0.0
-    for objective, _, gradient in at_0(problem, C):
-        largest = max(largest, objective.strongest(gradient))
+def least_C(C, objective, gradient):
+    """Return ``l1_min_C`` of a group of outputs, from what ``at_0`` yields for a C."""
+    strongest = objective.strongest(gradient)
     # less by a few units in the last place: a fit rounds, and must not select anything at this C
     C *= 1.0 - 32 * EPS[np.dtype(np.float64)]
-    return min(C / largest, sys.float_info.max) if largest > 0 else np.inf
+    return min(C / strongest, sys.float_info.max) if strongest > 0 else np.inf
 
 
 def at_0(problem, C):
     """Yield the objective for a C, its value and its gradient where all that has a penalty is 0.
 
     They are those of one group of outputs after the other, without groups whose loss is 0 there.
-    What has no penalty is at its minimum; for losses other than plain cross-entropies the intercept
-    is so only if the penalty is one by feature.
+    Whatever has no penalty is at its minimum, except that with a plain L2 penalty and a loss other
+    than plain cross-entropy the intercept is that of the class shares.
     """
     problem = replace(
         problem, dtype=np.dtype(np.float64), penalty=replace(problem.penalty, C=C), tol=0.0

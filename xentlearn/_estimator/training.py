@@ -254,9 +254,9 @@ class Fit:
         with np.errstate(over="ignore"):  # `_stored` deals with overflow in float32
             self.state.coef[group.outputs] = coef
             self.state.intercept[group.outputs] = intercept
-        if self.terms is not None:
-            stored = self.problem.penalty.allowed(self.state.coef[group.outputs])
-            self.state.coef[group.outputs] = stored
+            if self.terms is not None:
+                stored = self.problem.penalty.allowed(self.state.coef[group.outputs])
+                self.state.coef[group.outputs] = stored
 
     def break_off(self):
         """Keep what is known of the groups that are not finished; raise if that is nothing."""

@@ -112,12 +112,13 @@ class CompositeObjective(LinearObjective):
         return 0.5 * float((squares[has_l2] / self.terms.l2[has_l2]).sum())
 
     def is_unbounded(self, vector, value):
-        """As in ``LinearObjective``; it is not so where penalised features separate the rows.
+        """As in ``LinearObjective``: some free coefficient is not 0, and penalties are negligible.
 
-        At such a minimum, the penalty w^2 / 2 of a coefficient is w x / 2 times the loss of a row
-        with a logit of w x >> 1. On the way to 0, penalties fall with the square of the loss.
+        Where penalised features separate the rows, there is a minimum near 0. At it, the penalty
+        w^2 / 2 of a coefficient is w x / 2 times the loss of a row with a logit of w x >> 1. On the
+        way to 0, penalties fall with the square of the loss.
         """
-        return self.terms.grows(self.coefficients(vector)) and 2.0 * self.penalty(vector) < value
+        return self.terms.grows(self.coefficients(vector)) and 2.0 * self.penalty(vector) <= value
 
     def strongest(self, gradient):
         """Return how many times as strong an L1 penalty would have to be to keep all W at 0."""

@@ -35,20 +35,20 @@ class Range:
     least_learnt : float
         At the first value, about this share of the loss of the class shares is learnt.
     little_left : float
-        At the last value, 10 times that C would lower the loss by less than this share of the loss
+        Beyond the last value, larger ones would lower the loss by less than this share of the loss
         of the class shares.
     growing : float
-        Factor by which a tenth of the penalty makes a coefficient at least larger that it holds
-        back; without it, coefficients stay the same, and where nothing but the penalty counts, they
-        become 10 times as large.
+        A coefficient still grows if ten times the C makes it larger by more than this factor. It
+        stays the same where the penalty no longer matters, and becomes ten times as large where
+        the penalty alone holds it back.
     tol : float
         Relative gap of the fits that find the last value: a tenth of that share.
     most_decades : int
-        Most powers of 10 between the first value and the last one.
+        Most values of C that are tried, each ten times the one before.
     """
 
     least_learnt: float = 0.01
     little_left: float = 0.001
     growing: float = 1.5
     tol: float = 1e-4
-    most_decades: int = 30
+    most_decades: int = 20

@@ -23,14 +23,15 @@ def automatic_Cs(n, classifiers, data, y):
       loss at W = 0 and v_j the factors of the features, a step along G lowers the objective by at
       most ``C S sum_j ||G_j||^2 / (2 v_j)``; the first value makes that the share
       ``Range.least_learnt`` of L(0).
-    - The last value is where the loss is near its unpenalised minimum: 10 times that C lowers L by
-      less than the share ``Range.little_left`` of L(0). If rows can be separated, L falls to 0, and
-      the range ends there, too.
+    - The last value is where the loss is near its unpenalised minimum: larger ones lower L by less
+      than the share ``Range.little_left`` of L(0). If rows can be separated, L falls to 0, and the
+      range ends there, too.
 
-    The loss is flat near the first value, too, if that is small because of features with large
-    values, but those from which something can be learnt have small ones. Therefore L must also have
-    fallen by the share ``Range.least_learnt``, or no coefficient may grow any more; and decades in
-    which less than that share of what the last one has learnt is learnt are left out.
+    The values are found by fits for one C after the other, each 10 times the one before, until that
+    changes L no more. If features from which next to nothing can be learnt have large values, L
+    hardly changes near the first value, either. Therefore the search for the last one goes on until
+    L has fallen by the share ``Range.least_learnt``, or no coefficient grows any more. If the range
+    begins with decades that bring less than that share of all that is learnt, they are left out.
 
     Parameters
     ----------
@@ -64,15 +65,17 @@ def _range_of(classifier, data, y):
     for decade, C in enumerate(Cs):
         training = path.fit(C)
         losses.append(path.mean_loss(training))
-        sizes.append(np.linalg.norm(training.coef.astype(np.float64), axis=0))
+        sizes.append(np.abs(training.coef).max(axis=0))
         # an L1 penalty keeps everything at 0 at the first value
         if decade > 1 and losses[-2] - losses[-1] < RANGE.little_left * at_start:
             has_learnt = at_start - losses[-1] >= RANGE.least_learnt * at_start
-            if has_learnt or not _may_grow(path, *sizes[-2:]):
+            if has_learnt or not _may_grow(path, training, *sizes[-2:]):
                 break
-    learnt = at_start - np.array(losses)
+    losses = np.array(losses)
+    learnt, to_learn = at_start - losses, losses - losses[-1]
     first = max(0, int(np.argmax(learnt >= RANGE.least_learnt * learnt[-1])) - 1)
-    return Cs[first], Cs[max(decade - 1, first + 1)]
+    last = int(np.argmax(to_learn < RANGE.little_left * at_start))
+    return Cs[first], Cs[max(last, first + 1)]
 
 
 def _at_0(problem):
@@ -80,22 +83,26 @@ def _at_0(problem):
     C, loss, least = problem.reference_C, 0.0, np.inf
     for objective, value, gradient in at_0(problem, C):
         loss += value
+        if problem.penalty.is_composite and problem.penalty.l1_ratio > 0:
+            least = min(least, least_C(C, objective, gradient))
+            continue
         most_gained = objective.most_gained(gradient)
         if most_gained > 0:
             least = min(least, RANGE.least_learnt * value * C / most_gained)
-    if problem.penalty.is_composite and problem.penalty.l1_ratio > 0:
-        least = least_C(problem)
     return loss, least if np.isfinite(least) else None
 
 
-def _may_grow(path, before, after):
+def _may_grow(path, training, before, after):
     """Return whether a larger C may make a coefficient much larger than the last one did.
 
     ``before`` and ``after`` are the sizes of the coefficients of each feature. Those that are 0 are
-    yet to be selected, or too small for the tolerance of the fit.
+    yet to be selected, or too small for the tolerance of the fit, unless they are constant, left
+    out, or kept at 0 by a bound, as it seems.
     """
-    problem, plan = path.last
-    grows = (after > RANGE.growing * before) | (after == 0)
-    if problem.penalty.is_composite:
-        grows &= np.less(problem.penalty.factor, np.inf)
-    return bool(grows.any() if plan.presolve.kept is None else grows[plan.presolve.kept].any())
+    penalty, waits = path.last[0].penalty, after == 0
+    if training.moments is not None:
+        waits &= training.moments.variance > 0
+    if penalty.is_composite:
+        waits &= np.less(penalty.factor, np.inf)
+        waits &= np.not_equal(penalty.lower, 0) & np.not_equal(penalty.upper, 0)
+    return bool((waits | (after > RANGE.growing * before)).any())

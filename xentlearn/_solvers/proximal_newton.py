@@ -160,7 +160,7 @@ class _ProximalNewton(Stateful):
         if objective.certifiable and result.bound < np.inf and not at_work and polished:
             result.stop(StopReason.CERTIFIED, True)
             return result.reason
-        is_certain = not (at_work or self.state["partial"])
+        is_certain = not (at_work or self._is_partial)
         if not objective.certifiable and is_certain and polished and self.predicted <= tol:
             if self.agreed:
                 result.stop(StopReason.ESTIMATED, True)
@@ -169,9 +169,14 @@ class _ProximalNewton(Stateful):
         else:
             self.agreed = False
         if result.n_iter >= max_iter:
-            result.stop(StopReason.MAX_ITER, result.gap <= tol and not at_work)
+            result.stop(StopReason.MAX_ITER, result.gap <= tol and is_certain)
             return result.reason
         return None
+
+    @property
+    def _is_partial(self):
+        """Whether the estimate of the gap leaves out coefficients that the gradient would move."""
+        return self.state["partial"] and not self.objective.certifiable
 
     def _step(self, tol):
         """Take a step; return False, with the reason in the result, if there is none to take."""
@@ -297,7 +302,8 @@ class _ProximalNewton(Stateful):
     def _end_in_rounding(self, tol, predicted):
         """Stop for lack of further progress at floating-point precision."""
         result, rounding = self.result, self.objective.rounding
-        gap = max(0.0, predicted) / self.scale if np.isfinite(predicted) else np.inf
+        is_known = np.isfinite(predicted) and not self._is_partial
+        gap = max(0.0, predicted) / self.scale if is_known else np.inf
         least = max(tol, STOPPING.rounding * rounding)
         if self.objective.certifiable:
             self._certify(tol)
@@ -306,4 +312,4 @@ class _ProximalNewton(Stateful):
         if result.bound < np.inf:
             result.stop(StopReason.CERTIFIED, True)
             return
-        result.stop(StopReason.ROUNDING, tol == 0 or gap <= least)
+        result.stop(StopReason.ROUNDING, (tol == 0 and not self._is_partial) or gap <= least)
