@@ -234,7 +234,8 @@ class _ProximalNewton(Stateful):
         state = self.state
         if step < 1.0:
             state["bound"], state["raised"] = float(step * state["bound"]), 1.0
-        elif -change < settings.hardly * predicted:
+        # models of other losses may never predict the decrease well, however short the step
+        elif objective.certifiable and -change < settings.hardly * predicted:
             state["bound"], state["raised"] = 0.5 * state["bound"], 1.0
         elif -change >= settings.as_predicted * predicted:
             state["raised"] *= 0.5

@@ -29,7 +29,7 @@ import numpy as np
 
 MAGIC = b"\x93xentfit"  # not ASCII, so that no text file begins with it
 # Raise it when the layout changes, or what fits put into their checkpoints. Version 1 was a pickle.
-VERSION = 4
+VERSION = 3
 DIGEST_SIZE = 32
 HEADER = struct.Struct("<IQ")
 ARRAY_KINDS = "biuf"  # of dtypes: bool, signed and unsigned integers, floats
