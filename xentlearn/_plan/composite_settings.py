@@ -30,8 +30,9 @@ class ProximalNewton:
         Share of the decrease of a model that a step has to bring if curvatures are to be raised
         less in the next one.
     hardly : float
-        Share of the decrease of a model below which a whole step halves ``bound``: the model does
-        not hold that far. Otherwise coefficients may jump back and forth, with hardly any gain.
+        Share of the decrease of a model below which a whole step halves ``bound``, as trust-region
+        methods do: the model does not hold that far. Otherwise coefficients may jump back and
+        forth, with hardly any gain.
     left : float
         Where rounding errors hide the decrease of the objective, steps are taken as long as each
         leaves at most this share of what single coefficients could gain.

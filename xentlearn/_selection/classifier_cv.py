@@ -67,8 +67,8 @@ class SoftmaxClassifierCV(
         Values of C to try, > 0 and different, in any order; ``inf`` means no penalty. An integer is
         the number of values in equal steps of log C over a range that the data give: from where
         about 1 % of the loss of the class shares is learnt (with an L1 penalty: from ``l1_min_C``)
-        to where larger ones lower the training loss by less than 0.1 % of it, less decades at its
-        start that bring nothing. It is that of all rows, the first loss and all ``l1_ratios``.
+        to where larger ones lower the training loss by less than 0.1 % of it. Powers of 10 that
+        bring nothing at the start are left out. All rows, ``l1_ratios`` and the first loss count.
     l1_ratios : array-like of shape (n_l1_ratios,), default=(0.0,)
         Values of l1_ratio to try, in [0, 1] and different.
     losses : list of (str or loss setting), default=None
